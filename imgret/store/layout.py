@@ -37,7 +37,7 @@ FAILED = (
         "failed/code",
         ("F",),
         ("text",),
-        "why, in one word: unreadable, not-a-file, not-an-image, truncated, too-large, no-descriptors, crashed",
+        "why, in one word: unreadable, not-a-file, not-an-image, truncated, too-large, no-descriptors or crashed",
     ),
     Column("failed/reason", ("F",), ("text",), "why, in one sentence"),
     Column("failed/digest", ("F", 32), ("uint8",), "SHA-256 of the photo's bytes; zero where they could not be read"),

@@ -12,8 +12,8 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.store import layout
-from imgret.store.hashing import ColumnHash, of_array, of_columns
-from imgret.store.text import Texts, check_offsets
+from imgret.store.hashing import ColumnHash, of_array
+from imgret.store.text import Texts
 
 BLOCK_BYTES = 4 << 20  # how much is read at once
 
@@ -94,17 +94,17 @@ class Store:
         self.info = self._json("info", dict)
         self.generated_by = self._json("generated_by", dict)
         self.checksums = self._json("checksums", dict)
-        self.pipeline = self._json("pipeline", (dict, type(None)))
+        self.pipeline = self._json("pipeline", dict, optional=True)
 
-    def _json(self, name, types):
+    def _json(self, name, wanted, optional=False):
         text = _text_attribute(self._file.attrs, name)
         try:
             value = json.loads(text or "null", parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             raise ImgretError(f"{self.shown} is damaged: its attribute '{name}' is not JSON") from None
-        if value is None and dict in np.atleast_1d(types):
-            return None if types != dict else {}
-        if not isinstance(value, types):
+        if value is None and optional:
+            return None
+        if not isinstance(value, wanted):
             raise ImgretError(f"{self.shown} is damaged: its attribute '{name}' holds another type than it should")
         return value
 
@@ -354,6 +354,3 @@ def _article(kind):
 def _alternatives(kinds):
     names = [{"features": "features", "vectors": "vectors"}.get(kind, _article(kind)) for kind in kinds]
     return " or ".join(names)
-
-
-__all__ = ["Store", "check_offsets", "of_columns", "pipeline_hashes"]

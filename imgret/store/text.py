@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from imgret.errors import ImgretError
-
 
 class Texts:
     """A sequence of byte strings, packed.
@@ -64,15 +62,3 @@ class Texts:
             else:
                 high = middle
         return low if low < len(self) and self[low] == value else -1
-
-
-def check_offsets(offsets, total, what):
-    """Refuse offsets that do not rise from 0 to `total`.
-
-    Raises
-    ------
-    ImgretError
-        Naming `what`.
-    """
-    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != total or np.any(np.diff(offsets) < 0):
-        raise ImgretError(f"{what} do not rise from 0 to {total}: the file is damaged")

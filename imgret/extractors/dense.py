@@ -1,0 +1,90 @@
+"""SIFT on a regular grid at several scales, computed by OpenCV."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret import registry
+from imgret.arrays import rootsift
+from imgret.extractors.base import KEYPOINT_COLUMNS, LocalFeatures, to_full_size
+from imgret.registry import SAMPLING, param
+
+BLUR = 1.6  # sigma of the first octave in pixels
+
+
+class DenseSift:
+    """Upright SIFT descriptors on a regular grid, at several bin sizes.
+
+    A bin of b pixels is what a keypoint of sigma b / 3 has (Lowe, section 6.1: bins are three sigmas wide), and the photo is blurred
+    to match it. Grid points whose descriptor would reach beyond the photo are left out, and so are those in areas without any
+    gradient.
+
+    References
+    ----------
+    Bosch, Zisserman & Muñoz, Image classification using random forests and ferns, ICCV 2007 (dense SIFT at several scales);
+    Lowe, IJCV 2004.
+    """
+
+    name = "dense-sift"
+    version = 1
+    grey = True
+    dim = 128
+    dtype = "uint8"
+    descriptor_type = "uint8"
+    keypoint_columns = KEYPOINT_COLUMNS
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(registry.Params):
+        """Parameters of dense SIFT."""
+
+        max_size: int = param(512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0)
+        step: int = param(8, "distance between grid points in pixels", role=SAMPLING, minimum=1)
+        bins: tuple[float, ...] = param((4.0, 6.0, 8.0, 10.0), "sizes of a descriptor's bins in pixels", role=SAMPLING, minimum=1)
+        rootsift: bool = param(True, "read as RootSIFT")
+
+    def __init__(self, params):
+        self.params = params
+        self._sift = None
+
+    @property
+    def max_size(self):
+        """Longest side of the photo it wants, in pixels."""
+        return self.params.max_size
+
+    def extract(self, photo):
+        """Local features of one photo; see `imgret.extractors.sift.Sift.extract`. In order of bin size, y, x; the score is 0."""
+        import cv2
+
+        height, width = photo.pixels.shape[:2]
+        keypoints = []
+        for size in self.params.bins:
+            sigma = size / 3
+            level = max(0, round(3 * np.log2(sigma / BLUR)))
+            octave = (level // 3) | (level % 3) << 8  # as OpenCV packs octave and layer
+            # four bins across, and half a bin around them that interpolation reaches
+            for y in _grid(height, self.params.step, 2.5 * size):
+                for x in _grid(width, self.params.step, 2.5 * size):
+                    keypoints.append(cv2.KeyPoint(float(x), float(y), 2 * sigma, 0.0, 0.0, octave))
+        if not keypoints:
+            return LocalFeatures(np.zeros((0, 5), np.float32), np.zeros((0, self.dim), np.uint8))
+        if self._sift is None:
+            self._sift = cv2.SIFT_create(sigma=BLUR, enable_precise_upscale=True)
+        keypoints, descriptors = self._sift.compute(photo.pixels, keypoints)
+        table = np.array([(*point.pt, point.size / 2, np.nan, 0.0) for point in keypoints], dtype=np.float64)
+        table[:, :2], factor = to_full_size(table[:, :2], photo)
+        table[:, 2] *= factor
+        filled = descriptors.any(axis=1)
+        return LocalFeatures(table[filled].astype(np.float32), descriptors[filled].astype(np.uint8))
+
+    def decode(self, descriptors):
+        """Stored descriptors (T, 128) as float32, RootSIFT where asked."""
+        return rootsift(descriptors) if self.params.rootsift else descriptors.astype(np.float32)
+
+
+def _grid(length, step, margin):
+    """Whole positions from `margin` to `length - 1 - margin`, `step` apart, centred."""
+    room = length - 1 - 2 * margin
+    if room < 0:
+        return np.zeros(0, dtype=np.int64)
+    count = int(room // step) + 1
+    return (np.arange(count) * step + round(margin + (room - (count - 1) * step) / 2)).astype(np.int64)

@@ -1,0 +1,125 @@
+"""SIFT at difference-of-Gaussian extrema, computed by OpenCV; RootSIFT."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret import registry
+from imgret.arrays import rootsift
+from imgret.extractors.base import KEYPOINT_COLUMNS, LocalFeatures, to_full_size
+from imgret.registry import SAMPLING, param
+
+
+class Sift:
+    """SIFT keypoints and descriptors.
+
+    All keypoints are detected and described at once, sorted by response (descending), then y, x, scale and angle, and the first
+    `max_keypoints` are kept: OpenCV's own `nfeatures` leaves ties and order open.
+
+    References
+    ----------
+    Lowe, Distinctive image features from scale-invariant keypoints, IJCV 2004.
+    """
+
+    name = "sift"
+    version = 1
+    grey = True
+    dim = 128
+    dtype = "uint8"
+    descriptor_type = "uint8"
+    keypoint_columns = KEYPOINT_COLUMNS
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(registry.Params):
+        """Parameters of SIFT."""
+
+        max_size: int = param(1024, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0)
+        max_keypoints: int = param(2000, "strongest keypoints kept per photo, 0 for all", role=SAMPLING, minimum=0)
+        contrast_threshold: float = param(0.02, "weakest contrast of a keypoint (OpenCV's contrastThreshold)", role=SAMPLING, minimum=0)
+        edge_threshold: float = param(10.0, "largest ratio of principal curvatures (OpenCV's edgeThreshold)", role=SAMPLING, above=0)
+        sigma: float = param(1.6, "blur of the first octave in pixels", above=0)
+        octave_layers: int = param(3, "layers per octave", minimum=1, maximum=16)
+        upright: bool = param(False, "descriptors not turned to the dominant orientation")
+
+    def __init__(self, params):
+        self.params = params
+        self._sift = None
+
+    @property
+    def max_size(self):
+        """Longest side of the photo it wants, in pixels."""
+        return self.params.max_size
+
+    def extract(self, photo):
+        """Local features of one photo.
+
+        Parameters
+        ----------
+        photo : imgret.images.Photo
+            Grey.
+
+        Returns
+        -------
+        LocalFeatures
+            Descriptors of shape (T, 128), uint8; T may be 0.
+        """
+        if min(photo.pixels.shape) < 2:  # OpenCV's pyramid needs two pixels each way
+            return LocalFeatures(np.zeros((0, 5), np.float32), np.zeros((0, self.dim), np.uint8))
+        sift = self._detector()
+        if self.params.upright:
+            keypoints = _without_orientation(sift.detect(photo.pixels, None))
+            keypoints, descriptors = sift.compute(photo.pixels, keypoints) if keypoints else ((), None)
+        else:
+            keypoints, descriptors = sift.detectAndCompute(photo.pixels, None)
+        if not len(keypoints):
+            return LocalFeatures(np.zeros((0, 5), np.float32), np.zeros((0, self.dim), np.uint8))
+        table = np.array([(*point.pt, point.size / 2, point.angle, point.response) for point in keypoints], dtype=np.float64)
+        order = np.lexsort((table[:, 3], table[:, 2], table[:, 0], table[:, 1], -table[:, 4]))[: self.params.max_keypoints or None]
+        table = table[order]
+        table[:, :2], factor = to_full_size(table[:, :2], photo)
+        table[:, 2] *= factor
+        if self.params.upright:
+            table[:, 3] = np.nan
+        return LocalFeatures(table.astype(np.float32), descriptors[order].astype(np.uint8))
+
+    def decode(self, descriptors):
+        """Stored descriptors (T, 128) as float32."""
+        return descriptors.astype(np.float32)
+
+    def _detector(self):
+        if self._sift is None:
+            import cv2
+
+            self._sift = cv2.SIFT_create(
+                nfeatures=0,
+                nOctaveLayers=self.params.octave_layers,
+                contrastThreshold=self.params.contrast_threshold,
+                edgeThreshold=self.params.edge_threshold,
+                sigma=self.params.sigma,
+                enable_precise_upscale=True,  # without it keypoints are a quarter of a pixel off
+            )
+        return self._sift
+
+
+class RootSift(Sift):
+    """SIFT, stored as such and read as RootSIFT: L1-normalised, then the square root.
+
+    References
+    ----------
+    Arandjelović & Zisserman, Three things everyone should know to improve object retrieval, CVPR 2012, section 2.
+    """
+
+    name = "rootsift"
+
+    def decode(self, descriptors):
+        """Stored descriptors (T, 128) as RootSIFT, float32."""
+        return rootsift(descriptors)
+
+
+def _without_orientation(keypoints):
+    """One upright keypoint for each place and scale: a keypoint with several orientations is there several times."""
+    unique = {}
+    for point in keypoints:
+        point.angle = 0.0
+        unique.setdefault((point.pt, point.size), point)
+    return list(unique.values())

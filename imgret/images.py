@@ -1,0 +1,206 @@
+"""Read photos: every format, orientation and pixel type to upright 8-bit pixels, and every way a photo can be bad.
+
+A photo may come from a stranger: its header is read before its pixels, and what it claims is bounded.
+"""
+
+import dataclasses
+import errno
+import hashlib
+import io
+import os
+import stat
+import warnings
+
+import numpy as np
+
+EXTENSIONS = (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".tif", b".tiff", b".bmp")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP")
+MAX_PIXELS = 1 << 28  # 16384 x 16384; a larger one is a bomb more often than a photo
+MAX_FILE_BYTES = 1 << 30
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+class BadPhoto(Exception):  # noqa: N818 - it is a finding about a photo, recorded, not an error of the program
+    """A photo that cannot be used.
+
+    Attributes
+    ----------
+    code : str
+        One of `unreadable`, `not-a-file`, `not-an-image`, `truncated`, `too-large`, `no-descriptors`, `crashed`.
+    reason : str
+        One sentence.
+    """
+
+    def __init__(self, code, reason):
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A photo's bytes and identity."""
+
+    data: bytes
+    digest: bytes  # SHA-256
+    size: int
+    mtime_ns: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """An upright photo, decoded.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (H, W) or (H, W, 3), uint8
+        Grey, or RGB.
+    size : tuple of int
+        Width and height of the upright photo at full size, before any reduction.
+    """
+
+    pixels: np.ndarray
+    size: tuple
+
+
+def read_file(path):
+    """A photo's bytes, without ever waiting on a pipe or a device.
+
+    Raises
+    ------
+    BadPhoto
+        `unreadable` (an error of the file system, tried again by the next run), `not-a-file`, `too-large`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise BadPhoto("not-a-file", "it is not a regular file")
+            if status.st_size > MAX_FILE_BYTES:
+                raise BadPhoto("too-large", f"the file has {status.st_size} bytes, the limit is {MAX_FILE_BYTES}")
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            raise BadPhoto("not-a-file", "it is not a regular file") from None
+        raise BadPhoto("unreadable", f"it cannot be read: {os.strerror(error.errno) if error.errno else error}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise BadPhoto("too-large", f"the file has more than {MAX_FILE_BYTES} bytes")
+    return File(data, hashlib.sha256(data).digest(), len(data), status.st_mtime_ns)
+
+
+def decode(data, *, max_size=0, grey=True):
+    """Decode a photo: upright, 8 bits, reduced to `max_size`.
+
+    EXIF orientation is applied. 16-bit greyscale is scaled to 8 bits; transparency is laid over white; CMYK, YCbCr, palette and
+    bilevel pixels are converted. Of a file with several pages the first is taken.
+
+    Parameters
+    ----------
+    data : bytes
+    max_size : int
+        Longest side of the result in pixels, 0 for no limit; a smaller photo is never enlarged. Reduction averages areas.
+    grey : bool
+        Greyscale (ITU-R 601 luma) or RGB.
+
+    Returns
+    -------
+    Photo
+
+    Raises
+    ------
+    BadPhoto
+        `not-an-image`, `truncated`, `too-large`.
+    """
+    from PIL import Image
+
+    if not data:
+        raise BadPhoto("not-an-image", "the file is empty")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about metadata that does not matter here
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except (OSError, ValueError, TypeError, KeyError, IndexError, SyntaxError, OverflowError, RuntimeError) as error:
+            if isinstance(error, Image.DecompressionBombError):
+                raise BadPhoto("too-large", f"its header claims more pixels than the limit of {MAX_PIXELS}") from None
+            raise BadPhoto("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image") from None
+        except Image.DecompressionBombError:
+            raise BadPhoto("too-large", f"its header claims more pixels than the limit of {MAX_PIXELS}") from None
+        width, height = image.size
+        if width <= 0 or height <= 0:
+            raise BadPhoto("not-an-image", f"its header claims {width} × {height} pixels")
+        if width * height > MAX_PIXELS:
+            raise BadPhoto("too-large", f"its header claims {width} × {height} pixels, the limit is {MAX_PIXELS} in all")
+        try:
+            orientation = image.getexif().get(ORIENTATION, 1)
+        except Exception:  # noqa: BLE001 - broken metadata does not make a photo bad, and parsers raise anything over it
+            orientation = 1
+        try:
+            pixels = _pixels(image, grey)
+        except MemoryError:
+            raise BadPhoto("too-large", f"its {width} × {height} pixels do not fit into memory") from None
+        except Exception as error:  # noqa: BLE001 - decoders raise anything over a damaged file
+            raise BadPhoto("truncated", f"its pixels cannot be decoded ({_short(error)})") from None
+    pixels = upright(pixels, orientation)
+    size = (pixels.shape[1], pixels.shape[0])
+    return Photo(np.ascontiguousarray(reduce(pixels, max_size)), size)
+
+
+def _pixels(image, grey):
+    mode = "L" if grey else "RGB"
+    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "YCbCr", "L"):
+        image.draft(mode, None)  # luma is what a JPEG stores: colour is not even decoded
+    image.load()
+    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):
+        deep = np.asarray(image, dtype=np.uint16)
+        image = _image_of((deep >> 8).astype(np.uint8))
+    elif image.mode == "I":  # 16 bits too, as some formats are opened
+        deep = np.asarray(image)
+        image = _image_of((np.clip(deep, 0, 65535) >> 8 if deep.max(initial=0) > 255 else np.clip(deep, 0, 255)).astype(np.uint8))
+    elif image.mode == "F":
+        deep = np.nan_to_num(np.asarray(image))
+        image = _image_of(np.clip(deep * (255.0 if deep.max(initial=0) <= 1 else 1.0), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = image.copy()
+        white.paste((255, 255, 255, 255), (0, 0, *image.size))
+        white.alpha_composite(image)
+        image = white.convert("RGB")
+    if image.mode != mode:
+        image = image.convert(mode)
+    return np.asarray(image)
+
+
+def _image_of(array):
+    from PIL import Image
+
+    return Image.fromarray(array)
+
+
+def upright(pixels, orientation):
+    """Apply an EXIF orientation (1 to 8; anything else is taken for 1) to an array of shape (H, W, ...)."""
+    turns = {
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: a.swapaxes(0, 1)[::-1],
+    }
+    return turns[orientation](pixels) if orientation in turns else pixels
+
+
+def reduce(pixels, max_size):
+    """Reduce so that the longest side is `max_size` pixels, by averaging areas; never enlarge. 0 means no limit."""
+    height, width = pixels.shape[:2]
+    if not max_size or max(height, width) <= max_size:
+        return pixels
+    import cv2
+
+    factor = max_size / max(height, width)
+    target = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(np.ascontiguousarray(pixels), target, interpolation=cv2.INTER_AREA)
+
+
+def _short(error):
+    return " ".join(str(error).split())[:120] or type(error).__name__
