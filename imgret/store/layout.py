@@ -4,7 +4,7 @@ import dataclasses
 
 FORMAT = "imgret"
 
-SCHEMA_VERSIONS = {"features": 1, "vectors": 1, "codebook": 1, "index": 1, "ranking": 1}
+SCHEMA_VERSIONS = {"features": 1, "vectors": 1, "codebook": 1, "index": 1, "ranking": 1, "plan": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,15 @@ KINDS = {
         *FAILED,
     ),
 }
+
+# What a long step works from, in OUT.parts/<recipe>/<plan>/plan.h5; never published under a user's name.
+PLAN = (
+    Column("names", ("N",), ("text",), "the photos to do, in byte order"),
+    Column("file_size", ("N",), ("int64",), "size of each file in bytes when the plan was made"),
+    Column("file_mtime_ns", ("N",), ("int64",), "modification time of each file when the plan was made"),
+)
+
+COLUMNS = {**KINDS, "plan": PLAN}
 
 ATTRIBUTES = {
     "format": 'always "imgret"',

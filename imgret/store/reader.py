@@ -75,7 +75,7 @@ class Store:
                 raise ImgretError(f"{self.shown} is not complete: it is being written, or its writer was stopped; run its command again")
             raise ImgretError(f"{self.shown} is not an imgret file")
         self.kind = _text_attribute(attributes, "kind")
-        if self.kind not in layout.KINDS:
+        if self.kind not in layout.COLUMNS:
             raise ImgretError(f"{self.shown} is of the kind '{self.kind}', which this imgret does not know: upgrade imgret")
         if kinds is not None and self.kind not in kinds:
             raise ImgretError(f"{self.shown} is {_article(self.kind)}; {wanted_by} needs {_alternatives(kinds)}")
@@ -110,7 +110,7 @@ class Store:
 
     def _bind_columns(self):
         self.sizes, self._columns = {}, {}
-        for column in layout.KINDS[self.kind]:
+        for column in layout.COLUMNS[self.kind]:
             if column.dtypes == ("text",):
                 self._bind(column.path, ("bytes of " + column.path,), ("uint8",))
                 self._bind(column.path + "_offsets", (column.shape[0] + "+1",), ("int64",))

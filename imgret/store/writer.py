@@ -206,7 +206,7 @@ class Writer:
 
 def content_of(kind, checksums, array_hashes):
     """`content`: one hash over the columns that count and the pipeline with its arrays."""
-    unhashed = {column.path for column in layout.KINDS[kind] if not column.hashed}
+    unhashed = {column.path for column in layout.COLUMNS[kind] if not column.hashed}
     counted = {path: digest for path, digest in checksums.items() if path not in unhashed and path not in ("@inputs", "@info")}
     return of_columns({"kind": kind, "columns": counted, "arrays": sorted(set(array_hashes))})
 

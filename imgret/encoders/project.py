@@ -1,0 +1,67 @@
+"""Projection of vectors by a fitted PCA."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret import arrays
+from imgret.encoders.normalize import unit_rows
+from imgret.errors import ImgretError
+from imgret.registry import SAMPLING, Params, param
+
+
+class Project:
+    """Projection by a `pca` codebook (whitened if the codebook is), then L2.
+
+    Parameters
+    ----------
+    params : Project.Params
+    codebook : fitted PCA
+        `components_` (d, V), `dim_` = V, and `project`, (N, V) -> (N, d).
+
+    References
+    ----------
+    H. Jégou & O. Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and whitening", ECCV 2012.
+    """
+
+    name = "project"
+    version = 1
+    codebooks = ("pca",)
+    takes = "vectors"
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(Params):
+        dtype: str = param("float32", "type of the stored vectors", role=SAMPLING, choices=("float32", "float16"))
+
+    def __init__(self, params, codebook):
+        self.params = params
+        self.codebook = codebook
+
+    @property
+    def dim(self):
+        """Length d of the vectors."""
+        return len(self.codebook.components_)
+
+    def encode_block(self, vectors):
+        """A block of vectors, projected.
+
+        Parameters
+        ----------
+        vectors : array_like, shape (N, V)
+
+        Returns
+        -------
+        ndarray, shape (N, d), float32 or float16
+            Rows of unit L2 norm; a row that is projected to zero stays zero.
+
+        Raises
+        ------
+        ImgretError
+            For another number of columns, values that are not finite or too large.
+        """
+        x = arrays.rows(vectors, self.codebook.dim_, "the matrix of vectors")
+        with np.errstate(all="ignore"):  # what is not finite in the end is refused
+            projected = np.array(self.codebook.project(x), dtype=np.float32, order="C")
+            if not np.isfinite(projected).all():
+                raise ImgretError("the vectors are too large to be projected in float32: scale them, and train the codebook on them again")
+            return unit_rows(projected).astype(self.params.dtype)

@@ -1,0 +1,190 @@
+"""VLAD: for each visual word, the sum of the differences between the descriptors assigned to it and the word."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret import arrays
+from imgret.encoders.normalize import row_norms, unit, unit_rows
+from imgret.errors import ImgretError, UsageError
+from imgret.registry import SAMPLING, Params, param
+
+# A block of scores has at most this many elements (2 MB): it stays near a core between the product and the argmax. Larger codebooks
+# are gone through WORDS words at a time.
+SCORES = 1 << 19
+WORDS = 1024
+# Relative to a word's length and its number of descriptors; what float32 leaves of a sum that should be zero is ten times less.
+NOISE = 1e-6
+
+
+class Vlad:
+    """Vector of locally aggregated descriptors.
+
+    Each descriptor goes to its nearest word (Euclidean; the first of equals) and v_k = sum of (x - c_k) over the descriptors x of word
+    k (Jégou et al. 2010, eq. 1). The vector is v_1 ... v_K, word after word.
+
+    `norm` is carried out in the order written, and always ends in `l2`:
+
+    ===========  ====================================================================================================
+    `residual`   each x - c_k to unit L2 norm before it is summed (Delhumeau et al. 2013); can only come first
+    `intra`      each v_k to unit L2 norm (Arandjelović & Zisserman 2013)
+    `power`      sign(z) abs(z)**power for each element; 0.5 is the signed square root (Jégou et al. 2012). `ssr` is
+                 another name for it at 0.5 and is recorded as `power`
+    `l2`         the whole vector to unit L2 norm; only as the last step, where it is added if it is not written
+    ===========  ====================================================================================================
+
+    What is zero stays zero: a word without descriptors, a descriptor that equals its word, residuals that cancel, all to float32's
+    precision (a length of 1e-6 |c_k| per descriptor), so that no normalisation blows a rounding error up. A photo whose every
+    descriptor equals its word has the zero vector.
+
+    VLFeat's `vl_vlad_encode` gives the same numbers; with both of its flags it takes the square root first: `norm=power,intra,l2`.
+    A descriptor as far from one word as from another, to float32 precision, may go to either.
+
+    Parameters
+    ----------
+    params : Vlad.Params
+    codebook : fitted k-means codebook
+        `centroids_` (K, d) float32; `dim_`, the columns D of a descriptor; `transform`, its local projection (T, D) -> (T, d).
+
+    References
+    ----------
+    H. Jégou, M. Douze, C. Schmid & P. Pérez, "Aggregating local descriptors into a compact image representation", CVPR 2010, eq. 1.
+    H. Jégou et al., "Aggregating local image descriptors into compact codes", PAMI 2012 (power normalisation).
+    R. Arandjelović & A. Zisserman, "All about VLAD", CVPR 2013 (intra-normalisation).
+    J. Delhumeau, P.-H. Gosselin, H. Jégou & P. Pérez, "Revisiting the VLAD image representation", ACM MM 2013 (residual normalisation).
+    """
+
+    name = "vlad"
+    version = 1
+    codebooks = ("kmeans",)
+    takes = "features"
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(Params):
+        norm: tuple[str, ...] = param(
+            ("intra", "l2"),
+            "normalisation steps, in order",
+            choices=("residual", "intra", "power", "ssr", "l2"),
+        )
+        power: float = param(0.5, "exponent of the step `power`; 0.5 is the signed square root", above=0.0, maximum=1.0)
+        dtype: str = param("float32", "type of the stored vectors", role=SAMPLING, choices=("float32", "float16"))
+
+        def __post_init__(self):
+            super().__post_init__()
+            object.__setattr__(self, "norm", _chain(self.norm, self.power))
+
+    def __init__(self, params, codebook):
+        self.params = params
+        self.codebook = codebook
+        self._centroids = np.ascontiguousarray(codebook.centroids_, dtype=np.float32)
+        size = len(self._centroids)
+        # The nearest word has the largest x.c' - (|c'|^2 / 2 + m.c'), where c' = c - m and m is the words' mean: smaller products, and
+        # so a smaller rounding error, than x.c - |c|^2 / 2.
+        centroids = self._centroids.astype(np.float64)
+        mean = centroids.mean(axis=0)
+        centred = centroids - mean
+        self._centred = centred.astype(np.float32)
+        self._lengths = np.sqrt((centroids * centroids).sum(axis=1))
+        self._bias = ((centred * centred).sum(axis=1) / 2 + centred @ mean).astype(np.float32)
+        self._rows = SCORES // min(size, WORDS)
+        self._words = np.uint16 if size <= 1 << 16 else np.uint32  # 16 bits are sorted by radix
+
+    @property
+    def dim(self):
+        """Length V = K * d of the vectors."""
+        return self._centroids.size
+
+    def encode(self, descriptors):
+        """One photo's descriptors to its vector.
+
+        Parameters
+        ----------
+        descriptors : array_like, shape (T, D), T >= 1
+
+        Returns
+        -------
+        ndarray, shape (K * d,), float32 or float16
+            Of unit L2 norm, or zero.
+
+        Raises
+        ------
+        ImgretError
+            For no descriptors, another number of columns, values that are not finite or too large.
+        """
+        x = arrays.rows(descriptors, self.codebook.dim_, "the descriptor matrix")
+        if len(x) == 0:
+            raise ImgretError("a photo without descriptors has no VLAD: leave it out")
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what is not finite in the end is refused by `unit`
+            present, sums = self._sums(np.ascontiguousarray(self.codebook.transform(x), dtype=np.float32))
+            for step in self.params.norm:
+                if step == "intra":
+                    unit_rows(sums)
+                elif step == "power":
+                    sums = arrays.power_normalize(sums, self.params.power)
+            sums = unit(sums, self.params.dtype)
+        vector = np.zeros(self._centroids.shape, self.params.dtype)
+        vector[present] = sums
+        return vector.reshape(-1)
+
+    def _sums(self, x):
+        """The words that have descriptors, in order, and the residual sum of each."""
+        words = self._assign(x)
+        order = np.argsort(words, kind="stable")
+        words = words[order]
+        # The residuals are summed, not the descriptors less n times the word: what equals its word then gives exactly zero, rather than
+        # rounding errors that intra-normalisation would blow up to unit length.
+        residuals = x[order]
+        residuals -= self._centroids[words]
+        if "residual" in self.params.norm:
+            residuals[row_norms(residuals) < NOISE * self._lengths[words]] = 0
+            unit_rows(residuals)
+        starts = np.flatnonzero(np.diff(words.astype(np.int64), prepend=-1))
+        present = words[starts]
+        sums = np.empty((len(starts), x.shape[1]), np.float32)
+        ones = np.ones(len(x), np.float32)
+        # A product with ones per word: measured faster than np.add.reduceat and than one product with a (T, K) indicator matrix.
+        edges = [*starts.tolist(), len(x)]
+        for row, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+            np.dot(ones[start:stop], residuals[start:stop], out=sums[row])
+        counts = np.diff(edges)
+        limits = NOISE * counts * (1 if "residual" in self.params.norm else self._lengths[present])
+        sums[row_norms(sums) < limits] = 0
+        return present, sums
+
+    def _assign(self, x):
+        """The nearest word of each row, in blocks of rows and words."""
+        words = np.empty(len(x), self._words)
+        for start in range(0, len(x), self._rows):
+            block = x[start : start + self._rows]
+            everyone = np.arange(len(block))
+            for first in range(0, len(self._centred), WORDS):
+                scores = block @ self._centred[first : first + WORDS].T
+                scores -= self._bias[first : first + WORDS]
+                found = scores.argmax(axis=1)
+                score = scores[everyone, found]
+                if first == 0:
+                    nearest, best = found, score
+                else:
+                    nearest = np.where(score > best, found + first, nearest)
+                    best = np.maximum(score, best)
+            words[start : start + self._rows] = nearest
+        return words
+
+
+def _chain(norm, power):
+    """`norm` as it is recorded: `ssr` as `power`, `l2` at the end."""
+    if "ssr" in norm and power != 0.5:
+        raise UsageError(f"`norm` says ssr, which is power with the exponent 0.5, but `power` is {power:g}: write power instead of ssr")
+    chain = ["power" if step == "ssr" else step for step in norm]
+    if "l2" in chain[:-1]:
+        raise UsageError("`norm` takes l2 as its last step only")
+    if chain[-1:] != ["l2"]:
+        chain.append("l2")
+    if "residual" in chain[1:]:
+        raise UsageError("`norm` takes residual as its first step only: it acts on residuals before they are summed")
+    for step in chain:
+        if chain.count(step) > 1:
+            raise UsageError(f"`norm` has the step {step} twice")
+    if power != 0.5 and "power" not in chain:
+        raise UsageError("`power` has no effect: `norm` has no step power")
+    return tuple(chain)

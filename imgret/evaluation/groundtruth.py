@@ -1,0 +1,223 @@
+"""Ground truths as people have them: a CSV of groups, the Oxford and Paris text files, a list of names."""
+
+import csv
+import dataclasses
+import io
+import math
+import os
+import pathlib
+import re
+
+from imgret.errors import ImgretError
+from imgret.evaluation import files
+from imgret.evaluation.names import shown, to_bytes, to_text
+
+CSV_LIMIT = 1 << 30  # bytes: room for ten million photos
+NAMES_LIMIT = 1 << 30
+OXFORD_LIMIT = 16 << 20  # bytes in one file; the largest official one has 10 KB
+OXFORD_QUERIES = 100_000
+
+QUERY, GALLERY = 1, 2
+ROLES = {"query": QUERY, "gallery": GALLERY, "query+gallery": QUERY | GALLERY, "gallery+query": QUERY | GALLERY, "distractor": 0}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GroupTruth:
+    """Photos, the groups they belong to, and what they do.
+
+    Attributes
+    ----------
+    names : list of bytes
+        Distinct.
+    groups : list of tuple of bytes
+        Per photo; empty where it belongs to none.
+    roles : list of int
+        Per photo: `QUERY`, `GALLERY`, both (by `|`), or 0 for a distractor.
+    """
+
+    names: list
+    groups: list
+    roles: list
+
+
+def read_groups(path):
+    """Read a ground truth of groups: a CSV (RFC 4180) with the header `image,group` or `image,group,role`, columns in any order.
+
+    `group` may list several, separated by `;`, or be empty. `role` is `query`, `gallery`, `query+gallery` or `distractor`; without
+    the column every photo is `query+gallery`. UTF-8, with or without a byte order mark; bytes that are not UTF-8 are kept as they are. Any
+    line ends; blank lines are passed over.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    GroupTruth
+
+    Raises
+    ------
+    ImgretError
+        With file and line, for whatever is malformed, for an unknown role, and for a photo that has two lines.
+    """
+    data = files.read_bytes(path, CSV_LIMIT, regular=False).removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise ImgretError(f"{path}:{line}: a NUL byte: the ground truth must be a CSV in UTF-8")
+    records = _records(path, data)
+    number, header = next(records, (1, None))
+    if header is None:
+        raise ImgretError(f"{path} is empty: the ground truth must be a CSV with the header image,group,role")
+    columns = [column.strip().lower() for column in header]
+    if sorted(columns) not in (["group", "image"], ["group", "image", "role"]):
+        got = shown(to_bytes(",".join(header)))
+        raise ImgretError(f"{path}:{number}: the first line must be the header image,group or image,group,role, got {got}")
+    image, group = columns.index("image"), columns.index("group")
+    role = columns.index("role") if "role" in columns else None
+    lines, groups, roles = {}, [], []
+    for number, record in records:
+        if len(record) != len(columns):
+            raise ImgretError(f"{path}:{number}: {len(columns)} fields are expected ({','.join(columns)}), this line has {len(record)}")
+        name = to_bytes(record[image])
+        if not name:
+            raise ImgretError(f"{path}:{number}: the image has no name")
+        if name in lines:
+            raise ImgretError(
+                f"{path}:{number}: {shown(name)} is listed again, first in line {lines[name]}: one line per image, several groups as a;b"
+            )
+        lines[name] = number
+        groups.append(tuple(dict.fromkeys(to_bytes(part.strip()) for part in record[group].split(";") if part.strip())))
+        word = "query+gallery" if role is None else record[role].strip()
+        if word not in ROLES:
+            raise ImgretError(
+                f"{path}:{number}: there is no role {shown(to_bytes(word))}; a role is query, gallery, query+gallery or distractor"
+            )
+        roles.append(ROLES[word])
+    if not lines:
+        raise ImgretError(f"{path} lists no image: one line per image is expected below the header")
+    return GroupTruth(list(lines), groups, roles)
+
+
+def _records(path, data):
+    """Yield (line where it begins, fields) of each record that is not blank."""
+    text = io.StringIO(to_text(data), newline="")
+    reader = csv.reader(text, strict=True)
+    number = 1
+    while True:
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ImgretError(f"{path}:{number}: malformed CSV ({error})") from None
+        if record:
+            yield number, record
+        number = reader.line_num + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class OxfordQuery:
+    """One query of the Oxford or Paris ground truth.
+
+    Attributes
+    ----------
+    label : bytes
+        As its files are named: `all_souls_1`.
+    photo : bytes
+        The query photo without the prefix `oxc1_`.
+    box : tuple of float
+        x1, y1, x2, y2 of the region asked for, in pixels of the photo.
+    positives, junk : frozenset of bytes
+        Good and ok; junk. A photo in both is junk, as in the official program, and still counts among the positives.
+    """
+
+    label: bytes
+    photo: bytes
+    box: tuple
+    positives: frozenset
+    junk: frozenset
+
+
+def read_oxford(folder):
+    """Read the text ground truth of Oxford5k or Paris6k: `Q_query.txt`, `Q_good.txt`, `Q_ok.txt` and `Q_junk.txt` of each query Q.
+
+    Parameters
+    ----------
+    folder : str or path-like
+
+    Returns
+    -------
+    list of OxfordQuery
+        In label order.
+
+    Raises
+    ------
+    ImgretError
+        With file and line, for whatever is missing, malformed or too large to be such a file.
+    """
+    if not os.path.isdir(folder):
+        raise ImgretError(f"{folder} is not a folder: the folder of the ground truth's text files (*_query.txt ...) is needed")
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError as error:
+        raise ImgretError(f"{folder} cannot be read: {error.strerror}") from None
+    labels = [entry.removesuffix("_query.txt") for entry in entries if entry.endswith("_query.txt")]
+    if not labels:
+        raise ImgretError(f"{folder} holds no *_query.txt: the folder of the Oxford or Paris text ground truth is needed")
+    if len(labels) > OXFORD_QUERIES:
+        raise ImgretError(f"{folder} holds {len(labels)} queries: no more than {OXFORD_QUERIES} can be right")
+    return [_oxford_query(pathlib.Path(folder), label) for label in labels]
+
+
+def _oxford_query(folder, label):
+    path = folder / f"{label}_query.txt"
+    lines = _oxford_lines(path)
+    if len(lines) != 1 or len(lines[0][1]) != 5:
+        number = lines[0][0] if len(lines) == 1 else 1
+        raise ImgretError(f"{path}:{number}: one line of five fields is expected: photo x1 y1 x2 y2")
+    number, (photo, *corners) = lines[0]
+    try:
+        box = tuple(float(corner) for corner in corners)
+    except ValueError:
+        box = (math.nan,)
+    if not all(math.isfinite(corner) for corner in box) or box[0] > box[2] or box[1] > box[3]:
+        raise ImgretError(f"{path}:{number}: the box x1 y1 x2 y2 must be four numbers with x1 <= x2 and y1 <= y2")
+    sets = {kind: _oxford_names(folder / f"{label}_{kind}.txt") for kind in ("good", "ok", "junk")}
+    photo = photo.removeprefix(b"oxc1_")
+    return OxfordQuery(os.fsencode(label), photo, box, sets["good"] | sets["ok"], sets["junk"])
+
+
+def _oxford_names(path):
+    names = set()
+    for number, fields in _oxford_lines(path):
+        if len(fields) != 1:
+            raise ImgretError(f"{path}:{number}: one photo name is expected, this line has {len(fields)} fields")
+        names.add(fields[0])
+    return frozenset(names)
+
+
+def _oxford_lines(path):
+    """(line number, fields) of the lines that are not blank."""
+    lines = files.read_bytes(path, OXFORD_LIMIT).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [(number, fields) for number, fields in enumerate(map(bytes.split, lines), 1) if fields]
+
+
+def read_names(path):
+    """Read a list of photo names, one per line: the official `holidays_images.dat`, or the names of a whole gallery.
+
+    Raises
+    ------
+    ImgretError
+        With file and line, for a name that is listed twice; if there is no name.
+    """
+    names = {}
+    data = files.read_bytes(path, NAMES_LIMIT, regular=False).removeprefix(b"\xef\xbb\xbf")
+    for number, line in enumerate(re.split(rb"\r?\n", data), 1):
+        if not line:
+            continue
+        if line in names:
+            raise ImgretError(f"{path}:{number}: {shown(line)} is listed again, first in line {names[line]}")
+        names[line] = number
+    if not names:
+        raise ImgretError(f"{path} lists no photo: one name per line is expected")
+    return list(names)

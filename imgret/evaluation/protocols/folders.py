@@ -1,0 +1,91 @@
+"""Ground truth by folder: the photos of one folder match."""
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.evaluation import lists as ranked
+from imgret.evaluation.groundtruth import read_names
+from imgret.evaluation.measures import average_precision
+from imgret.evaluation.protocols.base import (
+    FINITE_SUM,
+    MEASURES,
+    SELF_REMOVED,
+    TRUNCATION,
+    Protocol,
+    Question,
+    absent_warning,
+    counted,
+    ids_of,
+    partial_gallery_warning,
+)
+
+
+class Folders(Protocol):
+    """The first folder of a photo's name is its group.
+
+    Positives of a query are the gallery photos whose names begin with the same folder, itself excluded. A gallery photo without a
+    folder matches nothing; a query without one is skipped; a query that is alone in its folder is excluded from the means. The gallery
+    is what the ranking store says was searched; for text rankings, which cannot say that, --truth may list its names.
+    """
+
+    name = "folders"
+    takes_truth = True
+    truth_is = "optional: the names of the whole gallery, one per line"
+    conventions = {
+        "ap": FINITE_SUM,
+        "positives": "gallery photos whose name begins with the same folder as the query's; queries without any are excluded",
+        "query": SELF_REMOVED,
+        "junk": "none",
+        "truncation": TRUNCATION,
+        "names": "exactly as they are; the group is what stands before the first slash",
+        "measures": MEASURES,
+    }
+
+    def _read_folder(self, path, truth):
+        known = None if truth is None else read_names(truth)
+        return ranked.read_folder(path, folder_of, known=known)
+
+    def _evaluate(self, lists, truth):
+        positions = lists.positions()
+        gallery = lists.names if truth is None else read_names(truth)
+        ids = ids_of(positions, gallery)
+        if truth is not None and (ids < 0).all():
+            raise ImgretError(f"{lists.label} and {truth} share no photo: the names of the gallery that was searched are needed")
+        members = {}
+        for photo, name in enumerate(gallery):
+            if folder := folder_of(name):
+                members.setdefault(folder, []).append(photo)
+        members = {folder: np.array(photos) for folder, photos in members.items()}
+        photo_of = {name: photo for photo, name in enumerate(gallery)}
+
+        questions, absent = [], set()
+        skipped = excluded = 0
+        for row, name in enumerate(lists.query_names):
+            folder = folder_of(name)
+            if not folder:
+                skipped += 1
+                continue
+            matching = members.get(folder, np.empty(0, dtype=np.int64))
+            matching = matching[matching != photo_of.get(name, -1)]
+            if len(matching) == 0:
+                excluded += 1
+                continue
+            known = ids[matching]
+            absent.update(matching[known < 0].tolist())
+            questions.append(Question(row, name, len(matching), known[known >= 0], ids_of(positions, [name] if name in positions else [])))
+
+        warnings = []
+        if skipped:
+            warnings.append(f"{counted(skipped, 'query')} of the ranking without a folder in the name: skipped")
+        if excluded:
+            warnings.append(f"{counted(excluded, 'query')} without another gallery photo in the folder: excluded")
+        warnings += absent_warning([gallery[photo] for photo in absent])
+        if truth is None:
+            warnings += partial_gallery_warning(lists, "give the gallery's names with --truth")
+        return self._result(lists, questions, average_precision, warnings, excluded=excluded, skipped=skipped)
+
+
+def folder_of(name):
+    """The first folder of a name, empty where it has none. The slash of an absolute path is no folder."""
+    folder, slash, _ = name.lstrip(b"/").partition(b"/")
+    return folder if slash else b""

@@ -1,0 +1,135 @@
+"""Ground truth as a CSV of groups."""
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.evaluation import lists as ranked
+from imgret.evaluation.groundtruth import GALLERY, QUERY, read_groups
+from imgret.evaluation.measures import average_precision
+from imgret.evaluation.names import shown
+from imgret.evaluation.protocols.base import (
+    FINITE_SUM,
+    MEASURES,
+    SELF_REMOVED,
+    TRUNCATION,
+    Protocol,
+    Question,
+    absent_warning,
+    counted,
+    ids_of,
+    unasked_warning,
+)
+
+
+class Groups(Protocol):
+    """Photos of one group match: a CSV names each photo's groups and role.
+
+    A photo with the role query asks, one with the role gallery counts; query+gallery does both, and so does every photo where there is
+    no role column. Positives of a query are the gallery photos that share one of its groups, itself excluded; its own photo and every
+    photo whose role is only query are taken out of the list. A distractor, and a gallery photo that the CSV does not name, stays in
+    the list and matches nothing. A query that the CSV does not name or whose role is not query is skipped; one without positives is
+    excluded from the means; both are counted. A photo that asks several times is that many queries.
+    """
+
+    name = "groups"
+    needs_truth = takes_truth = True
+    truth_is = "a CSV with the header image,group or image,group,role"
+    conventions = {
+        "ap": FINITE_SUM,
+        "positives": "photos with the role gallery that share a group with the query, found or not; queries without any are excluded",
+        "query": SELF_REMOVED,
+        "junk": "photos whose role is only query are taken out of every list; distractors and unlisted photos stay and match nothing",
+        "truncation": TRUNCATION,
+        "names": "exactly as in the CSV",
+        "measures": MEASURES,
+    }
+
+    def _read_folder(self, path, truth):
+        truth = read_groups(truth)
+        asking = [name for name, role in zip(truth.names, truth.roles, strict=True) if role & QUERY]
+        return ranked.read_folder(path, asking, known=truth.names)
+
+    def _evaluate(self, lists, truth):
+        path, truth = truth, read_groups(truth)
+        positions = lists.positions()
+        photo_of = {name: photo for photo, name in enumerate(truth.names)}
+        ids = ids_of(positions, truth.names)
+        roles = np.array(truth.roles)
+        self._check_shared(lists, path, truth, positions, photo_of, ids, roles)
+
+        members = {}
+        for photo in np.flatnonzero(roles & GALLERY):
+            for group in truth.groups[photo]:
+                members.setdefault(group, []).append(photo)
+        members = {group: np.array(photos) for group, photos in members.items()}
+
+        questions, asked, absent = [], set(), set()
+        unlisted = silent = excluded = 0
+        for row, name in enumerate(lists.query_names):
+            photo = photo_of.get(name)
+            if photo is None:
+                unlisted += 1
+                continue
+            if not roles[photo] & QUERY:
+                silent += 1
+                continue
+            asked.add(photo)
+            matching = _matching(members, truth.groups[photo], photo)
+            if len(matching) == 0:
+                excluded += 1
+                continue
+            known = ids[matching]
+            if (known < 0).any():
+                absent.update(matching[known < 0].tolist())
+            own = ids[photo : photo + 1]
+            questions.append(Question(row, name, len(matching), known[known >= 0], own[own >= 0]))
+
+        warnings = []
+        if unlisted:
+            warnings.append(f"{counted(unlisted, 'query')} of the ranking not in the ground truth: skipped")
+        if silent:
+            warnings.append(f"{counted(silent, 'query')} of the ranking whose role in the ground truth is not query: skipped")
+        if excluded:
+            warnings.append(f"{counted(excluded, 'query')} without positives in the ground truth: excluded")
+        warnings += unasked_warning(np.count_nonzero(roles & QUERY) - len(asked))
+        warnings += absent_warning([truth.names[photo] for photo in absent])
+        only_asking = ids[(roles == QUERY) & (ids >= 0)]
+        return self._result(
+            lists,
+            questions,
+            average_precision,
+            warnings,
+            globally_removed=only_asking,
+            excluded=excluded,
+            skipped=unlisted + silent,
+        )
+
+    @staticmethod
+    def _check_shared(lists, path, truth, positions, photo_of, ids, roles):
+        remedy = "write the names in the ground truth as the ranking has them, or give extract and search another --root"
+        counts = np.flatnonzero(roles & GALLERY)
+        if len(counts) == 0:
+            raise ImgretError(f"{path} has no photo with the role gallery: nothing can match")
+        if (ids < 0).all():
+            if not lists.names:
+                raise ImgretError(f"{lists.label} holds only empty lists: there is nothing to evaluate")
+            raise ImgretError(
+                f"{lists.label} and {path} share no photo: the ranking has {shown(min(positions))},"
+                f" the ground truth {shown(min(truth.names[photo] for photo in counts))}; {remedy}"
+            )
+        asks = [name for name, role in zip(truth.names, truth.roles, strict=True) if role & QUERY]
+        if not asks:
+            raise ImgretError(f"{path} has no photo with the role query: nothing can be asked")
+        if not any(name in photo_of for name in lists.query_names):
+            raise ImgretError(
+                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
+                f" the ground truth with {shown(min(asks))}; {remedy}"
+            )
+
+
+def _matching(members, groups, photo):
+    found = [members[group] for group in groups if group in members]
+    if not found:
+        return np.empty(0, dtype=np.int64)
+    matching = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+    return matching[matching != photo]

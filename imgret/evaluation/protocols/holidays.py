@@ -1,0 +1,100 @@
+"""INRIA Holidays (Jégou, Douze & Schmid, ECCV 2008)."""
+
+from imgret.errors import ImgretError
+from imgret.evaluation import lists as ranked
+from imgret.evaluation.groundtruth import read_names
+from imgret.evaluation.measures import average_precision_trapezoid
+from imgret.evaluation.names import bare, last_part, shown
+from imgret.evaluation.protocols.base import (
+    MEASURES,
+    SELF_REMOVED,
+    TRAPEZOID,
+    TRUNCATION,
+    Protocol,
+    Question,
+    absent_warning,
+    counted,
+    ids_of,
+    partial_gallery_warning,
+    unasked_warning,
+)
+
+
+class Holidays(Protocol):
+    """Photos are numbered; all but the last two digits name the group, and the photo that ends in 00 asks.
+
+    Positives of a query are the other photos of its group; the query itself is taken out of its list. Other photos stay in the list
+    and match nothing, and as queries they are skipped. The groups come from the gallery that was searched, or from --truth, the official
+    holidays_images.dat; a query without positives is excluded from the means.
+    """
+
+    name = "holidays"
+    takes_truth = True
+    truth_is = "optional: the official list of image names (holidays_images.dat)"
+    conventions = {
+        "ap": TRAPEZOID,
+        "positives": "photos of the same number but for the last two digits; queries without any are excluded",
+        "query": SELF_REMOVED,
+        "junk": "none",
+        "truncation": TRUNCATION,
+        "names": "the number counts, without folders and extension; only names that are all digits (100000.jpg) belong to a group",
+        "measures": MEASURES,
+    }
+
+    def _read_folder(self, path, truth):
+        return ranked.read_folder(path, lambda name: (number_of(name) or b"").endswith(b"00"))
+
+    def _evaluate(self, lists, truth):
+        lists.positions()  # refuses two gallery photos of one name
+        numbers = _numbers(lists.label, lists.names)
+        listed = numbers if truth is None else dict.fromkeys(_numbers(truth, read_names(truth)))
+        if truth is not None and not listed.keys() & numbers.keys():
+            raise ImgretError(f"{lists.label} and {truth} share no photo number: the official list of Holidays images is needed")
+        members = {}
+        for number in listed:
+            members.setdefault(number[:-2], []).append(number)
+        questions, absent, asked = [], set(), set()
+        skipped = excluded = 0
+        for row, name in enumerate(lists.query_names):
+            number = number_of(name)
+            if number is None or not number.endswith(b"00") or (truth is not None and number not in listed):
+                skipped += 1
+                continue
+            asked.add(number)
+            matching = [other for other in members.get(number[:-2], ()) if other != number]
+            if not matching:
+                excluded += 1
+                continue
+            known = ids_of(numbers, matching)
+            absent.update(other for other in matching if other not in numbers)
+            questions.append(Question(row, name, len(matching), known[known >= 0], ids_of(numbers, [number] if number in numbers else [])))
+        warnings = []
+        if skipped:
+            warnings.append(f"{counted(skipped, 'query')} of the ranking whose number does not end in 00: skipped")
+        if excluded:
+            warnings.append(f"{counted(excluded, 'query')} without another photo of the group: excluded")
+        warnings += unasked_warning(sum(number.endswith(b"00") and number not in asked for number in listed))
+        warnings += absent_warning(absent)
+        if truth is None:
+            warnings += partial_gallery_warning(lists, "give holidays_images.dat with --truth")
+        return self._result(lists, questions, average_precision_trapezoid, warnings, excluded=excluded, skipped=skipped)
+
+
+def number_of(name):
+    """The digits of a name without folders and extension; None where it is not three digits or more."""
+    stem = bare(last_part(name))
+    return stem if len(stem) >= 3 and stem.isdigit() else None
+
+
+def _numbers(label, names):
+    """number -> id of the photos that have one."""
+    numbers = {}
+    for photo, name in enumerate(names):
+        number = number_of(name)
+        if number is None:
+            continue
+        if number in numbers:
+            first, second = shown(names[numbers[number]]), shown(name)
+            raise ImgretError(f"{label} has two photos of one number ({first} and {second}): Holidays' numbers are distinct")
+        numbers[number] = photo
+    return numbers

@@ -1,0 +1,80 @@
+"""UKBench (Nistér & Stewénius, CVPR 2006)."""
+
+import re
+
+from imgret.errors import ImgretError
+from imgret.evaluation import lists as ranked
+from imgret.evaluation.measures import average_precision
+from imgret.evaluation.names import bare, last_part, shown
+from imgret.evaluation.protocols.base import FINITE_SUM, MEASURES, TRUNCATION, Protocol, Question, counted, ids_of
+
+_NUMBER = re.compile(rb"[0-9]{1,18}\Z")
+
+
+class UKBench(Protocol):
+    """Four photos of each object, numbered one after the other: number // 4 is the object.
+
+    The N-S score is the mean number of the object's photos among the first four of the list, the query itself among them: 4 is
+    perfect. All photos usually ask. Average precision here counts the query itself as one of four positives too. A gallery photo
+    whose name does not end in a number matches nothing; such a query is skipped.
+    """
+
+    name = "ukbench"
+    conventions = {
+        "ap": FINITE_SUM,
+        "positives": "the four photos whose numbers give the same number // 4, the query itself among them",
+        "query": "the query photo stays in its list and counts as a positive",
+        "junk": "none",
+        "truncation": TRUNCATION,
+        "names": "the number at the end of the name counts, without folders and extension (ukbench00000.jpg)",
+        "measures": f"ns: positives among the first four, 0 to 4; {MEASURES}",
+    }
+
+    def _read_folder(self, path, truth):
+        return ranked.read_folder(path, lambda name: number_of(name) is not None)
+
+    def _evaluate(self, lists, truth):
+        lists.positions()  # refuses two gallery photos of one name
+        by_number, twice = {}, {}
+        for photo, name in enumerate(lists.names):
+            number = number_of(name)
+            if number is None:
+                continue
+            if number in by_number:
+                twice.setdefault(number, (by_number[number], photo))
+            by_number[number] = photo
+        questions = []
+        skipped = alone = 0
+        for row, name in enumerate(lists.query_names):
+            number = number_of(name)
+            if number is None:
+                skipped += 1
+                continue
+            four = range(number // 4 * 4, number // 4 * 4 + 4)
+            for view in four:
+                if view in twice:
+                    first, second = (shown(lists.names[photo]) for photo in twice[view])
+                    raise self._ambiguous(lists, first, second)
+            known = ids_of(by_number, four)
+            alone += number not in by_number
+            questions.append(Question(row, name, 4, known[known >= 0], known[:0]))
+        warnings = []
+        if skipped:
+            warnings.append(f"{counted(skipped, 'query')} of the ranking without a number at the end of the name: skipped")
+        if alone:
+            warnings.append(f"{counted(alone, 'query')} not in the gallery: N-S counts the query itself, so these reach 3 at most")
+        incomplete = sum(len(question.ids) < 4 for question in questions)
+        if incomplete:
+            warnings.append(f"{counted(incomplete, 'query')} with fewer than four photos in the gallery: the others count as never found")
+        return self._result(lists, questions, average_precision, warnings, skipped=skipped, ns=True)
+
+    @staticmethod
+    def _ambiguous(lists, first, second):
+        return ImgretError(f"{lists.label} has two gallery photos of one number ({first} and {second}): UKBench's numbers are distinct")
+
+
+def number_of(name):
+    """The number at the end of a name without folders and extension; None where there is none, or where it cannot be one of UKBench."""
+    stem = bare(last_part(name))
+    match = _NUMBER.search(stem)
+    return int(match[0]) if match else None

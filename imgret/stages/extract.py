@@ -1,0 +1,352 @@
+"""extract: photos to local features."""
+
+import contextlib
+import os
+
+import numpy as np
+
+from imgret import images
+from imgret.errors import ImgretError, UsageError
+from imgret.extractors import EXTRACTORS
+from imgret.listing import list_photos
+from imgret.pipeline import Pipeline
+from imgret.registry import load
+from imgret.stages import stopping
+from imgret.stages.output import Output
+from imgret.stages.perphoto import Step, run_to_end
+from imgret.store.parts import FolderVanished, Parts, Plan, publish_part
+from imgret.store.photos import PhotoWriter
+from imgret.store.reader import Store
+from imgret.store.text import Texts
+from imgret.store.writer import Writer
+
+WORKER = "imgret.stages.extract:ExtractWorker"
+DEFAULT_MAX_FAILED = "5%"
+SHOWN_FAILURES = 5
+
+
+def extract(
+    photos, out, *, method, settings=(), lists=(), root=None, nul=False, jobs=1, shard=None, max_failed=None, overwrite=False, report
+):
+    """Describe photos by local features.
+
+    Parameters
+    ----------
+    photos : sequence of str
+        Folders, files, or "-".
+    out : str
+        The features store to make.
+    method : str
+        A name of `EXTRACTORS`.
+    settings : sequence of str
+        NAME=VALUE.
+    lists, root, nul : see `imgret.listing.list_photos`
+    jobs : int
+    shard : tuple of int, optional
+        (I, N): make the parts of one share and do not join.
+    max_failed : str, optional
+        "N" or "N%": the step fails where more photos cannot be used.
+    overwrite : bool
+    report : imgret.stages.report.Report
+
+    Raises
+    ------
+    ImgretError
+    """
+    limit = parse_max_failed(max_failed or DEFAULT_MAX_FAILED)
+    kind = load(EXTRACTORS, method, "extractor")
+    extractor = kind(kind.Params.parse(settings))
+    params = {"step": "extract", "method": kind.name, "version": kind.version, "params": extractor.params.to_json()}
+    output = Output(out, "features", params, overwrite=overwrite)
+    data = {
+        "keypoints": ((len(kind.keypoint_columns),), np.float32, {"columns": " ".join(kind.keypoint_columns)}),
+        "descriptors": ((kind.dim,), kind.dtype, {"descriptor_type": kind.descriptor_type}),
+    }
+    existing = output.existing()
+    if existing is not None:
+        existing.close()
+    listing = list_photos(photos, lists, root=root, nul=nul)
+    if existing is not None and shard is None and _unchanged(output.path, listing):
+        output.parts.remove()
+        report.note(f"{output.shown} is up to date ({len(listing)} photos)")
+        return
+    if existing is not None and shard is not None and _unchanged(output.path, listing):
+        report.note(f"{output.shown} is up to date ({len(listing)} photos)")
+        return
+    if existing is not None:
+        report.note(f"{output.shown}: the photos have changed; what is still the same is taken over")
+
+    def check(described, failed):
+        total = described + failed
+        allowed = limit(total)
+        if failed > allowed:
+            raise ImgretError(
+                f"{failed} of {total} photos could not be used, more than --max-failed allows ({allowed}): "
+                f"{_first_failures(step)}; the finished parts are kept"
+            )
+        if not described:
+            raise ImgretError(f"no photo could be used: {_first_failures(step)}")
+
+    def check_early(failed, total):
+        if failed > limit(total) and shard is None:
+            raise ImgretError(
+                f"{failed} photos could not be used so far, more than --max-failed allows of {total} ({limit(total)}): "
+                f"{_first_failures(step)}; the finished parts are kept"
+            )
+
+    def body():
+        nonlocal step
+        output.parts.prepare()
+        plan = output.parts.plan(Texts.of(listing.names), listing.sizes, listing.mtimes, follow=shard is not None)
+        setup = {
+            "method": method,
+            "extractor": extractor.params.to_json(),
+            "out": output.path,
+            "older": [p.number for p in output.parts.older_plans(plan)],
+        }
+        step = Step(output, plan, worker=WORKER, setup=setup, task=_task_of(listing), data=data, report=report, jobs=jobs, shard=shard)
+        missing = step.make_parts(check_early)
+        if shard is not None:
+            report.note(
+                f"shard {shard[0]}/{shard[1]} is done; {missing} of {len(plan)} parts are missing; without --shard the same command joins them"
+            )
+            return
+        described, failed = step.join(Pipeline.of("extractor", extractor), check=check)
+        report.note(
+            f"{output.shown}: {described} photos described" + (f", {failed} could not be used (imgret info --failed)" if failed else "")
+        )
+
+    step = None
+    with stopping.guard():
+        run_to_end(output, report, body)
+
+
+def parse_max_failed(text):
+    """ "N" or "N%" to a function from the number of photos to the number that may fail."""
+    number = text.removesuffix("%")
+    if not number.isdecimal():
+        raise UsageError(f"`--max-failed` must be a whole number or a percentage, got '{text}'")
+    if text.endswith("%"):
+        if int(number) > 100:
+            raise UsageError(f"`--max-failed` must be at most 100%, got '{text}'")
+        return lambda photos: photos * int(number) // 100
+    return lambda photos: int(number)
+
+
+def _task_of(listing):
+    """What a worker needs to know of a part: where its photos are."""
+    names = Texts.of(listing.names)
+
+    def task(plan, part):
+        first, last = plan.range(part)
+        paths = []
+        for name in plan.names[first:last]:
+            row = names.find(name)
+            paths.append(None if row < 0 else os.fsdecode(listing.paths[row]))
+        return {"paths": paths}
+
+    return task
+
+
+def _unchanged(path, listing):
+    """Whether a finished store has just these photos, the same sizes and times, and none whose reading should be tried again."""
+    with Store(path) as store:
+        if len(store) + store.sizes["F"] != len(listing):
+            return False
+        described = dict(zip(store.texts("names"), zip(store.read("file_size"), store.read("file_mtime_ns"), strict=True), strict=True))
+        failed_rows = zip(
+            store.texts("failed/names"),
+            store.read("failed/file_size"),
+            store.read("failed/file_mtime_ns"),
+            store.texts("failed/code"),
+            strict=True,
+        )
+        for name, size, mtime, code in failed_rows:
+            described[name] = (size, mtime, code)
+    for name, path, size, mtime in zip(listing.names, listing.paths, listing.sizes, listing.mtimes, strict=True):
+        there = described.get(name)
+        if there is None:
+            return False
+        if there[2:] == (b"unreadable",):
+            with contextlib.suppress(images.BadPhoto):
+                images.read_file(path)
+                return False  # it can be read now
+        elif there[:2] != (size, mtime):
+            return False
+    return True
+
+
+def _first_failures(step):
+    """The first few failures among the finished parts, for a message."""
+    found = []
+    for part in range(len(step.plan)):
+        for path in (step.plan.path(part), step.plan.path(part, retry=True)):
+            if len(found) < SHOWN_FAILURES and os.path.exists(path):
+                with contextlib.suppress(ImgretError), Store(path) as store:
+                    rows = zip(store.texts("failed/names"), store.text_list("failed/code"), strict=True)
+                    found += [f"{os.fsdecode(name)} ({code})" for name, code in rows]
+    return ", ".join(found[:SHOWN_FAILURES]) + (", ..." if len(found) > SHOWN_FAILURES else "")
+
+
+class ExtractWorker:
+    """Makes parts of a features store; lives in a worker process."""
+
+    def __init__(self, setup):
+        import cv2
+
+        cv2.setNumThreads(1)  # parallel over photos
+        kind = load(EXTRACTORS, setup["method"], "extractor")
+        self.extractor = kind(kind.Params.from_json(setup["extractor"]))
+        self.setup = setup
+        self.plan = None
+        self.parts = Parts(setup["out"], setup["recipe"])
+        self.sources = None
+
+    def work(self, task, starting):
+        """Make one part; see `imgret.stages.workers.run`."""
+        try:
+            if self.plan is None:
+                self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
+                self.sources = Sources(self.setup["out"], self.setup["recipe"], self._older())
+            return {"failed": self._part(task, starting)}
+        except FolderVanished:
+            return {"vanished": True}
+        except ImgretError:
+            if not os.path.isdir(self.setup["plan_folder"]):
+                return {"vanished": True}
+            raise
+
+    def _older(self):
+        for number in self.setup["older"]:
+            with contextlib.suppress(FolderVanished, ImgretError):
+                yield Plan(os.path.join(self.parts.folder, f"{number:04d}"), number)
+
+    def _part(self, task, starting):
+        first, _ = self.plan.range(task["part"])
+        kind = self.extractor
+        data = {
+            "keypoints": ((len(kind.keypoint_columns),), np.float32, {"columns": " ".join(kind.keypoint_columns)}),
+            "descriptors": ((kind.dim,), kind.dtype, {"descriptor_type": kind.descriptor_type}),
+        }
+        retry = False
+        with Writer(_temporary(self.plan.folder)) as writer:
+            photos = PhotoWriter(writer, "features", data)
+            for item, path in enumerate(task["paths"]):
+                starting(item)
+                crashed = item in task.get("crashed", ())
+                retry |= self._photo(photos, first + item, path, crashed)
+            publish_part(writer, self.plan, task["part"], "features", recipe=self.setup["recipe"], params=self.setup["params"], retry=retry)
+            return photos.failed
+
+    def _photo(self, photos, row, path, crashed):
+        """Describe one photo, or take it over; returns whether reading it should be tried again."""
+        name, size, mtime = self.plan.names[row], int(self.plan.sizes[row]), int(self.plan.mtimes[row])
+        digest = bytes(32)
+        try:
+            if path is None:
+                raise images.BadPhoto("unreadable", "it was listed, but has gone since")
+            source = self.sources.find(name, size)
+            if source is not None and source.mtime == mtime:
+                source.copy_to(photos, mtime)
+                return False
+            file = images.read_file(os.fsencode(path))
+            digest, size, mtime = file.digest, file.size, file.mtime_ns
+            if source is not None and source.digest == digest:
+                source.copy_to(photos, mtime)
+                return False
+            if crashed:
+                raise images.BadPhoto("crashed", "the library that decodes or describes it crashed over it")
+            photo = images.decode(file.data, max_size=self.extractor.max_size, grey=self.extractor.grey)
+            features = self.extractor.extract(photo)
+            if not len(features.descriptors):
+                raise images.BadPhoto("no-descriptors", "no local feature was found in it")
+        except images.BadPhoto as bad:
+            photos.fail(name, bad.code, bad.reason, digest, size, mtime)
+            return bad.code == "unreadable"
+        meta = {
+            "image_size": np.array([photo.size]),
+            "digest": np.frombuffer(digest, np.uint8)[None],
+            "file_size": np.array([size]),
+            "file_mtime_ns": np.array([mtime]),
+        }
+        photos.photos([name], meta)
+        photos.descriptors([len(features.descriptors)], keypoints=features.keypoints, descriptors=features.descriptors)
+        return False
+
+
+class Sources:
+    """Where a photo that is still the same may be taken over from: the finished file, and the parts of older plans.
+
+    Only rows of the same recipe count, so what they hold is what would be computed again.
+    """
+
+    def __init__(self, out, recipe, older_plans):
+        self._stores, self._plans, self._open = [], list(older_plans), {}
+        with contextlib.suppress(ImgretError):
+            store = Store(out, ("features",))
+            if store.recipe == recipe:
+                self._stores.append((store, store.texts("names"), store.texts("failed/names")))
+            else:
+                store.close()
+
+    def find(self, name, size):
+        """A `Source` of this name and file size, or None."""
+        for store, names, failed in self._candidates(name):
+            row = names.find(name)
+            if row >= 0 and int(store.read("file_size", row, row + 1)[0]) == size:
+                return Source(store, row, "")
+            row = failed.find(name)
+            if row >= 0 and int(store.read("failed/file_size", row, row + 1)[0]) == size:
+                source = Source(store, row, "failed/")
+                if source.code != b"unreadable":
+                    return source
+        return None
+
+    def _candidates(self, name):
+        yield from self._stores
+        for plan in self._plans:
+            row = plan.names.find(name)
+            if row < 0:
+                continue
+            part = row // plan.part_size
+            for path in (plan.path(part), plan.path(part, retry=True)):
+                with contextlib.suppress(ImgretError):
+                    yield self._opened(path)
+
+    def _opened(self, path):
+        """A part, kept open while its photos are asked for: names come in order."""
+        if path not in self._open:
+            store = Store(path, ("features",))
+            for problem in store.problems():
+                store.close()
+                raise ImgretError(problem)
+            for other, *_ in self._open.values():
+                other.close()
+            self._open = {path: (store, store.texts("names"), store.texts("failed/names"))}
+        return self._open[path]
+
+
+class Source:
+    """One photo of a store, described or failed."""
+
+    def __init__(self, store, row, prefix):
+        self.store, self.row, self.prefix = store, row, prefix
+        self.digest = store.read(prefix + "digest", row, row + 1)[0].tobytes()
+        self.mtime = int(store.read(prefix + "file_mtime_ns", row, row + 1)[0])
+        self.code = store.texts("failed/code", row, row + 1)[0] if prefix else b""
+
+    def copy_to(self, photos, mtime):
+        """Append it to a part, with the file's present time."""
+        if not self.prefix:
+            photos.copy(self.store, self.row, self.row + 1, np.array([mtime]))
+            return
+        name = self.store.texts("failed/names", self.row, self.row + 1)[0]
+        reason = self.store.texts("failed/reason", self.row, self.row + 1)[0].decode("utf-8", "replace")
+        size = int(self.store.read("failed/file_size", self.row, self.row + 1)[0])
+        photos.fail(name, self.code.decode("utf-8", "replace"), reason, self.digest, size, mtime)
+
+
+def _temporary(folder):
+    from imgret.store.writer import temporary_name
+
+    return temporary_name(folder)

@@ -1,0 +1,210 @@
+"""Steps whose output has a row per photo: plan, parts, workers, join."""
+
+import contextlib
+import os
+
+import xxhash
+
+from imgret.errors import ImgretError
+from imgret.stages import workers
+from imgret.store.parts import FolderVanished, sweep_of
+from imgret.store.photos import PhotoWriter, totals_of
+from imgret.store.reader import Store
+from imgret.store.writer import Writer
+
+JOIN_TRIES = 3
+
+
+def parse_shard(text):
+    """ "I/N" to (I, N)."""
+    from imgret.errors import UsageError
+
+    try:
+        index, count = map(int, text.split("/"))
+    except ValueError:
+        raise UsageError(f"`--shard` must be I/N with I from 0 to N - 1, got '{text}'") from None
+    if not 0 <= index < count:
+        raise UsageError(f"`--shard` must be I/N with I from 0 to N - 1, got '{text}'")
+    return index, count
+
+
+class Step:
+    """One run of a per-photo step.
+
+    Parameters
+    ----------
+    output : imgret.stages.output.Output
+    plan : imgret.store.parts.Plan
+    worker, setup : see `imgret.stages.workers.run`
+    task : callable
+        `task(plan, part)`: what a worker needs to know to make a part, or None for nothing more than its number.
+    data : dict
+        The data columns, as `PhotoWriter` takes them.
+    report : imgret.stages.report.Report
+    """
+
+    def __init__(self, output, plan, *, worker, setup, task, data, report, jobs, shard=None):
+        self.output, self.plan, self.worker, self.task, self.data = output, plan, worker, task, data
+        self.report, self.jobs, self.shard = report, jobs, shard
+        self.setup = setup | {"plan_folder": plan.folder, "kind": output.kind, "recipe": output.recipe, "params": output.params}
+
+    def make_parts(self, failures):
+        """Make the parts that are missing (of this shard).
+
+        Parameters
+        ----------
+        failures : callable
+            `failures(count, photos, total)`: told of failed photos as parts end; raises where there are too many.
+
+        Returns
+        -------
+        int
+            Parts that are still missing (other shards').
+        """
+        whole, _ = self.plan.finished()
+        index, count = self.shard or (0, 1)
+        mine = [part for part in range(len(self.plan)) if part % count == index]
+        todo = [part for part in mine if part not in whole]
+        if len(mine) > len(todo):
+            self.report.note(f"{len(mine) - len(todo)} of {len(mine)} parts are there already")
+        photos = sum(_length(self.plan, part) for part in mine)
+        done = photos - sum(_length(self.plan, part) for part in todo)
+        # several processes that fill the same parts begin at different places, so that they meet only at the end
+        first = os.getpid() % len(todo) if todo and count == 1 and self.jobs < len(todo) else 0
+        order = todo[first:] + todo[:first]
+        failed = 0
+
+        def tasks():
+            for part in order:
+                if not os.path.exists(self.plan.path(part)):
+                    yield {"part": part, **self.task(self.plan, part)}
+                else:
+                    progress.update(_length(self.plan, part))
+
+        def finished(task, result):
+            nonlocal failed
+            if result.get("vanished"):
+                raise FolderVanished
+            failed += result["failed"]
+            progress.update(_length(self.plan, task["part"]))
+            failures(failed, photos)
+
+        with self.report.progress(photos, "photo", done) as progress:
+            workers.run(
+                self.worker,
+                self.setup,
+                tasks(),
+                min(self.jobs, max(1, len(order))),
+                finished,
+                lambda pids: sweep_of(self.plan.folder, pids),
+            )
+        whole, retry = self.plan.finished()
+        return len(self.plan) - len(whole | retry)
+
+    def join(self, pipeline, *, info=None, check=lambda described, failed: None, failed_from=None):
+        """Put the parts together under the output's name.
+
+        Parameters
+        ----------
+        pipeline : imgret.pipeline.Pipeline
+        info : dict
+        check : callable
+            `check(described, failed)` raises where too many photos failed.
+        failed_from : list of Store, optional
+            Inputs whose failed photos are taken along.
+
+        Returns
+        -------
+        tuple of int
+            Photos described and failed.
+        """
+        for attempt in range(JOIN_TRIES):
+            bad = self._bad_part(final=attempt == JOIN_TRIES - 1)
+            if bad is None:
+                break
+            self.report.warn(f"part {bad} is damaged; making it again")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(bad))
+            self.make_parts(lambda failed, photos: None)
+        totals = totals_of(self._open_parts(), failed_from)
+        check(totals["N"], totals["F"])
+        with Writer(self.output.parts.temporary()) as writer:
+            photos = PhotoWriter(writer, self.output.kind, self.data, totals)
+            digest = xxhash.xxh3_128(self.output.recipe.encode())
+            for store in self._open_parts():
+                photos.copy(store)
+                if failed_from is None:
+                    photos.copy_failed(store)
+                for name, row in zip(store.texts("names"), store.read("digest"), strict=True):
+                    digest.update(len(name).to_bytes(8, "little") + name + row.tobytes())
+            for store in failed_from or ():
+                photos.copy_failed(store)
+            self.output.finish(writer, pipeline, info, digest.hexdigest())
+        self.output.parts.remove(self.plan)
+        return totals["N"], totals["F"]
+
+    def _path(self, part):
+        path = self.plan.path(part)
+        return path if os.path.exists(path) else self.plan.path(part, retry=True)
+
+    def _open_parts(self):
+        for part in range(len(self.plan)):
+            path = self._path(part)
+            if not os.path.isdir(self.plan.folder):
+                raise FolderVanished
+            with Store(path, (self.output.kind,)) as store:
+                yield store
+
+    def _bad_part(self, final):
+        """The first part that is not what the plan asks for, or None. A part is small: everything in it is checked."""
+        for part in range(len(self.plan)):
+            if not os.path.isdir(self.plan.folder):
+                raise FolderVanished
+            try:
+                with Store(self._path(part), (self.output.kind,)) as store:
+                    problem = self._problem(store, part)
+            except ImgretError as error:
+                problem = str(error)
+            if problem:
+                if final:
+                    raise ImgretError(f"part {part} stays damaged after making it again ({problem}): is the disk sound?")
+                return part
+        return None
+
+    def _problem(self, store, part):
+        first, last = self.plan.range(part)
+        there = sorted([*store.texts("names"), *store.texts("failed/names")])
+        if there != list(self.plan.names[first:last]):
+            return "it holds other photos"
+        return next(store.problems(), "")
+
+
+def run_to_end(output, report, body):
+    """Run `body()`, which makes parts and joins; where another process has taken the folder away by finishing, that is success.
+
+    Raises
+    ------
+    ImgretError
+        If the folder has gone but there is no finished output.
+    """
+    try:
+        return body()
+    except FolderVanished:
+        return _finished_elsewhere(output, report)
+    except ImgretError:
+        if os.path.isdir(output.parts.folder):
+            raise
+        return _finished_elsewhere(output, report)
+
+
+def _finished_elsewhere(output, report):
+    with contextlib.suppress(ImgretError), Store(output.path) as store:
+        if store.recipe == output.recipe:
+            report.note(f"{output.shown} was finished by another process")
+            return None
+    raise ImgretError(f"the folder of parts of {output.shown} has gone while it was being worked on: run the same command again")
+
+
+def _length(plan, part):
+    first, last = plan.range(part)
+    return last - first

@@ -1,0 +1,138 @@
+"""Appending photos to a store of a per-photo kind, whether a part or the whole."""
+
+import numpy as np
+
+from imgret.store import layout
+from imgret.store.text import Texts
+
+META = ("image_size", "digest", "file_size", "file_mtime_ns")
+COPY_PHOTOS = 1024  # photos whose columns are copied at once
+COPY_BYTES = 4 << 20
+
+
+class PhotoWriter:
+    """Appends photos, in byte order of their names, to a `Writer`.
+
+    Parameters
+    ----------
+    writer : imgret.store.writer.Writer
+    kind : str
+        "features", "vectors" or "index".
+    data : dict
+        What the data columns look like: `{path: (row_shape, dtype, {attribute: text})}`.
+    totals : dict, optional
+        Length of each axis, and of the bytes of each text column, where they are known (see `totals_of`): columns are then contiguous.
+    """
+
+    def __init__(self, writer, kind, data, totals=None):
+        self.kind = kind
+        self.count = self.failed = 0
+        self._columns, self._end = {}, 0
+        for column in layout.COLUMNS[kind]:
+            path = column.path
+            if column.dtypes == ("text",):
+                known = () if totals is None else (totals[column.shape[0]], totals["bytes of " + path])
+                self._columns[path] = writer.text(path, *known)
+            elif path == "offsets":
+                self._columns[path] = writer.column(path, (), np.int64, None if totals is None else totals["N"] + 1)
+                self._columns[path].append(np.zeros(1, np.int64))
+            elif path in data or all(isinstance(axis, int) for axis in column.shape[1:]):
+                row_shape, dtype, attributes = data.get(path, (column.shape[1:], column.dtypes[0], {}))
+                total = None if totals is None else totals[column.shape[0]]
+                self._columns[path] = writer.column(path, row_shape, dtype, total)
+                for name, value in attributes.items():
+                    writer.attribute(path, name, value)
+
+    def photos(self, names, meta):
+        """Append photos: `names` (`Texts` or bytes), `meta` the columns of `META`, one row each."""
+        texts = names if isinstance(names, Texts) else Texts.of(names)
+        self._columns["names"].append(texts)
+        for path in META:
+            self._columns[path].append(np.asarray(meta[path]))
+        self.count += len(texts)
+
+    def descriptors(self, counts, **blocks):
+        """Append the descriptors of photos: how many each has (n,), and `keypoints` and `descriptors` of all of them."""
+        self._columns["offsets"].append(self._end + np.cumsum(counts, dtype=np.int64))
+        self._end += int(np.sum(counts))
+        self.rows(**blocks)
+
+    def rows(self, **blocks):
+        """Append rows to data columns."""
+        for path, block in blocks.items():
+            self._columns[path].append(block)
+
+    def fail(self, name, code, reason, digest, size, mtime_ns):
+        """Append one photo that could not be used."""
+        for path, value in (("names", name), ("code", code.encode()), ("reason", reason.encode("utf-8", "replace"))):
+            self._columns["failed/" + path].append([value])
+        self._columns["failed/digest"].append(np.frombuffer(digest, np.uint8)[None])
+        self._columns["failed/file_size"].append(np.array([size]))
+        self._columns["failed/file_mtime_ns"].append(np.array([mtime_ns]))
+        self.failed += 1
+
+    def copy_meta(self, store, start, stop, mtimes=None):
+        """Append names, sizes and digests of the photos `start` to `stop` of another store."""
+        meta = {path: store.read(path, start, stop) for path in META}
+        if mtimes is not None:
+            meta["file_mtime_ns"] = mtimes
+        self.photos(store.texts("names", start, stop), meta)
+
+    def copy(self, store, start=0, stop=None, mtimes=None):
+        """Append photos `start` to `stop` of another store of the same kind, a bounded piece at a time."""
+        stop = len(store) if stop is None else stop
+        for first in range(start, stop, COPY_PHOTOS):
+            last = min(first + COPY_PHOTOS, stop)
+            self.copy_meta(store, first, last, None if mtimes is None else mtimes[first - start : last - start])
+            if self.kind == "features":
+                offsets = store.descriptor_range(first, last)
+                self.descriptors(np.diff(offsets))
+                for path in ("keypoints", "descriptors"):
+                    self._copy_rows(store, path, int(offsets[0]), int(offsets[-1]))
+            else:
+                self._copy_rows(store, "vectors", first, last)
+
+    def _copy_rows(self, store, path, start, stop):
+        step = max(1, COPY_BYTES // max(1, store.dtype(path).itemsize * int(np.prod(store.shape(path)[1:]))))
+        for first in range(start, stop, step):
+            self.rows(**{path: store.read(path, first, min(first + step, stop))})
+
+    def copy_failed(self, store, start=0, stop=None):
+        """Append failed photos `start` to `stop` of another store."""
+        stop = store.sizes["F"] if stop is None else stop
+        for column in layout.FAILED:
+            if column.dtypes == ("text",):
+                self._columns[column.path].append(store.texts(column.path, start, stop))
+            else:
+                self._columns[column.path].append(store.read(column.path, start, stop))
+        self.failed += stop - start
+
+
+def totals_of(stores, failed_stores=None):
+    """Axis lengths and text bytes of a store made of all of `stores`, for `PhotoWriter`.
+
+    Parameters
+    ----------
+    stores : iterable of Store
+        Consumed once; one is open at a time if it is a generator.
+    failed_stores : iterable of Store, optional
+        Where the failed photos come from, if not from `stores`.
+    """
+    totals = {}
+    for store in stores:
+        for column in layout.COLUMNS[store.kind]:
+            if failed_stores is None or not column.path.startswith("failed/"):
+                _count(store, column, totals)
+        for axis in ("N", "T", "F") if failed_stores is None else ("N", "T"):
+            totals[axis] = totals.get(axis, 0) + store.sizes.get(axis, 0)
+    for store in failed_stores or ():
+        for column in layout.FAILED:
+            _count(store, column, totals)
+        totals["F"] = totals.get("F", 0) + store.sizes["F"]
+    return totals
+
+
+def _count(store, column, totals):
+    if column.dtypes == ("text",):
+        axis = "bytes of " + column.path
+        totals[axis] = totals.get(axis, 0) + store.sizes[axis]
