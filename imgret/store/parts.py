@@ -158,6 +158,7 @@ class Parts:
                 try:
                     plan = Plan(folder, numbers[-1])
                 except FolderVanished:
+                    shutil.rmtree(folder, ignore_errors=True)  # a folder without its plan is of no use to anybody
                     self.prepare()
                     continue
                 if follow or plan.matches(names, sizes, mtimes):

@@ -109,7 +109,7 @@ class Writer:
     def __init__(self, temporary):
         self.temporary = temporary
         self.shown = os.fsdecode(temporary)
-        self._columns = []
+        self._columns, self._published = [], False
         with _explained(self.shown):
             self._file = h5py.File(temporary, "w", locking=False)
 
@@ -126,8 +126,9 @@ class Writer:
         if self._file:
             with contextlib.suppress(OSError, RuntimeError, ValueError):
                 self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.temporary)
+        if not self._published:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.temporary)
 
     def column(self, path, row_shape, dtype, total=None):
         """A new column to append to."""
@@ -202,6 +203,7 @@ class Writer:
         with _explained(os.fsdecode(final)):
             self._file.close()
             publish(self.temporary, final)
+            self._published = True
 
 
 def content_of(kind, checksums, array_hashes):
