@@ -101,6 +101,13 @@ class Step:
         whole, retry = self.plan.finished()
         return len(self.plan) - len(whole | retry)
 
+    def shard_done(self, missing):
+        """What to say at the end of a shard."""
+        index, count = self.shard
+        return (
+            f"shard {index}/{count} is done; {missing} of {len(self.plan)} parts are missing; the same command without --shard joins them"
+        )
+
     def join(self, pipeline, *, info=None, check=lambda described, failed: None, failed_from=None):
         """Put the parts together under the output's name.
 

@@ -1,0 +1,134 @@
+"""codebook: a sample of rows to k-means, GMM or PCA."""
+
+import contextlib
+import os
+import time
+
+import numpy as np
+
+from imgret.codebooks import CODEBOOKS
+from imgret.errors import ImgretError, UsageError
+from imgret.pipeline import Pipeline
+from imgret.registry import load
+from imgret.stages import stopping
+from imgret.stages.output import Output, input_of
+from imgret.stages.sampling import check_one_space, draw, parse_bytes
+from imgret.store.hashing import of_array
+from imgret.store.reader import Store
+from imgret.store.writer import Writer
+
+CHECKPOINT_SECONDS = 30.0
+DEFAULT_SAMPLE = 1_000_000
+DEFAULT_MEMORY = "2G"
+
+
+def codebook(inputs, out, *, method, settings=(), size=None, seed=None, sample=None, max_memory=None, jobs=1, overwrite=False, report):
+    """Learn a codebook or a projection.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Features or vectors stores.
+    out : str
+        The codebook to make.
+    method : str
+        A name of `CODEBOOKS`.
+    settings : sequence of str
+        NAME=VALUE.
+    size, seed : int, optional
+        The method's parameters of these names.
+    sample : int, optional
+        Rows to draw.
+    max_memory : str, optional
+        What the sample may take ("2G").
+    jobs : int
+    overwrite : bool
+    report : imgret.stages.report.Report
+
+    Raises
+    ------
+    ImgretError
+    """
+    kind = load(CODEBOOKS, method, "codebook")
+    fitted = kind(kind.Params.parse(settings, size=size, seed=seed))
+    sample = DEFAULT_SAMPLE if sample is None else sample
+    memory = parse_bytes(max_memory or DEFAULT_MEMORY)
+    if not inputs:
+        raise UsageError("give at least one features or vectors store")
+    with contextlib.ExitStack() as stack:
+        stores = [stack.enter_context(Store(path, ("features", "vectors"), "codebook")) for path in inputs]
+        check_one_space(stores)
+        params = {
+            "step": "codebook",
+            "method": kind.name,
+            "version": kind.version,
+            "params": fitted.params.to_json(),
+            "sample": sample,
+            "max_memory": memory,
+        }
+        output = Output(out, "codebook", params, [input_of(store) for store in stores], overwrite)
+        if output.up_to_date(report):
+            return
+        output.parts.prepare()
+        with stopping.guard():
+            rows, info = draw(stores, sample, fitted.params.seed, memory)
+            if info["limited_by_memory"]:
+                report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
+            with report.progress(1, "iteration") as progress:
+                fitted.fit(rows, jobs=jobs, checkpoint=Checkpoint(output.parts), progress=_progress(progress))
+            _check_finite(fitted)
+            with output.create(_pipeline(fitted, stores[0]), {"sample": info, "summary": fitted.summary()}):
+                pass
+    report.note(f"{output.shown}: {method} of {info['drawn']} rows ({_words(fitted.summary())})")
+
+
+def _pipeline(fitted, store):
+    return Pipeline.of("codebook", fitted, [Pipeline.load(store)], fitted.to_arrays())
+
+
+def _check_finite(fitted):
+    for name, array in fitted.to_arrays().items():
+        if not np.isfinite(array).all():
+            raise ImgretError(f"{fitted.name} learned values that are not finite ({name}): are the inputs sound?")
+
+
+def _progress(bar):
+    def update(done, total, message):
+        bar.total = total
+        bar.update(done - bar.count, message)
+
+    return update
+
+
+def _words(summary):
+    shown = ((name.replace("_", " "), value) for name, value in summary.items())
+    return ", ".join(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown)
+
+
+class Checkpoint:
+    """Where a fit keeps its state: in the folder of parts, which goes when the codebook is there."""
+
+    def __init__(self, parts):
+        self._parts, self._path, self._saved = parts, os.path.join(parts.folder, "checkpoint.h5"), time.monotonic()
+
+    def load(self):
+        """The last state saved, or None."""
+        if not os.path.exists(self._path):
+            return None
+        try:
+            with Store(self._path, ("codebook",)) as store:
+                return {name: store.pipeline_array(digest) for name, digest in store.pipeline["arrays"].items()}
+        except ImgretError:
+            return None  # damaged: the fit begins again
+
+    def save(self, make_state):
+        """Save a state, if the last one was saved long enough ago."""
+        if time.monotonic() - self._saved < CHECKPOINT_SECONDS:
+            return
+        self._saved = time.monotonic()
+        state = {name: np.atleast_1d(array) for name, array in make_state().items()}
+        hashes = {name: of_array(array) for name, array in state.items()}
+        with Writer(self._parts.temporary()) as writer:
+            arrays = {hashes[name]: array for name, array in state.items()}
+            writer.finish("codebook", recipe=self._parts.recipe, params={}, pipeline={"arrays": hashes, "inputs": []}, arrays=arrays)
+            writer.publish(self._path)

@@ -1,0 +1,199 @@
+"""encode: each photo's descriptors, or its vector, to one vector."""
+
+import contextlib
+import os
+
+import numpy as np
+
+from imgret.codebooks import CODEBOOKS
+from imgret.encoders import ENCODERS
+from imgret.errors import ImgretError, UsageError
+from imgret.parallel import one_thread
+from imgret.pipeline import Pipeline, differences, same_space
+from imgret.registry import load
+from imgret.stages import stopping
+from imgret.stages.output import Output, input_of
+from imgret.stages.perphoto import Step, run_to_end
+from imgret.store.parts import FolderVanished, Plan, publish_part
+from imgret.store.photos import META, PhotoWriter
+from imgret.store.reader import Store
+from imgret.store.text import Texts
+from imgret.store.writer import Writer, temporary_name
+
+WORKER = "imgret.stages.encode:EncodeWorker"
+
+
+def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=None, overwrite=False, report):
+    """Turn each photo's descriptors, or its vector, into one vector.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Features stores (for vlad, fisher) or vectors stores (for a projection); their photos are put together.
+    codebook : str
+        The codebook.
+    out : str
+        The vectors store to make.
+    method : str, optional
+        A name of `ENCODERS`; the codebook decides without it.
+    settings : sequence of str
+        NAME=VALUE.
+    jobs, shard, overwrite, report : see `imgret.stages.extract.extract`
+
+    Raises
+    ------
+    ImgretError
+    """
+    if not inputs:
+        raise UsageError("give at least one features or vectors store")
+    if method is not None:
+        load(ENCODERS, method, "encoder").Params.parse(settings)  # wrong before any file is looked at
+    with contextlib.ExitStack() as stack:
+        words = stack.enter_context(Store(codebook, ("codebook",), "--codebook"))
+        learned = Pipeline.load(words)
+        method = method or load(CODEBOOKS, learned.node["component"], "codebook").default_encoder
+        kind = load(ENCODERS, method, "encoder")
+        if learned.node["component"] not in kind.codebooks:
+            raise ImgretError(
+                f"{words.shown} is a {learned.node['component']} codebook; {method} needs {' or '.join(kind.codebooks)}: "
+                "leave -m out, and the codebook decides"
+            )
+        stores = [stack.enter_context(Store(path, ("features", "vectors"), "encode")) for path in inputs]
+        encoder = kind(kind.Params.parse(settings), learned.component())
+        _check_fit(stores, words, learned, kind)
+        inputs_made = [*map(input_of, stores), input_of(words)]
+        params = {"step": "encode", "method": method, "version": kind.version, "params": encoder.params.to_json()}
+        output = Output(out, "vectors", params, inputs_made, overwrite)
+        if output.up_to_date(report):
+            return
+        photos = Photos(stores)
+        pipeline = Pipeline.of("encoder", encoder, [Pipeline.load(stores[0]), learned.without_inputs()])
+
+        def body():
+            output.parts.prepare()
+            plan = output.parts.plan(photos.names, *photos.identities(), follow=shard is not None)
+            setup = {"inputs": list(map(os.fspath, inputs)), "codebook": os.fspath(codebook), "method": method}
+            setup["encoder"] = encoder.params.to_json()
+            data = {"vectors": ((encoder.dim,), encoder.params.dtype, {})}
+            step = Step(output, plan, worker=WORKER, setup=setup, task=lambda *_: {}, data=data, report=report, jobs=jobs, shard=shard)
+            missing = step.make_parts(lambda *_: None)
+            if shard is not None:
+                report.note(step.shard_done(missing))
+                return
+            count, _ = step.join(pipeline, failed_from=stores)
+            report.note(f"{output.shown}: {count} vectors of {encoder.dim} dimensions ({method})")
+
+        with stopping.guard():
+            run_to_end(output, report, body)
+
+
+def _check_fit(stores, words, learned, kind):
+    """Refuse a codebook that was learned in another space than the stores'."""
+    for store in stores:
+        if store.kind != kind.takes:
+            raise ImgretError(f"{store.shown} holds {store.kind}; {kind.name} with {words.shown} needs {kind.takes}")
+        node = Pipeline.load(store).node
+        column = "descriptors" if store.kind == "features" else "vectors"
+        width, needed = store.shape(column)[1], learned.component().dim_
+        if width != needed:
+            raise ImgretError(
+                f"{words.shown} was fitted on {needed} columns, {store.shown} has {width}: learn it on {store.kind} made in the same way"
+            )
+        for trained in learned.node["inputs"]:
+            if not same_space(trained, node):
+                raise ImgretError(
+                    f"{words.shown} was learned in another space than {store.shown} is in ({differences(trained, node)}): "
+                    f"learn it on {store.kind} made in the same way"
+                )
+
+
+class Photos:
+    """The photos of several stores, in byte order of their names.
+
+    Raises
+    ------
+    ImgretError
+        If a name is in two stores.
+    """
+
+    def __init__(self, stores):
+        self.stores = stores
+        if len(stores) == 1:
+            self.names = stores[0].texts("names")
+            self._where = None
+            return
+        found = sorted((name, which, row) for which, store in enumerate(stores) for row, name in enumerate(store.texts("names")))
+        for (name, which, _), (other, another, _) in zip(found, found[1:], strict=False):
+            if name == other:
+                raise ImgretError(
+                    f"the photo '{os.fsdecode(name)}' is in {stores[which].shown} and in {stores[another].shown}: give it once"
+                )
+        self.names = Texts.of(name for name, _, _ in found)
+        self._where = [(which, row) for _, which, row in found]
+
+    def identities(self):
+        """File sizes and times of all photos: two arrays of shape (N,), int64."""
+        columns = [[store.read(path) for store in self.stores] for path in ("file_size", "file_mtime_ns")]
+        if self._where is None:
+            return columns[0][0], columns[1][0]
+        return tuple(np.array([column[which][row] for which, row in self._where], dtype=np.int64) for column in columns)
+
+    def runs(self, start, stop):
+        """Yield (store, first, last + 1): the rows of the photos `start` to `stop`, neighbours together."""
+        if self._where is None:
+            yield self.stores[0], start, stop
+            return
+        while start < stop:
+            which, row = self._where[start]
+            end = start + 1
+            while end < stop and self._where[end] == (which, row + end - start):
+                end += 1
+            yield self.stores[which], row, row + end - start
+            start = end
+
+
+class EncodeWorker:
+    """Makes parts of a vectors store; lives in a worker process."""
+
+    def __init__(self, setup):
+        self.setup, self.plan = setup, None
+        self.stores = [Store(path) for path in setup["inputs"]]
+        self.photos = Photos(self.stores)
+        with Store(setup["codebook"]) as words:
+            learned = Pipeline.load(words).component()
+        kind = load(ENCODERS, setup["method"], "encoder")
+        self.encoder = kind(kind.Params.from_json(setup["encoder"]), learned)
+        self.extractor = Pipeline.load(self.stores[0]).component() if kind.takes == "features" else None
+
+    def work(self, task, starting):
+        """Make one part; see `imgret.stages.workers.run`."""
+        try:
+            if self.plan is None:
+                self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
+            with one_thread():
+                self._part(task["part"])
+        except FolderVanished:
+            return {"vanished": True}
+        except ImgretError:
+            if not os.path.isdir(self.setup["plan_folder"]):
+                return {"vanished": True}
+            raise
+        return {"failed": 0}
+
+    def _part(self, part):
+        data = {"vectors": ((self.encoder.dim,), self.encoder.params.dtype, {})}
+        with Writer(temporary_name(self.plan.folder)) as writer:
+            photos = PhotoWriter(writer, "vectors", data)
+            for store, start, stop in self.photos.runs(*self.plan.range(part)):
+                photos.photos(store.texts("names", start, stop), {path: store.read(path, start, stop) for path in META})
+                for block in self._encoded(store, start, stop):
+                    photos.rows(vectors=block)
+            publish_part(writer, self.plan, part, "vectors", recipe=self.setup["recipe"], params=self.setup["params"], retry=False)
+
+    def _encoded(self, store, start, stop):
+        if self.extractor is None:
+            yield self.encoder.encode_block(store.read("vectors", start, stop).astype(np.float32))
+            return
+        offsets = store.descriptor_range(start, stop)
+        for first, last in zip(offsets, offsets[1:], strict=False):
+            yield self.encoder.encode(self.extractor.decode(store.read("descriptors", int(first), int(last))))[None]

@@ -1,0 +1,96 @@
+"""Rows to learn from: drawn uniformly over all stores, in bounded memory."""
+
+import numpy as np
+
+from imgret.errors import ImgretError, UsageError
+from imgret.pipeline import Pipeline, differences, same_space
+
+RUN_ROWS = 4096  # rows read at once while picking
+
+
+def parse_bytes(text):
+    """A size such as "2G", "500M" or "1048576" to bytes."""
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+    number = text.strip().lower().removesuffix("b").removesuffix("i")
+    factor = units.get(number[-1:], 1)
+    number = number[:-1] if factor > 1 else number
+    try:
+        size = int(float(number) * factor)
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise UsageError(f"`--max-memory` must be a size such as 2G or 500M, got '{text}'")
+    return size
+
+
+def check_one_space(stores):
+    """Refuse stores whose rows do not mean the same.
+
+    Raises
+    ------
+    ImgretError
+        Naming two stores and how they differ.
+    """
+    for store in stores[1:]:
+        if store.kind != stores[0].kind:
+            raise ImgretError(f"{stores[0].shown} holds {stores[0].kind}, {store.shown} {store.kind}: give stores of one kind")
+        first, second = Pipeline.load(stores[0]).node, Pipeline.load(store).node
+        if not same_space(first, second):
+            raise ImgretError(f"{stores[0].shown} and {store.shown} were made in different ways: {differences(first, second)}")
+
+
+def draw(stores, count, seed, max_memory):
+    """Draw rows without replacement, each as likely as any other.
+
+    Parameters
+    ----------
+    stores : list of Store
+        Features (rows are descriptors, decoded) or vectors.
+    count : int
+        How many to draw; all where there are not more.
+    seed : int
+    max_memory : int
+        Bytes the sample may take.
+
+    Returns
+    -------
+    rows : ndarray, shape (n, D), float32
+    info : dict
+        What was drawn, for the record.
+    """
+    path = "descriptors" if stores[0].kind == "features" else "vectors"
+    lengths = [store.shape(path)[0] for store in stores]
+    columns = stores[0].shape(path)[1]
+    for store in stores:
+        if store.shape(path)[1] != columns:
+            raise ImgretError(f"{stores[0].shown} has {columns} columns, {store.shown} {store.shape(path)[1]}: give stores of one space")
+    total = sum(lengths)
+    bound = max(1, max_memory // (4 * max(1, columns)))
+    n = min(count, total, bound)
+    rng = np.random.default_rng([seed, 0x73616D70])
+    picked = np.arange(total) if n == total else np.sort(rng.choice(total, n, replace=False, shuffle=False))
+    sample, drawn, done, base = np.empty((n, columns), np.float32), [], 0, 0
+    for store, length in zip(stores, lengths, strict=True):
+        mine = picked[np.searchsorted(picked, base) : np.searchsorted(picked, base + length)] - base
+        extractor = Pipeline.load(store).component() if store.kind == "features" else None
+        for block in _gather(store, path, mine):
+            block = block.astype(np.float32) if extractor is None else extractor.decode(block)
+            sample[done : done + len(block)] = block
+            done += len(block)
+        drawn.append({"path": store.shown, "rows": length, "drawn": len(mine)})
+        base += length
+    if not np.isfinite(sample).all():
+        raise ImgretError(f"the rows of {', '.join(store.shown for store in stores)} hold NaN or infinite values")
+    info = {"asked": count, "rows": total, "drawn": n, "limited_by_memory": bool(n == bound < min(count, total)), "stores": drawn}
+    return sample, info
+
+
+def _gather(store, path, rows):
+    """Yield the given rows (ascending), reading whole runs of neighbours where they are dense."""
+    position = 0
+    while position < len(rows):
+        first = int(rows[position])
+        end = int(np.searchsorted(rows, first + RUN_ROWS))
+        chosen = rows[position:end]
+        yield store.read(path, first, int(chosen[-1]) + 1)[chosen - first]
+        position = end
