@@ -18,7 +18,7 @@ from imgret.store.parts import FolderVanished, Parts, Plan, publish_part
 from imgret.store.photos import PhotoWriter
 from imgret.store.reader import Store
 from imgret.store.text import Texts
-from imgret.store.writer import Writer
+from imgret.store.writer import Writer, temporary_name
 
 WORKER = "imgret.stages.extract:ExtractWorker"
 DEFAULT_MAX_FAILED = "5%"
@@ -107,9 +107,7 @@ def extract(
         step = Step(output, plan, worker=WORKER, setup=setup, task=_task_of(listing), data=data, report=report, jobs=jobs, shard=shard)
         missing = step.make_parts(check_early)
         if shard is not None:
-            report.note(
-                f"shard {shard[0]}/{shard[1]} is done; {missing} of {len(plan)} parts are missing; without --shard the same command joins them"
-            )
+            report.note(step.shard_done(missing))
             return
         described, failed = step.join(Pipeline.of("extractor", extractor), check=check)
         report.note(
@@ -229,7 +227,7 @@ class ExtractWorker:
             "descriptors": ((kind.dim,), kind.dtype, {"descriptor_type": kind.descriptor_type}),
         }
         retry = False
-        with Writer(_temporary(self.plan.folder)) as writer:
+        with Writer(temporary_name(self.plan.folder)) as writer:
             photos = PhotoWriter(writer, "features", data)
             for item, path in enumerate(task["paths"]):
                 starting(item)
@@ -344,9 +342,3 @@ class Source:
         reason = self.store.texts("failed/reason", self.row, self.row + 1)[0].decode("utf-8", "replace")
         size = int(self.store.read("failed/file_size", self.row, self.row + 1)[0])
         photos.fail(name, self.code.decode("utf-8", "replace"), reason, self.digest, size, mtime)
-
-
-def _temporary(folder):
-    from imgret.store.writer import temporary_name
-
-    return temporary_name(folder)

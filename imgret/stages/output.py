@@ -64,7 +64,8 @@ class Output:
             store.close()
         if differences and not self.overwrite:
             raise ImgretError(
-                f"{self.shown} was made with other parameters ({'; '.join(differences)}): choose another -o, or give --overwrite to replace it"
+                f"{self.shown} was made with other parameters ({'; '.join(differences)}): "
+                "choose another -o, or give --overwrite to replace it"
             )
         return None
 

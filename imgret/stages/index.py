@@ -1,0 +1,118 @@
+"""index: vectors to a searchable index."""
+
+import contextlib
+import os
+
+import numpy as np
+
+from imgret.errors import UsageError
+from imgret.indexes import INDEXES
+from imgret.pipeline import Pipeline
+from imgret.registry import load
+from imgret.stages import stopping
+from imgret.stages.encode import Photos
+from imgret.stages.output import Output, input_of
+from imgret.stages.sampling import check_one_space, draw, parse_bytes
+from imgret.store.photos import PhotoWriter, totals_of
+from imgret.store.reader import Store
+
+ADD_ROWS = 8192  # vectors added at once
+METRICS = ("cosine", "l2", "ip")
+DEFAULT_MEMORY = "2G"
+
+
+def index(
+    inputs,
+    out,
+    *,
+    method,
+    settings=(),
+    factory=None,
+    metric="cosine",
+    train=(),
+    seed=None,
+    max_memory=None,
+    jobs=1,
+    overwrite=False,
+    report,
+):
+    """Make vectors searchable.
+
+    The index is built in memory: it takes about as much as its file will.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Vectors stores; their photos are put together.
+    out : str
+        The index to make.
+    method : str
+        A name of `INDEXES`.
+    settings : sequence of str
+        NAME=VALUE.
+    factory : str, optional
+        A faiss index factory string, for the method "factory".
+    metric : str
+        "cosine", "l2" or "ip".
+    train : sequence of str
+        Vectors stores to learn from instead of the inputs.
+    seed : int, optional
+    max_memory : str, optional
+        What the vectors to learn from may take ("2G").
+    jobs, overwrite, report : see `imgret.stages.extract.extract`
+
+    Raises
+    ------
+    ImgretError
+    """
+    kind = load(INDEXES, method, "index")
+    given = {"seed": seed} if factory is None else {"seed": seed, "factory": factory}
+    if seed is None or not hasattr(kind.Params, "seed"):
+        given.pop("seed")
+    built = kind(kind.Params.parse(settings, **given), metric)
+    memory = parse_bytes(max_memory or DEFAULT_MEMORY)
+    if not inputs:
+        raise UsageError("give at least one vectors store")
+    with contextlib.ExitStack() as stack:
+        stores = [stack.enter_context(Store(path, ("vectors",), "index")) for path in inputs]
+        teachers = [stack.enter_context(Store(path, ("vectors",), "--train")) for path in train]
+        check_one_space(stores + teachers)
+        params = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": built.params.to_json()}
+        made_of = [input_of(store) for store in stores] + [input_of(store) | {"role": "train"} for store in teachers]
+        output = Output(out, "index", params, made_of, overwrite)
+        if output.up_to_date(report):
+            return
+        photos, dim = Photos(stores), stores[0].sizes["V"]
+        n_train = sum(store.sizes["N"] for store in teachers or stores)
+        layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), len(photos.names))
+        report.note(f"{method}: {layout}")
+        output.parts.prepare()
+        with stopping.guard():
+            sample, drawn = draw(teachers or stores, n_train, getattr(built.params, "seed", 0), memory)
+            built.train(sample, jobs=jobs)
+            del sample
+            with report.progress(len(photos.names), "photo") as progress:
+                for block in _blocks(photos):
+                    built.add(block)
+                    progress.update(len(block))
+            _write(output, stores, photos, built.to_bytes(), Pipeline.load(stores[0]), {"layout": layout, "train": drawn, "dim": dim})
+    size = os.stat(output.path).st_size
+    report.note(f"{output.shown}: {len(photos.names)} photos, {size / 1e6:.3g} MB")
+
+
+def _blocks(photos):
+    for store, start, stop in photos.runs(0, len(photos.names)):
+        for first in range(start, stop, ADD_ROWS):
+            yield store.read("vectors", first, min(first + ADD_ROWS, stop)).astype(np.float32)
+
+
+def _write(output, stores, photos, structure, pipeline, info):
+    count = len(photos.names)
+    with output.create(pipeline, info) as writer:
+        totals = totals_of(stores) | {"R": count, "B": len(structure)}
+        columns = PhotoWriter(writer, "index", {}, totals)
+        for store, start, stop in photos.runs(0, count):
+            columns.copy_meta(store, start, stop)
+        columns.rows(rows=np.arange(count), index=structure)
+        for store in stores:
+            columns.copy_failed(store)
