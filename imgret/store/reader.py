@@ -158,6 +158,10 @@ class Store:
         """Number of photos."""
         return self.sizes.get("N", 0)
 
+    def column_names(self):
+        """Paths of the columns, in the layout's order."""
+        return list(self._columns)
+
     def has(self, path):
         """Whether the kind has this column."""
         return path in self._columns
@@ -230,7 +234,7 @@ class Store:
         """An array of the pipeline by its hash, verified against it."""
         if not isinstance(digest, str) or not digest.isalnum():
             raise ImgretError(f"{self.shown} is damaged: its pipeline names an array '{digest}'")
-        array = self._dataset(f"{layout.PIPELINE_GROUP}/{digest}")[()]
+        array = np.asarray(self._dataset(f"{layout.PIPELINE_GROUP}/{digest}")[()])
         if of_array(array) != digest:
             raise ImgretError(f"{self.shown} is damaged: an array of its pipeline does not match its hash")
         return array

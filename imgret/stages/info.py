@@ -1,0 +1,67 @@
+"""info: what a store is, how it was made, and whether it is sound."""
+
+import os
+
+from imgret.store.reader import Store
+
+PHOTOS = {"features", "vectors", "index"}
+
+
+def describe(path):
+    """Everything about a store, as JSON.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    dict
+        kind, schema_version, counts, columns (shape, dtype, bytes), identities, params, inputs, pipeline, info, created,
+        generated_by, file_size.
+
+    Raises
+    ------
+    ImgretError
+    """
+    with Store(path) as store:
+        facts = {
+            "path": path,
+            "kind": store.kind,
+            "schema_version": store.schema_version,
+            "file_size": os.path.getsize(path),
+            "created": store.created,
+            "generated_by": store.generated_by,
+            "recipe": store.recipe,
+            "content": store.content,
+        }
+        if store.fingerprint:
+            facts["fingerprint"] = store.fingerprint
+        if store.kind in PHOTOS:
+            facts["photos"] = len(store)
+        if store.kind == "features":
+            facts["descriptors"] = store.sizes["T"]
+        if store.kind == "ranking":
+            facts |= {"queries": store.sizes["Q"], "ranks": store.sizes["k"], "gallery": store.sizes["N"]}
+        if "F" in store.sizes:
+            facts["failed"] = store.sizes["F"]
+        facts |= {"params": store.params, "inputs": store.inputs, "pipeline": store.pipeline, "info": store.info}
+        facts["columns"] = {
+            name: {"shape": list(map(int, store.shape(name))), "dtype": str(store.dtype(name))} for name in store.column_names()
+        }
+    return facts
+
+
+def failed_photos(path):
+    """Photos that could not be used: a list of dicts with name, code and reason."""
+    with Store(path) as store:
+        if not store.has("failed/names_offsets"):
+            return []
+        rows = zip(store.texts("failed/names"), store.text_list("failed/code"), store.text_list("failed/reason"), strict=True)
+        return [{"name": os.fsdecode(name), "code": code, "reason": reason} for name, code, reason in rows]
+
+
+def check(path):
+    """Everything that is wrong with a store, one sentence each; an empty list where it is sound."""
+    with Store(path) as store:
+        return list(store.problems())
