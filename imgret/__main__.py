@@ -1,0 +1,6 @@
+"""`python -m imgret`."""
+
+from imgret.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""`imgret codebook`."""
+
+import click
+
+from imgret.cli import options
+from imgret.codebooks import CODEBOOKS
+
+
+@click.command("codebook")
+@click.argument("inputs", nargs=-1, type=click.Path())
+@options.out("codebook")
+@options.method(CODEBOOKS, "kmeans")
+@options.settings
+@click.option("--size", type=int, help="Visual words, Gaussians, or dimensions to keep.")
+@options.seed
+@click.option("--sample", type=click.IntRange(1), help="Rows to draw, uniformly over all inputs.  [default: 1000000]")
+@options.max_memory
+@options.jobs
+@options.run
+def command(inputs, out, method, settings, verbose, quiet, **run):
+    """Learn a codebook or a projection from a sample of rows.
+
+    INPUTS are features or vectors stores.
+    """
+    options.explain(CODEBOOKS, "codebook", method, settings)
+    from imgret.stages.codebook import codebook
+
+    codebook(inputs, out, method=method, settings=settings, report=options.report(verbose, quiet), **run)

@@ -1,0 +1,30 @@
+"""`imgret encode`."""
+
+import click
+
+from imgret.cli import options
+from imgret.encoders import ENCODERS
+
+
+@click.command("encode")
+@click.argument("inputs", nargs=-1, type=click.Path())
+@options.out("vectors store")
+@click.option("-c", "--codebook", required=True, type=click.Path(), help="The codebook or projection.")
+@options.method(ENCODERS, None, "How; the codebook decides without it.")
+@options.settings
+@options.jobs
+@options.shard
+@options.run
+def command(inputs, codebook, out, method, settings, shard, verbose, quiet, **run):
+    """Turn each photo's descriptors, or its vector, into one vector.
+
+    INPUTS are features stores (vlad, fisher) or vectors stores (project).
+    """
+    if "help" in settings and method is None:
+        raise click.UsageError("--set help needs -m")
+    options.explain(ENCODERS, "encoder", method, settings)
+    from imgret.stages.encode import encode
+    from imgret.stages.perphoto import parse_shard
+
+    shard = parse_shard(shard) if shard else None
+    encode(inputs, codebook, out, method=method, settings=settings, shard=shard, report=options.report(verbose, quiet), **run)

@@ -1,0 +1,28 @@
+"""`imgret extract`."""
+
+import click
+
+from imgret.cli import options
+from imgret.extractors import EXTRACTORS
+
+
+@click.command("extract")
+@options.photos
+@options.out("features store")
+@options.method(EXTRACTORS, "rootsift")
+@options.settings
+@options.jobs
+@options.shard
+@click.option("--max-failed", metavar="N|N%", default="5%", show_default=True, help="Fail where more photos cannot be used.")
+@options.run
+def command(photos, out, method, settings, shard, verbose, quiet, **run):
+    """Describe photos by local features.
+
+    PHOTOS are folders (searched for known image extensions), files, or - for a list on standard input.
+    """
+    options.explain(EXTRACTORS, "extractor", method, settings)
+    from imgret.stages.extract import extract
+    from imgret.stages.perphoto import parse_shard
+
+    shard = parse_shard(shard) if shard else None
+    extract(photos, out, method=method, settings=settings, shard=shard, report=options.report(verbose, quiet), **run)

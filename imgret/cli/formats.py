@@ -1,0 +1,53 @@
+"""How rankings and scores are printed."""
+
+import json
+import os
+import sys
+
+from imgret.evaluation.lists import tsv_escape
+
+
+def printer(form):
+    """A function that prints a block of answers as `table`, `tsv`, `jsonl` or `trec` (None: table on a terminal, tsv elsewhere)."""
+    form = form or ("table" if sys.stdout.isatty() else "tsv")
+    if form == "tsv":
+        sys.stdout.write("query\trank\tname\tscore\n")
+    writers = {"table": _table, "tsv": _tsv, "jsonl": _jsonl, "trec": _trec}
+
+    def emit(gallery, block):
+        sys.stdout.writelines(line + "\n" for line in writers[form](gallery, block))
+        sys.stdout.flush()
+
+    return emit
+
+
+def _rows(gallery, block, number):
+    for rank, (position, score) in enumerate(zip(block.ids[number].tolist(), block.scores[number].tolist(), strict=True), 1):
+        if position < 0:
+            return
+        yield rank, gallery[position], score
+
+
+def _table(gallery, block):
+    for number, query in enumerate(block.names):
+        yield tsv_escape(query)
+        for rank, name, score in _rows(gallery, block, number):
+            yield f"{rank:6d}  {score:9.5f}  {tsv_escape(name)}"
+
+
+def _tsv(gallery, block):
+    for number, query in enumerate(block.names):
+        for rank, name, score in _rows(gallery, block, number):
+            yield f"{tsv_escape(query)}\t{rank}\t{tsv_escape(name)}\t{score:.7g}"
+
+
+def _jsonl(gallery, block):
+    for number, query in enumerate(block.names):
+        results = [{"rank": rank, "name": os.fsdecode(name), "score": score} for rank, name, score in _rows(gallery, block, number)]
+        yield json.dumps({"query": os.fsdecode(query), "results": results})
+
+
+def _trec(gallery, block):
+    from imgret.evaluation.lists import RankedLists, trec_lines
+
+    return trec_lines(RankedLists("imgret", block.names, block.names, gallery, block.ids, block.scores), "imgret")

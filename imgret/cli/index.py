@@ -1,0 +1,32 @@
+"""`imgret index`."""
+
+import click
+
+from imgret.cli import options
+from imgret.indexes import INDEXES
+
+METHODS = [name for name in INDEXES if name != "factory"]
+
+
+@click.command("index")
+@click.argument("inputs", nargs=-1, type=click.Path())
+@options.out("index")
+@options.method(METHODS, "flat")
+@options.settings
+@click.option("--factory", metavar="STRING", help="Any faiss index factory string, instead of a method.")
+@click.option("--metric", type=click.Choice(["cosine", "l2", "ip"]), default="cosine", show_default=True, help="How vectors compare.")
+@click.option("--train", multiple=True, type=click.Path(), help="A vectors store to learn from instead of the inputs.")
+@options.seed
+@options.max_memory
+@options.jobs
+@options.run
+def command(inputs, out, method, settings, factory, verbose, quiet, **run):
+    """Make vectors searchable. The index is built in memory.
+
+    INPUTS are vectors stores.
+    """
+    options.explain(INDEXES, "index", method, settings)
+    from imgret.stages.index import index
+
+    method = "factory" if factory else method
+    index(inputs, out, method=method, settings=settings, factory=factory, report=options.report(verbose, quiet), **run)

@@ -1,0 +1,68 @@
+"""The `imgret` command: finds the step, and turns errors into a sentence and an exit code, in one place."""
+
+import contextlib
+import importlib
+import os
+import sys
+
+import click
+
+from imgret import __version__
+from imgret.cli import COMMANDS
+from imgret.errors import ImgretError
+
+EPILOG = "Exit: 0 done or up to date, 1 files or data, 2 usage, 75 stopped (run the same command again), 130 Ctrl-C."
+
+
+class Steps(click.Group):
+    """Loads a step's module only when it is asked for."""
+
+    def list_commands(self, ctx):
+        """The steps in pipeline order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx, name):
+        """The step's command, or None."""
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"imgret.cli.{name}_" if name == "import" else f"imgret.cli.{name}")
+        return module.command
+
+
+@click.command(cls=Steps, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="imgret")
+def cli():
+    """Turn a folder of photos into an index that finds the same object or place, one step per command."""
+
+
+def main(arguments=None):
+    """Run the command line; never returns."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="surrogateescape")  # names come out as the bytes they are
+    try:
+        code = cli.main(arguments, prog_name="imgret", standalone_mode=False)
+        sys.stdout.flush()
+        code = code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _say("stopped by Ctrl-C", 130)
+    except ImgretError as error:
+        code = _say(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has had enough; nothing more to say at exit either
+        code = 1
+    except MemoryError:
+        code = _say("out of memory: use fewer --jobs, or a smaller --max-memory or --sample", 1)
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        code = _say(f"{where}{os.strerror(error.errno) if error.errno else error}", 1)
+    sys.exit(code)
+
+
+def _say(text, code):
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"imgret: error: {text}\n" if code != 130 else f"\nimgret: {text}\n")
+    return code

@@ -1,0 +1,133 @@
+"""Options that several steps share, each defined once."""
+
+import functools
+
+import click
+
+from imgret.errors import UsageError
+
+REFERENCES = ("run", "inputs", "codebook", "train", "index", "queries")  # what a config says about files: the command line names them
+
+
+def out(what):
+    """`-o/--out`."""
+    return click.option("-o", "--out", required=True, type=click.Path(), help=f"The {what} to make.")
+
+
+def method(table, default, help="How."):
+    """`-m/--method` with the choices of a family's table."""
+    return click.option("-m", "--method", type=click.Choice(list(table)), default=default, show_default=default is not None, help=help)
+
+
+def settings(command):
+    """`--set NAME=VALUE`: the method's own parameters; those of a config come first, the command line wins."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_merge,
+        help="A parameter of the method; may be given several times. `--set help` lists them.",
+    )(command)
+
+
+def _merge(ctx, _, values):
+    given = {value.partition("=")[0].strip().replace("-", "_") for value in values}
+    return tuple(value for value in ctx.meta.get("imgret.set", ()) if value.partition("=")[0] not in given) + tuple(values)
+
+
+def photos(command):
+    """The arguments and options that name photos."""
+    decorators = (
+        click.argument("photos", nargs=-1, type=click.Path()),
+        click.option("--list", "lists", multiple=True, type=click.Path(), help="A file that lists photos, one per line."),
+        click.option("-0", "--null", "nul", is_flag=True, help="Lists are NUL-terminated."),
+        click.option("--root", type=click.Path(), help="Name photos relative to this folder."),
+    )
+    return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
+
+
+seed = click.option("--seed", type=click.IntRange(0), help="Where randomness comes from.")
+shard = click.option("--shard", metavar="I/N", help="Make share I (from 0) of N and do not join.")
+max_memory = click.option("--max-memory", metavar="SIZE", default="2G", show_default=True, help="What the rows to learn from may take.")
+
+
+def _jobs(ctx, param, value):
+    if value is None and not ctx.resilient_parsing:
+        from imgret.parallel import available_cpus
+
+        return available_cpus()
+    return value
+
+
+jobs = click.option(
+    "-j", "--jobs", type=click.IntRange(1), callback=_jobs, help="How many at once (default: the CPUs this process may use)."
+)
+
+
+def run(command):
+    """What every step that makes a file takes: `--overwrite`, `-v`, `-q`, `--config`."""
+    decorators = (
+        click.option("--overwrite", is_flag=True, help="Replace an output that was made with other parameters."),
+        click.option("-v", "--verbose", count=True, help="Say more."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+        click.option(
+            "--config", metavar="FILE:TABLE", is_eager=True, expose_value=False, callback=_config, help="Take defaults from a config."
+        ),
+    )
+    return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
+
+
+def report(verbose, quiet):
+    """The `Report` that `-v` and `-q` ask for."""
+    from imgret.stages.report import Report
+
+    return Report(-1 if quiet else verbose)
+
+
+def explain(table, family, method, settings):
+    """Answer `--set help`: print the method's parameters and end."""
+    if "help" not in settings:
+        return
+    import dataclasses
+
+    from imgret.registry import load
+
+    kind = load(table, method, family)
+    for title, params in (("", kind.Params), (" (search --set)", getattr(kind, "SearchParams", None))):
+        for field in dataclasses.fields(params) if params else ():
+            default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+            click.echo(f"{field.name}={default}{title}\n    {field.metadata['help']}")
+    raise click.exceptions.Exit(0)
+
+
+def _config(ctx, _, value):
+    if not value or ctx.resilient_parsing:
+        return
+    from imgret.config import read_table
+
+    table = read_table(value)
+    command = ctx.command.name
+    if table.get("run", command) != command:
+        raise UsageError(f"--config {value}: this table is for `{table['run']}`, not for `{command}`")
+    names = {param.name for param in ctx.command.params if isinstance(param, click.Option)} - {"settings", "out"}
+    values = {}
+    for key, setting in table.items():
+        if key == "set":
+            if not isinstance(setting, dict):
+                raise UsageError(f"--config {value}: `set` must be a table of parameters")
+            ctx.meta["imgret.set"] = [f"{name.replace('-', '_')}={_text(item)}" for name, item in setting.items()]
+        elif key in REFERENCES:
+            continue
+        elif key.replace("-", "_") in names:
+            values[key.replace("-", "_")] = setting
+        else:
+            valid = sorted({*(name.replace("_", "-") for name in names), "set", *REFERENCES})
+            raise UsageError(f"--config {value}: unknown key '{key}'; `{command}` has: {', '.join(valid)}")
+    ctx.default_map = values
+
+
+def _text(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(_text, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,46 @@
+"""`imgret search`."""
+
+import click
+
+from imgret.cli import options
+
+
+class Ranks(click.ParamType):
+    """A positive number, or "all"."""
+
+    name = "N|all"
+
+    def convert(self, value, param, ctx):
+        """The number, or the word."""
+        if value == "all" or isinstance(value, int) and value > 0:
+            return value
+        if isinstance(value, str) and value.isdecimal() and int(value) > 0:
+            return int(value)
+        self.fail(f"`-k` must be a positive integer or 'all', got '{value}'", param, ctx)
+
+
+@click.command("search")
+@click.argument("index", type=click.Path())
+@options.photos
+@click.option("-o", "--out", type=click.Path(), help="A ranking store to make instead of printing.")
+@click.option("-k", type=Ranks(), help="Ranks per query.  [default: 10 printed, 1000 stored]")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A search-time parameter of the index (nprobe, ef).")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "tsv", "jsonl", "trec"]), help="How to print.  [default: table; tsv when piped]"
+)
+@click.option("--json", "form", flag_value="jsonl", help="Short for --format jsonl.")
+@options.jobs
+@options.run
+@click.pass_context
+def command(ctx, index, photos, out, form, verbose, quiet, **run):
+    """Rank an index's photos for each query.
+
+    PHOTOS are the queries: photos, folders, - for a list on standard input, or features or vectors stores made as the index's own.
+    """
+    from imgret.cli.formats import printer
+    from imgret.stages.search import search
+
+    if out and form:
+        raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
+    failed = search(index, photos, out=out, report=options.report(verbose, quiet), emit=printer(form), **run)
+    ctx.exit(1 if failed else 0)

@@ -1,0 +1,322 @@
+"""A Gaussian mixture with diagonal covariances: the codebook of Fisher vectors."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from imgret.codebooks.common import (
+    LocalCodebook,
+    blocks,
+    check_names,
+    check_pca,
+    check_rows,
+    frame_of,
+    resume,
+    take,
+    word_sums,
+)
+from imgret.codebooks.kmeans import KMeans, assign
+from imgret.errors import ImgretError
+from imgret.parallel import ordered_map
+from imgret.registry import SAMPLING, SPACE, Params, param
+
+TILE = 2**18  # posteriors of one tile (1 MB): products, exp and sums happen in the cache
+FEWEST = 1.0  # a component that explains less than one row keeps its mean and variance
+TINY = np.finfo(np.float32).tiny
+
+
+class GMM(LocalCodebook):
+    """A mixture of Gaussians with diagonal covariances, by expectation and maximisation.
+
+    Every column is centred and divided by its standard deviation, so that float32 carries one iteration's products; sums over
+    blocks of 8192 rows are added in float64 in block order. One product of [z², z] with the components' coefficients gives the log
+    densities, one with the posteriors gives the sums. The start is k-means: its words' shares, means and variances.
+
+    A variance is at least `variance_floor` times that of the whole sample in the same column (in a column that is constant: of the mean
+    variance of the other columns), so no value is NaN for any finite sample. A component left with less than one row keeps
+    its mean and variance, and a weight of 0.001 rows; `summary()["starved_components"]` counts them.
+
+    Memory beyond the sample: that of `KMeans` for the start, then about 15 MB a job and 16 · 2 · K · d bytes; with `pca` also the
+    projected sample.
+
+    Attributes
+    ----------
+    weights_ : ndarray, shape (K,), float32
+        Positive; they add up to 1.
+    means_, variances_ : ndarray, shape (K, d), float32
+    dim_ : int
+        Columns of the descriptors.
+    pca_mean_, pca_components_ : ndarray or None
+        The local projection, applied by `transform`.
+
+    References
+    ----------
+    A. P. Dempster, N. M. Laird and D. B. Rubin, Maximum likelihood from incomplete data via the EM algorithm, JRSS B 1977.
+    J. Sánchez, F. Perronnin, T. Mensink and J. Verbeek, Image classification with the Fisher vector, IJCV 2013, section 2.3 and
+    appendix B.
+    """
+
+    name = "gmm"
+    version = 1
+    default_encoder = "fisher"
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(Params):
+        size: int = param(64, "Gaussians", minimum=1)
+        pca: int = param(0, "project the descriptors to this many dimensions first (0: no projection)", role=SPACE, minimum=0)
+        variance_floor: float = param(1e-3, "smallest variance, as a share of the sample's in that column", above=0.0, maximum=1.0)
+        iterations: int = param(50, "EM iterations at most", role=SAMPLING, minimum=0)
+        tolerance: float = param(1e-3, "stop when the mean log-likelihood of a row gains less than this", role=SAMPLING, minimum=0.0)
+        start_iterations: int = param(10, "k-means iterations of the start", role=SAMPLING, minimum=0)
+        seed: int = param(0, "seed of the start", role=SAMPLING, minimum=0)
+
+    def __init__(self, params):
+        self.params = params
+        self._summary = {}
+
+    def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
+        """Learn the mixture.
+
+        Parameters
+        ----------
+        x : ndarray, shape (N, D), float32, C-contiguous
+        jobs : int
+            Blocks computed at once; the result does not depend on it.
+        checkpoint : object, optional
+            `load() -> dict of str to ndarray, or None` and `save(make_state)`, called after each iteration.
+        progress : callable, optional
+            `progress(done, total, message)` after each iteration, those of the start included.
+
+        Returns
+        -------
+        GMM
+
+        Raises
+        ------
+        ImgretError
+            For fewer rows than Gaussians, a `pca` above the number of columns or rows, or values that are not finite or beyond 1e18.
+        """
+        p = self.params
+        check_rows(x, p.size, "Gaussians")
+        check_pca(p.pca, x)
+        x = self._learn_projection(x, jobs)
+        scaler = _Scaler(x, jobs)
+        shape = (p.size, x.shape[1])
+        steps = p.start_iterations + p.iterations
+
+        def tell(done, message):
+            if progress:
+                progress(done, steps, message)
+
+        state = checkpoint.load() if checkpoint else None
+        if state is None or any(name.startswith(_Start.prefix) for name in state):
+            start = KMeans(KMeans.Params(size=p.size, iterations=p.start_iterations, seed=p.seed))
+            start.fit(
+                x,
+                jobs=jobs,
+                checkpoint=_Start(checkpoint, state) if checkpoint else None,
+                progress=lambda done, _, message: tell(done, f"k-means start: {message}"),
+            )
+            # No responsibilities yet: an empty word gets the sample's own variance.
+            mixture = _Mixture(np.full(p.size, 1 / p.size), scaler.apply(start.centroids_).astype(np.float64), np.ones(shape))
+            mixture = mixture.maximize(*_hard(x, scaler, start.centroids_, jobs), p.variance_floor)
+            iteration, before, finished = 0, -math.inf, False
+        else:
+            shapes = {"iteration": (), "before": (), "finished": (), "weights": shape[:1], "means": shape, "variances": shape}
+            state = resume(state, **shapes)
+            iteration, before, finished = int(state["iteration"]), float(state["before"]), bool(state["finished"])
+            mixture = _Mixture(*(np.array(state[name], np.float64) for name in ("weights", "means", "variances")))
+
+        def save():
+            if checkpoint:
+                now = {"iteration": iteration, "before": before, "finished": finished, **dataclasses.asdict(mixture)}
+                checkpoint.save(lambda: {name: np.array(value) for name, value in now.items()})
+
+        while iteration < p.iterations and not finished:
+            likelihood, *sums = mixture.expect(x, scaler, jobs)
+            # What is returned is the mixture whose likelihood was measured.
+            finished = likelihood - before < p.tolerance
+            if not finished:
+                mixture = mixture.maximize(*sums, p.variance_floor)
+                before = likelihood
+            iteration += 1
+            save()
+            tell(p.start_iterations + iteration, f"log-likelihood {likelihood - scaler.log_volume:.6g}")
+
+        likelihood, counts, *_ = mixture.expect(x, scaler, jobs)
+        weights = mixture.weights.astype(np.float32)
+        self.weights_ = weights / weights.sum()
+        self.means_ = (mixture.means * scaler.spread + scaler.mean).astype(np.float32)
+        self.variances_ = np.maximum((mixture.variances * scaler.spread**2).astype(np.float32), TINY)
+        self._summary = {
+            "rows": len(x),
+            "iterations": iteration,
+            "converged": finished,
+            "log_likelihood": likelihood - scaler.log_volume,
+            "starved_components": int(np.count_nonzero(counts < FEWEST)),
+            "floored_variances": int(np.count_nonzero(mixture.variances <= p.variance_floor)),
+            "smallest_weight": float(self.weights_.min()),
+            "largest_weight": float(self.weights_.max()),
+        }
+        return self
+
+    def summary(self):
+        """Plain numbers of the fit; `log_likelihood` is the mean over the sample's rows, in nats. Empty after `from_arrays`."""
+        return dict(self._summary)
+
+    def to_arrays(self):
+        """What was learned, by name."""
+        return {"weights": self.weights_, "means": self.means_, "variances": self.variances_, **self._projection_arrays()}
+
+    @classmethod
+    def from_arrays(cls, params, arrays):
+        """The codebook whose `to_arrays` gave `arrays`.
+
+        Raises
+        ------
+        ImgretError
+            For arrays that this cannot have given.
+        """
+        self = cls(params)
+        check_names(arrays, ("weights", "means", "variances", *self._projection_names()))
+        self.means_ = take(arrays, "means", (params.size, params.pca or None))
+        self.variances_ = take(arrays, "variances", self.means_.shape)
+        self.weights_ = take(arrays, "weights", (params.size,))
+        if (self.variances_ <= 0).any():
+            raise ImgretError("the codebook's `variances` must be positive: train it again")
+        if (self.weights_ <= 0).any() or abs(float(self.weights_.sum(dtype=np.float64)) - 1) > 1e-3:
+            raise ImgretError("the codebook's `weights` must be positive and add up to 1: train it again")
+        self._take_projection(arrays, self.means_.shape[1])
+        return self
+
+
+class _Start:
+    """The checkpoint of the k-means start, its names told apart by a prefix."""
+
+    prefix = "start_"
+
+    def __init__(self, checkpoint, state):
+        self.checkpoint, self.state = checkpoint, state
+
+    def load(self):
+        return self.state and {name.removeprefix(self.prefix): value for name, value in self.state.items()}
+
+    def save(self, make_state):
+        self.checkpoint.save(lambda: {self.prefix + name: value for name, value in make_state().items()})
+
+
+class _Scaler:
+    """Columns centred and divided by their standard deviation.
+
+    Attributes
+    ----------
+    mean, spread : ndarray, shape (d,), float64
+    log_volume : float
+        log of the product of `spread`: what a log density in these coordinates is above one in the sample's own.
+    """
+
+    def __init__(self, x, jobs):
+        frame = frame_of(x, jobs)
+
+        def squares(block):
+            z = frame.apply(x[block])
+            return np.ones(len(z), np.float32) @ np.square(z, out=z)
+
+        variance = sum(part.astype(np.float64) for part in ordered_map(squares, blocks(len(x)), jobs)) / len(x)
+        varies = variance > 1e-24  # of the square of the sample's largest value
+        variance[~varies] = variance[varies].mean() if varies.any() else 1.0
+        self.mean = frame.mean.astype(np.float64)
+        self.spread = np.sqrt(variance) / frame.scale
+        self.log_volume = float(np.log(self.spread).sum())
+        self._mean, self._share = frame.mean, (1 / self.spread).astype(np.float32)
+
+    def apply(self, x):
+        z = x - self._mean
+        z *= self._share
+        return z
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mixture:
+    """Weights (K,), means and variances (K, d), float64, in the coordinates of a `_Scaler`."""
+
+    weights: np.ndarray
+    means: np.ndarray
+    variances: np.ndarray
+
+    def expect(self, x, scaler, jobs):
+        """The E step and the sums of the M step.
+
+        Returns
+        -------
+        likelihood : float
+            Mean log-likelihood of a row.
+        counts : ndarray, shape (K,)
+            Sums of the posteriors.
+        first, second : ndarray, shape (K, d)
+            Sums of posterior times z, and times z².
+        """
+        size, width = self.means.shape
+        precision = 1 / self.variances
+        # log w N(z) = [z², z] · coefficients + constants
+        coefficients = np.concatenate([-0.5 * precision, self.means * precision], axis=1).T.astype(np.float32, order="C")
+        constants = np.log(self.weights) - 0.5 * np.sum(math.log(2 * math.pi) + np.log(self.variances) + self.means**2 * precision, axis=1)
+        constants = constants.astype(np.float32)
+        ones = np.ones(size, np.float32)
+        tile = max(64, min(2048, TILE // size))
+
+        def work(block):
+            z = scaler.apply(x[block])
+            features = np.empty((min(tile, len(z)), 2 * width), np.float32)
+            posteriors = np.empty((len(features), size), np.float32)
+            product = np.empty((size, 2 * width), np.float32)
+            sums, counts, likelihood = np.zeros((size, 2 * width), np.float32), np.zeros(size, np.float32), 0.0
+            for rows in blocks(len(z), tile):
+                f, p = features[: rows.stop - rows.start], posteriors[: rows.stop - rows.start]
+                np.square(z[rows], out=f[:, :width])
+                f[:, width:] = z[rows]
+                np.matmul(f, coefficients, out=p)
+                p += constants
+                top = p.max(axis=1)
+                p -= top[:, None]
+                np.exp(p, out=p)
+                total = p @ ones
+                likelihood += float(np.sum(top + np.log(total), dtype=np.float64))
+                # Dividing the features by the total is cheaper than dividing the posteriors.
+                share = 1 / total
+                f *= share[:, None]
+                counts += share @ p
+                sums += np.matmul(p.T, f, out=product)
+            return likelihood, counts, sums
+
+        likelihood, counts, sums = 0.0, np.zeros(size), np.zeros((size, 2 * width))
+        for part, number, moments in ordered_map(work, blocks(len(x)), jobs):
+            likelihood += part
+            counts += number
+            sums += moments
+        return likelihood / len(x), counts, sums[:, width:], sums[:, :width]
+
+    def maximize(self, counts, first, second, floor):
+        """The M step: the mixture that the sums of `expect` ask for."""
+        fed = counts >= FEWEST
+        weights = np.where(fed, counts, np.maximum(counts, 1e-3))
+        means, variances = self.means.copy(), self.variances.copy()
+        means[fed] = first[fed] / counts[fed, None]
+        variances[fed] = np.maximum(second[fed] / counts[fed, None] - means[fed] ** 2, floor)
+        return _Mixture(weights / weights.sum(), means, variances)
+
+
+def _hard(x, scaler, centroids, jobs):
+    """The sums of an M step where each row belongs to its nearest centroid alone."""
+    size, width = centroids.shape
+    counts, sums = np.zeros(size), np.zeros((size, 2 * width))
+
+    def work(block):
+        z = scaler.apply(x[block])
+        return word_sums(np.concatenate([z, z * z], axis=1), assign(x[block], centroids)[0])
+
+    for present, part, number in ordered_map(work, blocks(len(x)), jobs):
+        sums[present] += part
+        counts[present] += number
+    return counts, sums[:, :width], sums[:, width:]

@@ -1,0 +1,49 @@
+"""Config files: a whole pipeline in TOML, a table per output."""
+
+import tomllib
+
+from imgret.errors import ImgretError, UsageError
+
+RUNS = ("extract", "codebook", "encode", "index", "search", "evaluate")
+
+
+def read(path):
+    """All tables of a config.
+
+    Raises
+    ------
+    ImgretError
+        If it cannot be read.
+    UsageError
+        If it is not TOML, or something in it is not a table with a known `run`.
+    """
+    try:
+        with open(path, "rb") as file:
+            tables = tomllib.load(file)
+    except OSError as error:
+        raise ImgretError(
+            f"--config {path}: {'there is no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path} is not TOML: {error}") from None
+    for name, table in tables.items():
+        if not isinstance(table, dict) or table.get("run") not in RUNS:
+            raise UsageError(f"--config {path}: '{name}' must be a table with `run` = one of {', '.join(RUNS)}")
+    return tables
+
+
+def read_table(text):
+    """The table that "FILE:TABLE" names.
+
+    Raises
+    ------
+    UsageError
+        If there is no such table.
+    """
+    path, _, name = text.rpartition(":")
+    if not path:
+        raise UsageError(f"`--config` must be FILE:TABLE, got '{text}'")
+    tables = read(path)
+    if name not in tables:
+        raise UsageError(f"--config {path}: there is no table '{name}'; it has: {', '.join(tables)}")
+    return tables[name]
