@@ -4,6 +4,11 @@ One place (`imgret.cli.main`) turns them into a sentence on stderr and an exit c
 """
 
 
+def one_line(text):
+    """`text` without control characters: a file's name, or what a stranger's file says, may hold newlines and terminal codes."""
+    return "".join(f"\\x{ord(sign):02x}" if ord(sign) < 32 or 127 <= ord(sign) < 160 else sign for sign in text)
+
+
 class ImgretError(Exception):
     """Anything about files and data."""
 

@@ -85,10 +85,7 @@ class Pipeline:
             If this imgret does not know it, or its version.
         """
         node = self.node if node is None else node
-        table = FAMILIES.get(node["family"], {})
-        if node["component"] not in table:
-            raise ImgretError(f"this imgret has no {node['family']} '{node['component']}': upgrade imgret")
-        kind = load(table, node["component"], node["family"])
+        kind = _kind(node)
         if node["version"] != kind.version:
             age = "newer" if node["version"] > kind.version else "older"
             remedy = "upgrade imgret" if age == "newer" else "make the file again"
@@ -111,7 +108,7 @@ def space(node):
     if table is None:
         params = node["params"]
     else:
-        params = load(table, node["component"], node["family"]).Params.from_json(node["params"]).space()
+        params = _kind(node).Params.from_json(node["params"]).space()
     own = {"component": node["component"], "version": node["version"], "params": params, "arrays": node["arrays"]}
     return own | {"inputs": [space(child) for child in node["inputs"]]}
 
@@ -211,6 +208,14 @@ class Describer:
         for later in range(position + 1, len(self.nodes)):
             block = self._component(later).encode_block(block)
         return block
+
+
+def _kind(node):
+    """The class of a node's component."""
+    table = FAMILIES.get(node["family"], {})
+    if node["component"] not in table:
+        raise ImgretError(f"this imgret has no {node['family']} '{node['component']}': upgrade imgret")
+    return load(table, node["component"], node["family"])
 
 
 def _check(node, shown, depth=0):

@@ -9,7 +9,7 @@ from imgret.encoders import ENCODERS
 @click.command("encode")
 @click.argument("inputs", nargs=-1, type=click.Path())
 @options.out("vectors store")
-@click.option("-c", "--codebook", required=True, type=click.Path(), help="The codebook or projection.")
+@click.option("-c", "--codebook", type=click.Path(), callback=options.needed, help="The codebook or projection.  [required]")
 @options.method(ENCODERS, None, "How; the codebook decides without it.")
 @options.settings
 @options.jobs

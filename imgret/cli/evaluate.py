@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from imgret.cli import options
 from imgret.evaluation import PROTOCOLS
 
 
@@ -14,6 +15,7 @@ from imgret.evaluation import PROTOCOLS
 @click.option("--per-query", type=click.Path(), metavar="FILE", help="Write a line of JSON per query.")
 @click.option("--format", "form", type=click.Choice(["table", "tsv", "json"]), help="How to print.  [default: table; tsv when piped]")
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
+@options.config
 def command(rankings, protocol, truth, per_query, form):
     """Score rankings by a named protocol.
 

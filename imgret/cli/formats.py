@@ -1,20 +1,19 @@
 """How rankings and scores are printed."""
 
 import json
-import os
 import sys
 
-from imgret.evaluation.lists import tsv_escape
+from imgret.evaluation.names import to_text, tsv_escape
 
 
 def printer(form):
     """A function that prints a block of answers as `table`, `tsv`, `jsonl` or `trec` (None: table on a terminal, tsv elsewhere)."""
     form = form or ("table" if sys.stdout.isatty() else "tsv")
-    if form == "tsv":
-        sys.stdout.write("query\trank\tname\tscore\n")
+    headers = {"tsv": "query\trank\tname\tscore\n"}
     writers = {"table": _table, "tsv": _tsv, "jsonl": _jsonl, "trec": _trec}
 
     def emit(gallery, block):
+        sys.stdout.write(headers.pop(form, ""))  # with the first answer, not before an error
         sys.stdout.writelines(line + "\n" for line in writers[form](gallery, block))
         sys.stdout.flush()
 
@@ -43,8 +42,8 @@ def _tsv(gallery, block):
 
 def _jsonl(gallery, block):
     for number, query in enumerate(block.names):
-        results = [{"rank": rank, "name": os.fsdecode(name), "score": score} for rank, name, score in _rows(gallery, block, number)]
-        yield json.dumps({"query": os.fsdecode(query), "results": results})
+        results = [{"rank": rank, "name": to_text(name), "score": score} for rank, name, score in _rows(gallery, block, number)]
+        yield json.dumps({"query": to_text(query), "results": results})
 
 
 def _trec(gallery, block):

@@ -33,7 +33,7 @@ def command(ctx, file, check, failed, as_json):
 def _escaped(text):
     import os
 
-    from imgret.evaluation.lists import tsv_escape
+    from imgret.evaluation.names import tsv_escape
 
     return tsv_escape(os.fsencode(text))
 

@@ -9,7 +9,8 @@ import click
 
 from imgret import __version__
 from imgret.cli import COMMANDS
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, one_line
+from imgret.stages import stopping
 
 EPILOG = "Exit: 0 done or up to date, 1 files or data, 2 usage, 75 stopped (run the same command again), 130 Ctrl-C."
 
@@ -37,11 +38,10 @@ def cli():
 
 def main(arguments=None):
     """Run the command line; never returns."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="surrogateescape")  # names come out as the bytes they are
+    _prepare_streams()
     try:
-        code = cli.main(arguments, prog_name="imgret", standalone_mode=False)
+        with stopping.guard():
+            code = cli.main(arguments, prog_name="imgret", standalone_mode=False)
         sys.stdout.flush()
         code = code if isinstance(code, int) else 0
     except click.ClickException as error:
@@ -57,12 +57,27 @@ def main(arguments=None):
     except MemoryError:
         code = _say("out of memory: use fewer --jobs, or a smaller --max-memory or --sample", 1)
     except OSError as error:
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         code = _say(f"{where}{os.strerror(error.errno) if error.errno else error}", 1)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a full disk has been told of; Python would try once more at exit
     sys.exit(code)
+
+
+def _prepare_streams():
+    """UTF-8 in every locale, so that names come out as the bytes they are; streams that were closed lead nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _say(text, code):
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"imgret: error: {text}\n" if code != 130 else f"\nimgret: {text}\n")
+        sys.stderr.write(f"imgret: error: {one_line(text)}\n" if code != 130 else f"\nimgret: {text}\n")
     return code

@@ -11,7 +11,14 @@ REFERENCES = ("run", "inputs", "codebook", "train", "index", "queries")  # what 
 
 def out(what):
     """`-o/--out`."""
-    return click.option("-o", "--out", required=True, type=click.Path(), help=f"The {what} to make.")
+    return click.option("-o", "--out", type=click.Path(), callback=needed, help=f"The {what} to make.  [required]")
+
+
+def needed(ctx, param, value):
+    """A callback for what is required, except by `--set help`."""
+    if value is None and not ctx.resilient_parsing and "help" not in ctx.params.get("settings", ()):
+        raise click.MissingParameter(ctx=ctx, param=param)
+    return value
 
 
 def method(table, default, help="How."):
@@ -27,7 +34,7 @@ def settings(command):
         multiple=True,
         metavar="NAME=VALUE",
         callback=_merge,
-        help="A parameter of the method; may be given several times. `--set help` lists them.",
+        help="A parameter of the method or index; may be given several times. `--set help` lists them.",
     )(command)
 
 
@@ -71,11 +78,16 @@ def run(command):
         click.option("--overwrite", is_flag=True, help="Replace an output that was made with other parameters."),
         click.option("-v", "--verbose", count=True, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-        click.option(
-            "--config", metavar="FILE:TABLE", is_eager=True, expose_value=False, callback=_config, help="Take defaults from a config."
-        ),
+        config,
     )
     return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
+
+
+def config(command):
+    """`--config FILE:TABLE`."""
+    return click.option(
+        "--config", metavar="FILE:TABLE", is_eager=True, expose_value=False, callback=_config, help="Take defaults from a config."
+    )(command)
 
 
 def report(verbose, quiet):
@@ -89,16 +101,29 @@ def explain(table, family, method, settings):
     """Answer `--set help`: print the method's parameters and end."""
     if "help" not in settings:
         return
-    import dataclasses
-
     from imgret.registry import load
 
     kind = load(table, method, family)
-    for title, params in (("", kind.Params), (" (search --set)", getattr(kind, "SearchParams", None))):
-        for field in dataclasses.fields(params) if params else ():
-            default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-            click.echo(f"{field.name}={default}{title}\n    {field.metadata['help']}")
+    _list_params(kind.Params)
+    if hasattr(kind, "SearchParams"):
+        _list_params(kind.SearchParams, " (search --set)")
     raise click.exceptions.Exit(0)
+
+
+def explain_search(index):
+    """The same for `search`: an index's own search-time parameters."""
+    from imgret.stages.search import Gallery
+
+    _list_params(type(Gallery(index).settings))
+    raise click.exceptions.Exit(0)
+
+
+def _list_params(params, title=""):
+    import dataclasses
+
+    for field in dataclasses.fields(params):
+        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        click.echo(f"{field.name}={default}{title}\n    {field.metadata['help']}")
 
 
 def _config(ctx, _, value):
@@ -110,7 +135,8 @@ def _config(ctx, _, value):
     command = ctx.command.name
     if table.get("run", command) != command:
         raise UsageError(f"--config {value}: this table is for `{table['run']}`, not for `{command}`")
-    names = {param.name for param in ctx.command.params if isinstance(param, click.Option)} - {"settings", "out"}
+    options = {_key(param): param for param in ctx.command.params if isinstance(param, click.Option)}
+    options = {key: param for key, param in options.items() if key not in ("set", "out", "config", "json", "per-query", *REFERENCES)}
     values = {}
     for key, setting in table.items():
         if key == "set":
@@ -119,12 +145,31 @@ def _config(ctx, _, value):
             ctx.meta["imgret.set"] = [f"{name.replace('-', '_')}={_text(item)}" for name, item in setting.items()]
         elif key in REFERENCES:
             continue
-        elif key.replace("-", "_") in names:
-            values[key.replace("-", "_")] = setting
+        elif key.replace("_", "-") in options:
+            param = options[key.replace("_", "-")]
+            values[param.name] = _plain(f"--config {value}: `{key}`", setting, param)
         else:
-            valid = sorted({*(name.replace("_", "-") for name in names), "set", *REFERENCES})
+            valid = sorted({*options, "set", *REFERENCES})
             raise UsageError(f"--config {value}: unknown key '{key}'; `{command}` has: {', '.join(valid)}")
     ctx.default_map = values
+
+
+def _plain(shown, value, param):
+    """A setting of a config as click takes it from a command line: words, which it then checks."""
+    if param.is_flag:
+        if not isinstance(value, bool):
+            raise UsageError(f"{shown} must be true or false, got {value!r}")
+        return value
+    if param.multiple and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    if param.multiple or isinstance(value, bool | list | dict):
+        raise UsageError(f"{shown} must be {'a list of words' if param.multiple else 'a number or a word'}, got {value!r}")
+    return str(value)
+
+
+def _key(param):
+    """An option as a config spells it: its longest name without dashes."""
+    return max(param.opts, key=len).lstrip("-")
 
 
 def _text(value):

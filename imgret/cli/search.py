@@ -24,7 +24,7 @@ class Ranks(click.ParamType):
 @options.photos
 @click.option("-o", "--out", type=click.Path(), help="A ranking store to make instead of printing.")
 @click.option("-k", type=Ranks(), help="Ranks per query.  [default: 10 printed, 1000 stored]")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A search-time parameter of the index (nprobe, ef).")
+@options.settings
 @click.option(
     "--format", "form", type=click.Choice(["table", "tsv", "jsonl", "trec"]), help="How to print.  [default: table; tsv when piped]"
 )
@@ -40,6 +40,8 @@ def command(ctx, index, photos, out, form, verbose, quiet, **run):
     from imgret.cli.formats import printer
     from imgret.stages.search import search
 
+    if "help" in run["settings"]:
+        options.explain_search(index)
     if out and form:
         raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
     failed = search(index, photos, out=out, report=options.report(verbose, quiet), emit=printer(form), **run)

@@ -50,7 +50,7 @@ def check_rows(x, size, noun):
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 2 or x.shape[1] == 0 or not x.flags.c_contiguous:
         raise ImgretError("the sample must be a C-contiguous float32 matrix with at least one column")
     if size > len(x):
-        raise ImgretError(f"`size` is {size} but only {len(x)} rows were sampled: ask for fewer {noun} or give more photos")
+        raise ImgretError(f"{size} {noun} were asked for (--size), but only {_sampled(x)}: ask for fewer, or give more photos")
 
 
 def check_pca(pca, x):
@@ -61,9 +61,15 @@ def check_pca(pca, x):
     ImgretError
     """
     if pca > x.shape[1]:
-        raise ImgretError(f"`pca` is {pca} but the rows have only {x.shape[1]} columns: ask for at most {x.shape[1]}")
+        raise ImgretError(f"a projection to {pca} dimensions was asked for (`pca`), but the rows have {x.shape[1]} columns: ask for fewer")
     if pca > len(x):
-        raise ImgretError(f"`pca` is {pca} but only {len(x)} rows were sampled: ask for at most {len(x)} or give more photos")
+        raise ImgretError(
+            f"a projection to {pca} dimensions was asked for (`pca`), but only {_sampled(x)}: ask for fewer, or give more photos"
+        )
+
+
+def _sampled(x):
+    return "1 row was sampled" if len(x) == 1 else f"{len(x)} rows were sampled"
 
 
 def frame_of(x, jobs=1):
@@ -99,7 +105,7 @@ def frame_of(x, jobs=1):
 def word_sums(z, words):
     """Sums of the rows of each word that occurs: sorted by word, then short one-hot products.
 
-    (On 8192 x 128 rows: 5 to 8 times as fast as one full one-hot product, twice `np.add.reduceat`.)
+    (For 256 words of 8192 x 128 values this takes an eighth of the time of one full one-hot product, half that of `np.add.reduceat`.)
 
     Parameters
     ----------
@@ -114,22 +120,26 @@ def word_sums(z, words):
     counts : ndarray, shape (P,), int64
     """
     chunk = 128
+    if words.max() < 2**16:
+        words = words.astype(np.uint16)  # numpy sorts these by radix
     order = np.argsort(words, kind="stable")
     words = words[order]
-    z = z[order]
     new = np.empty(len(words), bool)
     new[0] = True
     np.not_equal(words[1:], words[:-1], out=new[1:])
     starts = np.flatnonzero(new)
     slot = np.cumsum(new) - 1
     sums = np.zeros((len(starts), z.shape[1]), np.float32)
+    sorted_rows = np.empty((chunk, z.shape[1]), np.float32)
     columns = np.arange(chunk)
     for block in blocks(len(z), chunk):
         here = slot[block]
         first, count = here[0], here[-1] - here[0] + 1
         hot = np.zeros((count, len(here)), np.float32)
         hot[here - first, columns[: len(here)]] = 1
-        sums[first : first + count] += hot @ z[block]
+        # (Any mode but "raise" takes without a temporary copy.)
+        near = z.take(order[block], axis=0, out=sorted_rows[: len(here)], mode="clip")
+        sums[first : first + count] += hot @ near
     return words[starts], sums, np.diff(np.append(starts, len(words)))
 
 
@@ -242,14 +252,14 @@ def take(arrays, name, shape, dtype=np.float32):
 
 
 def resume(state, **shapes):
-    """`state` of a checkpoint, or None; its arrays must have the names and shapes given.
+    """`state` of a checkpoint with its arrays in the shapes given; None where there is none.
 
-    Raises
-    ------
-    ImgretError
+    Also None if names or sizes are not those of this fit: it then begins again, which is never wrong. (A checkpoint may keep a scalar as an
+    array of one value.)
     """
-    if state is None:
+    if state is None or set(state) != set(shapes):
         return None
-    if set(state) != set(shapes) or any(np.shape(state[name]) != shape for name, shape in shapes.items()):
-        raise ImgretError("the checkpoint was made from another sample or with other parameters: remove it")
-    return state
+    arrays = {name: np.asarray(state[name]) for name in shapes}
+    if any(array.size != math.prod(shapes[name]) for name, array in arrays.items()):
+        return None
+    return {name: array.reshape(shapes[name]) for name, array in arrays.items()}

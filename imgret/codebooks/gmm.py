@@ -101,7 +101,7 @@ class GMM(LocalCodebook):
         check_rows(x, p.size, "Gaussians")
         check_pca(p.pca, x)
         x = self._learn_projection(x, jobs)
-        scaler = _Scaler(x, jobs)
+        scaler = Scaler(x, jobs)
         shape = (p.size, x.shape[1])
         steps = p.start_iterations + p.iterations
 
@@ -109,24 +109,24 @@ class GMM(LocalCodebook):
             if progress:
                 progress(done, steps, message)
 
-        state = checkpoint.load() if checkpoint else None
-        if state is None or any(name.startswith(_Start.prefix) for name in state):
+        saved = checkpoint.load() if checkpoint else None
+        shapes = {"iteration": (), "before": (), "finished": (), "weights": shape[:1], "means": shape, "variances": shape}
+        state = resume(saved, **shapes)
+        if state is None:
             start = KMeans(KMeans.Params(size=p.size, iterations=p.start_iterations, seed=p.seed))
             start.fit(
                 x,
                 jobs=jobs,
-                checkpoint=_Start(checkpoint, state) if checkpoint else None,
+                checkpoint=_Start(checkpoint, saved) if checkpoint else None,
                 progress=lambda done, _, message: tell(done, f"k-means start: {message}"),
             )
             # No responsibilities yet: an empty word gets the sample's own variance.
-            mixture = _Mixture(np.full(p.size, 1 / p.size), scaler.apply(start.centroids_).astype(np.float64), np.ones(shape))
+            mixture = Mixture(np.full(p.size, 1 / p.size), scaler.apply(start.centroids_).astype(np.float64), np.ones(shape))
             mixture = mixture.maximize(*_hard(x, scaler, start.centroids_, jobs), p.variance_floor)
             iteration, before, finished = 0, -math.inf, False
         else:
-            shapes = {"iteration": (), "before": (), "finished": (), "weights": shape[:1], "means": shape, "variances": shape}
-            state = resume(state, **shapes)
             iteration, before, finished = int(state["iteration"]), float(state["before"]), bool(state["finished"])
-            mixture = _Mixture(*(np.array(state[name], np.float64) for name in ("weights", "means", "variances")))
+            mixture = Mixture(*(np.array(state[name], np.float64) for name in ("weights", "means", "variances")))
 
         def save():
             if checkpoint:
@@ -206,7 +206,7 @@ class _Start:
         self.checkpoint.save(lambda: {self.prefix + name: value for name, value in make_state().items()})
 
 
-class _Scaler:
+class Scaler:
     """Columns centred and divided by their standard deviation.
 
     Attributes
@@ -238,8 +238,8 @@ class _Scaler:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Mixture:
-    """Weights (K,), means and variances (K, d), float64, in the coordinates of a `_Scaler`."""
+class Mixture:
+    """Weights (K,), means and variances (K, d), float64, in the coordinates of a `Scaler`."""
 
     weights: np.ndarray
     means: np.ndarray
@@ -304,7 +304,7 @@ class _Mixture:
         means, variances = self.means.copy(), self.variances.copy()
         means[fed] = first[fed] / counts[fed, None]
         variances[fed] = np.maximum(second[fed] / counts[fed, None] - means[fed] ** 2, floor)
-        return _Mixture(weights / weights.sum(), means, variances)
+        return Mixture(weights / weights.sum(), means, variances)
 
 
 def _hard(x, scaler, centroids, jobs):

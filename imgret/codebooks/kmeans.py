@@ -162,7 +162,7 @@ class KMeans(LocalCodebook):
             For fewer rows than words, a `pca` above the number of columns or rows, or values that are not finite or beyond 1e18.
         """
         p = self.params
-        check_rows(x, p.size, "words")
+        check_rows(x, p.size, "visual words")
         check_pca(p.pca, x)
         x = self._learn_projection(x, jobs)
         frame = frame_of(x, jobs)

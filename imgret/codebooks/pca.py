@@ -27,7 +27,7 @@ class PCA:
     (and all of it again should that not be reached). Above, randomised block Krylov on the sample itself: float32 products,
     at most 4 restarts, until the residual is 1e-5 of the largest eigenvalue.
 
-    Of each component the entry of largest magnitude is positive. Whitening divides by sqrt(eigenvalue + regularizer · largest
+    Of each component the entry of largest magnitude is positive. Whitening divides by sqrt(eigenvalue + regulariser · largest
     eigenvalue); a direction without variance (below 1e-7 of the largest) is projected to 0. No L2 normalisation here.
 
     Memory beyond the sample: 8 m² bytes (at most 0.5 GB; about three times that while all of a large matrix is decomposed), or
@@ -57,7 +57,7 @@ class PCA:
     class Params(Params):
         size: int = param(128, "dimensions to project to", minimum=1)
         whiten: bool = param(False, "divide each dimension by its standard deviation")
-        regularizer: float = param(0.0, "whitening adds this share of the largest eigenvalue to each", minimum=0.0)
+        regulariser: float = param(0.0, "whitening adds this share of the largest eigenvalue to each", minimum=0.0)
         seed: int = param(0, "seed of the iterative decompositions", role=SAMPLING, minimum=0)
 
     def __init__(self, params):
@@ -89,7 +89,7 @@ class PCA:
         size = self.params.size
         check_rows(x, size, "dimensions")
         if size > x.shape[1]:
-            raise ImgretError(f"`size` is {size} but the rows have only {x.shape[1]} columns: ask for at most {x.shape[1]}")
+            raise ImgretError(f"{size} dimensions were asked for (--size), but the rows have {x.shape[1]} columns: ask for fewer")
         frame = frame_of(x, jobs)
         if frame.constant.all():
             raise ImgretError(f"the {len(x)} sampled rows are all equal: there is no variance to learn a projection from")
@@ -146,7 +146,7 @@ class PCA:
     def _whitening(self):
         values = self.eigenvalues_
         good = values > ZERO * values[0]
-        spread = np.sqrt(np.where(good, values, 1) + self.params.regularizer * values[0])
+        spread = np.sqrt(np.where(good, values, 1) + self.params.regulariser * values[0])
         return np.where(good, 1 / spread, 0).astype(np.float32)
 
     def summary(self):

@@ -6,6 +6,7 @@ import numpy as np
 
 from imgret import registry
 from imgret.arrays import rootsift
+from imgret.errors import UsageError
 from imgret.extractors.base import KEYPOINT_COLUMNS, LocalFeatures, to_full_size
 from imgret.registry import SAMPLING, param
 
@@ -42,6 +43,11 @@ class DenseSift:
         bins: tuple[float, ...] = param((4.0, 6.0, 8.0, 10.0), "sizes of a descriptor's bins in pixels", role=SAMPLING, minimum=1)
         rootsift: bool = param(True, "read as RootSIFT")
 
+        def __post_init__(self):
+            super().__post_init__()
+            if not self.bins:
+                raise UsageError("`bins` must hold at least one value")
+
     def __init__(self, params):
         self.params = params
         self._sift = None
@@ -56,7 +62,7 @@ class DenseSift:
         import cv2
 
         height, width = photo.pixels.shape[:2]
-        keypoints = []
+        keypoints, sides = [], []
         for size in self.params.bins:
             sigma = size / 3
             level = max(0, round(3 * np.log2(sigma / BLUR)))
@@ -65,20 +71,34 @@ class DenseSift:
             for y in _grid(height, self.params.step, 2.5 * size):
                 for x in _grid(width, self.params.step, 2.5 * size):
                     keypoints.append(cv2.KeyPoint(float(x), float(y), 2 * sigma, 0.0, 0.0, octave))
+                    sides.append(2.5 * size)
         if not keypoints:
             return LocalFeatures(np.zeros((0, 5), np.float32), np.zeros((0, self.dim), np.uint8))
         if self._sift is None:
             self._sift = cv2.SIFT_create(sigma=BLUR, enable_precise_upscale=True)
         keypoints, descriptors = self._sift.compute(photo.pixels, keypoints)
         table = np.array([(*point.pt, point.size / 2, np.nan, 0.0) for point in keypoints], dtype=np.float64)
+        # rounding in the blur leaves traces on a flat area, which normalisation would make a descriptor of
+        filled = descriptors.any(axis=1) & _varied(photo.pixels, table[:, :2], np.array(sides))
         table[:, :2], factor = to_full_size(table[:, :2], photo)
         table[:, 2] *= factor
-        filled = descriptors.any(axis=1)
         return LocalFeatures(table[filled].astype(np.float32), descriptors[filled].astype(np.uint8))
 
     def decode(self, descriptors):
         """Stored descriptors (T, 128) as float32, RootSIFT where asked."""
         return rootsift(descriptors) if self.params.rootsift else descriptors.astype(np.float32)
+
+
+def _varied(pixels, xy, sides):
+    """For each place, whether the square of half side `sides` around it, which lies inside the photo, has two different pixels."""
+    changes = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), dtype=np.int64)
+    changes[1:, 2:] += pixels[:, 1:] != pixels[:, :-1]
+    changes[2:, 1:] += pixels[1:] != pixels[:-1]
+    total = changes.cumsum(axis=0).cumsum(axis=1)
+    (left, top), (right, bottom) = np.floor(xy - sides[:, None]).astype(int).T, np.ceil(xy + sides[:, None]).astype(int).T + 1
+    left, top = np.maximum(left, 0), np.maximum(top, 0)
+    right, bottom = np.minimum(right, pixels.shape[1]), np.minimum(bottom, pixels.shape[0])
+    return total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left] > 0
 
 
 def _grid(length, step, margin):

@@ -35,7 +35,7 @@ class Sift:
 
         max_size: int = param(1024, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0)
         max_keypoints: int = param(2000, "strongest keypoints kept per photo, 0 for all", role=SAMPLING, minimum=0)
-        contrast_threshold: float = param(0.02, "weakest contrast of a keypoint (OpenCV's contrastThreshold)", role=SAMPLING, minimum=0)
+        contrast_threshold: float = param(0.03, "weakest contrast of a keypoint (OpenCV's contrastThreshold)", role=SAMPLING, minimum=0)
         edge_threshold: float = param(10.0, "largest ratio of principal curvatures (OpenCV's edgeThreshold)", role=SAMPLING, above=0)
         sigma: float = param(1.6, "blur of the first octave in pixels", above=0)
         octave_layers: int = param(3, "layers per octave", minimum=1, maximum=16)

@@ -1,4 +1,8 @@
-"""Indexes: vectors made searchable by faiss."""
+"""Indexes: vectors in, the best rows for a query out.
+
+A `faiss` index is built in memory, serialised as `faiss` itself would, and opened again from a memory map without copying. What is
+added here: layouts for any dimension, refusals before the work, and rankings whose ties break by row.
+"""
 
 INDEXES = {
     "flat": "imgret.indexes.flat:Flat",

@@ -12,6 +12,7 @@ from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.stages import stopping
 from imgret.stages.output import Output, input_of
+from imgret.stages.perphoto import run_to_end
 from imgret.stages.sampling import check_one_space, draw, parse_bytes
 from imgret.store.hashing import of_array
 from imgret.store.reader import Store
@@ -69,8 +70,9 @@ def codebook(inputs, out, *, method, settings=(), size=None, seed=None, sample=N
         output = Output(out, "codebook", params, [input_of(store) for store in stores], overwrite)
         if output.up_to_date(report):
             return
-        output.parts.prepare()
-        with stopping.guard():
+
+        def body():
+            output.parts.prepare()
             rows, info = draw(stores, sample, fitted.params.seed, memory)
             if info["limited_by_memory"]:
                 report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
@@ -79,7 +81,10 @@ def codebook(inputs, out, *, method, settings=(), size=None, seed=None, sample=N
             _check_finite(fitted)
             with output.create(_pipeline(fitted, stores[0]), {"sample": info, "summary": fitted.summary()}):
                 pass
-    report.note(f"{output.shown}: {method} of {info['drawn']} rows ({_words(fitted.summary())})")
+            report.note(f"{output.shown}: {method} of {info['drawn']} rows ({_words(fitted.summary())})")
+
+        with stopping.guard():
+            run_to_end(output, report, body)
 
 
 def _pipeline(fitted, store):

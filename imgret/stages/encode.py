@@ -51,6 +51,7 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
     with contextlib.ExitStack() as stack:
         words = stack.enter_context(Store(codebook, ("codebook",), "--codebook"))
         learned = Pipeline.load(words)
+        learned.component()  # refused here if it is not sound
         method = method or load(CODEBOOKS, learned.node["component"], "codebook").default_encoder
         kind = load(ENCODERS, method, "encoder")
         if learned.node["component"] not in kind.codebooks:

@@ -45,8 +45,10 @@ def _lists(judge, path, truth):
         return judge.read_folder(path, truth)
     if not os.path.exists(path):
         raise ImgretError(f"{path}: there is no such file or folder")
-    with open(path, "rb") as file:
-        signature = file.read(8)
+    signature = b""
+    if os.path.isfile(path):  # a pipe can be read only once
+        with open(path, "rb") as file:
+            signature = file.read(8)
     if signature != b"\x89HDF\r\n\x1a\n" and not path.endswith((".h5", ".hdf5")):
         return read_trec(path)
     with Store(path, ("ranking",), "evaluate") as store:

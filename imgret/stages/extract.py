@@ -57,6 +57,8 @@ def extract(
     kind = load(EXTRACTORS, method, "extractor")
     extractor = kind(kind.Params.parse(settings))
     params = {"step": "extract", "method": kind.name, "version": kind.version, "params": extractor.params.to_json()}
+    if not photos and not lists:
+        raise UsageError("give at least one photo, a folder, '-' or --list")
     output = Output(out, "features", params, overwrite=overwrite)
     data = {
         "keypoints": ((len(kind.keypoint_columns),), np.float32, {"columns": " ".join(kind.keypoint_columns)}),
@@ -66,6 +68,7 @@ def extract(
     if existing is not None:
         existing.close()
     listing = list_photos(photos, lists, root=root, nul=nul)
+    _spare_photos(output, listing)
     if existing is not None and shard is None and _unchanged(output.path, listing):
         output.parts.remove()
         report.note(f"{output.shown} is up to date ({len(listing)} photos)")
@@ -103,6 +106,7 @@ def extract(
             "extractor": extractor.params.to_json(),
             "out": output.path,
             "older": [p.number for p in output.parts.older_plans(plan)],
+            "take_over": existing is not None and _sound(output, report),
         }
         step = Step(output, plan, worker=WORKER, setup=setup, task=_task_of(listing), data=data, report=report, jobs=jobs, shard=shard)
         missing = step.make_parts(check_early)
@@ -146,6 +150,15 @@ def _task_of(listing):
     return task
 
 
+def _spare_photos(output, listing):
+    """Refuse an output that is one of the photos."""
+    if os.path.isfile(output.path):
+        size = os.stat(output.path).st_size
+        for row in np.flatnonzero(listing.sizes == size):
+            if os.path.exists(listing.paths[row]) and os.path.samefile(output.path, listing.paths[row]):
+                raise ImgretError(f"{output.shown} is both an input and the output: choose another -o")
+
+
 def _unchanged(path, listing):
     """Whether a finished store has just these photos, the same sizes and times, and none whose reading should be tried again."""
     with Store(path) as store:
@@ -172,6 +185,15 @@ def _unchanged(path, listing):
         elif there[:2] != (size, mtime):
             return False
     return True
+
+
+def _sound(output, report):
+    """Whether the finished file may be taken over from; what is damaged must not get a fresh checksum."""
+    with Store(output.path) as store:
+        problem = next(store.problems(), None)
+    if problem is not None:
+        report.warn(f"{output.shown} is damaged ({problem}): every photo is described again")
+    return problem is None
 
 
 def _first_failures(step):
@@ -205,7 +227,8 @@ class ExtractWorker:
         try:
             if self.plan is None:
                 self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
-                self.sources = Sources(self.setup["out"], self.setup["recipe"], self._older())
+                out = self.setup["out"] if self.setup["take_over"] else None
+                self.sources = Sources(out, self.setup["recipe"], self._older())
             return {"failed": self._part(task, starting)}
         except FolderVanished:
             return {"vanished": True}
@@ -281,7 +304,9 @@ class Sources:
     def __init__(self, out, recipe, older_plans):
         self._stores, self._plans, self._open = [], list(older_plans), {}
         with contextlib.suppress(ImgretError):
-            store = Store(out, ("features",))
+            store = Store(out, ("features",)) if out is not None else None
+            if store is None:
+                return
             if store.recipe == recipe:
                 self._stores.append((store, store.texts("names"), store.texts("failed/names")))
             else:

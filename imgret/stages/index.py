@@ -12,6 +12,7 @@ from imgret.registry import load
 from imgret.stages import stopping
 from imgret.stages.encode import Photos
 from imgret.stages.output import Output, input_of
+from imgret.stages.perphoto import run_to_end
 from imgret.stages.sampling import check_one_space, draw, parse_bytes
 from imgret.store.photos import PhotoWriter, totals_of
 from imgret.store.reader import Store
@@ -86,8 +87,9 @@ def index(
         n_train = sum(store.sizes["N"] for store in teachers or stores)
         layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), len(photos.names))
         report.note(f"{method}: {layout}")
-        output.parts.prepare()
-        with stopping.guard():
+
+        def body():
+            output.parts.prepare()
             sample, drawn = draw(teachers or stores, n_train, getattr(built.params, "seed", 0), memory)
             built.train(sample, jobs=jobs)
             del sample
@@ -96,8 +98,11 @@ def index(
                     built.add(block)
                     progress.update(len(block))
             _write(output, stores, photos, built.to_bytes(), Pipeline.load(stores[0]), {"layout": layout, "train": drawn, "dim": dim})
-    size = os.stat(output.path).st_size
-    report.note(f"{output.shown}: {len(photos.names)} photos, {size / 1e6:.3g} MB")
+            size = os.stat(output.path).st_size
+            report.note(f"{output.shown}: {len(photos.names)} photos, {size / 1e6:.3g} MB")
+
+        with stopping.guard():
+            run_to_end(output, report, body)
 
 
 def _blocks(photos):
@@ -114,5 +119,5 @@ def _write(output, stores, photos, structure, pipeline, info):
         for store, start, stop in photos.runs(0, count):
             columns.copy_meta(store, start, stop)
         columns.rows(rows=np.arange(count), index=structure)
-        for store in stores:
-            columns.copy_failed(store)
+        columns.copy_all_failed(stores)
+        writer.fingerprint = columns.fingerprint(output.recipe)

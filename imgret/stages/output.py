@@ -33,9 +33,12 @@ class Output:
     def __init__(self, path, kind, params, inputs=(), overwrite=False):
         self.path, self.kind, self.params, self.inputs, self.overwrite = os.fspath(path), kind, params, list(inputs), overwrite
         self.shown = os.fsdecode(self.path)
+        if not os.path.basename(self.path) or os.path.isdir(self.path):
+            raise ImgretError(f"-o '{self.shown}' names a folder, a file is needed")
         contents = [{"kind": entry["kind"], "content": entry["content"]} for entry in self.inputs]
         self.recipe = of_json({"kind": kind, "params": params, "inputs": contents})
         self.parts = Parts(self.path, self.recipe)
+        self._before = self._signature()
         for entry in self.inputs:
             if os.path.exists(self.path) and os.path.exists(entry["path"]) and os.path.samefile(self.path, entry["path"]):
                 raise ImgretError(f"{self.shown} is both an input and the output: choose another -o")
@@ -48,12 +51,12 @@ class Output:
         ImgretError
             If the file there has other parameters, is of another kind or no store at all, and `overwrite` is not set.
         """
-        if not os.path.lexists(self.path):
+        if not os.path.exists(self.path):
             return None
         try:
             store = Store(self.path)
         except ImgretError as error:
-            if self.overwrite and not os.path.isdir(self.path):
+            if self.overwrite:
                 return None
             raise ImgretError(f"{error}; it would be replaced: choose another -o, or give --overwrite") from None
         if store.recipe == self.recipe and store.kind == self.kind:
@@ -78,6 +81,21 @@ class Output:
             for name in sorted({*old, *new})
             if old.get(name) != new.get(name)
         ]
+
+    def finished_by_another(self):
+        """Whether another process has published this output since this one began."""
+        if self._signature() == self._before:
+            return False
+        with contextlib.suppress(ImgretError), Store(self.path) as store:
+            return store.recipe == self.recipe and store.kind == self.kind
+        return False
+
+    def _signature(self):
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def freshen(self):
         """Touch the output where it is older than an input: for make."""
@@ -110,7 +128,7 @@ class Output:
             self.finish(writer, pipeline, info)
         self.parts.remove()
 
-    def finish(self, writer, pipeline, info=None, fingerprint=""):
+    def finish(self, writer, pipeline, info=None):
         """Write the attributes and publish."""
         writer.finish(
             self.kind,
@@ -120,7 +138,6 @@ class Output:
             pipeline=None if pipeline is None else pipeline.node,
             arrays=None if pipeline is None else pipeline.arrays,
             info=info,
-            fingerprint=fingerprint,
         )
         writer.publish(self.path)
 

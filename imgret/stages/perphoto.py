@@ -3,8 +3,6 @@
 import contextlib
 import os
 
-import xxhash
-
 from imgret.errors import ImgretError
 from imgret.stages import workers
 from imgret.store.parts import FolderVanished, sweep_of
@@ -126,27 +124,28 @@ class Step:
             Photos described and failed.
         """
         for attempt in range(JOIN_TRIES):
-            bad = self._bad_part(final=attempt == JOIN_TRIES - 1)
-            if bad is None:
+            bad = self._bad_parts()
+            if not bad:
                 break
-            self.report.warn(f"part {bad} is damaged; making it again")
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path(bad))
+            for part, problem in bad.items():
+                if attempt == JOIN_TRIES - 1:
+                    raise ImgretError(f"part {part} stays damaged after making it again ({problem}): is the disk sound?")
+                self.report.warn(f"part {part} is damaged; making it again")
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path(part))
             self.make_parts(lambda failed, photos: None)
         totals = totals_of(self._open_parts(), failed_from)
         check(totals["N"], totals["F"])
         with Writer(self.output.parts.temporary()) as writer:
             photos = PhotoWriter(writer, self.output.kind, self.data, totals)
-            digest = xxhash.xxh3_128(self.output.recipe.encode())
             for store in self._open_parts():
                 photos.copy(store)
                 if failed_from is None:
                     photos.copy_failed(store)
-                for name, row in zip(store.texts("names"), store.read("digest"), strict=True):
-                    digest.update(len(name).to_bytes(8, "little") + name + row.tobytes())
-            for store in failed_from or ():
-                photos.copy_failed(store)
-            self.output.finish(writer, pipeline, info, digest.hexdigest())
+            if failed_from is not None:
+                photos.copy_all_failed(failed_from)
+            writer.fingerprint = photos.fingerprint(self.output.recipe)
+            self.output.finish(writer, pipeline, info)
         self.output.parts.remove(self.plan)
         return totals["N"], totals["F"]
 
@@ -162,8 +161,9 @@ class Step:
             with Store(path, (self.output.kind,)) as store:
                 yield store
 
-    def _bad_part(self, final):
-        """The first part that is not what the plan asks for, or None. A part is small: everything in it is checked."""
+    def _bad_parts(self):
+        """The parts that are not what the plan asks for, and why. A part is small: everything in it is checked."""
+        bad = {}
         for part in range(len(self.plan)):
             if not os.path.isdir(self.plan.folder):
                 raise FolderVanished
@@ -173,10 +173,8 @@ class Step:
             except ImgretError as error:
                 problem = str(error)
             if problem:
-                if final:
-                    raise ImgretError(f"part {part} stays damaged after making it again ({problem}): is the disk sound?")
-                return part
-        return None
+                bad[part] = problem
+        return bad
 
     def _problem(self, store, part):
         first, last = self.plan.range(part)
@@ -187,29 +185,23 @@ class Step:
 
 
 def run_to_end(output, report, body):
-    """Run `body()`, which makes parts and joins; where another process has taken the folder away by finishing, that is success.
+    """Run `body()`, which makes an output; where another process finishes it first, and takes the folder of parts away, that is success.
 
     Raises
     ------
     ImgretError
-        If the folder has gone but there is no finished output.
+        What `body` raised, or that the folder of parts has gone, and nobody has finished the output.
     """
     try:
-        return body()
+        body()
+        return
     except FolderVanished:
-        return _finished_elsewhere(output, report)
-    except ImgretError:
-        if os.path.isdir(output.parts.folder):
-            raise
-        return _finished_elsewhere(output, report)
-
-
-def _finished_elsewhere(output, report):
-    with contextlib.suppress(ImgretError), Store(output.path) as store:
-        if store.recipe == output.recipe:
-            report.note(f"{output.shown} was finished by another process")
-            return None
-    raise ImgretError(f"the folder of parts of {output.shown} has gone while it was being worked on: run the same command again")
+        failure = ImgretError(f"the folder of parts of {output.shown} has gone while it was being worked on: run the same command again")
+    except ImgretError as error:
+        failure = error
+    if not output.finished_by_another():
+        raise failure
+    report.note(f"{output.shown} was finished by another process")
 
 
 def _length(plan, part):

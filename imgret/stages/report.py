@@ -3,6 +3,8 @@
 import sys
 import time
 
+from imgret.errors import one_line
+
 LINE_SECONDS = 30.0  # between progress lines where stderr is no terminal
 
 
@@ -33,7 +35,7 @@ class Report:
         self._line("warning: " + text)
 
     def _line(self, text):
-        sys.stderr.write(f"imgret: {text}\n".encode("utf-8", "backslashreplace").decode())
+        sys.stderr.write(f"imgret: {one_line(text)}\n".encode("utf-8", "backslashreplace").decode())
         sys.stderr.flush()
 
     def progress(self, total, unit, start=0):

@@ -12,6 +12,8 @@ import threading
 
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
 _cleanups = []
+_guarded = False
+_leaving = threading.Event()
 
 
 def at_stop(cleanup):
@@ -35,9 +37,10 @@ class _Cleanup(contextlib.AbstractContextManager):
 def guard():
     """Context manager: SIGTERM, SIGUSR1 and Ctrl-C end the process with 75 or 130, after the cleanups.
 
-    Only the main thread can set it up; elsewhere it does nothing.
+    Only the main thread can set it up, once; elsewhere, and within another one, it does nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    global _guarded
+    if _guarded or threading.current_thread() is not threading.main_thread():
         yield
         return
     reading, writing = os.pipe()
@@ -45,9 +48,13 @@ def guard():
     old_handlers = {number: signal.signal(number, lambda *_: None) for number in EXIT_CODES}
     old_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+    _guarded = True
     try:
         yield
     finally:
+        if _leaving.is_set():
+            threading.Event().wait()  # whatever came of ending the workers: the other thread says how the process ends
+        _guarded = False
         signal.set_wakeup_fd(old_descriptor)
         for number, handler in old_handlers.items():
             signal.signal(number, handler)
@@ -63,6 +70,7 @@ def _watch(reading):
 
 
 def _leave(number):
+    _leaving.set()
     for cleanup in reversed(_cleanups):
         with contextlib.suppress(Exception):
             cleanup()

@@ -76,11 +76,13 @@ def import_vectors(path, out, *, names, space="", nul=False, overwrite=False, re
         empty = {"image_size": np.zeros((count, 2)), "digest": np.zeros((count, 32), np.uint8)}
         photos.photos(texts, empty | {"file_size": np.full(count, -1), "file_mtime_ns": np.full(count, -1)})
         for start in range(0, count, BLOCK_ROWS):
-            block = vectors[order[start : start + BLOCK_ROWS]].astype(np.float32)
+            with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+                block = vectors[order[start : start + BLOCK_ROWS]].astype(np.float32)
             if not np.isfinite(block).all():
                 bad = order[start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])]
                 raise ImgretError(f"{path}: row {bad + 1} holds NaN or infinite values")
             photos.rows(vectors=block)
+        writer.fingerprint = photos.fingerprint(output.recipe)
     report.note(f"{output.shown}: {count} vectors of {vectors.shape[1]} dimensions")
 
 
@@ -90,8 +92,10 @@ def _open(path):
     if path.endswith(".npy"):
         try:
             vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        except Exception as error:  # noqa: BLE001 - a header by a stranger is parsed
             raise ImgretError(f"{path} is not a .npy file of plain numbers ({' '.join(str(error).split())[:100]})") from None
+        if not isinstance(vectors, np.ndarray):
+            raise ImgretError(f"{path} is an archive of arrays, not a .npy file")
         if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
             raise ImgretError(f"{path} must hold a matrix of numbers, it has {vectors.ndim} axes of {vectors.dtype}")
     elif path.endswith(".fvecs"):

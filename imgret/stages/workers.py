@@ -5,6 +5,7 @@ worker that a photo crashes (decoders are native code) is replaced, and the phot
 """
 
 import collections
+import contextlib
 import json
 import os
 import selectors
@@ -73,6 +74,13 @@ class _Process:
         except BrokenPipeError:
             pass  # its death is noticed where its output ends
 
+    def close(self):
+        """Close its input, and wait until it has ended."""
+        with contextlib.suppress(OSError):  # a dead worker takes no more
+            self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
     def lines(self):
         """Messages that have come; None once it has ended."""
         data = os.read(self.process.stdout.fileno(), 1 << 16)
@@ -127,9 +135,7 @@ class _Pool:
         if task is None:
             selector.unregister(process.process.stdout)
             self.processes.remove(process)
-            process.process.stdin.close()  # it ends at the end of its input
-            process.process.wait()
-            process.process.stdout.close()
+            process.close()  # it ends at the end of its input
             return
         process.task = task
         process.send({"task": task})
@@ -152,9 +158,7 @@ class _Pool:
                 process.process.kill()
             pids.add(process.process.pid)
         for process in self.processes:
-            process.process.wait()
-            process.process.stdin.close()
-            process.process.stdout.close()
+            process.close()
         self.processes.clear()
         if pids:
             self.on_end(pids)
@@ -164,7 +168,12 @@ def serve():
     """The worker's side: read tasks, do them, answer; ends with its input or with its parent."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get into the answers
-    first = json.loads(sys.stdin.buffer.readline())
+    for number in stopping.EXIT_CODES:
+        signal.signal(number, signal.SIG_IGN)  # sent to every process of a job: the parent ends its workers
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # the parent died before it had said what to do
+    first = json.loads(line)
     _end_with_parent(first["parent"])
 
     def answer(message):

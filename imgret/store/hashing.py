@@ -37,6 +37,22 @@ class ColumnHash:
         return self._hash.hexdigest()
 
 
+class PhotosHash:
+    """Hash of photos' names and digests as they stream past: what a `fingerprint` is made of."""
+
+    def __init__(self):
+        self._hash = xxhash.xxh3_128()
+
+    def update(self, names, digests):
+        """Add photos: their names, and the SHA-256 of each, shape (n, 32), uint8."""
+        for name, row in zip(names, digests, strict=True):
+            self._hash.update(len(name).to_bytes(8, "little") + name + row.tobytes())
+
+    def hexdigest(self, recipe):
+        """The fingerprint of the photos added, under a recipe."""
+        return xxhash.xxh3_128(bytes.fromhex(recipe) + self._hash.digest()).hexdigest()
+
+
 def of_array(array):
     """`ColumnHash` of a whole array, hex."""
     column = ColumnHash()

@@ -56,12 +56,14 @@ class Plan:
     sizes, mtimes : ndarray, shape (N,), int64
     """
 
-    def __init__(self, folder, number):
+    def __init__(self, folder, number, check=False):
         self.number = number
         path = os.path.join(folder, "plan.h5")
         if not os.path.exists(path):
             raise FolderVanished
         with Store(path, ("plan",)) as store:
+            for problem in store.problems() if check else ():
+                raise ImgretError(f"{store.shown}: {problem}")
             self.names = store.texts("names")
             self.sizes, self.mtimes = store.read("file_size"), store.read("file_mtime_ns")
             self.folder = os.path.join(folder, store.content[:16])
@@ -155,13 +157,16 @@ class Parts:
             numbers = self.numbers()
             if numbers:
                 folder = os.path.join(self.folder, f"{numbers[-1]:04d}")
+                plan = None
                 try:
-                    plan = Plan(folder, numbers[-1])
+                    plan = Plan(folder, numbers[-1], check=True)
                 except FolderVanished:
-                    shutil.rmtree(folder, ignore_errors=True)  # a folder without its plan is of no use to anybody
+                    self._drop(folder)  # a folder without its plan is of no use to anybody
                     self.prepare()
                     continue
-                if follow or plan.matches(names, sizes, mtimes):
+                except ImgretError:
+                    pass  # damaged: a new plan takes its place
+                if plan is not None and (follow or plan.matches(names, sizes, mtimes)):
                     sweep(plan.folder)
                     return plan
             number = numbers[-1] + 1 if numbers else 1
@@ -203,18 +208,22 @@ class Parts:
         """
         for number in self.numbers():
             if plan is None or number <= plan.number:
-                shutil.rmtree(os.path.join(self.folder, f"{number:04d}"), ignore_errors=True)
+                self._drop(os.path.join(self.folder, f"{number:04d}"))
         sweep(self.folder)
+        if not self.numbers():
+            self._drop(self.folder)
         with contextlib.suppress(OSError):
             for name in os.listdir(self.root):
                 if os.path.join(self.root, name) != self.folder:
-                    shutil.rmtree(os.path.join(self.root, name), ignore_errors=True)
-        for folder in (self.folder, self.root):
-            with contextlib.suppress(OSError):
-                if folder == self.folder and not self.numbers():
-                    shutil.rmtree(folder, ignore_errors=True)
-                else:
-                    os.rmdir(folder)
+                    self._drop(os.path.join(self.root, name))
+            os.rmdir(self.root)
+
+    def _drop(self, folder):
+        """Remove a folder, from one moment to the next for every other process."""
+        going = temporary_name(self.root)
+        with contextlib.suppress(OSError):
+            os.rename(folder, going)
+        remove(going)
 
 
 def publish_part(writer, plan, part, kind, *, recipe, params, retry):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from imgret.store import layout
+from imgret.store.hashing import PhotosHash
 from imgret.store.text import Texts
 
 META = ("image_size", "digest", "file_size", "file_mtime_ns")
@@ -27,7 +28,7 @@ class PhotoWriter:
     def __init__(self, writer, kind, data, totals=None):
         self.kind = kind
         self.count = self.failed = 0
-        self._columns, self._end = {}, 0
+        self._columns, self._end, self._identity = {}, 0, PhotosHash()
         for column in layout.COLUMNS[kind]:
             path = column.path
             if column.dtypes == ("text",):
@@ -39,9 +40,7 @@ class PhotoWriter:
             elif path in data or all(isinstance(axis, int) for axis in column.shape[1:]):
                 row_shape, dtype, attributes = data.get(path, (column.shape[1:], column.dtypes[0], {}))
                 total = None if totals is None else totals[column.shape[0]]
-                self._columns[path] = writer.column(path, row_shape, dtype, total)
-                for name, value in attributes.items():
-                    writer.attribute(path, name, value)
+                self._columns[path] = writer.column(path, row_shape, dtype, total, attributes)
 
     def photos(self, names, meta):
         """Append photos: `names` (`Texts` or bytes), `meta` the columns of `META`, one row each."""
@@ -49,7 +48,12 @@ class PhotoWriter:
         self._columns["names"].append(texts)
         for path in META:
             self._columns[path].append(np.asarray(meta[path]))
+        self._identity.update(texts, np.asarray(meta["digest"]))
         self.count += len(texts)
+
+    def fingerprint(self, recipe):
+        """The `fingerprint` of the photos appended so far, under a recipe."""
+        return self._identity.hexdigest(recipe)
 
     def descriptors(self, counts, **blocks):
         """Append the descriptors of photos: how many each has (n,), and `keypoints` and `descriptors` of all of them."""
@@ -106,6 +110,16 @@ class PhotoWriter:
             else:
                 self._columns[column.path].append(store.read(column.path, start, stop))
         self.failed += stop - start
+
+
+    def copy_all_failed(self, stores):
+        """Append the failed photos of several stores, in byte order of their names."""
+        if len(stores) == 1:
+            self.copy_failed(stores[0])
+            return
+        found = ((name, which, row) for which, store in enumerate(stores) for row, name in enumerate(store.texts("failed/names")))
+        for _, which, row in sorted(found):
+            self.copy_failed(stores[which], row, row + 1)
 
 
 def totals_of(stores, failed_stores=None):

@@ -16,6 +16,9 @@ from imgret.store.hashing import ColumnHash, of_array
 from imgret.store.text import Texts
 
 BLOCK_BYTES = 4 << 20  # how much is read at once
+MAX_DEPTH = 200  # of the JSON in attributes
+# What there is at the root of a store, or of one that is being written: attributes come last
+BEGINNINGS = {column.path.partition("/")[0] + end for columns in layout.COLUMNS.values() for column in columns for end in ("", "_offsets")}
 
 
 class Store:
@@ -71,7 +74,7 @@ class Store:
     def _read_attributes(self, kinds, wanted_by):
         attributes = self._file.attrs
         if _text_attribute(attributes, "format") != layout.FORMAT:
-            if "format" not in attributes and len(attributes) == 0 and "names" in self._file:
+            if not len(attributes) and set(self._file) <= BEGINNINGS:
                 raise ImgretError(f"{self.shown} is not complete: it is being written, or its writer was stopped; run its command again")
             raise ImgretError(f"{self.shown} is not an imgret file")
         self.kind = _text_attribute(attributes, "kind")
@@ -79,7 +82,7 @@ class Store:
             raise ImgretError(f"{self.shown} is of the kind '{self.kind}', which this imgret does not know: upgrade imgret")
         if kinds is not None and self.kind not in kinds:
             raise ImgretError(f"{self.shown} is {_article(self.kind)}; {wanted_by} needs {_alternatives(kinds)}")
-        self.schema_version = _integer_attribute(attributes, "schema_version")
+        self.schema_version = self._integer(attributes.get("schema_version"))
         if self.schema_version > layout.SCHEMA_VERSIONS[self.kind]:
             raise ImgretError(
                 f"{self.shown} has version {self.schema_version} of the {self.kind} layout, this imgret reads up to "
@@ -96,10 +99,16 @@ class Store:
         self.checksums = self._json("checksums", dict)
         self.pipeline = self._json("pipeline", dict, optional=True)
 
+    def _integer(self, value):
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ImgretError(f"{self.shown} is damaged: it has no 'schema_version'")
+        return int(value)
+
     def _json(self, name, wanted, optional=False):
         text = _text_attribute(self._file.attrs, name)
         try:
-            value = json.loads(text or "null", parse_constant=_refuse_constant)
+            value = json.loads(text or "null", parse_constant=_refuse_constant, parse_float=_finite)
+            _check_depth(value)
         except (ValueError, RecursionError):
             raise ImgretError(f"{self.shown} is damaged: its attribute '{name}' is not JSON") from None
         if value is None and optional:
@@ -130,7 +139,7 @@ class Store:
                 expected = self.sizes.setdefault(axis[:-2], length - 1) + 1
             else:
                 expected = self.sizes.setdefault(axis, length)
-            if length != expected or length < 0:
+            if length != expected or (not isinstance(axis, int) and axis.endswith("+1") and length < 1):
                 raise ImgretError(f"{self.shown} is damaged: '{path}' has {length} rows or columns, {expected} are expected")
         self._columns[path] = dataset
 
@@ -201,7 +210,7 @@ class Store:
         stop = max(start, stop)
         offsets = self.read(path + "_offsets", start, stop + 1)
         first, last = int(offsets[0]), int(offsets[-1])
-        if first < 0 or last > self._columns[path].shape[0] or np.any(np.diff(offsets) < 0):
+        if first < 0 or last > self._columns[path].shape[0] or np.any(offsets[1:] < offsets[:-1]):
             raise ImgretError(f"{self.shown} is damaged: the offsets of '{path}' do not rise")
         return Texts(self.read(path, first, last), offsets - first)
 
@@ -212,7 +221,7 @@ class Store:
     def descriptor_range(self, start, stop):
         """Offsets of the photos `start` to `stop`: shape (stop - start + 1,), checked to rise within the descriptors."""
         offsets = self.read("offsets", start, stop + 1)
-        if offsets[0] < 0 or offsets[-1] > self.sizes["T"] or np.any(np.diff(offsets) < 0):
+        if offsets[0] < 0 or offsets[-1] > self.sizes["T"] or np.any(offsets[1:] < offsets[:-1]):
             raise ImgretError(f"{self.shown} is damaged: 'offsets' do not rise")
         return offsets
 
@@ -249,7 +258,7 @@ class Store:
                     if block.dtype.kind == "f" and path not in ("scores", "keypoints"):
                         finite = finite and bool(np.isfinite(block).all())
                     if path.endswith("offsets"):
-                        rising = rising and bool(np.all(np.diff(block) >= 0)) and (last is None or block[0] >= last)
+                        rising = rising and bool(np.all(block[1:] >= block[:-1])) and (last is None or block[0] >= last)
                         last = block[-1]
             except ImgretError as error:
                 yield str(error)
@@ -336,15 +345,26 @@ def _text_attribute(attributes, name):
     return value if isinstance(value, str) else ""
 
 
-def _integer_attribute(attributes, name):
-    value = attributes.get(name)
-    if not isinstance(value, (int, np.integer)):
-        raise ImgretError(f"the file is damaged: it has no '{name}'")
-    return int(value)
-
-
 def _refuse_constant(text):
     raise ValueError(text)
+
+
+def _finite(text):
+    value = float(text)
+    if not np.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _check_depth(value):
+    """Refuse JSON that is nested so deep that walking it would end in a RecursionError."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError("nested too deep")
+        children = (list(item.values()) if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list)))
+        level = [child for group in children for child in group]
 
 
 def _one_line(error):

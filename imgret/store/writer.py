@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import os
 import secrets
@@ -17,6 +18,7 @@ from imgret.store.hashing import ColumnHash, canonical, of_array, of_columns, of
 from imgret.store.text import Texts
 
 WRITE_BYTES = 1 << 20  # small appends are gathered up to this size
+CHUNK_BYTES = 1 << 18  # of a column that grows; what its last chunk does not fill is wasted
 LIBRARIES = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
 
 
@@ -30,18 +32,15 @@ class ColumnWriter:
     row_shape : tuple of int
     dtype : dtype
     total : int or None
-        Number of rows, where it is known: the column is then contiguous. Otherwise it is chunked and grows (parts).
+        Number of rows, where it is known: the column is then contiguous. Otherwise (parts) it is contiguous if it is small, and else
+        chunked, so that it can grow.
+    attributes : dict of str to str, optional
     """
 
-    def __init__(self, file, path, row_shape, dtype, total=None):
+    def __init__(self, file, path, row_shape, dtype, total=None, attributes=None):
         self.path, self.row_shape, self.dtype = path, tuple(row_shape), np.dtype(dtype).newbyteorder("<")
-        self._hash, self._pending, self._pending_bytes, self._rows, self._total = ColumnHash(), [], 0, 0, total
-        width = max(1, self.dtype.itemsize * int(np.prod(self.row_shape, dtype=np.int64)))
-        shape = (total or 0, *self.row_shape)
-        options = {"fill_time": "never"}
-        if total is None:
-            options |= {"maxshape": (None, *self.row_shape), "chunks": (max(1, WRITE_BYTES // width), *self.row_shape)}
-        self.dataset = file.create_dataset(path, shape, self.dtype, **options)
+        self._file, self._dataset, self._total, self._attributes = file, None, total, attributes or {}
+        self._hash, self._pending, self._pending_bytes, self._rows = ColumnHash(), [], 0, 0
 
     def append(self, block):
         """Add rows.
@@ -60,24 +59,34 @@ class ColumnWriter:
         if self._pending_bytes >= WRITE_BYTES:
             self._flush()
 
-    def _flush(self):
-        if not self._pending:
-            return
-        block = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
+    def _flush(self, last=False):
+        block = self._pending[0] if len(self._pending) == 1 else np.concatenate([np.empty((0, *self.row_shape), self.dtype), *self._pending])
         self._pending, self._pending_bytes = [], 0
         self._hash.update(block)
         end = self._rows + len(block)
-        if self._total is None:
-            self.dataset.resize(end, axis=0)
-        self.dataset[self._rows : end] = block
+        if self._dataset is None:
+            self._create(end if last and self._total is None else self._total)
+        if self._dataset.shape[0] < end:
+            self._dataset.resize(end, axis=0)
+        if len(block):
+            self._dataset[self._rows : end] = block
         self._rows = end
+
+    def _create(self, total):
+        options = {"fill_time": "never"}
+        if total is None:
+            width = max(1, self.dtype.itemsize * int(np.prod(self.row_shape, dtype=np.int64)))
+            options |= {"maxshape": (None, *self.row_shape), "chunks": (max(1, CHUNK_BYTES // width), *self.row_shape)}
+        self._dataset = self._file.create_dataset(self.path, (total or 0, *self.row_shape), self.dtype, **options)
+        for name, value in self._attributes.items():
+            self._dataset.attrs.create(name, value, dtype=h5py.string_dtype())
 
     def finish(self):
         """Write what is pending; returns the column's checksum."""
-        self._flush()
+        self._flush(last=True)
         if self._total is not None and self._rows != self._total:
             raise ValueError(f"'{self.path}' got {self._rows} rows of {self._total}")
-        return self._hash.hexdigest(self.dtype, self.dataset.shape)
+        return self._hash.hexdigest(self.dtype, self._dataset.shape)
 
 
 class TextWriter:
@@ -109,6 +118,7 @@ class Writer:
     def __init__(self, temporary):
         self.temporary = temporary
         self.shown = os.fsdecode(temporary)
+        self.fingerprint = ""  # of a kind that holds photos: to be set before `finish`
         self._columns, self._published = [], False
         with _explained(self.shown):
             self._file = h5py.File(temporary, "w", locking=False)
@@ -130,9 +140,9 @@ class Writer:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.temporary)
 
-    def column(self, path, row_shape, dtype, total=None):
-        """A new column to append to."""
-        writer = ColumnWriter(self._file, path, row_shape, dtype, total)
+    def column(self, path, row_shape, dtype, total=None, attributes=None):
+        """A new column to append to; see `ColumnWriter`."""
+        writer = ColumnWriter(self._file, path, row_shape, dtype, total, attributes)
         self._columns.append(writer)
         return writer
 
@@ -150,11 +160,7 @@ class Writer:
         texts = values if isinstance(values, Texts) else Texts.of(values)
         self.text(path, len(texts), len(texts.flat)).append(texts)
 
-    def attribute(self, path, name, value):
-        """A text attribute of a column."""
-        self._file[path].attrs.create(name, value, dtype=h5py.string_dtype())
-
-    def finish(self, kind, *, recipe, params, inputs=(), pipeline=None, arrays=None, info=None, fingerprint=""):
+    def finish(self, kind, *, recipe, params, inputs=(), pipeline=None, arrays=None, info=None):
         """Write what is pending, then the pipeline and the root attributes.
 
         Parameters
@@ -164,7 +170,6 @@ class Writer:
         params, inputs, pipeline, info : JSON values
         arrays : dict of str to ndarray, optional
             The pipeline's arrays by hash.
-        fingerprint : str
 
         Returns
         -------
@@ -186,7 +191,7 @@ class Writer:
             "generated_by": canonical(_versions()),
             "recipe": recipe,
             "content": content,
-            "fingerprint": fingerprint,
+            "fingerprint": self.fingerprint,
             **{name: canonical(value) for name, value in values.items()},
             "checksums": canonical(checksums),
             "format": layout.FORMAT,
@@ -256,6 +261,7 @@ def _write_error(shown, error):
     return ImgretError(f"{shown} cannot be written: {reason}; what was there before is untouched")
 
 
+@functools.cache
 def _versions():
     found = {"imgret": __version__, "hdf5": h5py.version.hdf5_version}
     for name in LIBRARIES:

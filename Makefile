@@ -1,0 +1,62 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up what they need, in .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PHOTOS ?=
+LEARN ?=
+PYTEST_FLAGS ?= -n auto
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check docs bench table clean
+
+help:
+	@echo 'make demo             the main job on real photos, without a download'
+	@echo 'make demo PHOTOS=DIR  the same on your own photos (LEARN=DIR: learn codebooks on others)'
+	@echo 'make install          imgret in $(VENV): $(BIN)/imgret'
+	@echo 'make test             run the tests (IMGRET_TEST_DATA: folder of photos, rankings and vectors for more of them)'
+	@echo 'make check            lint, format, generated docs, architecture'
+	@echo 'make docs             write the generated parts of README.md anew'
+	@echo 'make bench            run the benchmarks, one after another'
+	@echo 'make table            the ablation table (needs IMGRET_TEST_DATA)'
+	@echo 'make clean            remove $(VENV), demo and caches'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'imgret needs Python 3.11 or newer: make PYTHON=python3.x'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo 'no virtual environment: install the venv module (Debian, Ubuntu: apt install python3-venv)'; rm -rf $(VENV); exit 1; }
+
+# what is installed is noted in a file that is older than pyproject.toml once that has changed
+$(VENV)/.demo: pyproject.toml imgret/__init__.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.all: pyproject.toml imgret/__init__.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,bench,dev]'
+	@touch $@ $(VENV)/.demo
+
+install: $(VENV)/.demo
+	@echo 'installed: $(BIN)/imgret'
+
+demo: $(VENV)/.demo
+	@$(BIN)/python scripts/demo.py demo '$(PHOTOS)' '$(LEARN)'
+
+test: $(VENV)/.all
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: $(VENV)/.all
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python scripts/readme.py --check
+	$(BIN)/python -m pytest tests/test_architecture.py
+
+docs: $(VENV)/.all
+	$(BIN)/python scripts/readme.py
+
+bench: $(VENV)/.all
+	@set -e; for script in scripts/bench_*.py; do echo; echo "== $$script"; $(BIN)/python $$script; done
+
+table: $(VENV)/.all
+	$(BIN)/python scripts/table.py
+
+clean:
+	rm -rf $(VENV) demo build .pytest_cache .ruff_cache

@@ -1,0 +1,176 @@
+"""Inverted files: only the lists nearest to a query are looked at."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.indexes import quantizer
+from imgret.indexes.base import Index, check_lists, must
+from imgret.indexes.pq import PQParams, check_codebooks, set_codebooks, transformed
+from imgret.registry import SAMPLING, Params, param
+
+POINTS_PER_LIST = 64  # training vectors: more are sampled from
+LEAST_PER_LIST = 39  # fewer make k-means learn single vectors (faiss warns below the same number)
+ITERATIONS = 10
+
+
+class InvertedFile(Index):
+    """What inverted files share: k-means lists, `nprobe` of them looked at.
+
+    References
+    ----------
+    H. Jégou, M. Douze & C. Schmid, "Product quantization for nearest neighbor search", PAMI 2011, section 4.
+    """
+
+    @dataclasses.dataclass(frozen=True)
+    class SearchParams(Params):
+        nprobe: int = param(16, "lists looked at", minimum=1)
+
+    def _plan(self, n_train, n):
+        wanted = min(round(4 * math.sqrt(n)), n_train // LEAST_PER_LIST)
+        self._lists = self.params.lists or max(1, wanted)
+        self._check_training(n_train)
+        return f"{self._lists} lists, {self._plan_codes()}"
+
+    def _check_training(self, n_train):
+        if n_train < self._lists:
+            raise ImgretError(
+                f"'{self.name}' with {self._lists} lists needs at least {self._lists} training vectors, got {n_train}: "
+                f"give more of them with --train or take --set lists={max(1, n_train // LEAST_PER_LIST)}"
+            )
+
+    def _plan_codes(self):
+        """What is stored, for the line that `plan` returns."""
+        raise AttributeError(type(self).__name__)  # every one has its own
+
+    def _coarse(self, x, jobs):
+        """Trained coarse quantiser, and the centroids (lists, D)."""
+        import faiss
+
+        x = quantizer.subsample(x, POINTS_PER_LIST * self._lists, self.params.seed)
+        spherical = self._similarity
+        centroids = quantizer.kmeans(x, self._lists, [self.params.seed, 4], iterations=ITERATIONS, spherical=spherical, jobs=jobs)
+        flat = faiss.IndexFlatIP(x.shape[1]) if spherical else faiss.IndexFlatL2(x.shape[1])
+        flat.add(np.ascontiguousarray(centroids, dtype=np.float32))
+        return flat, centroids
+
+    def _check_lists(self):
+        """Whether what was read is an inverted file as `train` makes it."""
+        import faiss
+
+        core = self._core
+        coarse = faiss.downcast_index(core.quantizer)
+        must(type(coarse) in (faiss.IndexFlatIP, faiss.IndexFlatL2) and coarse.d == core.d and coarse.ntotal == core.nlist > 0)
+        must(coarse.metric_type == core.metric_type and coarse.codes.size() == 4 * coarse.ntotal * coarse.d)
+        must(self.params.lists in (0, core.nlist) and core.invlists.code_size == core.code_size)
+        check_lists(core)
+
+    def _begin(self):
+        lists = self._core.invlists
+        self._sizes = np.sort([lists.list_size(i) for i in range(self._core.nlist)])[::-1]
+
+    def _limit(self, settings):
+        return int(self._sizes[: settings.nprobe].sum())
+
+    def _faiss_settings(self, settings, fetch):
+        import faiss
+
+        return faiss.SearchParametersIVF(nprobe=min(settings.nprobe, self._core.nlist))
+
+
+class IVFFlat(InvertedFile):
+    """Inverted file of vectors as they are: exact scores, some neighbours missed.
+
+    Parameters
+    ----------
+    params : IVFFlat.Params
+    metric : str
+    """
+
+    name = "ivf-flat"
+    fourcc = (b"IwFl",)
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(Params):
+        lists: int = param(0, "inverted lists; 0 takes 4 sqrt(N), as far as the training vectors go", minimum=0, maximum=1 << 24)
+        seed: int = param(0, "seed of the k-means", role=SAMPLING, minimum=0)
+
+    def _plan_codes(self):
+        return f"vectors of {self.dim} dimensions as they are, {4 * self.dim} bytes per photo"
+
+    def _train(self, x, jobs):
+        import faiss
+
+        coarse, _ = self._coarse(x, jobs)
+        self._outer = self._core = faiss.IndexIVFFlat(coarse, self.dim, self._lists, self._faiss_metric)
+        self._core.is_trained = True
+
+    def _adopt(self):
+        import faiss
+
+        self._split(faiss.IndexIVFFlat)
+        must(self._matrix is None and self._core.code_size == 4 * self._core.d)
+        self._check_lists()
+
+
+class IVFPQ(InvertedFile):
+    """Inverted file of product-quantised residuals: the index for millions of photos.
+
+    Vectors are rotated at random into a multiple of the number of sub-quantisers. "cosine" is ranked by distance, as in `PQ`.
+
+    Parameters
+    ----------
+    params : IVFPQ.Params
+    metric : str
+    """
+
+    name = "ivfpq"
+    fourcc = (b"IxPT",)
+    by_distance = True
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(PQParams):
+        lists: int = param(0, "inverted lists; 0 takes 4 sqrt(N), as far as the training vectors go", minimum=0, maximum=1 << 24)
+
+    def _plan(self, n_train, n):
+        self._layout = quantizer.Layout(self.dim, 8 * self.params.bytes // self.params.nbits, self.params.nbits)
+        return super()._plan(n_train, n)
+
+    def _check_training(self, n_train):
+        self._layout.check_training(n_train, self.name)
+        super()._check_training(n_train)
+
+    def _plan_codes(self):
+        how = "randomly rotated" + (", padded with zeros" if self._layout.width > self.dim else "")
+        return f"{self._layout} ({how}), {self._layout.size} bytes per photo"
+
+    def _train(self, x, jobs):
+        import faiss
+
+        layout, seed = self._layout, self.params.seed
+        self._matrix = layout.rotation(seed)
+        most = max(POINTS_PER_LIST * self._lists, quantizer.POINTS_PER_CENTROID << layout.bits)
+        x = quantizer.subsample(x, most, [seed, 5]) @ self._matrix.T
+        coarse, centroids = self._coarse(x, jobs)
+        x = quantizer.subsample(x, quantizer.POINTS_PER_CENTROID << layout.bits, seed)
+        residuals = [block - centroids[quantizer.nearest(block, centroids, self._similarity)] for block in _blocks(x)]
+        books = quantizer.codebooks(np.concatenate(residuals), layout, seed, jobs)
+        self._core = faiss.IndexIVFPQ(coarse, layout.width, self._lists, layout.parts, layout.bits, self._faiss_metric)
+        self._core.use_precomputed_table = -1  # they may be larger than the index
+        set_codebooks(self._core.pq, books)
+        self._core.is_trained = True
+        self._outer = transformed(self._matrix, self._core)
+
+    def _adopt(self):
+        import faiss
+
+        self._split(faiss.IndexIVFPQ)
+        must(self._matrix is not None and self._core.code_size == self.params.bytes and self._core.by_residual)
+        check_codebooks(self._core.pq, self.params, self._core.d)
+        self._check_lists()
+
+
+def _blocks(x):
+    return (x[start : start + quantizer.BLOCK] for start in range(0, len(x), quantizer.BLOCK))

@@ -1,0 +1,195 @@
+"""How good: the ablation table, mAP of the shipped configs and of variants of them on four sets of real photos.
+
+Everything is learned on the distractors (and, for projections and product quantisers, on crops of them), never on the set that is scored;
+all distractors are in every gallery. Every file is kept in the work folder, so a second run does only what has changed.
+
+    IMGRET_TEST_DATA=/path/to/data python scripts/table.py
+"""
+
+import argparse
+import copy
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from imgret.store.hashing import of_json
+
+SETS = ("smvs_dvd", "smvs_landmarks", "mcv_paintings", "scenes")
+TRAIN = "distractors"
+CROPS = "crops"
+CROPS_PER_PHOTO = 4
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def imgret(*arguments):
+    """Run a command quietly; its standard output."""
+    command = [sys.executable, "-m", "imgret", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    return done.stdout
+
+
+def make_crops(photos, folder):
+    """Seeded crops of the distractors, 50 to 80 % of each side: more vectors to learn projections and quantisers from."""
+    import numpy as np
+    from PIL import Image
+
+    if (folder / "done").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for path in sorted((photos / TRAIN / "images").iterdir()):
+        with Image.open(path) as image:
+            image = image.convert("RGB")
+        for number in range(CROPS_PER_PHOTO):
+            width, height = (int(side * rng.uniform(0.5, 0.8)) for side in image.size)
+            left, top = rng.integers(0, image.width - width + 1), rng.integers(0, image.height - height + 1)
+            crop = image.crop((left, top, left + width, top + height))
+            crop.save(folder / f"{path.stem}_crop{number}.jpg", quality=92)
+    (folder / "done").touch()
+
+
+class Runner:
+    """Runs a config's tables on the sets; files are named by what they are made of."""
+
+    def __init__(self, photos, work):
+        self.photos, self.work = photos, work
+        self.crops = work / "crops"
+        make_crops(photos, self.crops)
+
+    def output(self, tables, name, dataset):
+        """Path of a table's output for a dataset, made if need be."""
+        table = tables[name]
+        inputs = [*table.get("inputs", ()), *(table[key] for key in ("codebook",) if key in table)]
+        identity = of_json([table, [str(self.output(tables, other, TRAIN)) for other in inputs]])[:12]
+        shown = "learned" if table["run"] == "codebook" else dataset
+        path = self.work / f"{name}-{shown}-{identity}.h5"
+        if path.exists():
+            return path
+        settings = [f"--set={key}={_text(value)}" for key, value in table.get("set", {}).items()]
+        common = ["-q", "-o", path, "-m", table["method"]] if "method" in table else ["-q", "-o", path]
+        if table["run"] == "extract":
+            folder = self.crops if dataset == CROPS else self.photos / dataset / "images"
+            imgret("extract", folder, *common, *settings, "--max-failed", "20%")
+        elif table["run"] == "codebook":
+            sources = [self.output(tables, other, TRAIN) for other in table["inputs"]]
+            if table["method"] == "pca":
+                sources += [self.output(tables, other, CROPS) for other in table["inputs"]]
+            imgret("codebook", *sources, *common, *settings, "--size", table["size"])
+        elif table["run"] == "encode":
+            sources = [self.output(tables, other, dataset) for other in table["inputs"]]
+            imgret("encode", *sources, *common, *settings, "-c", self.output(tables, table["codebook"], TRAIN))
+        elif table["run"] == "index":
+            sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, TRAIN)]
+            teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in (TRAIN, CROPS)]
+            imgret("index", *sources, *common, *settings, *(teachers if table["method"] != "flat" else ()))
+        return path
+
+    def score(self, tables):
+        """mAP on each set, dimension of the vectors and bytes per photo in the index."""
+        index = next(name for name, table in tables.items() if table["run"] == "index")
+        vectors = tables[index]["inputs"][0]
+        maps = []
+        for dataset in SETS:
+            gallery = self.output(tables, index, dataset)
+            ranking = gallery.with_name(gallery.name.replace(".h5", "-ranking.h5"))
+            imgret("search", gallery, self.output(tables, vectors, dataset), "-k", "all", "-o", ranking, "-q")
+            truth = self.photos / dataset / "groundtruth.csv"
+            maps.append(json.loads(imgret("evaluate", ranking, "--protocol", "groups", "--truth", truth, "--json"))["measures"]["map"])
+        facts = json.loads(imgret("info", self.output(tables, index, SETS[0]), "--json"))
+        dim = facts["info"]["dim"]
+        size = facts["params"]["params"].get("bytes", 4 * dim)
+        return maps, dim, size
+
+
+def _text(value):
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def config(name):
+    """A shipped config's tables."""
+    return tomllib.loads((CONFIGS / f"{name}.toml").read_text())
+
+
+def changed(tables, **changes):
+    """A copy with other parameters: `table={"set": {...}, "size": 128}`; None removes a parameter."""
+    tables = copy.deepcopy(tables)
+    for name, change in changes.items():
+        for key, value in change.items():
+            if key == "set":
+                tables[name]["set"] = {k: v for k, v in {**tables[name].get("set", {}), **value}.items() if v is not None}
+            else:
+                tables[name][key] = value
+    return tables
+
+
+def rows():
+    """(section, label, tables) of every line."""
+    vlad, fisher, small = config("rootsift-vlad64"), config("rootsift-fisher64"), config("vlad-pca128-pq20")
+    flat = {"method": "flat", "set": {"bytes": None}}
+    for name in ("rootsift-vlad64", "rootsift-vlad256", "rootsift-fisher64", "vlad-pca128-pq20"):
+        yield "shipped configs", name, config(name)
+    for threshold in (0.01, 0.02, 0.03, 0.04):
+        yield (
+            "detector threshold (VLAD 64)",
+            f"contrast_threshold={threshold}",
+            changed(vlad, features={"set": {"contrast_threshold": threshold}}),
+        )
+    for count in (500, 1000, 2000, 4000):
+        yield "keypoints (VLAD 64)", f"max_keypoints={count}", changed(vlad, features={"set": {"max_keypoints": count}})
+    yield "keypoints (VLAD 64)", "upright=true", changed(vlad, features={"set": {"upright": True}})
+    chains = ("l2", "power,l2", "intra,l2", "intra,power,l2", "residual,intra,l2", "residual,intra,power,l2")
+    for pca in (0, 64, 128):
+        for norm in chains:
+            variant = changed(vlad, words={"set": {"pca": pca}}, vlad={"set": {"norm": norm}})
+            yield "normalisation and local PCA (VLAD 64)", f"pca={pca} norm={norm}", variant
+    for intra in (False, True):
+        yield "normalisation (Fisher 64)", f"intra={str(intra).lower()}", changed(fisher, fisher={"set": {"intra": intra}})
+    for size in (16, 64, 256):
+        yield "words (VLAD)", f"K={size}", changed(vlad, words={"size": size})
+    for size in (16, 64, 256):
+        yield "Gaussians (Fisher)", f"K={size}", changed(fisher, words={"size": size})
+    for size in (32, 64, 128, 256, 512):
+        for whiten in (False, True):
+            variant = changed(small, pca={"size": size, "set": {"whiten": whiten}}, index=flat)
+            yield "dimension (VLAD 64, PCA)", f"{size}{' whitened' if whiten else ''}", variant
+    for method in ("pq", "opq"):
+        for size in (8, 16, 20, 32, 64):
+            yield (
+                "bytes (VLAD 64, PCA-whitened 128)",
+                f"{method} bytes={size}",
+                changed(small, index={"method": method, "set": {"bytes": size}}),
+            )
+    yield "bytes (VLAD 64, PCA-whitened 128)", "uncompressed", changed(small, index=flat)
+
+
+def main():
+    """Print the table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("demo/table"), help="where files are kept")
+    parser.add_argument("--only", default="", help="sections whose names contain this")
+    arguments = parser.parse_args()
+    if not os.environ.get("IMGRET_TEST_DATA"):
+        raise SystemExit("set IMGRET_TEST_DATA to the folder with photos/")
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    runner = Runner(Path(os.environ["IMGRET_TEST_DATA"]) / "photos", arguments.work)
+    section = None
+    for heading, label, tables in rows():
+        if arguments.only not in heading:
+            continue
+        if heading != section:
+            section = heading
+            print(
+                f"\n**{heading}**\n\n| | dvd | landmarks | paintings | scenes | mean | dims | bytes |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+            )
+        maps, dim, size = runner.score(tables)
+        cells = [f"{value:.3f}" for value in (*maps, sum(maps) / len(maps))]
+        print(f"| {label} | {' | '.join(cells)} | {dim} | {size} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Photos to test with, and ways to run the command: shared by the tests of photos, listing, bad input and the command line."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+from PIL import Image
+
+import imgret.cli.main
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def lines(self):
+        """What it answered, line by line."""
+        return self.out.decode("utf-8", "surrogateescape").splitlines()
+
+
+def call(*arguments, stdin=b""):
+    """Run `imgret` in this process: fast, and good for all that needs no process of its own."""
+    out, err = io.BytesIO(), io.BytesIO()
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+    sys.stdout, sys.stderr = io.TextIOWrapper(out), io.TextIOWrapper(err)
+    code = None
+    try:
+        imgret.cli.main.main([os.fspath(argument) if not isinstance(argument, int) else str(argument) for argument in arguments])
+    except SystemExit as end:
+        code = end.code
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(ValueError):
+                stream.flush()
+        answer = out.getvalue(), err.getvalue()  # before the wrappers go and close them
+        sys.stdin, sys.stdout, sys.stderr = streams
+    return _checked(code, *answer)
+
+
+def run(*arguments, stdin=b"", env=None, cwd=None, timeout=120, **options):
+    """Run `imgret` as a user does."""
+    command = [sys.executable, "-m", "imgret", *map(_argument, arguments)]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH")))))
+    environment |= env or {}
+    done = subprocess.run(command, input=stdin, capture_output=True, env=environment, cwd=cwd, timeout=timeout, check=False, **options)
+    return _checked(done.returncode, done.stdout, done.stderr)
+
+
+def _argument(argument):
+    return argument if isinstance(argument, bytes) else str(argument)
+
+
+def _checked(code, out, err):
+    err = err.decode("utf-8", "surrogateescape")
+    assert "Traceback" not in err, err
+    return Result(code, out, err)
+
+
+def refused(result, code, text):
+    """Assert that a command was refused with just this sentence, and answered nothing."""
+    assert (result.err, result.out, result.code) == (f"imgret: error: {text}\n", b"", code)
+
+
+def misused(result, text):
+    """Assert a usage error of click's: usage lines, then this sentence; exit code 2."""
+    assert result.err.splitlines()[-1] == f"Error: {text}"
+    assert result.err.startswith("Usage: imgret ")
+    assert (result.out, result.code) == (b"", 2)
+
+
+def texture(seed=0, width=160, height=120, channels=None):
+    """Smooth blobs and rectangles, uint8, shape (height, width) or (height, width, channels): enough for SIFT to hold on to."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    shape = (height, width, channels or 1)
+    picture = np.full(shape, 110.0)
+    for _ in range(40):
+        cx, cy, size = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(2, 9)
+        blob = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * size**2))
+        picture += blob[:, :, None] * rng.uniform(-120, 120, shape[2])
+    for _ in range(8):
+        left, top = rng.integers(0, width - 8), rng.integers(0, height - 8)
+        picture[top : top + rng.integers(6, 30), left : left + rng.integers(6, 30)] += rng.uniform(-60, 60, shape[2])
+    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    return picture if channels else picture[:, :, 0]
+
+
+def encoded(picture, form="PNG", **options):
+    """A picture (array or PIL image) as the bytes of a file."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def photo(path, seed=0, **size):
+    """Write one textured photo; the ending decides the format."""
+    form = {".jpg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".webp": "WEBP"}[os.path.splitext(os.fsdecode(path))[1]]
+    with open(path, "wb") as file:
+        file.write(encoded(texture(seed, **size), form))
+    return path
+
+
+def folder(path, count=3, **size):
+    """A folder of `count` photos."""
+    os.makedirs(path, exist_ok=True)
+    for seed in range(count):
+        photo(os.path.join(path, f"{seed}.png"), seed, **size)
+    return path
+
+
+def png_header(width, height, body=b""):
+    """The bytes of a PNG that claims a size; its pixels are `body`, compressed."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+
+def bmp_header(width, height):
+    """The bytes of a 24-bit BMP that claims a size, without pixels."""
+    return struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+def tiff_header(width, height):
+    """The bytes of a greyscale TIFF that claims a size and has one byte of pixels."""
+    entries = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, height)]
+    entries.append((279, 4, 1))
+    table = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return struct.pack("<2sHI", b"II", 42, 10) + b"\0\0" + struct.pack("<H", len(entries)) + table + struct.pack("<I", 0)
+
+
+def names_in(path, prefix=""):
+    """The photos of a store: `names`, or `failed/names` with that prefix."""
+    from imgret.store.reader import Store
+
+    with Store(path) as store:
+        return list(store.texts(prefix + "names"))
+
+
+def failures(path):
+    """The photos of a store that could not be used: name -> (code, reason)."""
+    from imgret.stages.info import failed_photos
+
+    return {entry["name"]: (entry["code"], entry["reason"]) for entry in failed_photos(path)}
+
+
+def left_over(path):
+    """What lies in the folder of an output besides inputs: nothing may, after a refusal, under the final name."""
+    return sorted(name for name in os.listdir(path) if not name.endswith(".parts"))
