@@ -22,8 +22,12 @@ help:
 	@echo 'make clean            remove $(VENV), demo and caches'
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'imgret needs Python 3.11 or newer: make PYTHON=python3.x'; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo 'no virtual environment: install the venv module (Debian, Ubuntu: apt install python3-venv)'; rm -rf $(VENV); exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'imgret needs Python 3.11 or newer: make PYTHON=python3.x'; exit 1; }
+	@# without ensurepip (Debian keeps it in python3-venv) the pip outside installs the one inside
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 \
+	  || { $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $@ install --quiet pip; } \
+	  || { rm -f $@; echo 'no virtual environment could be made: install python3-venv, or pip'; exit 1; }
 
 # what is installed is noted in a file that is older than pyproject.toml once that has changed
 $(VENV)/.demo: pyproject.toml imgret/__init__.py | $(BIN)/python

@@ -123,8 +123,6 @@ def decode(data, *, max_size=0, grey=True):
         except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
             raise BadPhoto("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image") from None
         width, height = image.size
-        if width <= 0 or height <= 0:
-            raise BadPhoto("not-an-image", f"its header claims {width} × {height} pixels")
         if width * height > MAX_PIXELS:
             raise BadPhoto("too-large", f"its header claims {width} × {height} pixels, the limit is {MAX_PIXELS} in all")
         try:

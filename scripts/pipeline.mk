@@ -3,8 +3,8 @@
 #   IMGRET_DATASETS := paris rome                      # what is scored
 #   IMGRET_CONFIGS  := configs/rootsift-vlad64.toml    # one pipeline each
 #   IMGRET_PHOTOS   := /data/%/images                  # % is the dataset's name
-#   IMGRET_TRUTH    := /data/%/groundtruth.csv         # where the protocol needs one; `truth = false` in a config leaves it out
-#   IMGRET_TRAIN    := holiday-photos                  # the dataset that codebooks are learned on (default: the scored one itself)
+#   IMGRET_TRUTH    := /data/%/groundtruth.csv         # optional: not every protocol takes one
+#   IMGRET_TRAIN    := holiday-photos                  # the datasets that codebooks are learned on (default: the scored one itself)
 #   include imgret/scripts/pipeline.mk
 #
 # `make imgret` makes whatever is missing or out of date and prints the scores. Paths must be free of spaces. More to set:
@@ -25,7 +25,7 @@ IMGRET_MADE := $(IMGRET_BUILD)/rules.mk
 $(foreach name,IMGRET_DATASETS IMGRET_CONFIGS IMGRET_PHOTOS,$(if $(strip $($(name))),,$(error set $(name) before including pipeline.mk)))
 $(shell mkdir -p $(IMGRET_BUILD))
 $(shell $(IMGRET_PYTHON) $(IMGRET_RULES) rules $(IMGRET_BUILD) --datasets $(IMGRET_DATASETS) --configs $(IMGRET_CONFIGS) \
-  $(if $(strip $(IMGRET_TRAIN)),--train $(IMGRET_TRAIN)) --extra $(IMGRET_EXTRA) > $(IMGRET_MADE))
+  --train $(IMGRET_TRAIN) --extra $(IMGRET_EXTRA) > $(IMGRET_MADE))
 include $(IMGRET_MADE)
 $(if $(IMGRET_SCORES),,$(error no rules could be made))
 

@@ -1,6 +1,6 @@
 """From pipeline configs to make rules; scripts/pipeline.mk includes what this prints.
 
-    rules.py rules BUILD --datasets D... --configs FILE... [--train D] [--extra D...]    make rules on stdout
+    rules.py rules BUILD --datasets D... --configs FILE... [--train D...] [--extra D...]    make rules on stdout
     rules.py scores FILE...                                                              a table of the mAP in scores files
 
 Every output is BUILD/DATASET/TABLE-HASH.h5. The hash covers the table, and those of all tables that it is made from, as they are
@@ -41,14 +41,14 @@ class Rules:
         Folder of the outputs.
     datasets : list of str
         The datasets to score.
-    train : str, optional
-        The dataset that codebooks, and indexes with `train`, learn from; each dataset itself where it is not given.
+    train : list of str
+        The datasets that codebooks, and indexes with `train`, learn from; each dataset itself where there are none.
     extra : list of str
         Datasets whose vectors are added to every index.
     """
 
-    def __init__(self, build, datasets, train=None, extra=()):
-        self.build, self.datasets, self.train, self.extra = build, datasets, train, list(extra)
+    def __init__(self, build, datasets, train=(), extra=()):
+        self.build, self.datasets, self.train, self.extra = build, datasets, list(train), list(extra)
         self.rules, self.scores = {}, []
 
     def add(self, path):
@@ -60,8 +60,7 @@ class Rules:
             links = {}
             for table, content in tables.items():
                 if content["run"] != "evaluate":
-                    where = self.train or dataset if content["run"] == "codebook" else dataset
-                    links[table] = self.output(path, tables, table, where)
+                    links[table] = self.output(path, tables, table, self.place(content, dataset))
             for table, content in tables.items():
                 if content["run"] == "evaluate":
                     self._evaluate(path, tables, table, dataset, name, links)
@@ -80,11 +79,17 @@ class Rules:
         names = content.get(key, [])
         names = [names] if isinstance(names, str) else names
         datasets = [dataset]
-        if content["run"] == "codebook" or key in ("codebook", "train"):
-            datasets = [self.train or dataset]
+        if key == "codebook":
+            datasets = [self.place(tables[names[0]], dataset)]
+        elif content["run"] == "codebook" or key == "train":
+            datasets = self.train or [dataset]
         elif content["run"] == "index":
             datasets += [extra for extra in self.extra if extra != dataset]
         return [(name, where) for name in names for where in datasets]
+
+    def place(self, content, dataset):
+        """The dataset whose folder a table's output is in: a codebook is in that of what it is learned on."""
+        return self.train[0] if self.train and content["run"] == "codebook" else dataset
 
     def output(self, path, tables, table, dataset):
         """The path of an output; its rule and those of all that it is made from are added."""
@@ -93,13 +98,11 @@ class Rules:
         if out in self.rules:
             return out
         run = tables[table]["run"]
-        files = {
-            key: [self.output(path, tables, *source) for source in self.sources(tables, table, dataset, key)] for key in FILES[run]
-        }
+        files = {key: [self.output(path, tables, *source) for source in self.sources(tables, table, dataset, key)] for key in FILES[run]}
         step = f"$(IMGRET) {run} --config {path}:{table} -o $@ --overwrite $(IMGRET_FLAGS)"
         if run == "extract":
             # only imgret can tell whether a folder has changed; an output that it leaves alone makes nothing else run
-            rule = f"{out}: IMGRET_FORCE\n\t@mkdir -p $(@D)\n\t{step} $(subst %,{dataset},$(IMGRET_PHOTOS))"
+            rule = f"{out}: IMGRET_FORCE\n\t@mkdir -p $(@D)\n\t{step} $(subst %,{dataset},$(strip $(IMGRET_PHOTOS)))"
         else:
             words = {
                 "codebook": lambda: files["inputs"],
@@ -117,7 +120,7 @@ class Rules:
         files = [self.output(path, tables, *source) for source in self.sources(tables, table, dataset, "inputs")]
         folder = f"{self.build}/{dataset}/{name}"
         out = f"{folder}/{table}.json"
-        truth = f"$(subst %,{dataset},$(IMGRET_TRUTH))" if content.get("truth", True) else ""
+        truth = content.get("truth", f"$(subst %,{dataset},$(strip $(IMGRET_TRUTH)))")
         # the links change with the config, so a file that holds them is what the scores depend on besides the ranking
         stamp = f"{self.build}/{dataset}/{name}.tables"
         wanted = "".join(f"{key} {os.path.relpath(target, folder)}\n" for key, target in links.items()) + json.dumps(content) + "\n"
@@ -125,7 +128,7 @@ class Rules:
         lines = [f"{out}: {' '.join(files)} {stamp} $(wildcard {truth})", "\t@mkdir -p $(@D)"]
         lines += [f"\t@ln -sfn {os.path.relpath(target, folder)} {folder}/{key}.h5" for key, target in links.items()]
         lines.append(
-            f"\t$(IMGRET) evaluate {' '.join(files)} --protocol {content['protocol']}{f' --truth {truth}' if truth else ''} --json"
+            f"\t$(IMGRET) evaluate {' '.join(files)} --protocol {content['protocol']} $(if {truth},--truth {truth}) --json"
             f" --per-query {folder}/{table}.jsonl > $@.tmp"
         )
         lines.append("\t@mv $@.tmp $@")
@@ -204,7 +207,7 @@ def main(arguments=None):
     rules.add_argument("build")
     rules.add_argument("--datasets", nargs="+", required=True)
     rules.add_argument("--configs", nargs="+", required=True)
-    rules.add_argument("--train")
+    rules.add_argument("--train", nargs="*", default=[])
     rules.add_argument("--extra", nargs="*", default=[])
     commands.add_parser("scores").add_argument("files", nargs="+")
     given = parser.parse_args(arguments)

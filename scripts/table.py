@@ -152,10 +152,10 @@ def rows():
     for size in (16, 64, 256):
         yield "words (VLAD)", f"K={size}", changed(vlad, words={"size": size})
     for size in (16, 64, 256):
-        yield "Gaussians (Fisher)", f"K={size}", changed(fisher, words={"size": size})
+        yield "Gaussians (Fisher)", f"K={size}", changed(fisher, mixture={"size": size})
     for size in (32, 64, 128, 256, 512):
         for whiten in (False, True):
-            variant = changed(small, pca={"size": size, "set": {"whiten": whiten}}, index=flat)
+            variant = changed(small, projection={"size": size, "set": {"whiten": whiten}}, index=flat)
             yield "dimension (VLAD 64, PCA)", f"{size}{' whitened' if whiten else ''}", variant
     for method in ("pq", "opq"):
         for size in (8, 16, 20, 32, 64):

@@ -1,12 +1,16 @@
 """Photos to test with, and ways to run the command: shared by the tests of photos, listing, bad input and the command line."""
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import io
 import os
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 
 import numpy as np
@@ -72,14 +76,15 @@ def _checked(code, out, err):
 
 def refused(result, code, text):
     """Assert that a command was refused with just this sentence, and answered nothing."""
-    assert (result.err, result.out, result.code) == (f"imgret: error: {text}\n", b"", code)
+    got, wanted = (result.err, result.out, result.code), (f"imgret: error: {text}\n", b"", code)
+    assert got == wanted, f"{got}\n{wanted}"
 
 
 def misused(result, text):
     """Assert a usage error of click's: usage lines, then this sentence; exit code 2."""
-    assert result.err.splitlines()[-1] == f"Error: {text}"
-    assert result.err.startswith("Usage: imgret ")
-    assert (result.out, result.code) == (b"", 2)
+    lines = result.err.splitlines()
+    got, wanted = (lines[0][:14], lines[-1], result.out, result.code), ("Usage: imgret ", f"Error: {text}", b"", 2)
+    assert got == wanted, f"{got}\n{wanted}"
 
 
 def texture(seed=0, width=160, height=120, channels=None):
@@ -164,3 +169,36 @@ def failures(path):
 def left_over(path):
     """What lies in the folder of an output besides inputs: nothing may, after a refusal, under the final name."""
     return sorted(name for name in os.listdir(path) if not name.endswith(".parts"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stores:
+    """A small store of each kind, made of six photos."""
+
+    photos: str
+    features: str
+    words: str
+    vectors: str
+    projection: str
+    index: str
+    ranking: str
+
+
+@functools.cache
+def stores():
+    """`Stores`, made once; not to be written to."""
+    here = tempfile.mkdtemp(prefix="imgret-test-")
+    atexit.register(shutil.rmtree, here, True)
+    kinds = ("features", "words", "vectors", "projection", "index", "ranking")
+    made = Stores(folder(os.path.join(here, "photos"), 6), **{kind: os.path.join(here, kind + ".h5") for kind in kinds})
+    for arguments in (
+        ("extract", made.photos, "-o", made.features, "-j2"),
+        ("codebook", made.features, "-o", made.words, "--size", "4", "-j1"),
+        ("encode", made.features, "-c", made.words, "-o", made.vectors, "-j1"),
+        ("codebook", made.vectors, "-o", made.projection, "-m", "pca", "--size", "4", "-j1"),
+        ("index", made.vectors, "-o", made.index, "-j1"),
+        ("search", made.index, made.vectors, "-o", made.ranking, "-j1"),
+    ):
+        result = call(*arguments)
+        assert result.code == 0, result.err
+    return made

@@ -130,7 +130,7 @@ class GMM(LocalCodebook):
 
         def save():
             if checkpoint:
-                now = {"iteration": iteration, "before": before, "finished": finished, **dataclasses.asdict(mixture)}
+                now = {"iteration": iteration, "before": before, "finished": int(finished), **dataclasses.asdict(mixture)}
                 checkpoint.save(lambda: {name: np.array(value) for name, value in now.items()})
 
         while iteration < p.iterations and not finished:

@@ -180,7 +180,7 @@ class KMeans(LocalCodebook):
 
         def save():
             if checkpoint:
-                now = {"iteration": iteration, "relocated": relocated, "objective": objective, "finished": finished}
+                now = {"iteration": iteration, "relocated": relocated, "objective": objective, "finished": int(finished)}
                 checkpoint.save(lambda: {**{name: np.asarray(value) for name, value in now.items()}, "centroids": centroids.copy()})
 
         save()

@@ -23,7 +23,7 @@ class PCA:
 
     With m = min(N, D): up to m = 8192 the D × D covariance, or with fewer rows than columns the N × N Gram matrix, is formed
     (float32 products of centred blocks, added in float64) and decomposed: all of it up to m = 1024 or where more than m / 8 components
-    are asked for, otherwise its leading part by a restarted block Krylov iteration, taken to a residual of 1e-9 of the largest eigenvalue
+    are asked for, otherwise its leading part by a restarted block Krylov iteration, taken to a residual of 1e-8 of the largest eigenvalue
     (and all of it again should that not be reached). Above, randomised block Krylov on the sample itself: float32 products,
     at most 4 restarts, until the residual is 1e-5 of the largest eigenvalue.
 
@@ -31,7 +31,7 @@ class PCA:
     eigenvalue); a direction without variance (below 1e-7 of the largest) is projected to 0. No L2 normalisation here.
 
     Memory beyond the sample: 8 m² bytes (at most 0.5 GB; about three times that while all of a large matrix is decomposed), or
-    80 · D · (size + 16) bytes for the randomised way, and about 80 MB a job.
+    100 · D · (size + 16) bytes for the randomised way, and about 80 MB a job.
 
     Attributes
     ----------
@@ -247,7 +247,7 @@ class _Work:
         """The `size` largest eigenvalues, descending, and their eigenvectors as columns."""
         side = len(matrix)
         if side > DENSE and 8 * self.size <= side:
-            found = self.krylov(lambda q: self.times(matrix, q), side, steps=4, restarts=40, tolerance=1e-9)
+            found = self.krylov(lambda q: self.times(matrix, q), side, steps=4, restarts=40, tolerance=1e-8)
             if found[2]:
                 return found[:2]
         with one_thread():
@@ -285,35 +285,40 @@ class _Work:
         Rayleigh-Ritz in the span of V, CV ... C^steps V; V is random first, then the best Ritz vectors of the last round.
         """
         width = min(self.size + 16, side)
-        start, values, done, converged = None, None, 0, False
-        shapes = {"done": (), "converged": (), "start": (side, width), "values": (width,)}
+        start, image, values, done, converged = None, None, None, 0, False
+        shapes = {"done": (), "converged": (), "start": (side, width), "image": (side, width), "values": (width,)}
         state = resume(self.checkpoint.load() if reported and self.checkpoint else None, **shapes)
-        if state is not None:
-            start, values = np.array(state["start"]), np.array(state["values"])
-            done, converged = int(state["done"]), bool(state["converged"])
         with one_thread():
-            if start is None:
+            if state is None:
                 start = np.linalg.qr(np.random.default_rng(self.seed).standard_normal((side, width)))[0]
+                image = apply(start)
+            else:
+                start, image, values = (np.array(state[name]) for name in ("start", "image", "values"))
+                done, converged = int(state["done"]), bool(state["converged"])
             while done < restarts and not converged:
-                basis = last = start
+                basis, images, last = start, image, image
                 for _ in range(steps):
-                    last = apply(last)
-                    last -= basis @ (basis.T @ last)
-                    last = np.linalg.qr(last)[0]
+                    # Once more than is enough by the book, for columns that were zero after the first time.
+                    for _ in range(3):
+                        last = np.linalg.qr(last - basis @ (basis.T @ last))[0]
                     basis = np.concatenate([basis, last], axis=1)
-                basis = np.linalg.qr(basis)[0]
-                image = apply(basis)
-                inner = basis.T @ image
+                    last = apply(last)
+                    images = np.concatenate([images, last], axis=1)
+                inner = basis.T @ images
                 values, small = np.linalg.eigh((inner + inner.T) / 2)
-                small = small[:, ::-1][:, :width]
-                values = values[::-1][:width]
-                start = basis @ small
-                wanted = slice(self.size)
-                residual = np.linalg.norm(image @ small[:, wanted] - start[:, wanted] * values[wanted], axis=0)
+                values, small = values[::-1][:width].copy(), small[:, ::-1][:, :width]
+                start, image = basis @ small, images @ small
+                residual = np.linalg.norm(image - start * values, axis=0)[: self.size]
                 done += 1
                 converged = bool(residual.max() <= tolerance * values[0])
                 if reported:
-                    now = {"done": np.asarray(done), "converged": np.asarray(converged), "start": start, "values": values}
+                    now = {
+                        "done": np.asarray(done),
+                        "converged": np.asarray(int(converged)),
+                        "start": start,
+                        "image": image,
+                        "values": values,
+                    }
                     self.report(lambda now=now: now, done, restarts, "randomised decomposition")
         return values[: self.size], start[:, : self.size], converged
 

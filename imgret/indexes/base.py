@@ -444,16 +444,6 @@ def must(condition):
         raise ValueError
 
 
-def check_lists(core):
-    """Whether the lists of a faiss inverted file that was read are all there (a view of a buffer that was cut off is cut off, silently)."""
-    import faiss
-
-    lists = faiss.downcast_InvertedLists(core.invlists)
-    must(isinstance(lists, faiss.ArrayInvertedLists) and lists.nlist == core.nlist == lists.ids.size() == lists.codes.size())
-    sizes = [lists.ids.at(i).size() for i in range(core.nlist)]
-    must(all(lists.codes.at(i).size() == size * lists.code_size for i, size in enumerate(sizes)) and sum(sizes) == core.ntotal)
-
-
 def pair_scores(similarity, xq, of_query, x, of_row):
     """Scores of pairs, each a function of its two vectors alone: neither position nor company changes a bit.
 
@@ -493,6 +483,8 @@ def _read(buffer):
             index = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
         except FAISS_ERRORS:
             raise ImgretError(damage("faiss cannot read its structure")) from None
+    if reader.rp_ != buffer.size:  # a view whose last item is cut off is given out nevertheless
+        raise ImgretError(damage("its structure ends elsewhere than its bytes"))
     return index, reader
 
 

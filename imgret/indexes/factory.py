@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.indexes.base import FAISS_ERRORS, Index, check_lists, must
+from imgret.indexes.base import FAISS_ERRORS, Index, must
 from imgret.registry import SAMPLING, Params, param
 
 LONGEST = 200
@@ -105,7 +105,7 @@ class Factory(Index):
         self._take_apart()
         must(self._core.ntotal == self._outer.ntotal and (self._transforms or self._core.d == self._outer.d))
         if isinstance(self._core, faiss.IndexIVF):
-            check_lists(self._core)
+            must(self._core.invlists is not None and self._core.invlists.compute_ntotal() == self._core.ntotal)
         elif isinstance(self._core, faiss.IndexFlatCodes):
             must(self._core.codes.size() == self._core.ntotal * self._core.code_size)
 

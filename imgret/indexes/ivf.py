@@ -7,7 +7,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.indexes import quantizer
-from imgret.indexes.base import Index, check_lists, must
+from imgret.indexes.base import Index, must
 from imgret.indexes.pq import PQParams, check_codebooks, set_codebooks, transformed
 from imgret.registry import SAMPLING, Params, param
 
@@ -64,8 +64,8 @@ class InvertedFile(Index):
         coarse = faiss.downcast_index(core.quantizer)
         must(type(coarse) in (faiss.IndexFlatIP, faiss.IndexFlatL2) and coarse.d == core.d and coarse.ntotal == core.nlist > 0)
         must(coarse.metric_type == core.metric_type and coarse.codes.size() == 4 * coarse.ntotal * coarse.d)
-        must(self.params.lists in (0, core.nlist) and core.invlists.code_size == core.code_size)
-        check_lists(core)
+        must(core.invlists is not None and core.invlists.nlist == core.nlist and core.invlists.code_size == core.code_size)
+        must(self.params.lists in (0, core.nlist) and core.invlists.compute_ntotal() == core.ntotal)
 
     def _begin(self):
         lists = self._core.invlists

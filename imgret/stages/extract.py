@@ -303,10 +303,10 @@ class Sources:
 
     def __init__(self, out, recipe, older_plans):
         self._stores, self._plans, self._open = [], list(older_plans), {}
+        if out is None:
+            return
         with contextlib.suppress(ImgretError):
-            store = Store(out, ("features",)) if out is not None else None
-            if store is None:
-                return
+            store = Store(out, ("features",))
             if store.recipe == recipe:
                 self._stores.append((store, store.texts("names"), store.texts("failed/names")))
             else:

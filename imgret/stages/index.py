@@ -83,6 +83,7 @@ def index(
         output = Output(out, "index", params, made_of, overwrite)
         if output.up_to_date(report):
             return
+        pipeline = Pipeline.load(stores[0])
         photos, dim = Photos(stores), stores[0].sizes["V"]
         n_train = sum(store.sizes["N"] for store in teachers or stores)
         layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), len(photos.names))
@@ -97,7 +98,7 @@ def index(
                 for block in _blocks(photos):
                     built.add(block)
                     progress.update(len(block))
-            _write(output, stores, photos, built.to_bytes(), Pipeline.load(stores[0]), {"layout": layout, "train": drawn, "dim": dim})
+            _write(output, stores, photos, built.to_bytes(), pipeline, {"layout": layout, "train": drawn, "dim": dim})
             size = os.stat(output.path).st_size
             report.note(f"{output.shown}: {len(photos.names)} photos, {size / 1e6:.3g} MB")
 

@@ -124,7 +124,8 @@ class Step:
             Photos described and failed.
         """
         for attempt in range(JOIN_TRIES):
-            bad = self._bad_parts()
+            bad = {}
+            totals = totals_of(self._sound_parts(bad), failed_from)
             if not bad:
                 break
             for part, problem in bad.items():
@@ -134,7 +135,6 @@ class Step:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path(part))
             self.make_parts(lambda failed, photos: None)
-        totals = totals_of(self._open_parts(), failed_from)
         check(totals["N"], totals["F"])
         with Writer(self.output.parts.temporary()) as writer:
             photos = PhotoWriter(writer, self.output.kind, self.data, totals)
@@ -161,20 +161,21 @@ class Step:
             with Store(path, (self.output.kind,)) as store:
                 yield store
 
-    def _bad_parts(self):
-        """The parts that are not what the plan asks for, and why. A part is small: everything in it is checked."""
-        bad = {}
+    def _sound_parts(self, bad):
+        """Yield the parts, open, that are what the plan asks for; put what is wrong with the others into `bad`. A part is small:
+        everything in it is checked."""
         for part in range(len(self.plan)):
             if not os.path.isdir(self.plan.folder):
                 raise FolderVanished
             try:
                 with Store(self._path(part), (self.output.kind,)) as store:
                     problem = self._problem(store, part)
+                    if not problem:
+                        yield store
             except ImgretError as error:
                 problem = str(error)
             if problem:
                 bad[part] = problem
-        return bad
 
     def _problem(self, store, part):
         first, last = self.plan.range(part)

@@ -111,7 +111,6 @@ class PhotoWriter:
                 self._columns[column.path].append(store.read(column.path, start, stop))
         self.failed += stop - start
 
-
     def copy_all_failed(self, stores):
         """Append the failed photos of several stores, in byte order of their names."""
         if len(stores) == 1:

@@ -5,6 +5,7 @@ file's; external storage, virtual datasets, soft and external links are refused.
 """
 
 import json
+import math
 import os
 
 import h5py
@@ -18,7 +19,10 @@ from imgret.store.text import Texts
 BLOCK_BYTES = 4 << 20  # how much is read at once
 MAX_DEPTH = 200  # of the JSON in attributes
 # What there is at the root of a store, or of one that is being written: attributes come last
-BEGINNINGS = {column.path.partition("/")[0] + end for columns in layout.COLUMNS.values() for column in columns for end in ("", "_offsets")}
+BEGINNINGS = {
+    layout.PIPELINE_GROUP,
+    *(column.path.partition("/")[0] + end for columns in layout.COLUMNS.values() for column in columns for end in ("", "_offsets")),
+}
 
 
 class Store:
@@ -51,6 +55,7 @@ class Store:
         self.path = os.fspath(path)
         self.shown = os.fsdecode(self.path)
         self._file = _open(self.path, self.shown)
+        self._file_size, self._groups = os.stat(self.path).st_size, {"": self._file.id}
         try:
             self._read_attributes(kinds, wanted_by)
             self._bind_columns()
@@ -128,8 +133,9 @@ class Store:
 
     def _bind(self, path, shape, dtypes):
         dataset = self._dataset(path)
-        if dataset.dtype.name not in dtypes or dataset.dtype.byteorder == ">":
-            raise ImgretError(f"{self.shown} is damaged: '{path}' is of type {dataset.dtype}, not {' or '.join(dtypes)}")
+        dtype = dataset.dtype
+        if dtype.name not in dtypes or dtype.byteorder == ">":
+            raise ImgretError(f"{self.shown} is damaged: '{path}' is of type {dtype}, not {' or '.join(dtypes)}")
         if len(dataset.shape) != len(shape):
             raise ImgretError(f"{self.shown} is damaged: '{path}' has {len(dataset.shape)} axes, not {len(shape)}")
         for axis, length in zip(shape, dataset.shape, strict=True):
@@ -144,24 +150,31 @@ class Store:
         self._columns[path] = dataset
 
     def _dataset(self, path):
-        group = self._file
-        for name in path.split("/"):
-            if not isinstance(group, h5py.Group) or not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise ImgretError(f"{self.shown} is damaged: it has no column '{path}'")
-            group = group[name]
-        if not isinstance(group, h5py.Dataset):
+        # h5py's low-level calls: a store is opened for every part of a step, and the others take several times as long
+        folder, _, name = path.rpartition("/")
+        opened = self._member(self._group(folder), name, path)
+        if not isinstance(opened, h5py.h5d.DatasetID):
             raise ImgretError(f"{self.shown} is damaged: '{path}' is no dataset")
-        plist, size = group.id.get_create_plist(), group.id.get_storage_size()
+        plist, size = opened.get_create_plist(), opened.get_storage_size()
         layouts = (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED, h5py.h5d.COMPACT)
         if plist.get_external_count() or plist.get_nfilters() or plist.get_layout() not in layouts:
             raise ImgretError(f"{self.shown}: '{path}' is compressed, virtual or outside the file; imgret does not write such columns")
-        needed = group.dtype.itemsize * int(np.prod([int(n) for n in group.shape], dtype=object))
-        if group.dtype.kind not in "uif" or needed > size or size > self._file_size():
+        dtype = opened.dtype
+        if dtype.kind not in "uif" or dtype.itemsize * math.prod(opened.shape) > size or size > self._file_size:
             raise ImgretError(f"{self.shown} is damaged: '{path}' is not all there")
-        return group
+        return h5py.Dataset(opened)
 
-    def _file_size(self):
-        return os.stat(self.path).st_size
+    def _group(self, path):
+        if path not in self._groups:
+            self._groups[path] = self._member(self._file.id, path, path)
+        return self._groups[path]
+
+    def _member(self, group, name, path):
+        """What a hard link leads to, open; no other link is followed."""
+        name = name.encode("utf-8", "surrogateescape")
+        if not isinstance(group, h5py.h5g.GroupID) or name not in group or group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            raise ImgretError(f"{self.shown} is damaged: it has no column '{path}'")
+        return h5py.h5o.open(group, name)
 
     def __len__(self):
         """Number of photos."""
@@ -243,7 +256,10 @@ class Store:
         """An array of the pipeline by its hash, verified against it."""
         if not isinstance(digest, str) or not digest.isalnum():
             raise ImgretError(f"{self.shown} is damaged: its pipeline names an array '{digest}'")
-        array = np.asarray(self._dataset(f"{layout.PIPELINE_GROUP}/{digest}")[()])
+        try:
+            array = np.asarray(self._dataset(f"{layout.PIPELINE_GROUP}/{digest}")[()])
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+            raise ImgretError(f"{self.shown} is damaged: an array of its pipeline cannot be read ({_one_line(error)})") from None
         if of_array(array) != digest:
             raise ImgretError(f"{self.shown} is damaged: an array of its pipeline does not match its hash")
         return array
@@ -337,9 +353,7 @@ def _open(path, shown):
 
 
 def _text_attribute(attributes, name):
-    if name not in attributes:
-        return ""
-    value = attributes[name]
+    value = attributes.get(name, "")
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return value if isinstance(value, str) else ""

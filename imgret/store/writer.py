@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import functools
-import importlib.metadata
 import os
 import secrets
 import socket
@@ -60,7 +59,8 @@ class ColumnWriter:
             self._flush()
 
     def _flush(self, last=False):
-        block = self._pending[0] if len(self._pending) == 1 else np.concatenate([np.empty((0, *self.row_shape), self.dtype), *self._pending])
+        pending = self._pending or [np.empty((0, *self.row_shape), self.dtype)]
+        block = pending[0] if len(pending) == 1 else np.concatenate(pending)
         self._pending, self._pending_bytes = [], 0
         self._hash.update(block)
         end = self._rows + len(block)
@@ -263,6 +263,8 @@ def _write_error(shown, error):
 
 @functools.cache
 def _versions():
+    import importlib.metadata  # slow to import, and not needed by whoever only reads
+
     found = {"imgret": __version__, "hdf5": h5py.version.hdf5_version}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

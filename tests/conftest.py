@@ -1,0 +1,65 @@
+"""Fixtures that several files share: small photos, a store of every kind made of them, the folder of real data."""
+
+import os
+import types
+
+import pytest
+from helpers import call, photo
+from helpers import run as run_command
+
+PHOTOS = 28  # three parts of eight, and a short one
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder of small textured photos, some in a folder of their own; not to be changed."""
+    folder = tmp_path_factory.mktemp("photos")
+    fill(folder)
+    return folder
+
+
+def fill(folder, count=PHOTOS):
+    """Write `count` photos into a folder."""
+    os.makedirs(folder / "more", exist_ok=True)
+    for number in range(count):
+        photo(folder / ("more" if number % 3 == 0 else ".") / f"{number:02d}.{'png' if number % 4 else 'jpg'}", number)
+
+
+@pytest.fixture(scope="session")
+def stores(photos, tmp_path_factory):
+    """A store of each kind and method, made of `photos` without any accident: attributes are paths."""
+    folder = tmp_path_factory.mktemp("stores")
+    made = types.SimpleNamespace(folder=folder)
+    for name in ("features", "kmeans", "gmm", "pca", "vlad", "fisher", "projected", "index", "ranking"):
+        setattr(made, name, folder / f"{name}.h5")
+    for command in (
+        ("extract", photos, "-o", made.features, "-j", 2),
+        ("codebook", made.features, "-m", "kmeans", "--size", 6, "-o", made.kmeans),
+        ("codebook", made.features, "-m", "gmm", "--size", 4, "--set", "pca=16", "-o", made.gmm),
+        ("encode", made.features, "-c", made.kmeans, "-o", made.vlad),
+        ("encode", made.features, "-c", made.gmm, "-o", made.fisher),
+        ("codebook", made.vlad, "-m", "pca", "--size", 12, "-o", made.pca),
+        ("encode", made.vlad, "-c", made.pca, "-o", made.projected),
+        ("index", made.vlad, "-m", "flat", "-o", made.index),
+        ("search", made.index, made.vlad, "-k", 5, "-o", made.ranking),
+    ):
+        result = call(*command)
+        assert result.code == 0, result.err
+    return made
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of real data, pathlib.Path; tests that need it are skipped where there is none."""
+    from pathlib import Path
+
+    folder = os.environ.get("IMGRET_TEST_DATA")
+    if not folder or not os.path.isdir(folder):
+        pytest.skip("IMGRET_TEST_DATA names no folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def run():
+    """`run(*arguments)`: `imgret` as a user runs it; a `helpers.Result`."""
+    return run_command

@@ -1,0 +1,308 @@
+"""The command line: options, names of every sort through every step and format, and what goes to which stream."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.parse
+
+import pytest
+from helpers import ROOT, call, folder, misused, names_in, photo, refused, run, stores, texture
+from PIL import Image
+from test_listing import NASTY
+
+from imgret import __version__
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+STEPS = ["extract", "import", "codebook", "encode", "index", "search", "evaluate", "info"]
+
+
+def test_help_and_version():
+    result = call("--help")
+    assert result.code == 0
+    assert [line.split()[0] for line in result.lines if line.startswith("  ") and line.split()[0] in STEPS] == STEPS
+    assert call("--version").lines == [f"imgret, version {__version__}"]
+    for step in STEPS:
+        result = call(step, "-h")
+        assert result.code == 0
+        assert result.lines[0].startswith(f"Usage: imgret {step} [OPTIONS]")
+        assert result.err == ""
+
+
+def test_unknown_words():
+    misused(call("train"), "No such command 'train'.")
+    misused(call("extract", "p", "-o", "x", "--frobnicate"), "No such option: --frobnicate")
+
+
+GOOD_METHODS = {
+    "extract": "'sift', 'rootsift', 'dense-sift'",
+    "codebook": "'kmeans', 'gmm', 'pca'",
+    "index": "'flat', 'pq', 'opq', 'ivfpq', 'ivf-flat', 'hnsw'",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["extract", "p"], "Missing option '-o' / '--out'."),
+        (["encode", "f.h5", "-o", "v.h5"], "Missing option '-c' / '--codebook'."),
+        (["import", "v.npy", "-o", "v.h5"], "Missing option '--names'."),
+        (["search"], "Missing argument 'INDEX'."),
+        (["evaluate", "--protocol", "ukbench"], "Missing argument 'RANKINGS...'."),
+        (["extract", "p", "-o", "x", "-j", "0"], "Invalid value for '-j' / '--jobs': 0 is not in the range x>=1."),
+        (["extract", "p", "-o", "x", "-j", "two"], "Invalid value for '-j' / '--jobs': 'two' is not a valid integer range."),
+        (["codebook", "f", "-o", "x", "--seed", "-1"], "Invalid value for '--seed': -1 is not in the range x>=0."),
+        (["codebook", "f", "-o", "x", "--sample", "0"], "Invalid value for '--sample': 0 is not in the range x>=1."),
+        (["codebook", "f", "-o", "x", "--size", "many"], "Invalid value for '--size': 'many' is not a valid integer."),
+        (["search", "i", "q", "-k", "0"], "Invalid value for '-k': `-k` must be a positive integer or 'all', got '0'"),
+        (["search", "i", "q", "-k", "-3"], "Invalid value for '-k': `-k` must be a positive integer or 'all', got '-3'"),
+        (["search", "i", "q", "-o", "x", "--json"], "--format is for what is printed; with -o the ranking is stored"),
+        (
+            ["search", "i", "q", "--format", "xml"],
+            "Invalid value for '--format': 'xml' is not one of 'table', 'tsv', 'jsonl', 'trec'.",
+        ),
+        (["index", "v", "-o", "x", "--metric", "l1"], "Invalid value for '--metric': 'l1' is not one of 'cosine', 'l2', 'ip'."),
+        (
+            ["evaluate", "r", "--protocol", "trec"],
+            "Invalid value for '--protocol': 'trec' is not one of 'groups', 'folders', 'ukbench', 'holidays', 'oxford5k', 'paris6k'.",
+        ),
+        (["encode", "f", "--set", "help"], "--set help needs -m"),
+        *(
+            ([step, "p", "-o", "x", "-m", "magic"], f"Invalid value for '-m' / '--method': 'magic' is not one of {methods}.")
+            for step, methods in GOOD_METHODS.items()
+        ),
+    ],
+)
+def test_misuse(arguments, text):
+    misused(call(*arguments), text)
+
+
+SIFT = "max_size, max_keypoints, contrast_threshold, edge_threshold, sigma, octave_layers, upright"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["extract", "p", "--set", "words=3"], f"this method has no parameter `words`; it has: {SIFT}"),
+        (["extract", "p", "--set", "max_size=big"], "`max_size` must be an integer, got 'big'"),
+        (["extract", "p", "--set", "max_size=3", "--set", "max-size=4"], "`max_size` is given twice"),
+        (["extract", "p", "--set", "sigma=-1"], "`sigma` must be a number above 0, got -1.0"),
+        (["extract", "p", "--set", "sigma"], "--set takes NAME=VALUE, got 'sigma'"),
+        (["extract", "p", "--shard", "2/2"], "`--shard` must be I/N with I from 0 to N - 1, got '2/2'"),
+        (["extract", "p", "--shard", "-1/2"], "`--shard` must be I/N with I from 0 to N - 1, got '-1/2'"),
+        (["extract", "p", "--shard", "1"], "`--shard` must be I/N with I from 0 to N - 1, got '1'"),
+        (["extract", "p", "--shard", "0/0"], "`--shard` must be I/N with I from 0 to N - 1, got '0/0'"),
+        (["encode", "f", "-c", "w", "--shard", "a/b"], "`--shard` must be I/N with I from 0 to N - 1, got 'a/b'"),
+        (["extract", "p", "--max-failed", "few"], "`--max-failed` must be a whole number or a percentage, got 'few'"),
+        (["extract", "p", "--max-failed", "-1"], "`--max-failed` must be a whole number or a percentage, got '-1'"),
+        (["extract", "p", "--max-failed", "%"], "`--max-failed` must be a whole number or a percentage, got '%'"),
+        (["extract", "p", "--max-failed", "101%"], "`--max-failed` must be at most 100%, got '101%'"),
+        (["extract"], "give at least one photo, a folder, '-' or --list"),
+        (["codebook", "f", "--size", "0"], "`size` must be a positive integer, got 0"),
+        (["codebook", "f", "--max-memory", "lots"], "`--max-memory` must be a size such as 2G or 500M, got 'lots'"),
+        (["codebook", "f", "--max-memory", "0"], "`--max-memory` must be a size such as 2G or 500M, got '0'"),
+        (["codebook", "f", "--max-memory", "inf"], "`--max-memory` must be a size such as 2G or 500M, got 'inf'"),
+        (["codebook"], "give at least one features or vectors store"),
+        (["encode", "-c", "w"], "give at least one features or vectors store"),
+        (["index"], "give at least one vectors store"),
+        (["index", "v", "--max-memory", "-2G"], "`--max-memory` must be a size such as 2G or 500M, got '-2G'"),
+        (["search", "i"], "give at least one query: a photo, a folder, '-', --list, or a features or vectors store"),
+    ],
+)
+def test_wrong_before_any_file_is_looked_at(here, arguments, text):
+    """None of these files is there; the answer is about the command all the same."""
+    refused(call(*arguments, "-o", "x.h5"), 2, text)
+    assert os.listdir(".") == []
+
+
+def test_set_help_lists_parameters_without_an_output():
+    for arguments, first in (
+        (["extract", "--set", "help"], "max_size=1024"),
+        (["extract", "--set", "help", "-m", "dense-sift"], "max_size=512"),
+        (["codebook", "-m", "gmm", "--set", "help"], "size="),
+        (["encode", "-m", "vlad", "--set", "help"], "norm=intra,l2"),
+        (["index", "--set", "help", "-m", "ivfpq"], ""),
+        (["search", stores().index, "--set", "help"], ""),
+    ):
+        result = call(*arguments)
+        assert (result.code, result.err) == (0, "")
+        assert not first or any(line.startswith(first) for line in result.lines)
+        assert all("=" in line for line in result.lines[::2])
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory):
+    """An index of photos with names of every sort."""
+    where = os.fsencode(tmp_path_factory.mktemp("nasty"))
+    os.mkdir(where + b"/p")
+    for seed, name in enumerate(NASTY):
+        Image.fromarray(texture(seed)).save(open(where + b"/p/" + name, "wb"), "PNG")
+    before = os.getcwd()
+    os.chdir(where)
+    try:
+        for arguments in (
+            ("extract", "p", "-o", "f.h5", "-j2"),
+            ("codebook", "f.h5", "-o", "w.h5", "--size", "4"),
+            ("encode", "f.h5", "-c", "w.h5", "-o", "v.h5", "-j2"),
+            ("index", "v.h5", "-o", "i.h5"),
+            ("search", "i.h5", "v.h5", "-o", "r.h5"),
+        ):
+            result = call(*arguments)
+            assert result.code == 0, result.err
+    finally:
+        os.chdir(before)
+    return where
+
+
+def unescape(field):
+    for short, long in ((b"\\\\", b"\0"), (b"\\t", b"\t"), (b"\\n", b"\n"), (b"\\r", b"\r"), (b"\0", b"\\")):
+        field = field.replace(short, long)
+    return field
+
+
+def test_names_survive_every_step(nasty):
+    for kind in ("f", "v", "i", "r"):
+        assert names_in(nasty + f"/{kind}.h5".encode()) == sorted(NASTY)
+    assert names_in(nasty + b"/r.h5", "query_") == sorted(NASTY)
+
+
+@pytest.mark.parametrize("env", [{}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_names_survive_tsv_in_every_locale(nasty, env):
+    result = run("search", "i.h5", "p", "-k", "1", cwd=nasty, env=env)
+    assert (result.code, result.err) == (0, "")
+    rows = [line.split(b"\t") for line in result.out.split(b"\n")[1:-1]]
+    assert [unescape(row[0]) for row in rows] == sorted(NASTY)
+    assert all(row[0] == row[2] and row[1] == b"1" for row in rows)
+
+
+def test_names_survive_json_lines(nasty):
+    result = run("search", "i.h5", "v.h5", "-k", "2", "--json", cwd=nasty, env={"LC_ALL": "C"})
+    answers = [json.loads(line) for line in result.out.splitlines()]
+    assert [os.fsencode(answer["query"]) for answer in answers] == sorted(NASTY)
+    for answer in answers:
+        assert [entry["rank"] for entry in answer["results"]] == [1, 2]
+        assert answer["results"][0]["name"] == answer["query"]
+        assert answer["results"][0]["score"] > answer["results"][1]["score"]
+
+
+def test_names_survive_trec_and_come_back(nasty):
+    result = run("search", "i.h5", "v.h5", "-k", "1", "--format", "trec", cwd=nasty)
+    rows = [line.split(b" ") for line in result.out.splitlines()]
+    assert [urllib.parse.unquote_to_bytes(row[0]) for row in rows] == sorted(NASTY)
+    assert all(len(row) == 6 and row[0] == row[2] for row in rows)
+
+
+def test_names_survive_a_table(nasty):
+    result = run("search", "i.h5", "v.h5", "-k", "1", "--format", "table", cwd=nasty)
+    lines = result.out.split(b"\n")[:-1]
+    assert [unescape(line) for line in lines[::2]] == sorted(NASTY)
+    assert [unescape(line[19:]) for line in lines[1::2]] == sorted(NASTY)
+
+
+def test_names_survive_lists(nasty):
+    paths = [b"p/" + name for name in NASTY]
+    result = run("search", "i.h5", "-", "-0", "-k", "1", "--root", "p", cwd=nasty, stdin=b"\0".join(paths))
+    rows = [line.split(b"\t") for line in result.out.split(b"\n")[1:-1]]
+    assert [unescape(row[0]) for row in rows] == sorted(NASTY)
+    result = run("search", "i.h5", *paths[:2], "-k", "1", "--root", "p", cwd=nasty)
+    assert [unescape(line.split(b"\t")[0]) for line in result.out.split(b"\n")[1:-1]] == sorted(NASTY[:2])
+
+
+def test_a_message_about_any_name_is_one_line(here):
+    os.mkdir(b"p")
+    for name in (b"new\nline.jpg", b"esc\x1b[31m.jpg", b"\xff.jpg"):
+        with open(b"p/" + name, "wb") as file:
+            file.write(b"x")
+    listed = "esc\\x1b[31m.jpg (not-an-image), new\\x0aline.jpg (not-an-image), \udcff.jpg (not-an-image)"
+    result = call("extract", "p", "-o", "f.h5", "-j1", "--max-failed", "100%")
+    refused(result, 1, f"no photo could be used: {listed}")
+    refused(call("extract", "gone\nhere", "-o", "f.h5"), 1, "gone\\x0ahere: there is no such file or folder")
+    photo("p/good.png")
+    assert call("extract", "p", "-o", "f.h5", "-j1", "--max-failed", "3").code == 0
+    assert call("info", "f.h5", "--failed").out.split(b"\n")[:3] == [
+        b"esc\x1b[31m.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
+        b"new\\nline.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
+        b"\xff.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
+    ]
+
+
+def test_nothing_on_stdout_but_the_answer(here):
+    folder("p", 2)
+    result = call("extract", "p", "-o", "f.h5", "-j1", "-v")
+    assert (result.code, result.out) == (0, b"")
+    assert "imgret: f.h5: 2 photos described\n" in result.err
+    result = call("extract", "p", "-o", "f.h5", "-j1")
+    assert (result.code, result.out, result.err) == (0, b"", "imgret: f.h5 is up to date (2 photos)\n")
+    result = call("search", "gone.h5", "p")
+    refused(result, 1, "gone.h5: there is no such file")
+    result = call("search", stores().index, "p", "-o", "r.h5", "-j1")
+    assert (result.code, result.out) == (0, b"")
+
+
+def test_quiet(here):
+    folder("p", 2)
+    for arguments in (
+        ("extract", "p", "-o", "f.h5", "-j1"),
+        ("extract", "p", "-o", "f.h5", "-j1"),
+        ("codebook", "f.h5", "-o", "w.h5", "--size", "2"),
+        ("encode", "f.h5", "-c", "w.h5", "-o", "v.h5", "-j1"),
+        ("index", "v.h5", "-o", "i.h5"),
+        ("search", "i.h5", "v.h5", "-o", "r.h5"),
+    ):
+        result = call(*arguments, "-q")
+        assert (result.code, result.out, result.err) == (0, b"", "")
+
+
+def piped(command):
+    environment = dict(os.environ, PYTHONPATH=ROOT)
+    return subprocess.run(["bash", "-c", command], capture_output=True, env=environment, check=False)
+
+
+def test_a_reader_that_has_had_enough():
+    program = f"{sys.executable} -m imgret"
+    done = piped(f"{program} search {stores().index} {stores().vectors} | head -1")
+    assert (done.stdout, done.stderr) == (b"query\trank\tname\tscore\n", b"")
+    done = piped(f"{program} search {stores().index} {stores().vectors} | true")
+    assert done.stderr == b""
+    done = piped(f"{program} info {stores().index} | head -1")
+    assert done.stderr == b""
+
+
+def test_streams_that_are_closed_or_full():
+    program = f"{sys.executable} -m imgret"
+    done = piped(f"{program} search {stores().index} {stores().vectors} > /dev/full")
+    assert (done.returncode, done.stderr) == (1, b"imgret: error: No space left on device\n")
+    done = piped(f"{program} info {stores().index} > /dev/full")
+    assert (done.returncode, done.stderr) == (1, b"imgret: error: No space left on device\n")
+    assert piped(f"{program} search {stores().index} {stores().vectors} >&-").stderr == b""
+    assert piped(f"{program} info {stores().index} 2>&-").returncode == 0
+    done = piped(f"{program} extract - -o gone/x.h5 <&-")
+    assert done.stderr.startswith(b"imgret: error: there is no photo in what was given (")
+
+
+def test_info_as_json_for_every_kind():
+    for kind in ("features", "words", "vectors", "index", "ranking"):
+        facts = json.loads(call("info", getattr(stores(), kind), "--json", "--check", "--failed").out)
+        assert facts["kind"] == {"words": "codebook"}.get(kind, kind)
+        assert facts["problems"] == []
+        assert facts["failed_photos"] == []
+        assert facts["params"]["step"]
+
+
+def test_k_all_and_k_beyond_the_gallery():
+    for k in ("all", "1000", "6"):
+        assert len(call("search", stores().index, stores().photos + "/0.png", "-k", k).lines) == 7
+    assert len(call("search", stores().index, stores().photos + "/0.png", "-k", "2").lines) == 3
+
+
+def test_photos_and_stores_as_queries_agree():
+    rows = call("search", stores().index, stores().vectors, "-k", "all").lines
+    assert call("search", stores().index, stores().photos, "-k", "all").lines == rows
+    assert call("search", stores().index, stores().features, "-k", "all").lines == rows
