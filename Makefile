@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PHOTOS ?=
 LEARN ?=
-PYTEST_FLAGS ?= -n auto
+PYTEST_FLAGS ?= -n 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs bench table clean

@@ -183,9 +183,8 @@ def main():
             continue
         if heading != section:
             section = heading
-            print(
-                f"\n**{heading}**\n\n| | dvd | landmarks | paintings | scenes | mean | dims | bytes |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
-            )
+            print(f"\n**{heading}**\n\n| | dvd | landmarks | paintings | scenes | mean | dims | bytes |")
+            print("| --- | --- | --- | --- | --- | --- | --- | --- |")
         maps, dim, size = runner.score(tables)
         cells = [f"{value:.3f}" for value in (*maps, sum(maps) / len(maps))]
         print(f"| {label} | {' | '.join(cells)} | {dim} | {size} |", flush=True)

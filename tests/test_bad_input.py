@@ -1,6 +1,7 @@
 """Bad input: each sort with its exact sentence and exit code, and nothing damaged or partial left under the final name."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,9 @@ from helpers import (
     texture,
     tiff_header,
 )
+
+import imgret.stages.perphoto
+import imgret.stages.vectors
 
 
 @pytest.fixture
@@ -789,3 +793,168 @@ def test_rankings_and_ground_truths(here):
         result = call("evaluate", good.ranking, "--protocol", "groups", "--truth", "truth.csv", "--per-query", path)
         assert result.err.splitlines()[-1] == f"imgret: error: {path} cannot be written: {text}"
         assert (result.code, result.out) == (1, b"")
+
+
+# what only a damaged or a strange file, or a failing machine, brings about
+
+
+def test_values_that_are_not_finite(here):
+    good = stores()
+
+    def nan(file):
+        file["vectors"][2, 1] = np.nan
+
+    path = spoil("vectors", nan)
+    text = "the rows of bad.h5 hold NaN or infinite values"
+    refused(call("codebook", path, "-o", "out.h5", "-m", "pca", "--size", "2"), 1, text)
+    result = call("index", path, "-o", "out.h5")
+    assert result.err.splitlines()[-1] == f"imgret: error: {text}"
+    for arguments in (["encode", path, "-c", good.projection, "-o", "out.h5", "-j1"], ["search", good.index, path]):
+        result = call(*arguments)
+        assert (result.code, result.out) == (1, b"")
+        assert "NaN" in result.err
+        assert result.err.count("\n") == 1
+    assert "  'vectors' holds NaN or infinite values" in call("info", path, "--check").lines
+    assert not os.path.exists("out.h5")
+
+
+def test_a_fit_that_learns_nonsense(here, monkeypatch):
+    from imgret.codebooks.pca import PCA
+
+    real = PCA.to_arrays
+    monkeypatch.setattr(PCA, "to_arrays", lambda self: real(self) | {"mean": np.full(512, np.nan, np.float32)})
+    text = "pca learned values that are not finite (mean): are the inputs sound?"
+    refused(call("codebook", stores().vectors, "-o", "out.h5", "-m", "pca", "--size", "2", "-j1"), 1, text)
+    assert not os.path.exists("out.h5")
+
+
+def test_pipelines_that_do_not_hold(here):
+    def none(file):
+        file.attrs["pipeline"] = "null"
+
+    def older(file):
+        file.attrs["pipeline"] = file.attrs["pipeline"].replace('"version":1', '"version":0')
+
+    def lone(file):
+        tree = json.loads(file.attrs["pipeline"])
+        tree["inputs"] = tree["inputs"][:1]
+        file.attrs["pipeline"] = json.dumps(tree)
+
+    def parameter(file):
+        file.attrs["pipeline"] = file.attrs["pipeline"].replace('"max_size":1024', '"max_size":-4')
+
+    def unknown(file):
+        file.attrs["pipeline"] = file.attrs["pipeline"].replace('"max_size":1024', '"maximum":4')
+
+    def array(file):
+        tree = json.loads(file.attrs["pipeline"])
+        tree["arrays"] = {"centroids": "../names"}
+        file.attrs["pipeline"] = json.dumps(tree)
+
+    def other(file):
+        for name, data in file["pipeline"].items():
+            file["pipeline"][name][()] = data[()] + 1
+
+    good = stores()
+    photos = good.photos
+    for kind, change, arguments, text in (
+        ("vectors", none, ["index", "bad.h5", "-o", "out.h5"], "bad.h5 does not say how it was made"),
+        (
+            "features",
+            older,
+            ["codebook", "bad.h5", "-o", "out.h5", "--size", "2"],
+            "the extractor 'rootsift' in the file is of the older version 0: make the file again",
+        ),
+        ("index", lone, ["search", "bad.h5", photos], "the encoder 'vlad' in the file has no codebook that fits: the file is damaged"),
+        (
+            "features",
+            parameter,
+            ["codebook", "bad.h5", "-o", "out.h5", "--size", "2"],
+            "the file records a parameter that cannot be right: `max_size` must be an integer of at least 0, got -4",
+        ),
+        (
+            "features",
+            unknown,
+            ["codebook", "bad.h5", "-o", "out.h5", "--size", "2"],
+            "the file has parameters that this imgret does not know (['maximum']): upgrade imgret",
+        ),
+        (
+            "words",
+            array,
+            ["encode", good.features, "-c", "bad.h5", "-o", "out.h5"],
+            "bad.h5 is damaged: its pipeline names an array '../names'",
+        ),
+        (
+            "words",
+            other,
+            ["encode", good.features, "-c", "bad.h5", "-o", "out.h5"],
+            "bad.h5 is damaged: an array of its pipeline does not match its hash",
+        ),
+    ):
+        spoil(kind, change)
+        refused(call(*arguments, "-j1"), 1, text)
+    assert left_over(".") == ["bad.h5"]
+
+
+def test_an_index_whose_rows_point_nowhere(here):
+    def rows(file):
+        file["rows"][3] = 99
+
+    refused(call("search", spoil("index", rows), stores().photos), 1, "bad.h5 is damaged: 'rows' point outside its photos")
+
+
+def test_features_alone_make_no_vector():
+    from imgret.errors import ImgretError
+    from imgret.pipeline import Describer, Pipeline
+    from imgret.store.reader import Store
+
+    with Store(stores().features) as store:
+        describer = Describer(Pipeline.load(store))
+    with pytest.raises(ImgretError, match=r"^this pipeline ends with local features: encode them first$"):
+        describer.features(np.zeros((3, 128), np.uint8))
+
+
+def test_a_list_of_names_without_end(here, monkeypatch):
+    importable()
+    monkeypatch.setattr(imgret.stages.vectors, "MAX_NAMES_BYTES", 4)
+    refused(imported(), 1, "--names n.txt has more than 4 bytes")
+
+
+WORKER_ENDS = """
+import imgret.images
+import os
+def read_file(path):
+    {}
+imgret.images.read_file = read_file
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("os._exit(3)", "a worker process ended unexpectedly (exit 3): run the same command again"),
+        ("os.kill(os.getpid(), 9)", "a worker process was killed (out of memory?): run the same command again, with fewer --jobs"),
+        ("raise MemoryError", "a worker ran out of memory: run the same command again, with fewer --jobs"),
+    ],
+)
+def test_a_worker_that_ends(here, what, text):
+    folder("p", 2)
+    write(SITE, WORKER_ENDS.format(what).encode())
+    refused(run("extract", "p", "-o", "f.h5", "-j1", env={"PYTHONPATH": f"{here}:{ROOT}"}), 1, text)
+    assert left_over(".") == ["p", SITE]
+    assert not [name for _, _, names in os.walk("f.h5.parts") for name in names if name.startswith("tmp-")]
+    os.remove(SITE)
+    assert call("extract", "p", "-o", "f.h5", "-j1").code == 0
+
+
+def test_a_part_that_stays_damaged(here, monkeypatch):
+    folder("p", 2)
+    monkeypatch.setattr(imgret.stages.perphoto.Step, "_problem", lambda self, store, part: "a bit fell over")
+    result = call("extract", "p", "-o", "f.h5", "-j1")
+    assert result.err.splitlines() == [
+        "imgret: warning: part 0 is damaged; making it again",
+        "imgret: warning: part 0 is damaged; making it again",
+        "imgret: error: part 0 stays damaged after making it again (a bit fell over): is the disk sound?",
+    ]
+    assert result.code == 1
+    assert not os.path.exists("f.h5")

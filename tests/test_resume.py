@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 from conftest import fill
+from helpers import call, names_in, photo, refused
 from killing import Watched, same, tidy
 
-from helpers import call, names_in, photo, refused
 from imgret.store.reader import Store
 
 STOPPED = "\nimgret: stopped by {}; what is finished is kept: run the same command again\n"
@@ -235,3 +235,272 @@ def test_folder_of_parts_that_somebody_deleted(photos, tmp_path, monkeypatch):
     text = f"the folder of parts of {out} has gone while it was being worked on: run the same command again"
     refused(call(*extract(photos, out)), 1, text)
     assert not out.exists()
+
+
+# photos that come and go
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder of photos that may be changed, and commands under watch; events are what happens to photos, too."""
+    (tmp_path / "work").mkdir()
+    fill(tmp_path / "work" / "photos", 20)
+    watched = Watched(tmp_path / "watch", tmp_path / "work")
+    watched.photos, watched.out = watched.below / "photos", watched.below / "made.h5"
+    return watched
+
+
+def change(folder):
+    """Add, change, touch, rename and delete photos; returns the names that have to be read again."""
+    photo(folder / "more" / "new.png", 100)
+    photo(folder / "00.jpg", 101)  # before all others
+    photo(folder / "05.png", 102)
+    os.utime(folder / "more" / "06.png", ns=(1, 1))
+    os.rename(folder / "07.png", folder / "renamed.png")
+    os.unlink(folder / "more" / "09.png")
+    return ["00.jpg", "05.png", "more/06.png", "more/new.png", "renamed.png"]
+
+
+def scratch(place):
+    """What a run from scratch makes of the photos as they are."""
+    fresh = place.folder / "fresh.h5"
+    fresh.unlink(missing_ok=True)
+    assert call(*extract(place.photos, fresh)).code == 0
+    return fresh
+
+
+TAKEN_OVER = "imgret: {}: the photos have changed; what is still the same is taken over\n"
+
+
+@linux
+def test_photos_change_between_runs(place):
+    assert place.run(*extract(place.photos, place.out)).code == 0
+    assert len(place.opened(place.photos)) == 20
+    read = change(place.photos)
+    result = place.run(*extract(place.photos, place.out))
+    assert (result.code, result.err) == (0, TAKEN_OVER.format(place.out) + f"imgret: {place.out}: 21 photos described\n")
+    assert place.opened(place.photos) == read
+    same(place.out, scratch(place))
+    tidy(place.out)
+
+
+@linux
+@pytest.mark.parametrize("at", [39, 47])
+def test_photos_change_between_a_killed_run_and_the_next(place, at):
+    assert place.run(*extract(place.photos, place.out), at=at).code == -signal.SIGKILL
+    finished = [path for path in glob.glob(f"{place.out}.parts/*/0001/*/*.h5") if "tmp-" not in path]
+    taken = [os.fsdecode(name) for path in finished for name in names_in(path)]
+    assert taken
+    changed = {"00.jpg", "05.png", "more/06.png", "more/new.png", "renamed.png"}
+    change(place.photos)
+    assert place.run(*extract(place.photos, place.out), at=at - 20).code == -signal.SIGKILL
+    change_again = place.photos / "08.jpg"
+    os.utime(change_again, ns=(2, 2))
+    assert place.run(*extract(place.photos, place.out)).code == 0
+    assert set(place.opened(place.photos)) <= {name for name in names(place) if name not in taken or name in changed | {"08.jpg"}}
+    same(place.out, scratch(place))
+    tidy(place.out)
+
+
+def names(place):
+    """Names of the photos that are there now."""
+    return [os.path.relpath(os.path.join(top, name), place.photos) for top, _, found in os.walk(place.photos) for name in found]
+
+
+@linux
+def test_photos_change_while_shards_are_made(place):
+    """The plan of the first shard holds for the others; the join, a run of its own, makes up for what has changed since."""
+    assert call(*extract(place.photos, place.out, "--shard", "0/2")).code == 0
+    change(place.photos)
+    assert call(*extract(place.photos, place.out, "--shard", "1/2", "--max-failed", "50%")).code == 0
+    result = place.run(*extract(place.photos, place.out))
+    assert result.code == 0
+    # more/06.png belonged to the second shard, which saw its new time
+    assert place.opened(place.photos) == ["00.jpg", "05.png", "more/new.png", "renamed.png"]
+    same(place.out, scratch(place))
+    tidy(place.out)
+
+
+@linux
+def test_run_that_is_up_to_date_opens_no_photo(place, stores):
+    assert place.run(*extract(place.photos, place.out)).code == 0
+    before = place.out.stat().st_mtime_ns
+    result = place.run(*extract(place.photos, place.out))
+    assert (result.code, result.err) == (0, f"imgret: {place.out} is up to date (20 photos)\n")
+    assert place.opened(place.photos) == []
+    assert place.out.stat().st_mtime_ns == before
+    # size and time are what it goes by: a photo that was changed and has kept both goes unnoticed
+    status = (place.photos / "05.png").stat()
+    (place.photos / "05.png").write_bytes(bytes(status.st_size))
+    os.utime(place.photos / "05.png", ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert call(*extract(place.photos, place.out)).err == result.err
+
+
+@linux
+def test_touched_photo_is_recognised_by_its_digest(place, stores):
+    vlad, arguments = place.below / "vlad.h5", ("encode", place.out, "-c", place.below / "words.h5", "-o", place.below / "vlad.h5")
+    assert call(*extract(place.photos, place.out)).code == 0
+    assert call("codebook", place.out, "-m", "kmeans", "--size", 4, "-o", place.below / "words.h5").code == 0
+    assert call(*arguments).code == 0
+    with Store(place.out) as store:
+        content = store.content
+    os.utime(place.photos / "05.png", ns=(1, 1))
+    result = place.run(*extract(place.photos, place.out))
+    assert (result.code, result.err) == (0, TAKEN_OVER.format(place.out) + f"imgret: {place.out}: 20 photos described\n")
+    assert place.opened(place.photos) == ["05.png"]
+    assert "PIL.Image" not in place.imported()  # its bytes were hashed; nothing was decoded
+    with Store(place.out) as store:
+        assert store.content == content
+    os.utime(vlad, ns=(1, 1))
+    assert call(*arguments).err == f"imgret: {vlad} is up to date\n"
+    assert vlad.stat().st_mtime_ns >= place.out.stat().st_mtime_ns  # older than its input: freshened, for make
+    before = vlad.stat().st_mtime_ns
+    assert call(*arguments).err == f"imgret: {vlad} is up to date\n"
+    assert vlad.stat().st_mtime_ns == before
+
+
+def test_failed_photos_are_taken_over_and_tried_again_as_they_should(place):
+    (place.photos / "bad.png").write_bytes(b"no image")
+    arguments = extract(place.photos, place.out, "--max-failed", 2)
+    assert call(*arguments).code == 0
+    assert place.run(*arguments).err == f"imgret: {place.out} is up to date (21 photos)\n"
+    photo(place.photos / "new.png", 100)
+    assert place.run(*arguments).code == 0
+    assert place.opened(place.photos) == ["new.png"]
+    photo(place.photos / "bad.png", 101)
+    assert place.run(*arguments).code == 0
+    assert place.opened(place.photos) == ["bad.png"]
+    same(place.out, scratch(place))
+
+
+def test_damaged_file_is_not_taken_over_from(place):
+    assert call(*extract(place.photos, place.out)).code == 0
+    flip(place.out, "descriptors")
+    photo(place.photos / "new.png", 100)
+    result = call(*extract(place.photos, place.out))
+    warning = f"imgret: warning: {place.out} is damaged ('descriptors' does not match its checksum): every photo is described again\n"
+    assert result.err == TAKEN_OVER.format(place.out) + warning + f"imgret: {place.out}: 21 photos described\n"
+    same(place.out, scratch(place))
+
+
+def flip(path, column):
+    """Change one bit of a column where it lies in the file."""
+    import h5py
+
+    with h5py.File(path, "r", locking=False) as file:
+        dataset = file[column]
+        if dataset.chunks:
+            offset = dataset.id.get_chunk_info(0).byte_offset
+        else:
+            offset = dataset.id.get_offset()
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+# damage and leftovers
+
+
+@linux
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "plan", "cut plan"])
+def test_damaged_parts_are_made_again(photos, stores, watched, out, damage):
+    assert watched.run(*extract(photos, out, "--shard", "0/1")).code == 0  # everything but the join
+    parts = sorted(glob.glob(f"{out}.parts/*/0001/*/*.h5"))
+    assert len(parts) == 4
+    (plan,) = glob.glob(f"{out}.parts/*/0001/plan.h5")
+    if "plan" in damage:
+        flip(plan, "names") if damage == "plan" else os.truncate(plan, 1000)
+    for part in parts[:3] if "plan" not in damage else ():
+        if damage == "flip":
+            flip(part, "keypoints")
+        else:
+            os.truncate(part, os.path.getsize(part) // 2 if damage == "cut" else 0)
+    result = call(*extract(photos, out))
+    assert result.code == 0
+    if "plan" not in damage:
+        there = "imgret: 4 of 4 parts are there already\n"
+        again = "".join(f"imgret: warning: part {number} is damaged; making it again\n" for number in range(3))
+        assert result.err == f"{there}{again}imgret: 1 of 4 parts are there already\nimgret: {out}: 28 photos described\n"
+    same(out, stores.features)
+    tidy(out)
+
+
+@linux
+def test_damaged_checkpoint_is_passed_over(stores, watched, out):
+    arguments, wanted = steps(stores, out)["kmeans"]
+    assert watched.run(*arguments, at=24, often=True).code == -signal.SIGKILL
+    (checkpoint,) = glob.glob(f"{out}.parts/*/checkpoint.h5")
+    os.truncate(checkpoint, 500)
+    assert call(*arguments).code == 0
+    same(out, wanted)
+    tidy(out)
+
+
+@linux
+def test_leftovers_of_other_recipes_and_of_the_dead_are_swept(photos, stores, watched, out):
+    assert watched.run(*extract(photos, out, "--set", "max_keypoints=9"), at=20).code == -signal.SIGKILL
+    assert watched.run(*extract(photos, out), at=20).code == -signal.SIGKILL
+    assert len(os.listdir(f"{out}.parts")) == 2
+    assert call(*extract(photos, out)).code == 0
+    same(out, stores.features)
+    tidy(out)
+    # and where the output is complete already
+    shutil.copytree(stores.folder, f"{out}.parts/0123456789abcdef")
+    assert call(*extract(photos, out)).err == f"imgret: {out} is up to date (28 photos)\n"
+    tidy(out)
+
+
+# the same command, other commands
+
+
+def test_other_parameters_are_refused_and_overwrite_lifts_it(photos, stores, tmp_path):
+    out = tmp_path / "made.h5"
+    assert call(*extract(photos, out)).code == 0
+    before = out.read_bytes()
+    other = extract(photos, out, "--set", "max_keypoints=30")
+    text = (
+        f"{out} was made with other parameters (max_keypoints: 2000 there, 30 here): choose another -o, or give --overwrite to replace it"
+    )
+    refused(call(*other), 1, text)
+    assert out.read_bytes() == before
+    tidy(out)
+    assert call(*other, "--overwrite").err == f"imgret: {out}: 28 photos described\n"
+    with Store(out) as store:
+        assert store.params["params"]["max_keypoints"] == 30
+    assert call(*other).err == f"imgret: {out} is up to date (28 photos)\n"
+    before = out.stat().st_mtime_ns
+    assert call(*other, "--overwrite").err == f"imgret: {out} is up to date (28 photos)\n"
+    assert out.stat().st_mtime_ns == before
+    tidy(out)
+
+
+def test_other_method_and_kind_are_refused(photos, stores, tmp_path):
+    out = tmp_path / "made.h5"
+    shutil.copy(stores.features, out)
+    remedy = "choose another -o, or give --overwrite to replace it"
+    text = f"{out} was made with other parameters (method: rootsift there, sift here): {remedy}"
+    refused(call(*extract(photos, out, "-m", "sift")), 1, text)
+    text = f"{out} was made with other parameters (it is of the kind features, this makes codebook): {remedy}"
+    refused(call("codebook", stores.vlad, "-m", "pca", "--size", 4, "-o", out), 1, text)
+    out.write_text("my notes")
+    text = f"{out} is not an imgret file (not HDF5); it would be replaced: choose another -o, or give --overwrite"
+    refused(call(*extract(photos, out)), 1, text)
+    assert out.read_text() == "my notes"
+    assert call(*extract(photos, out, "--overwrite")).code == 0
+    same(out, stores.features)
+
+
+def test_changed_inputs_are_made_again_in_one_line(stores, tmp_path):
+    features, out = tmp_path / "features.h5", tmp_path / "made.h5"
+    fill(tmp_path / "photos", 9)
+    arguments = ("encode", features, "-c", stores.kmeans, "-o", out)
+    assert call(*extract(tmp_path / "photos", features)).code == 0
+    assert call(*arguments).code == 0
+    photo(tmp_path / "photos" / "new.png", 50)
+    assert call(*extract(tmp_path / "photos", features)).code == 0
+    again = f"imgret: {out}: its inputs have changed, making it again\nimgret: {out}: 10 vectors of 768 dimensions (vlad)\n"
+    assert call(*arguments).err == again
+    assert call(*arguments).err == f"imgret: {out} is up to date\n"
+    assert len(names_in(out)) == 10

@@ -24,9 +24,9 @@ def command(ctx, file, check, failed, as_json):
         click.echo(json.dumps(facts))
     elif failed and not check:
         for photo in facts["failed_photos"]:
-            click.echo("\t".join(_escaped(photo[name]) for name in ("name", "code", "reason")))
+            click.echo("\t".join(_escaped(photo[name]) for name in ("name", "code", "reason")), color=True)  # bytes as they are
     else:
-        click.echo("\n".join(_lines(facts)))
+        click.echo("\n".join(_lines(facts)), color=True)
     ctx.exit(1 if facts.get("problems") else 0)
 
 

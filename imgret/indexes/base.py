@@ -186,7 +186,11 @@ class Index:
                 self._append(x[start : min(start + BLOCK, count)])
 
     def _append(self, x):
-        self._outer.add(x)
+        if self._matrix is None:
+            self._outer.add(x)
+            return
+        self._core.add(rotated(x, self._matrix))  # faiss would have BLAS do it, so that copies of a vector might get different codes
+        self._outer.ntotal = self._core.ntotal
 
     def _prepared(self, x, what):
         x = arrays.rows(x, self.dim, what)
@@ -358,7 +362,7 @@ class Index:
         scored again, one by one, until what was left out is worse than the k-th by more than rounding can explain.
         """
         if self._matrix is not None:
-            xq = np.einsum("qd,cd->qc", xq, self._matrix)  # row by row, unlike a BLAS product
+            xq = rotated(xq, self._matrix)
         limit = self._limit(settings)
         answer = np.full((len(xq), k), keys.MISSING)
         if not limit:
@@ -442,6 +446,15 @@ def must(condition):
     """For `_adopt`: what was read is not as it should be."""
     if not condition:
         raise ValueError
+
+
+def rotated(x, matrix):
+    """`x` (N, D) times the transpose of `matrix` (C, D), float32; each row by itself, unlike a BLAS product.
+
+    In pieces of at most 4096 columns: einsum would cut longer sums where a row's position has it.
+    """
+    pieces = (slice(start, start + 4096) for start in range(0, x.shape[1], 4096))
+    return sum(np.einsum("nd,cd->nc", x[:, piece], matrix[:, piece]) for piece in pieces)
 
 
 def pair_scores(similarity, xq, of_query, x, of_row):

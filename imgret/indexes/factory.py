@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.indexes.base import FAISS_ERRORS, Index, must
+from imgret.indexes.base import FAISS_ERRORS, Index, must, rotated
 from imgret.registry import SAMPLING, Params, param
 
 LONGEST = 200
@@ -95,7 +95,8 @@ class Factory(Index):
 
     def _append(self, x):
         try:
-            super()._append(x)
+            self._core.add(self._transformed(x))
+            self._outer.ntotal = self._core.ntotal
         except FAISS_ERRORS as error:
             raise ImgretError(f"faiss cannot add to '{self.params.factory}': {_reason(error)}") from None
 
@@ -118,7 +119,7 @@ class Factory(Index):
             core = faiss.downcast_index(core.index)
         self._core = core
         scalar = faiss.IndexScalarQuantizer, faiss.IndexIVFScalarQuantizer
-        product = faiss.IndexPQ, faiss.IndexIVFPQ, faiss.IndexPQFastScan, faiss.IndexIVFPQFastScan
+        product = faiss.IndexPQ, faiss.IndexIVFPQ, faiss.IndexPQFastScan
         self._decodes = isinstance(core, (faiss.IndexFlat, faiss.IndexIVFFlat, *scalar, *product))
 
     @property
@@ -130,9 +131,21 @@ class Factory(Index):
         return faiss.is_similarity_metric(self._core.metric_type)
 
     def _answer(self, xq, k, settings):
+        return super()._answer(self._transformed(xq), k, settings)
+
+    def _transformed(self, x):
+        """Rows as faiss' transforms before the index leave them, but each by itself: BLAS rounds by a row's place in its block."""
+        import faiss
+
         for transform in self._transforms:
-            xq = np.concatenate([transform.apply(query[None]) for query in xq])  # one by one: BLAS rounds by the size of a block
-        return super()._answer(xq, k, settings)
+            if isinstance(transform, faiss.LinearTransform):
+                matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
+                x = rotated(x, matrix)
+                if transform.have_bias:
+                    x = x + faiss.vector_to_array(transform.b)
+            else:
+                x = np.concatenate([transform.apply(row[None]) for row in x]) if len(x) else x
+        return np.ascontiguousarray(x, dtype=np.float32)
 
     def _fetch(self, xq, fetch, settings):
         if self._decodes:

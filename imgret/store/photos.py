@@ -57,8 +57,9 @@ class PhotoWriter:
 
     def descriptors(self, counts, **blocks):
         """Append the descriptors of photos: how many each has (n,), and `keypoints` and `descriptors` of all of them."""
-        self._columns["offsets"].append(self._end + np.cumsum(counts, dtype=np.int64))
-        self._end += int(np.sum(counts))
+        ends = self._end + np.asarray(counts, dtype=np.int64).cumsum()
+        self._columns["offsets"].append(ends)
+        self._end = int(ends[-1]) if len(ends) else self._end
         self.rows(**blocks)
 
     def rows(self, **blocks):

@@ -16,7 +16,7 @@ from imgret.store import layout
 from imgret.store.hashing import ColumnHash, canonical, of_array, of_columns, of_json
 from imgret.store.text import Texts
 
-WRITE_BYTES = 1 << 20  # small appends are gathered up to this size
+WRITE_BYTES, WRITE_BLOCKS = 4 << 20, 4096  # small appends are gathered up to this size and number
 CHUNK_BYTES = 1 << 18  # of a column that grows; what its last chunk does not fill is wasted
 LIBRARIES = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
 
@@ -47,6 +47,7 @@ class ColumnWriter:
         Parameters
         ----------
         block : ndarray, shape (n, *row_shape)
+            It may be kept for a while: it must not change afterwards.
         """
         block = np.asarray(block, dtype=self.dtype)
         if block.shape[1:] != self.row_shape:
@@ -55,7 +56,7 @@ class ColumnWriter:
             return
         self._pending.append(block)
         self._pending_bytes += block.nbytes
-        if self._pending_bytes >= WRITE_BYTES:
+        if self._pending_bytes >= WRITE_BYTES or len(self._pending) >= WRITE_BLOCKS:
             self._flush()
 
     def _flush(self, last=False):
