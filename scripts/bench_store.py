@@ -83,7 +83,7 @@ def write_store(path, made, block=1):
 def read_store(path):
     with Store(path) as store:
         for column in store.column_names():
-            for _ in store.blocks(column):
+            for block in store.blocks(column):  # noqa: B007 - kept while the next one is read, as whoever uses it would
                 pass
 
 
@@ -97,11 +97,11 @@ def write_flat(path, made, block=1):
             end += len(piece)
 
 
-def read_flat(path, step=BLOCK_BYTES):
+def read_flat(path):
     with h5py.File(path, "r", locking=False) as file:
         dataset = file["bytes"]
-        for start in range(0, len(dataset), step):
-            dataset[start : start + step]
+        for start in range(0, len(dataset), BLOCK_BYTES):
+            block = dataset[start : start + BLOCK_BYTES]  # noqa: F841 - likewise
 
 
 def write_groups(path, made):

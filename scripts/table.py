@@ -20,7 +20,7 @@ from imgret.store.hashing import of_json
 SETS = ("smvs_dvd", "smvs_landmarks", "mcv_paintings", "scenes")
 TRAIN = "distractors"
 CROPS = "crops"
-CROPS_PER_PHOTO = 4
+CROPS_PER_PHOTO = 10
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 

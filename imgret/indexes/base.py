@@ -16,6 +16,7 @@ METRICS = ("cosine", "l2", "ip")
 BLOCK = 8192  # rows handed to faiss at once: fixed, so that codes do not depend on how the rows came
 FETCH_BYTES = 1 << 26  # decoded candidates held at once by a thread
 FAISS_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, MemoryError, OverflowError, IndexError, AttributeError)
+ROTATED_AT_ONCE = 1 << 18
 _LIMITS = threading.Lock()
 
 
@@ -352,8 +353,8 @@ class Index:
         """Whatever the threads of a search share."""
 
     def _queries_at_once(self, count, k, jobs):
-        # Below 20 queries faiss does not use BLAS, whose rounding would let other queries of the block decide which list is probed.
-        return 16
+        # So few that faiss does not use BLAS, whose rounding would let other queries of the block decide which list is probed.
+        return max(1, min(16, 120_000 // self._core.d))
 
     def _answer(self, xq, k, settings):
         """Keys (Q, k) of a block of queries.
@@ -484,6 +485,16 @@ def pair_scores(similarity, xq, of_query, x, of_row):
     indices = faiss.swig_ptr(of_query), faiss.swig_ptr(of_row)
     compute(xq.shape[1], len(scores), faiss.swig_ptr(xq), indices[0], pointer, indices[1], faiss.swig_ptr(scores))
     return scores if similarity else -scores
+
+
+def rotate(x, matrix):
+    """`x` (N, D) by `matrix` (C, D), each row by itself: where BLAS has it, identical rows come out with different last bits."""
+    step = max(1, ROTATED_AT_ONCE // len(matrix))
+    y = np.empty((len(x), len(matrix)), np.float32)
+    for start in range(0, len(x), step):
+        of_x, of_matrix = np.divmod(np.arange(min(step, len(x) - start) * len(matrix)), len(matrix))
+        y[start : start + step] = pair_scores(True, x[start : start + step], of_x, matrix, of_matrix).reshape(-1, len(matrix))
+    return y
 
 
 def _read(buffer):

@@ -117,12 +117,12 @@ def kmeans(x, k, seed, *, iterations=ITERATIONS, spherical=False, jobs=1):
         full = counts > 0
         centroids = centroids.copy()
         centroids[full] = sums[full] / counts[full, None]
-        # An empty cluster takes half of one of the largest: two centroids a little apart.
+        # An empty cluster is put beside one of the largest, which stays where it is: were both moved apart, a vector that fills a cluster
+        # by its copies would be as near to the one as to the other, and rounding would choose its code.
         empty = np.flatnonzero(~full)
         largest = np.argsort(-counts, kind="stable")[: len(empty)]
         nudge = 1 + np.where(np.arange(x.shape[1]) % 2, 1, -1).astype(np.float32) / 1024
         centroids[empty] = centroids[largest] * nudge
-        centroids[largest] = centroids[largest] * (2 - nudge)
     return unit(centroids) if spherical else centroids
 
 

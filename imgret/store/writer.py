@@ -16,7 +16,8 @@ from imgret.store import layout
 from imgret.store.hashing import ColumnHash, canonical, of_array, of_columns, of_json
 from imgret.store.text import Texts
 
-WRITE_BYTES, WRITE_BLOCKS = 4 << 20, 4096  # small appends are gathered up to this size and number
+WRITE_BYTES, WRITE_BLOCKS = 4 << 20, 4096  # appends are gathered up to this size and number
+ONE_BY_ONE_BYTES = 1 << 20  # gathered blocks of this size are not worth putting together
 CHUNK_BYTES = 1 << 18  # of a column that grows; what its last chunk does not fill is wasted
 LIBRARIES = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
 
@@ -60,18 +61,19 @@ class ColumnWriter:
             self._flush()
 
     def _flush(self, last=False):
-        pending = self._pending or [np.empty((0, *self.row_shape), self.dtype)]
-        block = pending[0] if len(pending) == 1 else np.concatenate(pending)
+        blocks = self._pending
+        if len(blocks) * ONE_BY_ONE_BYTES > self._pending_bytes:
+            blocks = [np.concatenate(blocks)]
         self._pending, self._pending_bytes = [], 0
-        self._hash.update(block)
-        end = self._rows + len(block)
         if self._dataset is None:
-            self._create(end if last and self._total is None else self._total)
-        if self._dataset.shape[0] < end:
-            self._dataset.resize(end, axis=0)
-        if len(block):
+            self._create(sum(map(len, blocks)) if last and self._total is None else self._total)
+        for block in blocks:
+            self._hash.update(block)
+            end = self._rows + len(block)
+            if self._dataset.shape[0] < end:
+                self._dataset.resize(end, axis=0)
             self._dataset[self._rows : end] = block
-        self._rows = end
+            self._rows = end
 
     def _create(self, total):
         options = {"fill_time": "never"}
@@ -129,13 +131,14 @@ class Writer:
 
     def __exit__(self, kind, error, trace):
         self.discard()
-        if isinstance(error, OSError) and not isinstance(error, ImgretError):
+        if _is_of_the_disk(error):
             raise _write_error(self.shown, error) from None
 
     def discard(self):
         """Close and remove the temporary file, if it is still there."""
         if self._file:
             with contextlib.suppress(OSError, RuntimeError, ValueError):
+                _redirect(self._file)
                 self._file.close()
         if not self._published:
             with contextlib.suppress(FileNotFoundError):
@@ -207,6 +210,7 @@ class Writer:
     def publish(self, final):
         """Make it durable and give it its name, in one atomic step."""
         with _explained(os.fsdecode(final)):
+            self._file.flush()  # what fails does so here, where the file can still be discarded
             self._file.close()
             publish(self.temporary, final)
             self._published = True
@@ -250,12 +254,32 @@ def temporary_name(folder):
 def _explained(shown):
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:
+        if not _is_of_the_disk(error):
+            raise
         raise _write_error(shown, error) from None
 
 
+def _is_of_the_disk(error):
+    """Whether it came from the file system; HDF5 raises what it likes, with errno in the text."""
+    return isinstance(error, OSError) or (isinstance(error, (RuntimeError, ValueError)) and "errno = " in str(error))
+
+
+def _redirect(file):
+    """Let HDF5 write the rest of a file that is given up somewhere else.
+
+    It writes when it closes a file; on a full disk that fails, again and again until the process ends, with a traceback each time.
+    """
+    descriptor = os.memfd_create("discarded") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
+    try:
+        os.dup2(descriptor, file.id.get_vfd_handle())
+    finally:
+        os.close(descriptor)
+
+
 def _write_error(shown, error):
-    reason = " ".join(str(os.strerror(error.errno) if error.errno else error).split())[:200]
+    number = getattr(error, "errno", None)
+    reason = " ".join(str(os.strerror(number) if number else error).split())[:200]
     for number in (28, 30, 122):  # HDF5 wraps errno in its own message: ENOSPC, EROFS, EDQUOT
         if f"errno = {number}" in str(error):
             reason = os.strerror(number)
