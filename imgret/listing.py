@@ -100,11 +100,12 @@ def _walk(top, root):
                 continue
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
-                entries = sorted(entries, key=lambda entry: entry.name)
+                entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             raise ImgretError(f"the folder {os.fsdecode(folder)} cannot be listed: {_reason(error)}") from None
         folders = []
-        for entry in entries:
+        while entries:
+            entry = entries.pop()  # let go of at once: it keeps what it finds out, a kilobyte in all
             if entry.name.startswith(b"."):
                 continue
             try:

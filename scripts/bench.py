@@ -85,15 +85,18 @@ def verdict(ratio, bar):
     return f"{ratio:.2f} (bar {bar:g}: {'met' if ratio >= bar else 'MISSED'})"
 
 
-def link_photos(folder, count):
-    """Make `folder` and fill it with links to `count` of the photos of $IMGRET_TEST_DATA, evenly from all sets; more than there are
-    get further names. Returns `folder`."""
+def link_photos(folder, count, distinct=None):
+    """Make `folder` and fill it with links to `count` photos of $IMGRET_TEST_DATA; returns it.
+
+    They are taken evenly from all sets, at most `distinct` (default: all there are) of them, again and again under other names.
+    """
     found = sorted(pathlib.Path(os.environ.get("IMGRET_TEST_DATA", "nowhere"), "photos").glob("*/images/*"))
     if not found:
         sys.exit("there are no photos: set IMGRET_TEST_DATA to the folder that holds photos/SET/images/")
+    kept = min(count, distinct or count, len(found))
     folder.mkdir()
     for number in range(count):
-        photo = found[(number * len(found) // count if count < len(found) else number) % len(found)]
+        photo = found[number % kept * len(found) // kept]
         (folder / f"{number:06d}-{photo.parent.parent.name}-{photo.name}").symlink_to(photo)
     return folder
 

@@ -1,9 +1,12 @@
 """Every index against slow references: metrics, ties, batches, buffers, refusals."""
 
 
+import re
+
 import numpy as np
 import pytest
 
+from imgret.errors import ImgretError, UsageError
 from imgret.indexes import INDEXES
 from imgret.registry import load
 
@@ -157,3 +160,253 @@ def test_ties_longer_than_the_list_keep_the_first_rows(vectors, name):
         same = np.flatnonzero((xb == xb[rows[query, 0]]).all(axis=1))
         if name in ("flat", "ivf-flat"):
             np.testing.assert_array_equal(rows[query], same[:50])
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_the_structure_depends_on_neither_jobs_nor_blocks(vectors, case):
+    xb = vectors[0]
+    name, params = case
+    whole = built(name, xb, **params).to_bytes()
+    pieces = make(name, **params)
+    pieces.plan(DIM, ROWS, ROWS)
+    pieces.train(xb, jobs=2)
+    for block in np.split(xb, [1, 7, 400, 401]):
+        pieces.add(block)
+    assert pieces.size == ROWS
+    np.testing.assert_array_equal(pieces.to_bytes(), whole)
+    assert whole.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", ["pq", "opq", "ivfpq", "ivf-flat"])
+def test_the_seed_decides(vectors, name):
+    one, same, other = (built(name, vectors[0], seed=seed, **SETTINGS[name]).to_bytes() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["pq", "opq", "ivfpq"])
+@pytest.mark.parametrize("dim", [1, 3, 7, 20, 23, 64])
+def test_twenty_bytes_for_any_dimension(name, dim):
+    import faiss
+
+    x = np.random.default_rng(dim).standard_normal((300, dim)).astype(np.float32)
+    index = built(name, x, bytes=20)
+    core = faiss.deserialize_index(index.to_bytes())
+    core = faiss.downcast_index(core.index) if isinstance(core, faiss.IndexPreTransform) else core
+    assert core.code_size == 20
+    found = index.search(x[:20], 1)[1][:, 0]
+    assert (found == np.arange(20)).mean() >= (0.9 if dim >= 3 else 0)
+
+
+def test_plans_say_what_was_chosen():
+    assert make("flat").plan(128, 0, 10) == "10 vectors of 128 dimensions as they are, 512 bytes per photo"
+    assert make("pq", bytes=20).plan(128, 500, 10) == (
+        "20 sub-quantisers of 8 bits over 128 → 140 dimensions (randomly rotated, padded with zeros), 20 bytes per photo"
+    )
+    assert make("opq", bytes=16).plan(128, 500, 10) == "16 sub-quantisers of 8 bits over 128 dimensions (rotation learned), 16 bytes per photo"
+    assert make("ivf-flat").plan(32, 5000, 10_000) == "128 lists, vectors of 32 dimensions as they are, 128 bytes per photo"
+    assert make("hnsw").plan(32, 0, 10) == "a graph of 64 links over 32 dimensions, 384 bytes per photo"
+    assert make("factory", factory="SQ8").plan(32, 99, 10) == "faiss' SQ8 over 32 dimensions"
+
+
+def test_duplicates_far_apart_get_the_same_code():
+    x = np.random.default_rng(0).standard_normal((9000, 40)).astype(np.float32)
+    x[8190:8990] = x[:800]
+    for name, params in (("pq", {"bytes": 8}), ("ivfpq", {"bytes": 8, "lists": 4}), ("factory", {"factory": "PCA32,Flat"})):
+        index = built(name, x, "l2", **params)
+        scores, rows = index.search(x[:3], 9000, index.SearchParams(**({} if name == "pq" else {"nprobe": 4})))
+        for line, numbers in zip(scores, rows, strict=True):
+            by_row = line[np.argsort(numbers)]
+            np.testing.assert_array_equal(by_row[8190:8990], by_row[:800])
+
+
+def test_fewer_rows_than_asked_for(vectors):
+    xb, xq, _ = vectors
+    scores, rows = built("flat", xb[:5]).search(xq[:3], 8)
+    assert (rows[:, 5:] == -1).all()
+    assert np.isnan(scores[:, 5:]).all()
+    assert (np.sort(rows[:, :5], axis=1) == np.arange(5)).all()
+    index = built("ivf-flat", xb, lists=8)
+    scores, rows = index.search(xq, ROWS, index.SearchParams(nprobe=1))
+    assert (rows == -1).any()
+    assert_ordered(scores, rows)
+    assert built("flat", xb).search(xq[:0], 5)[0].shape == (0, 5)
+
+
+@pytest.mark.parametrize("name", ["flat", "pq", "ivf-flat"])
+def test_zero_vectors_have_no_direction(vectors, name):
+    xb = vectors[0].copy()
+    xb[3] = 0
+    index = built(name, xb, **SETTINGS.get(name, {}))
+    scores, rows = index.search(np.stack([xb[3], xb[4]]), ROWS, index.SearchParams(**({"nprobe": 8} if name == "ivf-flat" else {})))
+    assert np.isfinite(scores[rows >= 0]).all()
+    if name != "pq":
+        assert (scores[0] == 0).all()
+        assert scores[1][rows[1] == 3] == 0
+
+
+def test_vectors_are_left_as_they_were(vectors):
+    xb, xq = vectors[0].copy(), vectors[1].copy()
+    built("pq", xb, **SETTINGS["pq"]).search(xq, 5)
+    np.testing.assert_array_equal(xb, vectors[0])
+    np.testing.assert_array_equal(xq, vectors[1])
+
+
+def refusal(kind, function, *args, **kwargs):
+    with pytest.raises(kind) as caught:
+        function(*args, **kwargs)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "n_train", "text"),
+    [
+        ("pq", {}, 59, "'pq' with 8-bit codes needs at least 256 training vectors, got 59: {}"),
+        ("opq", {}, 255, "'opq' with 8-bit codes needs at least 256 training vectors, got 255: {}"),
+        ("ivfpq", {}, 59, "'ivfpq' with 8-bit codes needs at least 256 training vectors, got 59: {}"),
+    ],
+)
+def test_too_few_training_vectors_for_a_quantiser(name, params, n_train, text):
+    expected = text.format("give more of them with --train or take --set nbits=4")
+    assert refusal(ImgretError, make(name, **params).plan, 128, n_train, 1000) == expected
+    assert refusal(ImgretError, make(name).train, np.ones((n_train, 4), np.float32)) == expected
+
+
+def test_too_few_training_vectors():
+    assert refusal(ImgretError, make("pq", nbits=4).plan, 128, 15, 1000) == (
+        "'pq' with 4-bit codes needs at least 16 training vectors, got 15: give more of them with --train"
+    )
+    assert refusal(ImgretError, make("ivf-flat", lists=1000).plan, 128, 59, 59) == (
+        "'ivf-flat' with 1000 lists needs at least 1000 training vectors, got 59: give more of them with --train or take --set lists=1"
+    )
+    assert refusal(ImgretError, make("ivfpq", lists=1000).plan, 128, 800, 59) == (
+        "'ivfpq' with 1000 lists needs at least 1000 training vectors, got 800: give more of them with --train or take --set lists=20"
+    )
+    assert refusal(ImgretError, make("factory", factory="IVF16,PQ8").plan, 128, 59, 59) == (
+        "'IVF16,PQ8' needs at least 256 training vectors, got 59: give more of them with --train or take fewer lists or bits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("", "the method 'factory' needs a faiss factory string, such as IVF256,PQ16: give it with --factory"),
+        ("Flut", "faiss makes no index for 128 dimensions of 'Flut': "),
+        ("PQ20", "faiss makes no index for 128 dimensions of 'PQ20': "),
+        ("IDMap,Flat", "'IDMap,Flat' keeps row numbers of its own: leave IDMap out"),
+        ("IVF99999999,Flat", "the factory string 'IVF99999999,Flat' asks for more than can be meant"),
+        ("x" * 300, f"the factory string '{'x' * 200}' asks for more than can be meant"),
+    ],
+)
+def test_factory_strings_that_make_nothing(text, start):
+    said = refusal(UsageError, make("factory", factory=text).plan, 128, 1000, 1000)
+    assert said.startswith(start)
+    assert len(said) > len(start) or not start.endswith(": ")
+    assert not re.search(r"\.cpp|\bat /|faiss::", said)
+
+
+def test_steps_out_of_order(vectors):
+    xb, xq, _ = vectors
+    assert refusal(ImgretError, make("pq").add, xb) == "the index 'pq' must be trained before vectors are added"
+    assert refusal(ImgretError, make("flat").to_bytes) == "the index 'flat' is empty: add vectors first"
+    assert refusal(ImgretError, make("flat").search, xq, 1) == "the index 'flat' is empty: add vectors first"
+    opened = reopened(built("flat", xb))
+    assert refusal(ImgretError, opened.add, xb) == "an index opened from a file takes no more vectors: make it again with all of them"
+
+
+def test_values_that_cannot_be(vectors):
+    xb, xq, _ = vectors
+    assert refusal(UsageError, make, "flat", "hamming") == "`metric` must be one of cosine, l2, ip, got 'hamming'"
+    index = built("flat", xb)
+    assert refusal(UsageError, index.search, xq, 0) == "`k` must be a positive integer, got 0"
+    assert refusal(ImgretError, index.search, xq[:, 1:], 1) == "the matrix of queries has 23 columns, 24 are needed"
+    assert refusal(ImgretError, index.add, xb[:, 1:]) == "the matrix of vectors has 23 columns, 24 are needed"
+    bad = xb.copy()
+    bad[4, 2] = np.nan
+    assert refusal(ImgretError, index.add, bad) == "the matrix of vectors holds NaN or infinite values"
+    assert refusal(ImgretError, make("pq").train, bad) == "the matrix of training vectors holds NaN or infinite values"
+    assert refusal(ImgretError, make("flat").plan, 0, 0, 1) == "the vectors have no columns"
+    assert refusal(ImgretError, make("flat").plan, 4, 0, 2**32) == "an index holds at most 4294967295 vectors, got 4294967296"
+
+
+def test_every_parameter_is_checked():
+    for name in INDEXES:
+        kind = load(INDEXES, name, "index")
+        assert kind.name == name
+        assert kind.version == 1
+        assert kind.__doc__
+        assert kind.Params.from_json(kind.Params().to_json()) == kind.Params()
+        kind.SearchParams.parse([])
+    pq = load(INDEXES, "pq", "index")
+    assert refusal(UsageError, pq.Params.parse, ["bytes=0"]) == "`bytes` must be an integer from 1 to 4096, got 0"
+    assert refusal(UsageError, pq.Params.parse, ["nbits=5"]) == "`nbits` must be one of 4, 8, got 5"
+
+
+def test_an_index_opens_where_it_lies(vectors, tmp_path):
+    """Even at an odd place of a file that nobody may write."""
+    xb, xq, _ = vectors
+    index = built("flat", xb)
+    structure = index.to_bytes()
+    (tmp_path / "file").write_bytes(b"abc" + structure.tobytes())
+    mapped = np.memmap(tmp_path / "file", mode="r", dtype=np.uint8, offset=3)
+    opened = type(index).from_buffer(index.params, "cosine", mapped, DIM, ROWS)
+    del mapped
+    np.testing.assert_array_equal(opened.search(xq, 20)[1], index.search(xq, 20)[1])
+    np.testing.assert_array_equal(opened.to_bytes(), structure)
+
+
+def test_what_is_no_index_of_this_kind_is_refused(vectors):
+    index = built("flat", vectors[0])
+    kind, structure = type(index), index.to_bytes()
+
+    def opened(buffer=structure, metric="cosine", dim=DIM, size=ROWS, kind=kind):
+        return refusal(ImgretError, kind.from_buffer, kind.Params(), metric, buffer, dim, size)
+
+    assert opened(dim=25) == "the index is damaged (24 columns where there should be 25): make it again"
+    assert opened(size=901) == "the index is damaged (900 rows where there should be 901): make it again"
+    assert opened(structure[:100]) == "the index is damaged (faiss cannot read its structure): make it again"
+    assert opened(structure[:0]) == "the index is damaged (its structure is not that of 'flat'): make it again"
+    assert opened(structure[None]) == "the index is damaged (its structure is not a row of bytes): make it again"
+    assert opened(structure.view(np.int8)) == "the index is damaged (its structure is not a row of bytes): make it again"
+    assert opened(np.append(structure, np.uint8(0))) == "the index is damaged (its structure ends elsewhere than its bytes): make it again"
+    assert opened(kind=load(INDEXES, "pq", "index")) == "the index is damaged (its structure is not that of 'pq'): make it again"
+    assert opened(metric="l2") == "the index is damaged (its structure is not that of 'flat'): make it again"
+    assert opened(metric="other") == (
+        "the index is damaged (`metric` must be one of cosine, l2, ip, got 'other'): make it again"
+    )
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_damaged_bytes_are_refused_or_searched(vectors, name):
+    """Cut off anywhere: refused. A changed bit: refused, or it was in a number that may have any value; never a crash."""
+    params = SETTINGS.get(name, {})
+    index = built(name, vectors[0][:300], **params)
+    structure, xq = index.to_bytes(), vectors[1][:2]
+    for cut in [*range(0, 120, 3), *range(120, len(structure), max(1, len(structure) // 40)), len(structure) - 1]:
+        said = refusal(ImgretError, type(index).from_buffer, index.params, "cosine", structure[:cut].copy(), DIM, 300)
+        assert said.startswith("the index is damaged (")
+    rng = np.random.default_rng(0)
+    for place in [*range(0, 100), *rng.integers(0, len(structure), 60).tolist()]:
+        changed = structure.copy()
+        changed[place % len(structure)] ^= 1 << int(rng.integers(8))
+        try:
+            rows = type(index).from_buffer(index.params, "cosine", changed, DIM, 300).search(xq, 5)[1]
+            assert rows.max() < 300
+        except ImgretError as error:
+            assert str(error).startswith("the index is damaged (")
+            assert str(error).endswith("): make it again")
+
+
+def test_an_unlimited_list_of_row_numbers_is_not_trusted(vectors):
+    import faiss
+
+    index = built("ivf-flat", vectors[0], lists=8)
+    structure = faiss.deserialize_index(index.to_bytes())
+    lists = structure.invlists
+    for number in range(8):
+        faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number))[:] += 5 * ROWS
+    opened = type(index).from_buffer(index.params, "cosine", faiss.serialize_index(structure), DIM, ROWS)
+    assert refusal(ImgretError, opened.search, vectors[1], 5) == (
+        "the index is damaged (row numbers that it does not have): make it again"
+    )

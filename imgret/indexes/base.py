@@ -132,6 +132,8 @@ class Index:
         ImgretError
             If they are too few, or not finite numbers of `dim` columns.
         """
+        import faiss  # noqa: F401  (one_thread reaches what is loaded)
+
         if self.dim is None:
             self.plan(np.shape(x)[1], len(x), len(x))
         if self.trains:
@@ -190,7 +192,7 @@ class Index:
         if self._matrix is None:
             self._outer.add(x)
             return
-        self._core.add(rotated(x, self._matrix))  # faiss would have BLAS do it, so that copies of a vector might get different codes
+        self._core.add(rotate(x, self._matrix))  # faiss would have BLAS do it, so that copies of a vector might get different codes
         self._outer.ntotal = self._core.ntotal
 
     def _prepared(self, x, what):
@@ -332,7 +334,7 @@ class Index:
         scores, rows = np.full((len(xq), k), np.nan, np.float32), np.full((len(xq), k), -1, np.int64)
         if not found or not len(xq):
             return scores, rows
-        self._begin()
+        self._begin(len(xq), settings)
         step = self._queries_at_once(len(xq), found, jobs)
         starts = range(0, len(xq), step)
 
@@ -349,7 +351,7 @@ class Index:
             raise ImgretError(damage("row numbers that it does not have"))
         return scores, rows
 
-    def _begin(self):
+    def _begin(self, count, settings):
         """Whatever the threads of a search share."""
 
     def _queries_at_once(self, count, k, jobs):
@@ -363,7 +365,7 @@ class Index:
         scored again, one by one, until what was left out is worse than the k-th by more than rounding can explain.
         """
         if self._matrix is not None:
-            xq = rotated(xq, self._matrix)
+            xq = rotate(xq, self._matrix)
         limit = self._limit(settings)
         answer = np.full((len(xq), k), keys.MISSING)
         if not limit:
@@ -447,15 +449,6 @@ def must(condition):
     """For `_adopt`: what was read is not as it should be."""
     if not condition:
         raise ValueError
-
-
-def rotated(x, matrix):
-    """`x` (N, D) times the transpose of `matrix` (C, D), float32; each row by itself, unlike a BLAS product.
-
-    In pieces of at most 4096 columns: einsum would cut longer sums where a row's position has it.
-    """
-    pieces = (slice(start, start + 4096) for start in range(0, x.shape[1], 4096))
-    return sum(np.einsum("nd,cd->nc", x[:, piece], matrix[:, piece]) for piece in pieces)
 
 
 def pair_scores(similarity, xq, of_query, x, of_row):

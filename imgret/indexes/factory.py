@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.indexes.base import FAISS_ERRORS, Index, must, rotated
+from imgret.indexes.base import FAISS_ERRORS, Index, must, rotate
 from imgret.registry import SAMPLING, Params, param
 
 LONGEST = 200
@@ -92,6 +92,8 @@ class Factory(Index):
             if hasattr(part, "cp"):
                 part.cp.seed = self.params.seed + 1234  # faiss' default
                 part.cp.min_points_per_centroid = 1  # or it warns on stderr
+            if hasattr(part, "do_polysemous_training"):
+                part.do_polysemous_training = False  # a minute's work for a Hamming search that is not made here
 
     def _append(self, x):
         try:
@@ -140,7 +142,7 @@ class Factory(Index):
         for transform in self._transforms:
             if isinstance(transform, faiss.LinearTransform):
                 matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
-                x = rotated(x, matrix)
+                x = rotate(np.ascontiguousarray(x), matrix)
                 if transform.have_bias:
                     x = x + faiss.vector_to_array(transform.b)
             else:

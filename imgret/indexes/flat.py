@@ -174,7 +174,7 @@ class Flat(Index):
         self._split(faiss.IndexFlatIP, faiss.IndexFlatL2, faiss.IndexFlat)
         must(self._matrix is None and self._core.codes.size() == 4 * self._core.d * self._core.ntotal)
 
-    def _begin(self):
+    def _begin(self, count, settings):
         self._exact = Exact.of(self._core, self, getattr(self, "_exact", None))
 
     def _queries_at_once(self, count, k, jobs):

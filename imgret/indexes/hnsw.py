@@ -67,7 +67,7 @@ class HNSW(Index):
         must(-1 <= graph.max_level < graph.cum_nneighbor_per_level.size() <= 64 and graph.neighbors.size() >= 0)
         must(graph.offsets.at(core.ntotal) == graph.neighbors.size())
 
-    def _begin(self):
+    def _begin(self, count, settings):
         self._exact = Exact.of(self._storage, self, getattr(self, "_exact", None))
 
     def _scans(self, fetch):

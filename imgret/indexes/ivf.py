@@ -14,6 +14,7 @@ from imgret.registry import SAMPLING, Params, param
 POINTS_PER_LIST = 64  # training vectors: more are sampled from
 LEAST_PER_LIST = 39  # fewer make k-means learn single vectors (faiss warns below the same number)
 ITERATIONS = 10
+TABLE_BYTES = 1 << 28  # of precomputed terms, at most
 
 
 class InvertedFile(Index):
@@ -67,9 +68,13 @@ class InvertedFile(Index):
         must(core.invlists is not None and core.invlists.nlist == core.nlist and core.invlists.code_size == core.code_size)
         must(self.params.lists in (0, core.nlist) and core.invlists.compute_ntotal() == core.ntotal)
 
-    def _begin(self):
-        lists = self._core.invlists
-        self._sizes = np.sort([lists.list_size(i) for i in range(self._core.nlist)])[::-1]
+    def _begin(self, count, settings):
+        if self._counted != self.size:
+            lists = self._core.invlists
+            self._sizes = np.sort([lists.list_size(i) for i in range(self._core.nlist)])[::-1]
+            self._counted = self.size
+
+    _counted = None  # rows when the lists were last counted
 
     def _limit(self, settings):
         return int(self._sizes[: settings.nprobe].sum())
@@ -156,12 +161,25 @@ class IVFPQ(InvertedFile):
         coarse, centroids = self._coarse(x, jobs)
         x = quantizer.subsample(x, quantizer.POINTS_PER_CENTROID << layout.bits, seed)
         residuals = [block - centroids[quantizer.nearest(block, centroids, self._similarity)] for block in _blocks(x)]
-        books = quantizer.codebooks(np.concatenate(residuals), layout, seed, jobs)
+        books = quantizer.codebooks(np.concatenate(residuals), layout, seed, jobs, alike=True)
         self._core = faiss.IndexIVFPQ(coarse, layout.width, self._lists, layout.parts, layout.bits, self._faiss_metric)
         self._core.use_precomputed_table = -1  # they may be larger than the index
         set_codebooks(self._core.pq, books)
         self._core.is_trained = True
         self._outer = transformed(self._matrix, self._core)
+
+    def _begin(self, count, settings):
+        super()._begin(count, settings)
+        self._asked += count
+        core = self._core
+        small = 4 * core.nlist * core.pq.M * core.pq.ksub <= TABLE_BYTES
+        # Terms of the distances that no query changes: worth their time when every list has been looked at about once.
+        if not self._tabled and not self._similarity and small and self._asked * settings.nprobe >= core.nlist:
+            core.use_precomputed_table = 0
+            core.precompute_table()
+            self._tabled = True
+
+    _asked, _tabled = 0, False  # queries so far; whether they are there
 
     def _adopt(self):
         import faiss

@@ -46,6 +46,10 @@ class PQ(Index):
         rotation: str = param("random", "what is done before the quantiser", choices=("random", "none"))
 
     @property
+    def _alike(self):
+        return self.params.rotation == "random"
+
+    @property
     def _how(self):
         return "randomly rotated" if self.params.rotation == "random" else "not rotated"
 
@@ -72,7 +76,7 @@ class PQ(Index):
         self._matrix = self._rotation(x, jobs)
         rotated = x if self._matrix is None else x @ self._matrix.T
         self._core = faiss.IndexPQ(layout.width, layout.parts, layout.bits, self._faiss_metric)
-        set_codebooks(self._core.pq, quantizer.codebooks(rotated, layout, seed, jobs))
+        set_codebooks(self._core.pq, quantizer.codebooks(rotated, layout, seed, jobs, alike=self._alike))
         self._core.is_trained = True
         self._outer = transformed(self._matrix, self._core)
 
@@ -84,7 +88,7 @@ class PQ(Index):
         must(self._core.search_type == faiss.IndexPQ.ST_PQ)
         must(self._core.codes.size() == self._core.ntotal * self.params.bytes == self._core.ntotal * self._core.code_size)
 
-    def _begin(self):
+    def _begin(self, count, settings):
         import faiss
 
         pq = self._core.pq
@@ -150,7 +154,7 @@ class OPQ(PQ):
     class Params(PQParams):
         pass
 
-    _how = "rotation learned"
+    _how, _alike = "rotation learned", False
 
     def _rotation(self, x, jobs):
         return quantizer.optimized_rotation(x, self._layout, self.params.seed, jobs)

@@ -16,6 +16,8 @@ from imgret.parallel import ordered_map
 BLOCK = 8192
 POINTS_PER_CENTROID = 128  # more training vectors than that are sampled from
 ITERATIONS = 20
+SCARCE = 39  # fewer training vectors per centroid make k-means learn single vectors (faiss warns below the same number)
+HELD_OUT = 16  # fewer decide nothing
 ROTATIONS = 20  # alternations of codebooks and rotation
 
 
@@ -152,21 +154,50 @@ def _parts(x, layout):
     return [np.ascontiguousarray(x[:, part * width : (part + 1) * width]) for part in range(layout.parts)]
 
 
-def codebooks(x, layout, seed, jobs=1):
+def codebooks(x, layout, seed, jobs=1, *, alike=False):
     """Centroids of every sub-quantiser.
+
+    Vectors that were whitened and rotated look alike to all sub-quantisers: one codebook can be learned from all their pieces together,
+    from many times as many points as each has for itself. Where training vectors are scarce that may be the better choice, which
+    a fifth of them, held out, decides. (Whitened VLAD, 500 and 2500 training vectors, 20 bytes: one point of mAP better; vectors with
+    unequal variances: up to twice the error, and never chosen.)
 
     Parameters
     ----------
     x : ndarray, shape (T, width), float32
     layout : Layout
     seed : int
+    alike : bool
+        Whether the sub-quantisers may share a codebook.
 
     Returns
     -------
     ndarray, shape (parts, 2^bits, width / parts), float32
     """
+    least = 1 << layout.bits
+    held = min(len(x) // 5, len(x) - least)
+    if alike and layout.parts > 1 and HELD_OUT <= held and len(x) < SCARCE * least:
+        out = np.arange(len(x)) * held // len(x) != (np.arange(len(x)) + 1) * held // len(x)  # spread evenly
+        errors = [_error(x[out], learn(x[~out], layout, seed, jobs), layout) for learn in (_each_its_own, _one_for_all)]
+        if errors[1] < errors[0]:
+            return _one_for_all(x, layout, seed, jobs)
+    return _each_its_own(x, layout, seed, jobs)
+
+
+def _each_its_own(x, layout, seed, jobs):
     parts = list(enumerate(_parts(x, layout)))
     return np.stack(list(in_order(lambda part: kmeans(part[1], 1 << layout.bits, [seed, 3, part[0]]), parts, jobs)))
+
+
+def _one_for_all(x, layout, seed, jobs):
+    pieces = subsample(x.reshape(len(x) * layout.parts, -1), POINTS_PER_CENTROID << layout.bits, seed)
+    return np.stack([kmeans(pieces, 1 << layout.bits, [seed, 6], jobs=jobs)] * layout.parts)
+
+
+def _error(x, books, layout):
+    """Squared distance of rows from what their codes decode to, summed."""
+    pairs = zip(_parts(x, layout), books, strict=True)
+    return sum(float(np.square(part - book[nearest(part, book)], dtype=np.float64).sum()) for part, book in pairs)
 
 
 def optimized_rotation(x, layout, seed, jobs=1):

@@ -270,13 +270,13 @@ class ExtractWorker:
             if source is not None and source.mtime == mtime:
                 source.copy_to(photos, mtime)
                 return False
+            if crashed:  # it is not touched again
+                raise images.BadPhoto("crashed", "the library that decodes or describes it crashed over it")
             file = images.read_file(os.fsencode(path))
             digest, size, mtime = file.digest, file.size, file.mtime_ns
             if source is not None and source.digest == digest:
                 source.copy_to(photos, mtime)
                 return False
-            if crashed:
-                raise images.BadPhoto("crashed", "the library that decodes or describes it crashed over it")
             photo = images.decode(file.data, max_size=self.extractor.max_size, grey=self.extractor.grey)
             features = self.extractor.extract(photo)
             if not len(features.descriptors):

@@ -144,7 +144,7 @@ class _Pool:
         """The task to give to a replacement: the same, less the item that killed the worker."""
         code = process.process.wait()
         self.on_end({process.process.pid})
-        if -code in CRASHES and process.item is not None:
+        if -code in CRASHES and process.item is not None and process.item not in process.task.get("crashed", ()):
             return process.task | {"crashed": [*process.task.get("crashed", ()), process.item]}
         if code == -signal.SIGKILL:
             raise ImgretError("a worker process was killed (out of memory?): run the same command again, with fewer --jobs")

@@ -87,7 +87,7 @@ class Store:
             raise ImgretError(f"{self.shown} is of the kind '{self.kind}', which this imgret does not know: upgrade imgret")
         if kinds is not None and self.kind not in kinds:
             raise ImgretError(f"{self.shown} is {_article(self.kind)}; {wanted_by} needs {_alternatives(kinds)}")
-        self.schema_version = self._integer(attributes.get("schema_version"))
+        self.schema_version = self._integer(_scalar_attribute(attributes, "schema_version", h5py.h5t.TypeIntegerID))
         if self.schema_version > layout.SCHEMA_VERSIONS[self.kind]:
             raise ImgretError(
                 f"{self.shown} has version {self.schema_version} of the {self.kind} layout, this imgret reads up to "
@@ -133,12 +133,12 @@ class Store:
 
     def _bind(self, path, shape, dtypes):
         dataset = self._dataset(path)
-        dtype = dataset.dtype
+        dtype, lengths = dataset.dtype, dataset.shape
         if dtype.name not in dtypes or dtype.byteorder == ">":
             raise ImgretError(f"{self.shown} is damaged: '{path}' is of type {dtype}, not {' or '.join(dtypes)}")
-        if len(dataset.shape) != len(shape):
-            raise ImgretError(f"{self.shown} is damaged: '{path}' has {len(dataset.shape)} axes, not {len(shape)}")
-        for axis, length in zip(shape, dataset.shape, strict=True):
+        if len(lengths) != len(shape):
+            raise ImgretError(f"{self.shown} is damaged: '{path}' has {len(lengths)} axes, not {len(shape)}")
+        for axis, length in zip(shape, lengths, strict=True):
             if isinstance(axis, int):
                 expected = axis
             elif axis.endswith("+1"):
@@ -172,7 +172,11 @@ class Store:
     def _member(self, group, name, path):
         """What a hard link leads to, open; no other link is followed."""
         name = name.encode("utf-8", "surrogateescape")
-        if not isinstance(group, h5py.h5g.GroupID) or name not in group or group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        try:
+            hard = isinstance(group, h5py.h5g.GroupID) and group.links.get_info(name).type == h5py.h5l.TYPE_HARD
+        except KeyError:
+            hard = False
+        if not hard:
             raise ImgretError(f"{self.shown} is damaged: it has no column '{path}'")
         return h5py.h5o.open(group, name)
 
@@ -352,8 +356,16 @@ def _open(path, shown):
         raise ImgretError(f"{shown} cannot be read: {_one_line(error)}") from None
 
 
+def _scalar_attribute(attributes, name, wanted):
+    """One value, or None where there is none of this HDF5 type: reading another one may crash the library."""
+    if name not in attributes:
+        return None
+    attribute = attributes.get_id(name)
+    return attributes[name] if isinstance(attribute.get_type(), wanted) and attribute.shape == () else None
+
+
 def _text_attribute(attributes, name):
-    value = attributes.get(name, "")
+    value = _scalar_attribute(attributes, name, h5py.h5t.TypeStringID)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return value if isinstance(value, str) else ""

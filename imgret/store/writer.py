@@ -16,8 +16,8 @@ from imgret.store import layout
 from imgret.store.hashing import ColumnHash, canonical, of_array, of_columns, of_json
 from imgret.store.text import Texts
 
-WRITE_BYTES, WRITE_BLOCKS = 4 << 20, 4096  # appends are gathered up to this size and number
-ONE_BY_ONE_BYTES = 1 << 20  # gathered blocks of this size are not worth putting together
+WRITE_BYTES, WRITE_BLOCKS = 2 << 20, 512  # appends are gathered up to this size and number
+ONE_BY_ONE_BYTES = 1 << 19  # gathered blocks of this size are not worth putting together
 CHUNK_BYTES = 1 << 18  # of a column that grows; what its last chunk does not fill is wasted
 LIBRARIES = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
 
@@ -122,7 +122,7 @@ class Writer:
         self.temporary = temporary
         self.shown = os.fsdecode(temporary)
         self.fingerprint = ""  # of a kind that holds photos: to be set before `finish`
-        self._columns, self._published = [], False
+        self._columns, self._kept, self._published = [], [], False
         with _explained(self.shown):
             self._file = h5py.File(temporary, "w", locking=False)
 
@@ -185,7 +185,8 @@ class Writer:
         for digest, array in sorted((arrays or {}).items()):
             if of_array(array) != digest:
                 raise ValueError("a pipeline array is not named by its hash")
-            group.create_dataset(digest, data=array, fill_time="never")
+            # kept open: a dataset that is closed writes its buffer, and could not say that it failed
+            self._kept.append(group.create_dataset(digest, data=array, fill_time="never"))
         values = {"params": params, "inputs": list(inputs), "pipeline": pipeline, "info": info or {}}
         checksums |= {f"@{name}": of_json(value) for name, value in values.items()}
         content = content_of(kind, checksums, list(arrays or {}))
