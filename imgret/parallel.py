@@ -7,8 +7,9 @@ import collections
 import concurrent.futures
 import contextlib
 import os
+import sys
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 def available_cpus():
@@ -25,9 +26,19 @@ def available_cpus():
     return max(1, count)
 
 
+_controllers = {}
+
+
 def one_thread():
-    """Context manager: BLAS and OpenMP calls made by this thread use one thread each."""
-    return threadpool_limits(limits=1)
+    """Context manager: BLAS and OpenMP calls made by this thread use one thread each.
+
+    It reaches the libraries that are loaded when it is called: import faiss or OpenCV before.
+    """
+    # looking for the libraries takes a millisecond, as much as a search: it is done again only when one of these has come in
+    loaded = tuple(name for name in ("numpy", "faiss", "cv2", "torch") if name in sys.modules)
+    if loaded not in _controllers:
+        _controllers[loaded] = ThreadpoolController()
+    return _controllers[loaded].limit(limits=1)
 
 
 def ordered_map(function, items, jobs=1):

@@ -1,5 +1,6 @@
 """Steps that are killed, stopped, shared between processes, or asked again over photos that have changed: the answer is always the same."""
 
+import contextlib
 import glob
 import os
 import shutil
@@ -112,6 +113,22 @@ def test_killed_at_any_time(photos, stores, watched, out):
         # SIGTERM may come while Python itself is starting, before anything can be done about it
         assert watched.end(process).code in (0, -signal.SIGKILL, 75, -signal.SIGTERM)
     assert watched.run(*extract(photos, out)).code == 0
+    same(out, stores.features)
+    tidy(out)
+
+
+@linux
+def test_sigterm_to_every_process_of_a_job(photos, stores, watched, out):
+    """As batch systems send it: workers first, whatever they are about."""
+    process = watched.start(*extract(photos, out))
+    while process.poll() is None:
+        workers = [pid for pid in watched.processes() if pid != process.pid]
+        for pid in [*workers, process.pid] if len(workers) == 2 else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+    result = watched.end(process)
+    assert (result.code, result.err) == (75, STOPPED.format("SIGTERM"))
+    assert call(*extract(photos, out)).code == 0
     same(out, stores.features)
     tidy(out)
 

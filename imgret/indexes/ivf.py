@@ -148,8 +148,7 @@ class IVFPQ(InvertedFile):
         super()._check_training(n_train)
 
     def _plan_codes(self):
-        how = "randomly rotated" + (", padded with zeros" if self._layout.width > self.dim else "")
-        return f"{self._layout} ({how}), {self._layout.size} bytes per photo"
+        return f"{self._layout} ({self._layout.how('randomly rotated')}), {self._layout.size} bytes per photo"
 
     def _train(self, x, jobs):
         import faiss
@@ -161,7 +160,7 @@ class IVFPQ(InvertedFile):
         coarse, centroids = self._coarse(x, jobs)
         x = quantizer.subsample(x, quantizer.POINTS_PER_CENTROID << layout.bits, seed)
         residuals = [block - centroids[quantizer.nearest(block, centroids, self._similarity)] for block in _blocks(x)]
-        books = quantizer.codebooks(np.concatenate(residuals), layout, seed, jobs, alike=True)
+        books = quantizer.codebooks(np.concatenate(residuals), layout, seed, jobs)
         self._core = faiss.IndexIVFPQ(coarse, layout.width, self._lists, layout.parts, layout.bits, self._faiss_metric)
         self._core.use_precomputed_table = -1  # they may be larger than the index
         set_codebooks(self._core.pq, books)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from imgret.errors import UsageError
 from imgret.indexes import quantizer
 from imgret.indexes.base import Index, must
 from imgret.registry import SAMPLING, Params, param
@@ -24,8 +25,12 @@ class PQ(Index):
     """Product quantiser, searched exhaustively by asymmetric distances.
 
     Any dimension does for any number of bytes: vectors are rotated at random into a multiple of the number of sub-quantisers, which also
-    gives every sub-quantiser its share of the variance. By "cosine" what is ranked is the distance between a unit query and the decoded
-    vector, as 1 − d²/2: its ranking was two points of mAP better than the inner product's, which decoded vectors of larger norm win.
+    gives every sub-quantiser its share of the variance; those of more than 2048 dimensions are projected at random to about 1024.
+    By "cosine" what is ranked is the distance between a unit query and the decoded vector, as 1 − d²/2: its ranking was two points of
+    mAP better than the inner product's, which decoded vectors of larger norm win.
+
+    Whitened vectors, once rotated, look alike to all sub-quantisers, so with `shared` these learn from one another's pieces: 7 % less
+    error and half a point of mAP more with 500 to 2500 training vectors, measured on VLAD. Other vectors lose by it, up to twice the error.
 
     Parameters
     ----------
@@ -44,20 +49,30 @@ class PQ(Index):
     @dataclasses.dataclass(frozen=True)
     class Params(PQParams):
         rotation: str = param("random", "what is done before the quantiser", choices=("random", "none"))
+        shared: bool = param(False, "one codebook for all sub-quantisers: for whitened vectors of which few can be learned from")
 
     @property
-    def _alike(self):
-        return self.params.rotation == "random"
+    def _shared(self):
+        return self.params.shared
+
+    @property
+    def _whole(self):
+        return self.params.rotation == "none"
 
     @property
     def _how(self):
         return "randomly rotated" if self.params.rotation == "random" else "not rotated"
 
     def _plan(self, n_train, n):
-        self._layout = quantizer.Layout(self.dim, 8 * self.params.bytes // self.params.nbits, self.params.nbits)
+        layout = quantizer.Layout(self.dim, 8 * self.params.bytes // self.params.nbits, self.params.nbits, self._whole)
+        if self._whole and layout.width > self.dim > quantizer.MOST_ROTATED:
+            raise UsageError(
+                f"`rotation` may be none for {self.dim} dimensions only where the {layout.parts} sub-quantisers share them out evenly: "
+                "take other bytes, or --set rotation=random"
+            )
+        self._layout = layout
         self._check_training(n_train)
-        how = self._how + (", padded with zeros" if self._layout.width > self.dim else "")
-        return f"{self._layout} ({how}), {self._layout.size} bytes per photo"
+        return f"{layout} ({layout.how(self._how)}), {layout.size} bytes per photo"
 
     def _check_training(self, n_train):
         self._layout.check_training(n_train, self.name)
@@ -76,7 +91,7 @@ class PQ(Index):
         self._matrix = self._rotation(x, jobs)
         rotated = x if self._matrix is None else x @ self._matrix.T
         self._core = faiss.IndexPQ(layout.width, layout.parts, layout.bits, self._faiss_metric)
-        set_codebooks(self._core.pq, quantizer.codebooks(rotated, layout, seed, jobs, alike=self._alike))
+        set_codebooks(self._core.pq, quantizer.codebooks(rotated, layout, seed, jobs, shared=self._shared))
         self._core.is_trained = True
         self._outer = transformed(self._matrix, self._core)
 
@@ -154,7 +169,7 @@ class OPQ(PQ):
     class Params(PQParams):
         pass
 
-    _how, _alike = "rotation learned", False
+    _how, _shared, _whole = "rotation learned", False, False
 
     def _rotation(self, x, jobs):
         return quantizer.optimized_rotation(x, self._layout, self.params.seed, jobs)

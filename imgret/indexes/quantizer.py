@@ -16,23 +16,34 @@ from imgret.parallel import ordered_map
 BLOCK = 8192
 POINTS_PER_CENTROID = 128  # more training vectors than that are sampled from
 ITERATIONS = 20
-SCARCE = 39  # fewer training vectors per centroid make k-means learn single vectors (faiss warns below the same number)
-HELD_OUT = 16  # fewer decide nothing
 ROTATIONS = 20  # alternations of codebooks and rotation
+MOST_ROTATED = 2048  # dimensions: a rotation of more takes seconds for a hundred vectors, and hundreds of megabytes
+PROJECTED = 1024  # dimensions that more are projected to: it changes distances by a thirtieth, much less than a code of some bytes does
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """`parts` sub-quantisers of `bits` bits over `dim` dimensions, brought to `width`, a multiple of `parts`."""
+    """`parts` sub-quantisers of `bits` bits over `dim` dimensions, brought to `width`, a multiple of `parts`.
+
+    Up to 2048 dimensions are padded. More are projected, unless `whole`.
+    """
 
     dim: int
     parts: int
     bits: int
+    whole: bool = False
 
     @property
     def width(self):
         """Dimensions that are quantised."""
-        return -(-self.dim // self.parts) * self.parts
+        padded, projected = -(-self.dim // self.parts) * self.parts, max(PROJECTED // self.parts, 4) * self.parts
+        return padded if self.whole or self.dim <= MOST_ROTATED else min(padded, projected)
+
+    def how(self, rotated):
+        """What is done to bring them there, `rotated` being what is done where nothing is lost."""
+        if self.width < self.dim:
+            return rotated.replace("randomly rotated", "randomly projected")
+        return f"{rotated}, padded with zeros" if self.width > self.dim else rotated
 
     @property
     def size(self):
@@ -40,7 +51,7 @@ class Layout:
         return self.parts * self.bits // 8
 
     def __str__(self):
-        grown = f"{self.dim} → {self.width} dimensions" if self.width > self.dim else f"{self.dim} dimensions"
+        grown = f"{self.dim} → {self.width} dimensions" if self.width != self.dim else f"{self.dim} dimensions"
         return f"{self.parts} sub-quantisers of {self.bits} bits over {grown}"
 
     def check_training(self, count, method):
@@ -70,11 +81,15 @@ class Layout:
     def rotation(self, seed):
         """Random matrix (width, dim) with orthonormal columns: distances stay, the variance is shared out evenly.
 
+        Where `width` is less than `dim` it has orthogonal rows, scaled so that squared distances stay on average.
+
         Sub-quantisers of PCA's columns in order would spend as many bits on the last as on the first (Jégou, Douze, Schmid & Pérez,
         CVPR 2010, section 4.2).
         """
-        q, r = np.linalg.qr(np.random.default_rng([seed, 1]).standard_normal((self.width, self.dim)))
-        return np.ascontiguousarray(q * np.where(np.diagonal(r) < 0, -1, 1), dtype=np.float32)
+        shape = max(self.width, self.dim), min(self.width, self.dim)
+        q, r = np.linalg.qr(np.random.default_rng([seed, 1]).standard_normal(shape))
+        q *= np.where(np.diagonal(r) < 0, -1, 1)
+        return np.ascontiguousarray(q if self.width >= self.dim else q.T * np.sqrt(self.dim / self.width), dtype=np.float32)
 
 
 def subsample(x, most, seed):
@@ -154,50 +169,26 @@ def _parts(x, layout):
     return [np.ascontiguousarray(x[:, part * width : (part + 1) * width]) for part in range(layout.parts)]
 
 
-def codebooks(x, layout, seed, jobs=1, *, alike=False):
+def codebooks(x, layout, seed, jobs=1, *, shared=False):
     """Centroids of every sub-quantiser.
-
-    Vectors that were whitened and rotated look alike to all sub-quantisers: one codebook can be learned from all their pieces together,
-    from many times as many points as each has for itself. Where training vectors are scarce that may be the better choice, which
-    a fifth of them, held out, decides. (Whitened VLAD, 500 and 2500 training vectors, 20 bytes: one point of mAP better; vectors with
-    unequal variances: up to twice the error, and never chosen.)
 
     Parameters
     ----------
     x : ndarray, shape (T, width), float32
     layout : Layout
     seed : int
-    alike : bool
-        Whether the sub-quantisers may share a codebook.
+    shared : bool
+        Learn one codebook from the pieces of all sub-quantisers together, for each of them.
 
     Returns
     -------
     ndarray, shape (parts, 2^bits, width / parts), float32
     """
-    least = 1 << layout.bits
-    held = min(len(x) // 5, len(x) - least)
-    if alike and layout.parts > 1 and HELD_OUT <= held and len(x) < SCARCE * least:
-        out = np.arange(len(x)) * held // len(x) != (np.arange(len(x)) + 1) * held // len(x)  # spread evenly
-        errors = [_error(x[out], learn(x[~out], layout, seed, jobs), layout) for learn in (_each_its_own, _one_for_all)]
-        if errors[1] < errors[0]:
-            return _one_for_all(x, layout, seed, jobs)
-    return _each_its_own(x, layout, seed, jobs)
-
-
-def _each_its_own(x, layout, seed, jobs):
+    if shared:
+        pieces = subsample(x.reshape(len(x) * layout.parts, -1), POINTS_PER_CENTROID << layout.bits, seed)
+        return np.stack([kmeans(pieces, 1 << layout.bits, [seed, 3], jobs=jobs)] * layout.parts)
     parts = list(enumerate(_parts(x, layout)))
     return np.stack(list(in_order(lambda part: kmeans(part[1], 1 << layout.bits, [seed, 3, part[0]]), parts, jobs)))
-
-
-def _one_for_all(x, layout, seed, jobs):
-    pieces = subsample(x.reshape(len(x) * layout.parts, -1), POINTS_PER_CENTROID << layout.bits, seed)
-    return np.stack([kmeans(pieces, 1 << layout.bits, [seed, 6], jobs=jobs)] * layout.parts)
-
-
-def _error(x, books, layout):
-    """Squared distance of rows from what their codes decode to, summed."""
-    pairs = zip(_parts(x, layout), books, strict=True)
-    return sum(float(np.square(part - book[nearest(part, book)], dtype=np.float64).sum()) for part, book in pairs)
 
 
 def optimized_rotation(x, layout, seed, jobs=1):
@@ -212,8 +203,11 @@ def optimized_rotation(x, layout, seed, jobs=1):
     Returns
     -------
     ndarray, shape (width, dim), float32
-        Orthonormal columns.
+        Orthonormal columns; after a random projection, where `width` is less than `dim`.
     """
+    if layout.width < layout.dim:
+        first = layout.rotation(seed)
+        return optimized_rotation(x @ first.T, dataclasses.replace(layout, dim=layout.width, whole=True), seed, jobs) @ first
     matrix = layout.rotation(seed)
     books = codebooks(x @ matrix.T, layout, seed, jobs)
 

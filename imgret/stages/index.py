@@ -91,8 +91,11 @@ def index(
 
         def body():
             output.parts.prepare()
-            sample, drawn = draw(teachers or stores, n_train, getattr(built.params, "seed", 0), memory)
-            built.train(sample, jobs=jobs)
+            sample, drawn = (
+                (None, None) if not built.trains else draw(teachers or stores, n_train, getattr(built.params, "seed", 0), memory)
+            )
+            if built.trains:
+                built.train(sample, jobs=jobs)
             del sample
             with report.progress(len(photos.names), "photo") as progress:
                 for block in _blocks(photos):

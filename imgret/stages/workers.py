@@ -57,13 +57,18 @@ class _Process:
         environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CODE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # Ctrl-C reaches the parent only, which ends the workers
-        )
+        # a worker inherits the mask: a signal sent to every process of a job is the parent's, which ends its workers
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, stopping.EXIT_CODES)
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", CODE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches the parent only
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.task, self.item, self.buffer = None, None, b""
         self.send({"worker": worker, "setup": setup, "parent": os.getpid()})
 
@@ -168,8 +173,6 @@ def serve():
     """The worker's side: read tasks, do them, answer; ends with its input or with its parent."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get into the answers
-    for number in stopping.EXIT_CODES:
-        signal.signal(number, signal.SIG_IGN)  # sent to every process of a job: the parent ends its workers
     line = sys.stdin.buffer.readline()
     if not line:
         return  # the parent died before it had said what to do

@@ -174,7 +174,7 @@ class Store:
         name = name.encode("utf-8", "surrogateescape")
         try:
             hard = isinstance(group, h5py.h5g.GroupID) and group.links.get_info(name).type == h5py.h5l.TYPE_HARD
-        except KeyError:
+        except (KeyError, RuntimeError):  # there is none, or it is damaged
             hard = False
         if not hard:
             raise ImgretError(f"{self.shown} is damaged: it has no column '{path}'")

@@ -1,0 +1,145 @@
+"""The picture in the design: imports point down, families do not know each other, heavy libraries wait until they are needed."""
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+from imgret.cli import COMMANDS
+
+PACKAGE = os.path.join(ROOT, "imgret")
+FAMILIES = {"extractors", "codebooks", "encoders", "indexes"}
+BASE = {"errors", "registry", "arrays", "parallel"}
+# what each part of the package may import of the others
+MAY = {
+    "errors": set(),
+    "registry": {"errors"},
+    "arrays": {"errors"},
+    "parallel": {"errors"},
+    "images": {"errors"},
+    "listing": {"errors", "images"},
+    "store": {"errors", ""},
+    "config": {"errors"},
+    "evaluation": BASE,
+    "extractors": BASE | {"images"},
+    "codebooks": BASE,
+    "encoders": BASE,
+    "indexes": BASE,
+    "pipeline": BASE | FAMILIES | {"store", "images"},
+    "stages": BASE | FAMILIES | {"store", "images", "listing", "pipeline", "evaluation", "config", ""},
+    "cli": BASE | FAMILIES | {"stages", "evaluation", "config", ""},
+    "__main__": {"cli"},
+    "": set(),
+}
+HEAVY = ("torch", "faiss", "cv2", "h5py", "numpy")
+
+
+def modules():
+    """Name (without "imgret.") -> path of every module."""
+    found = {}
+    for top, _, files in os.walk(PACKAGE):
+        for file in files:
+            if file.endswith(".py"):
+                path = os.path.join(top, file)
+                name = os.path.relpath(path, PACKAGE)[: -len(".py")].replace(os.sep, ".")
+                found[name.removesuffix("__init__").rstrip(".")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path, at_start_only=False):
+    """Full names of what a module imports: anywhere, or only when it is imported itself."""
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    found, stack = [], [tree]
+    while stack:
+        node = stack.pop()
+        if at_start_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        stack.extend(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def part(name):
+    """The part of the package that "imgret.x.y" belongs to; "" for the package itself (its version)."""
+    _, _, rest = name.partition(".")
+    first = rest.split(".")[0]
+    return first if first in MAY else ""
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name):
+    own = name.split(".")[0]
+    assert own in MAY, f"imgret/{own} is not in the picture"
+    for imported in imports(MODULES[name]):
+        if imported.split(".")[0] == "imgret":
+            target = part(imported)
+            assert target == own or target in MAY[own], f"imgret.{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_the_store_touches_h5py_and_only_the_command_line_click(name):
+    tops = {imported.split(".")[0] for imported in imports(MODULES[name])}
+    assert "h5py" not in tops or name.startswith("store."), name
+    assert "click" not in tops or name.startswith("cli"), name
+    assert not {"torch", "faiss"} <= tops, name
+    assert not tops & {"pickle", "shelve", "marshal", "dill"}, name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_heavy_imports_wait(name):
+    first = {imported.split(".")[0] for imported in imports(MODULES[name], at_start_only=True)}
+    assert not first & {"torch", "faiss", "cv2", "skimage", "sklearn"}, name
+    if name.startswith("cli") or name in ("", "errors", "registry", "stages", "stages.stopping", "__main__"):
+        assert not first & set(HEAVY), name
+
+
+def test_families_do_not_import_each_other():
+    """The picture once more, by what is there after an import: no family brings another with it."""
+    for family in sorted(FAMILIES):
+        names = [f"imgret.{name}" for name in MODULES if name.split(".")[0] == family]
+        code = "import importlib, sys\n" + "".join(f"importlib.import_module({name!r})\n" for name in names)
+        code += "print(*sorted({name.split('.')[1] for name in sys.modules if name.startswith('imgret.')}))"
+        loaded = set(python(code).split())
+        assert loaded & FAMILIES == {family}
+        assert not loaded & {"store", "stages", "cli", "pipeline"}
+
+
+def python(code):
+    """What a fresh interpreter prints."""
+    environment = dict(os.environ, PYTHONPATH=ROOT)
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True, timeout=60).stdout
+
+
+def test_no_help_loads_a_heavy_library():
+    """`imgret --help` and the help of every step, each in an interpreter of its own."""
+    code = """
+import os, sys
+from imgret.cli.main import main
+children = []
+for step in {steps!r}:
+    child = os.fork()
+    if not child:
+        sys.stdout = open(os.devnull, "w")
+        code = "no exit"
+        try:
+            main([step, "--help"] if step else ["--help"])
+        except SystemExit as end:
+            code = end.code
+        heavy = sorted(set(sys.modules) & {heavy!r})
+        os.write(1, f"{{step}} {{code}} {{heavy}}\\n".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+    answers = python(code.format(steps=["", *COMMANDS], heavy=set(HEAVY))).splitlines()
+    assert answers == [f"{step} 0 []" for step in ["", *COMMANDS]]
