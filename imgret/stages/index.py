@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from imgret.errors import UsageError
+from imgret.errors import ImgretError, UsageError
 from imgret.indexes import INDEXES
 from imgret.pipeline import Pipeline
 from imgret.registry import load
@@ -112,7 +112,10 @@ def index(
 def _blocks(photos):
     for store, start, stop in photos.runs(0, len(photos.names)):
         for first in range(start, stop, ADD_ROWS):
-            yield store.read("vectors", first, min(first + ADD_ROWS, stop)).astype(np.float32)
+            block = store.read("vectors", first, min(first + ADD_ROWS, stop)).astype(np.float32)
+            if not np.isfinite(block).all():
+                raise ImgretError(f"the rows of {store.shown} hold NaN or infinite values")
+            yield block
 
 
 def _write(output, stores, photos, structure, pipeline, info):
