@@ -169,7 +169,7 @@ def test_make_runs_what_an_edit_changes_and_only_that(work):
 
     def make():
         done = subprocess.run(
-            ["make", "imgret", f"IMGRET={sys.executable} -m imgret", f"IMGRET_PYTHON={sys.executable}"],
+            ["make", "--no-print-directory", "imgret", f"IMGRET={sys.executable} -m imgret", f"IMGRET_PYTHON={sys.executable}"],
             capture_output=True,
             text=True,
             check=False,

@@ -39,7 +39,7 @@ def part_size(photos):
     A function of the plan alone, so every process agrees; the joined datasets do not depend on it.
     """
     size = 8
-    while size < 256 and photos > 1024 * size:
+    while size < 256 and photos > 128 * size:
         size *= 2
     return size
 

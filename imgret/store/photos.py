@@ -105,6 +105,8 @@ class PhotoWriter:
     def copy_failed(self, store, start=0, stop=None):
         """Append failed photos `start` to `stop` of another store."""
         stop = store.sizes["F"] if stop is None else stop
+        if start == stop:
+            return  # nearly every part: eight columns need not be read
         for column in layout.FAILED:
             if column.dtypes == ("text",):
                 self._columns[column.path].append(store.texts(column.path, start, stop))
