@@ -171,7 +171,10 @@ def _coerce(field, value):
 def _bounded(field, element, value):
     rule = field.metadata
     if element is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf  # refused below
     good = isinstance(value, element) and not (element is int and isinstance(value, bool))
     if good and element is float:
         good = math.isfinite(value)

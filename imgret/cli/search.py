@@ -23,7 +23,7 @@ class Ranks(click.ParamType):
 @click.argument("index", type=click.Path())
 @options.photos
 @click.option("-o", "--out", type=click.Path(), help="A ranking store to make instead of printing.")
-@click.option("-k", type=Ranks(), help="Ranks per query.  [default: 10 printed, 1000 stored]")
+@click.option("-k", type=Ranks(), metavar="N|all", help="Ranks per query.  [default: 10 printed, 1000 stored]")
 @options.settings
 @click.option(
     "--format", "form", type=click.Choice(["table", "tsv", "jsonl", "trec"]), help="How to print.  [default: table; tsv when piped]"

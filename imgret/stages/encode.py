@@ -75,6 +75,7 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
             plan = output.parts.plan(photos.names, *photos.identities(), follow=shard is not None)
             setup = {"inputs": list(map(os.fspath, inputs)), "codebook": os.fspath(codebook), "method": method}
             setup["encoder"] = encoder.params.to_json()
+            setup["contents"] = [entry["content"] for entry in inputs_made]
             data = {"vectors": ((encoder.dim,), encoder.params.dtype, {})}
             step = Step(output, plan, worker=WORKER, setup=setup, task=lambda *_: {}, data=data, report=report, jobs=jobs, shard=shard)
             missing = step.make_parts(lambda *_: None)
@@ -122,6 +123,11 @@ class Photos:
         if len(stores) == 1:
             self.names = stores[0].texts("names")
             self._where = None
+            previous = None
+            for name in self.names:
+                if previous is not None and name <= previous:
+                    raise ImgretError(f"{stores[0].shown} is damaged: 'names' are not in byte order, each once")
+                previous = name
             return
         found = sorted((name, which, row) for which, store in enumerate(stores) for row, name in enumerate(store.texts("names")))
         for (name, which, _), (other, another, _) in zip(found, found[1:], strict=False):
@@ -162,6 +168,10 @@ class EncodeWorker:
         self.photos = Photos(self.stores)
         with Store(setup["codebook"]) as words:
             learned = Pipeline.load(words).component()
+            contents = [*(store.content for store in self.stores), words.content]
+        for path, content, expected in zip([*setup["inputs"], setup["codebook"]], contents, setup["contents"], strict=True):
+            if content != expected:
+                raise ImgretError(f"{path} has changed while it was being encoded: run the same command again")
         kind = load(ENCODERS, setup["method"], "encoder")
         self.encoder = kind(kind.Params.from_json(setup["encoder"]), learned)
         self.extractor = Pipeline.load(self.stores[0]).component() if kind.takes == "features" else None

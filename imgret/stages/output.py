@@ -35,6 +35,8 @@ class Output:
         self.shown = os.fsdecode(self.path)
         if not os.path.basename(self.path) or os.path.isdir(self.path):
             raise ImgretError(f"-o '{self.shown}' names a folder, a file is needed")
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise ImgretError(f"-o {self.shown} is not a regular file: choose another -o")
         contents = [{"kind": entry["kind"], "content": entry["content"]} for entry in self.inputs]
         self.recipe = of_json({"kind": kind, "params": params, "inputs": contents})
         self.parts = Parts(self.path, self.recipe)

@@ -26,6 +26,7 @@ from imgret.errors import ImgretError
 from imgret.store.reader import Store
 from imgret.store.writer import Writer, fsync, temporary_name
 
+PLAN_TRIES = 20  # another process may be faster each time, but not for ever
 FOREIGN_LEFTOVER_SECONDS = 24 * 3600  # another machine's temporary files are swept after this
 
 
@@ -140,7 +141,7 @@ class Parts:
     def numbers(self):
         """Numbers of the plans that are there, oldest first."""
         with contextlib.suppress(FileNotFoundError):
-            return sorted(int(name) for name in os.listdir(self.folder) if re.fullmatch(r"\d{4}", name))
+            return sorted(int(name) for name in os.listdir(self.folder) if re.fullmatch(r"\d{4,9}", name))
         return []
 
     def plan(self, names, sizes, mtimes, follow=False):
@@ -153,7 +154,7 @@ class Parts:
         follow : bool
             Use a plan that is there even where it differs: the shards of one output must not disagree.
         """
-        while True:
+        for _ in range(PLAN_TRIES):
             numbers = self.numbers()
             if numbers:
                 folder = os.path.join(self.folder, f"{numbers[-1]:04d}")
@@ -171,6 +172,9 @@ class Parts:
                     return plan
             number = numbers[-1] + 1 if numbers else 1
             self._publish_plan(number, names, sizes, mtimes)
+        raise ImgretError(
+            f"no sound plan could be written to {os.fsdecode(self.folder)}: remove that folder and run the same command again"
+        )
 
     def _publish_plan(self, number, names, sizes, mtimes):
         temporary = self.temporary()
@@ -214,7 +218,8 @@ class Parts:
             self._drop(self.folder)
         with contextlib.suppress(OSError):
             for name in os.listdir(self.root):
-                if os.path.join(self.root, name) != self.folder:
+                # only what a run makes there: the folder may be a link, or hold what somebody else has put into it
+                if os.path.join(self.root, name) != self.folder and re.fullmatch(r"[0-9a-f]{16}|tmp-.*", name):
                     self._drop(os.path.join(self.root, name))
             os.rmdir(self.root)
 
@@ -283,6 +288,8 @@ def _in_use(path, local, pid):
             return False
         except OSError:
             return True
+        except OverflowError:
+            return False  # no process has such a number
         return True
     with contextlib.suppress(OSError):
         return time.time() - os.stat(path).st_mtime < FOREIGN_LEFTOVER_SECONDS

@@ -333,7 +333,10 @@ def pipeline_hashes(node):
         return
     if not isinstance(node, dict) or not isinstance(node.get("arrays", {}), dict) or not isinstance(node.get("inputs", []), list):
         raise ImgretError("the pipeline is not a tree of components: the file is damaged")
-    yield from node.get("arrays", {}).values()
+    for digest in node.get("arrays", {}).values():
+        if not isinstance(digest, str):
+            raise ImgretError("the pipeline names an array by something else than its hash: the file is damaged")
+        yield digest
     for child in node.get("inputs", []):
         yield from pipeline_hashes(child)
 
