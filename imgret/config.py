@@ -24,7 +24,9 @@ def read(path):
         raise ImgretError(
             f"--config {path}: {'there is no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UsageError(f"--config {path} is nested too deeply") from None
+    except ValueError as error:  # TOML's own errors, bytes that are not UTF-8, numbers of thousands of digits
         raise UsageError(f"--config {path} is not TOML: {error}") from None
     for name, table in tables.items():
         if not isinstance(table, dict) or table.get("run") not in RUNS:

@@ -61,7 +61,7 @@ class Pipeline:
         """
         if store.pipeline is None:
             raise ImgretError(f"{store.shown} does not say how it was made")
-        _check(store.pipeline, store.shown)
+        check_tree(store.pipeline, store.shown)
         return cls(store.pipeline, {digest: store.pipeline_array(digest) for digest in set(pipeline_hashes(store.pipeline))})
 
     def without_inputs(self):
@@ -218,14 +218,14 @@ def _kind(node):
     return load(table, node["component"], node["family"])
 
 
-def _check(node, shown, depth=0):
+def check_tree(node, shown, depth=0):
     """Refuse what is not a tree of components."""
     wanted = {"family": str, "component": str, "version": int, "params": dict, "arrays": dict, "inputs": list}
     good = isinstance(node, dict) and depth < 50 and all(isinstance(node.get(name), kind) for name, kind in wanted.items())
     if not good:
         raise ImgretError(f"{shown} is damaged: its pipeline is not a tree of components")
     for child in node["inputs"]:
-        _check(child, shown, depth + 1)
+        check_tree(child, shown, depth + 1)
 
 
 def _short(value):

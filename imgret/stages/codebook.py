@@ -123,7 +123,7 @@ class Checkpoint:
         try:
             with Store(self._path, ("codebook",)) as store:
                 return {name: store.pipeline_array(digest) for name, digest in store.pipeline["arrays"].items()}
-        except ImgretError:
+        except (ImgretError, TypeError, KeyError, AttributeError):
             return None  # damaged: the fit begins again
 
     def save(self, make_state):

@@ -115,11 +115,13 @@ class Photos:
     Raises
     ------
     ImgretError
-        If a name is in two stores.
+        If there is no photo at all, a name is in two stores, or a store's names are not in order.
     """
 
     def __init__(self, stores):
         self.stores = stores
+        if not any(map(len, stores)):
+            raise ImgretError(f"there is no photo in {', '.join(store.shown for store in stores)}")
         if len(stores) == 1:
             self.names = stores[0].texts("names")
             self._where = None

@@ -126,7 +126,7 @@ def extract(
 def parse_max_failed(text):
     """ "N" or "N%" to a function from the number of photos to the number that may fail."""
     number = text.removesuffix("%")
-    if not number.isdecimal():
+    if not number.isdecimal() or len(number) > 18:
         raise UsageError(f"`--max-failed` must be a whole number or a percentage, got '{text}'")
     if text.endswith("%"):
         if int(number) > 100:

@@ -2,6 +2,8 @@
 
 import os
 
+from imgret.errors import ImgretError
+from imgret.pipeline import check_tree
 from imgret.store.reader import Store
 
 PHOTOS = {"features", "vectors", "index"}
@@ -25,6 +27,10 @@ def describe(path):
     ImgretError
     """
     with Store(path) as store:
+        if store.pipeline is not None:
+            check_tree(store.pipeline, store.shown)
+        if not all(isinstance(entry, dict) for entry in store.inputs):
+            raise ImgretError(f"{store.shown} is damaged: its inputs are not what imgret records")
         facts = {
             "path": path,
             "kind": store.kind,

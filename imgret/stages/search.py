@@ -60,9 +60,9 @@ class Gallery:
         self.store = Store(path, ("index",), "search")
         try:
             params = self.store.params
-            if params.get("method") not in INDEXES:
+            if str(params.get("method")) not in INDEXES:
                 raise ImgretError(f"{self.store.shown}: this imgret has no index '{params.get('method')}': upgrade imgret")
-            kind = load(INDEXES, params["method"], "index")
+            kind = load(INDEXES, str(params["method"]), "index")
             self.settings = kind.SearchParams.parse(settings)
             made_with = kind.Params.from_json(params.get("params"))
             dim = self.store.info.get("dim")
