@@ -107,7 +107,7 @@ ATTRIBUTES = {
     "inputs": "what it was made from: path, kind, content of each (JSON)",
     "pipeline": "the tree of fitted components that made it: component, version, params, arrays by hash, inputs (JSON)",
     "info": "facts found on the way: what was sampled, objective, chosen layout (JSON)",
-    "checksums": "XXH3-128 of each column and of the attributes above (JSON); `imgret info --check` verifies them",
+    "checksums": "XXH3-128 of each column and of params, inputs, pipeline and info (JSON); `imgret info --check` verifies them",
 }
 
 PIPELINE_GROUP = "pipeline"  # arrays of the fitted components, each under its hash
