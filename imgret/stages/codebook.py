@@ -13,14 +13,13 @@ from imgret.registry import load
 from imgret.stages import stopping
 from imgret.stages.output import Output, input_of
 from imgret.stages.perphoto import run_to_end
-from imgret.stages.sampling import check_one_space, draw, parse_bytes
+from imgret.stages.sampling import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
 from imgret.store.hashing import of_array
 from imgret.store.reader import Store
 from imgret.store.writer import Writer
 
 CHECKPOINT_SECONDS = 30.0
 DEFAULT_SAMPLE = 1_000_000
-DEFAULT_MEMORY = "2G"
 
 
 def codebook(inputs, out, *, method, settings=(), size=None, seed=None, sample=None, max_memory=None, jobs=1, overwrite=False, report):

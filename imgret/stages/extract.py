@@ -60,20 +60,15 @@ def extract(
     if not photos and not lists:
         raise UsageError("give at least one photo, a folder, '-' or --list")
     output = Output(out, "features", params, overwrite=overwrite)
-    data = {
-        "keypoints": ((len(kind.keypoint_columns),), np.float32, {"columns": " ".join(kind.keypoint_columns)}),
-        "descriptors": ((kind.dim,), kind.dtype, {"descriptor_type": kind.descriptor_type}),
-    }
+    data = _columns(kind)
     existing = output.existing()
     if existing is not None:
         existing.close()
     listing = list_photos(photos, lists, root=root, nul=nul)
     _spare_photos(output, listing)
-    if existing is not None and shard is None and _unchanged(output.path, listing):
-        output.parts.remove()
-        report.note(f"{output.shown} is up to date ({len(listing)} photos)")
-        return
-    if existing is not None and shard is not None and _unchanged(output.path, listing):
+    if existing is not None and _unchanged(output.path, listing):
+        if shard is None:
+            output.parts.remove()
         report.note(f"{output.shown} is up to date ({len(listing)} photos)")
         return
     if existing is not None:
@@ -121,6 +116,14 @@ def extract(
     step = None
     with stopping.guard():
         run_to_end(output, report, body)
+
+
+def _columns(kind):
+    """The data columns of an extractor's features, as `PhotoWriter` takes them."""
+    return {
+        "keypoints": ((len(kind.keypoint_columns),), np.float32, {"columns": " ".join(kind.keypoint_columns)}),
+        "descriptors": ((kind.dim,), kind.dtype, {"descriptor_type": kind.descriptor_type}),
+    }
 
 
 def parse_max_failed(text):
@@ -245,10 +248,7 @@ class ExtractWorker:
     def _part(self, task, starting):
         first, _ = self.plan.range(task["part"])
         kind = self.extractor
-        data = {
-            "keypoints": ((len(kind.keypoint_columns),), np.float32, {"columns": " ".join(kind.keypoint_columns)}),
-            "descriptors": ((kind.dim,), kind.dtype, {"descriptor_type": kind.descriptor_type}),
-        }
+        data = _columns(kind)
         retry = False
         with Writer(temporary_name(self.plan.folder)) as writer:
             photos = PhotoWriter(writer, "features", data)

@@ -13,13 +13,12 @@ from imgret.stages import stopping
 from imgret.stages.encode import Photos
 from imgret.stages.output import Output, input_of
 from imgret.stages.perphoto import run_to_end
-from imgret.stages.sampling import check_one_space, draw, parse_bytes
+from imgret.stages.sampling import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
 from imgret.store.photos import PhotoWriter, totals_of
 from imgret.store.reader import Store
 
 ADD_ROWS = 8192  # vectors added at once
 METRICS = ("cosine", "l2", "ip")
-DEFAULT_MEMORY = "2G"
 
 
 def index(

@@ -5,6 +5,7 @@ import numpy as np
 from imgret.errors import ImgretError, UsageError
 from imgret.pipeline import Pipeline, differences, same_space
 
+DEFAULT_MEMORY = "2G"
 RUN_ROWS = 4096  # rows read at once while picking
 
 

@@ -253,22 +253,26 @@ def publish_part(writer, plan, part, kind, *, recipe, params, retry):
 
 def sweep(folder):
     """Remove temporary files of processes that are gone (of another machine: a day old)."""
-    host = socket.gethostname()[:32]
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            match = re.fullmatch(r"tmp-(.*)-(\d+)-[0-9a-f]{8}\.h5", name)
-            if match and not _in_use(os.path.join(folder, name), match[1] == host, int(match[2])):
-                remove(os.path.join(folder, name))
+    for path, local, pid in _temporaries(folder):
+        if not _in_use(path, local, pid):
+            remove(path)
 
 
 def sweep_of(folder, pids):
     """Remove the temporary files of processes of this machine that have just been ended."""
+    for path, local, pid in _temporaries(folder):
+        if local and pid in pids:
+            remove(path)
+
+
+def _temporaries(folder):
+    """Yield (path, whether it is of this machine, process id) of each temporary file."""
     host = socket.gethostname()[:32]
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             match = re.fullmatch(r"tmp-(.*)-(\d+)-[0-9a-f]{8}\.h5", name)
-            if match and match[1] == host and int(match[2]) in pids:
-                remove(os.path.join(folder, name))
+            if match:
+                yield os.path.join(folder, name), match[1] == host, int(match[2])
 
 
 def remove(path):
