@@ -26,7 +26,7 @@ class BadPhoto(Exception):  # noqa: N818 - it is a finding about a photo, record
     Attributes
     ----------
     code : str
-        One of `unreadable`, `not-a-file`, `not-an-image`, `truncated`, `too-large`, `no-descriptors`, `crashed`.
+        One of `unreadable`, `not-a-file`, `not-an-image`, `truncated`, `too-large`, `no-descriptors`, `not-finite`, `crashed`.
     reason : str
         One sentence.
     """
@@ -190,11 +190,19 @@ def reduce(pixels, max_size):
     height, width = pixels.shape[:2]
     if not max_size or max(height, width) <= max_size:
         return pixels
+    factor = max_size / max(height, width)
+    return resize(pixels, max(1, round(width * factor)), max(1, round(height * factor)))
+
+
+def resize(pixels, width, height):
+    """Resize to `width` × `height` pixels: by averaging areas, or by cubic interpolation where neither side gets smaller."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
     import cv2
 
-    factor = max_size / max(height, width)
-    target = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(np.ascontiguousarray(pixels), target, interpolation=cv2.INTER_AREA)
+    larger = height >= pixels.shape[0] and width >= pixels.shape[1]
+    method = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
+    return cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method)
 
 
 def _short(error):

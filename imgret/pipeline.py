@@ -1,7 +1,8 @@
 """The pipeline inside a store: the tree of fitted components that made it, able to make more of the same.
 
-A node is `{family, component, version, params, arrays: {name: hash}, inputs: [...]}`. A features store's pipeline is its extractor; a
-codebook's is the codebook over what it was trained on; a vectors store's is the encoder over the features' pipeline and the codebook.
+A node is `{family, component, version, params, arrays: {name: hash}, inputs: [...]}`, and `places` where it needs a file of its own. A
+features store's pipeline is its extractor; a codebook's is the codebook over what it was trained on; a vectors store's is the encoder
+over the features' pipeline and the codebook, or over the pipelines of all that it joins.
 """
 
 import dataclasses
@@ -17,6 +18,8 @@ from imgret.store.reader import pipeline_hashes
 
 FAMILIES = {"extractor": EXTRACTORS, "codebook": CODEBOOKS, "encoder": ENCODERS}
 IMPORTED = "imported"  # the family of vectors that came from elsewhere: they describe no photo
+NO_PHOTOS = "these vectors came from elsewhere, so no photo can be described like them: give a vectors store as the query"
+NO_DESCRIPTORS = "no local feature was found in it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Pipeline:
             "arrays": named,
             "inputs": [pipeline.node for pipeline in inputs],
         }
-        return cls(node, merged)
+        places = component.params.places()
+        return cls(node | {"places": places} if places else node, merged)
 
     @classmethod
     def load(cls, store):
@@ -70,10 +74,10 @@ class Pipeline:
         return Pipeline(node, {digest: self.arrays[digest] for digest in node["arrays"].values()})
 
     def chain(self):
-        """The nodes from the photo's end to the last: each is the first input of the next."""
+        """The nodes from the photo's end, or from where branches were joined last, to the end: each describes what the one before gives."""
         nodes = [self.node]
-        while nodes[-1]["inputs"]:
-            nodes.append(nodes[-1]["inputs"][0])
+        while len(branches(nodes[-1])) == 1:
+            nodes += branches(nodes[-1])
         return nodes[::-1]
 
     def component(self, node=None):
@@ -90,14 +94,24 @@ class Pipeline:
             age = "newer" if node["version"] > kind.version else "older"
             remedy = "upgrade imgret" if age == "newer" else "make the file again"
             raise ImgretError(f"the {node['family']} '{kind.name}' in the file is of the {age} version {node['version']}: {remedy}")
-        params = kind.Params.from_json(node["params"])
+        params = kind.Params.from_json(node["params"] | node.get("places", {}))
         if node["family"] == "codebook":
             return kind.from_arrays(params, {name: self.arrays[digest] for name, digest in node["arrays"].items()})
-        if node["family"] == "encoder":
-            if len(node["inputs"]) != 2 or node["inputs"][1]["component"] not in kind.codebooks:
-                raise ImgretError(f"the encoder '{kind.name}' in the file has no codebook that fits: the file is damaged")
-            return kind(params, self.component(node["inputs"][1]))
-        return kind(params)
+        codebooks = [child for child in node["inputs"] if child["family"] == "codebook"]
+        if node["family"] == "encoder" and not kind.codebooks:  # it joins branches
+            if codebooks or len(node["inputs"]) < 2:
+                raise ImgretError(f"the encoder '{kind.name}' in the file does not join what it should: the file is damaged")
+            return kind(params, len(node["inputs"]))
+        needed = node["family"] == "encoder"
+        fits = len(codebooks) == 1 if needed else len(codebooks) < 2
+        if not fits or len(branches(node)) != needed or any(child["component"] not in kind.codebooks for child in codebooks):
+            raise ImgretError(f"the {node['family']} '{kind.name}' in the file has no codebook that fits: the file is damaged")
+        return kind(params, self.component(codebooks[0]) if codebooks else None)
+
+
+def branches(node):
+    """The inputs of a node that photos come through: all but codebooks."""
+    return [child for child in node["inputs"] if child["family"] != "codebook"]
 
 
 def space(node):
@@ -116,13 +130,6 @@ def space(node):
 def same_space(first, second):
     """Whether two nodes describe photos in the same space."""
     return canonical(space(first)) == canonical(space(second))
-
-
-def explain(node):
-    """One line about a node: "vlad(norm=intra,l2) < rootsift(max_size=1024 ...)"."""
-    settings = " ".join(f"{name}={_short(value)}" for name, value in node["params"].items())
-    own = f"{node['component']}({settings})" if settings else node["component"]
-    return " ← ".join([own, *(explain(child) for child in node["inputs"][:1])])
 
 
 def differences(first, second):
@@ -144,6 +151,10 @@ class Describer:
     Parameters
     ----------
     pipeline : Pipeline
+    device : str
+        Where networks run.
+    weights : sequence of str
+        Files to look for networks' weights in, before the recorded places.
 
     Raises
     ------
@@ -151,22 +162,42 @@ class Describer:
         If a component is not known.
     """
 
-    def __init__(self, pipeline):
+    def __init__(self, pipeline, device="auto", weights=()):
         self.pipeline = pipeline
         self.nodes = pipeline.chain()
-        self._components = {}
+        self._device, self._weights, self._components, self._ready = device, weights, {}, set()
 
-    def _component(self, position):
-        if position not in self._components:
-            self._components[position] = self.pipeline.component(self.nodes[position])
-        return self._components[position]
+    def _component(self, node):
+        key = canonical(node)
+        if key not in self._components:
+            self._components[key] = self.pipeline.component(node)
+        return self._components[key]
+
+    def _extractor(self, node):
+        """The extractor of a node, ready for photos: stored features are encoded without its weights."""
+        extractor, key = self._component(node), canonical(node)
+        if key not in self._ready:
+            extractor.settle(self._device, self._weights)
+            self._ready.add(key)
+        return extractor
 
     def position_of(self, node):
-        """Where in this pipeline another store's output fits in: the position of the node that describes the same space, or -1."""
+        """Where in the chain of this pipeline another store's output fits in: the position of the node of the same space, or -1."""
         for position in range(len(self.nodes) - 1, -1, -1):
             if same_space(self.nodes[position], node):
                 return position
         return -1
+
+    def settle(self):
+        """Get every extractor ready, so that what it lacks is told before any photo is described.
+
+        Raises
+        ------
+        ImgretError
+            Also if the pipeline does not begin with photos.
+        """
+        for node in _extractors(self.pipeline.node):
+            self._extractor(node)
 
     def photo(self, file):
         """Describe a photo.
@@ -185,29 +216,56 @@ class Describer:
         ImgretError
             If the pipeline does not begin with photos.
         """
-        if self.nodes[0]["family"] != "extractor":
-            raise ImgretError(
-                "these vectors came from elsewhere, so no photo can be described like them: give a vectors store as the query"
-            )
-        extractor = self._component(0)
-        photo = images.decode(file.data, max_size=extractor.max_size, grey=extractor.grey)
-        features = extractor.extract(photo)
-        if not len(features.descriptors):
-            raise images.BadPhoto("no-descriptors", "no local feature was found in it")
-        return self.features(features.descriptors)
+        return self._described(self.pipeline.node, file, {})
+
+    def _described(self, node, file, known):
+        """What a node makes of a photo: (T, D) descriptors as stored, or a vector. `known` is for branches that begin alike."""
+        key = canonical(node)
+        if key not in known:
+            if node["family"] == "extractor":
+                known[key] = self._extracted(self._extractor(node), file)
+            elif node["family"] == "encoder":
+                known[key] = self._encoded(node, [self._described(child, file, known) for child in branches(node)])
+            else:
+                raise ImgretError(NO_PHOTOS)
+        return known[key]
+
+    def _extracted(self, extractor, file):
+        described = extractor.describe([extractor.read(file.data)])[0]
+        if isinstance(described, images.BadPhoto):
+            raise described
+        if extractor.gives == "vectors":
+            return described
+        if not len(described.descriptors):
+            raise images.BadPhoto("no-descriptors", NO_DESCRIPTORS)
+        return described.descriptors
+
+    def _encoded(self, node, inputs):
+        encoder = self._component(node)
+        if encoder.takes == "features":
+            return encoder.encode(self._component(branches(node)[0]).decode(inputs[0]))
+        if len(inputs) > 1:
+            return encoder.join([vector[None] for vector in inputs])[0]
+        return encoder.encode_block(inputs[0][None])[0]
 
     def features(self, stored):
         """The vector of one photo's descriptors, as stored (T, D)."""
-        descriptors = self._component(0).decode(stored)
         if len(self.nodes) < 2:
             raise ImgretError("this pipeline ends with local features: encode them first")
-        return self.vectors(self._component(1).encode(descriptors)[None], 1)[0]
+        return self.vectors(self._encoded(self.nodes[1], [stored])[None], 1)[0]
 
     def vectors(self, block, position):
         """Take vectors (N, V), the output of the node at `position`, to the end of the pipeline."""
-        for later in range(position + 1, len(self.nodes)):
+        for later in self.nodes[position + 1 :]:
             block = self._component(later).encode_block(block)
         return block
+
+
+def _extractors(node):
+    if node["family"] not in ("extractor", "encoder"):
+        raise ImgretError(NO_PHOTOS)
+    found = [node] if node["family"] == "extractor" else []
+    return found + [each for child in branches(node) for each in _extractors(child)]
 
 
 def _kind(node):
@@ -222,6 +280,7 @@ def check_tree(node, shown, depth=0):
     """Refuse what is not a tree of components."""
     wanted = {"family": str, "component": str, "version": int, "params": dict, "arrays": dict, "inputs": list}
     good = isinstance(node, dict) and depth < 50 and all(isinstance(node.get(name), kind) for name, kind in wanted.items())
+    good = good and isinstance(node.get("places", {}), dict)
     if not good:
         raise ImgretError(f"{shown} is damaged: its pipeline is not a tree of components")
     for child in node["inputs"]:

@@ -14,6 +14,7 @@ from imgret.errors import ImgretError, UsageError
 
 SPACE = "space"  # changes what a descriptor or vector means
 SAMPLING = "sampling"  # changes how many, how large or how precisely: noted only
+PLACE = "place"  # where something is found: kept beside the parameters, part of no identity
 
 
 def load(table, name, family):
@@ -42,7 +43,7 @@ def load(table, name, family):
 def param(default, help, *, role=SPACE, choices=None, minimum=None, maximum=None, above=None):
     """One field of a `Params` dataclass, with the bounds that `Params` checks.
 
-    `minimum` and `maximum` are inclusive, `above` is exclusive. `role` is `SPACE` or `SAMPLING`. For a tuple field the bounds and
+    `minimum` and `maximum` are inclusive, `above` is exclusive. `role` is `SPACE`, `SAMPLING` or `PLACE`. For a tuple field the bounds and
     choices hold for each element.
     """
     metadata = {
@@ -110,14 +111,20 @@ class Params:
             raise ImgretError(f"the file records a parameter that cannot be right: {error}") from None
 
     def to_json(self):
-        """Plain values, ready for JSON: tuples become lists."""
-        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+        """Plain values, ready for JSON: tuples become lists. Without `places`."""
+        return self._plain(lambda role: role != PLACE)
+
+    def places(self):
+        """The parameters that say where something is found: `from_json` takes them together with `to_json`."""
+        return self._plain(lambda role: role == PLACE)
 
     def space(self):
         """The part of `to_json` that changes what a descriptor or vector means."""
-        roles = {field.name: field.metadata["role"] for field in dataclasses.fields(self)}
-        return {name: value for name, value in self.to_json().items() if roles[name] == SPACE}
+        return self._plain(lambda role: role == SPACE)
+
+    def _plain(self, wanted):
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if wanted(field.metadata["role"])}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _listing(fields):

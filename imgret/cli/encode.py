@@ -9,16 +9,16 @@ from imgret.encoders import ENCODERS
 @click.command("encode")
 @click.argument("inputs", nargs=-1, type=click.Path())
 @options.out("vectors store")
-@click.option("-c", "--codebook", type=click.Path(), callback=options.needed, help="The codebook or projection.  [required]")
+@click.option("-c", "--codebook", type=click.Path(), help="The codebook or projection (concat takes none).")
 @options.method(ENCODERS, None, "How; the codebook decides without it.")
 @options.settings
 @options.jobs
 @options.shard
 @options.run
 def command(inputs, codebook, out, method, settings, shard, verbose, quiet, **run):
-    """Turn each photo's descriptors, or its vector, into one vector.
+    """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
 
-    INPUTS are features stores (vlad, fisher) or vectors stores (project).
+    INPUTS are features stores (vlad, fisher) or vectors stores (project), or vectors stores of the same photos (concat).
     """
     if "help" in settings and method is None:
         raise click.UsageError("--set help needs -m")

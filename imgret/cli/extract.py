@@ -8,15 +8,17 @@ from imgret.extractors import EXTRACTORS
 
 @click.command("extract")
 @options.photos
-@options.out("features store")
+@options.out("features or vectors store")
 @options.method(EXTRACTORS, "rootsift")
 @options.settings
+@click.option("-c", "--codebook", type=click.Path(), help="A projection of regions, for cnn with pool=rmac.")
+@options.device
 @options.jobs
 @options.shard
 @click.option("--max-failed", metavar="N|N%", default="5%", show_default=True, help="Fail where more photos cannot be used.")
 @options.run
 def command(photos, out, method, settings, shard, verbose, quiet, **run):
-    """Describe photos by local features.
+    """Describe photos by local features, or by one vector each.
 
     PHOTOS are folders (searched for known image extensions), files, or - for a list on standard input.
     """

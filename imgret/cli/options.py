@@ -71,6 +71,22 @@ jobs = click.option(
     "-j", "--jobs", type=click.IntRange(1), callback=_jobs, help="How many at once (default: the CPUs this process may use)."
 )
 
+device = click.option(
+    "--device",
+    callback=lambda _, __, value: _check_device(value),
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]|mps",
+    help="Where a network runs.",
+)
+
+
+def _check_device(value):
+    kind, _, number = value.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (":" in value and not (kind == "cuda" and number.isdecimal() and len(number) < 4)):
+        raise click.BadParameter(f"`--device` must be auto, cpu, cuda, cuda:N or mps, got '{value}'")
+    return value
+
 
 def run(command):
     """What every step that makes a file takes: `--overwrite`, `-v`, `-q`, `--config`."""

@@ -29,6 +29,8 @@ class Ranks(click.ParamType):
     "--format", "form", type=click.Choice(["table", "tsv", "jsonl", "trec"]), help="How to print.  [default: table; tsv when piped]"
 )
 @click.option("--json", "form", flag_value="jsonl", help="Short for --format jsonl.")
+@options.device
+@click.option("--weights", multiple=True, type=click.Path(), help="A network's weights, where they are no longer at the recorded place.")
 @options.jobs
 @options.run
 @click.pass_context

@@ -1,10 +1,12 @@
 """Codebooks: a sample of descriptors or vectors in, the arrays of one fitted component out.
 
-`kmeans` learns visual words for VLAD, `gmm` a mixture for Fisher vectors, `pca` a projection of vectors or descriptors.
+`kmeans` learns visual words for VLAD, `gmm` a mixture for Fisher vectors, `pca` a projection of vectors or descriptors, `lw` one of
+vectors that matching pairs whiten.
 """
 
 CODEBOOKS = {
     "kmeans": "imgret.codebooks.kmeans:KMeans",
     "gmm": "imgret.codebooks.gmm:GMM",
     "pca": "imgret.codebooks.pca:PCA",
+    "lw": "imgret.codebooks.lw:LW",
 }

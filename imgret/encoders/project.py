@@ -1,4 +1,4 @@
-"""Projection of vectors by a fitted PCA."""
+"""Projection of vectors by a fitted PCA or learned whitening."""
 
 import dataclasses
 
@@ -11,22 +11,23 @@ from imgret.registry import SAMPLING, Params, param
 
 
 class Project:
-    """Projection by a `pca` codebook (whitened if the codebook is), then L2.
+    """Projection by a `pca` codebook (whitened if the codebook is) or an `lw` codebook, then L2.
 
     Parameters
     ----------
     params : Project.Params
-    codebook : fitted PCA
+    codebook : fitted PCA or LW
         `components_` (d, V), `dim_` = V, and `project`, (N, V) -> (N, d).
 
     References
     ----------
     H. Jégou & O. Chum, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and whitening", ECCV 2012.
+    F. Radenović, G. Tolias & O. Chum, "Fine-tuning CNN image retrieval with no human annotation", PAMI 2018 (learned whitening).
     """
 
     name = "project"
     version = 1
-    codebooks = ("pca",)
+    codebooks = ("pca", "lw")
     takes = "vectors"
 
     @dataclasses.dataclass(frozen=True)

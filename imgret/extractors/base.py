@@ -1,4 +1,4 @@
-"""What an extractor gives."""
+"""What an extractor is, and what it gives."""
 
 import dataclasses
 
@@ -13,15 +13,104 @@ class LocalFeatures:
 
     Attributes
     ----------
-    keypoints : ndarray, shape (T, 5), float32
-        x, y in pixels of the upright photo at full size (centre of the top-left pixel at 0, 0), scale (sigma in pixels), angle (degrees,
-        NaN where there is none), score (the detector's response).
+    keypoints : ndarray, shape (T, P), float32
+        The extractor's `keypoint_columns`: x, y in pixels of the upright photo at full size (centre of the top-left pixel at 0, 0),
+        scale (sigma in pixels) or size (side of the described square in pixels), angle (degrees, NaN where there is none), score.
     descriptors : ndarray, shape (T, D)
         As stored; an extractor's `decode` turns them into what encoders take.
     """
 
     keypoints: np.ndarray
     descriptors: np.ndarray
+
+
+class Extractor:
+    """Base of all extractors.
+
+    What gives local features has `descriptor_type`, `keypoint_columns` and `decode`; what gives one vector per photo has neither. A
+    subclass that takes one photo at a time has `extract(photo)`; one that gains by taking several overrides `describe`.
+
+    Parameters
+    ----------
+    params : Params
+    codebook : fitted codebook, optional
+        Of one of the methods in `codebooks`.
+
+    Attributes
+    ----------
+    gives : str
+        "features" or "vectors".
+    grey : bool
+        Whether it takes grey photos, or RGB.
+    max_size : int
+        Longest side of the photos it takes, in pixels; 0 for any.
+    window : int
+        Photos given to `describe` at once.
+    dim, dtype
+        Length and type of a descriptor, or of a vector, as stored.
+    codebooks : tuple of str
+        Codebook methods that it can use.
+    device : str or None
+        Where its network runs, once `settle` has found out.
+    one_process : bool
+        Whether one process has to describe all photos: a device is not shared.
+    """
+
+    gives = "features"
+    grey = True
+    max_size = 0
+    window = 1
+    dtype = "float32"
+    codebooks = ()
+    device = None
+    one_process = False
+
+    def __init__(self, params, codebook=None):
+        self.params, self.codebook = params, codebook
+
+    def settle(self, device="auto", weights=()):
+        """Find out what the parameters leave open, and get ready to describe photos: what a network's weights file is, for one.
+
+        Parameters
+        ----------
+        device : str
+            Where a network runs.
+        weights : sequence of str
+            Weights files to look at before the recorded place.
+
+        Raises
+        ------
+        ImgretError
+        """
+
+    def describe(self, photos):
+        """Describe photos.
+
+        Parameters
+        ----------
+        photos : list of imgret.images.Photo
+
+        Returns
+        -------
+        list
+            Per photo `LocalFeatures`, a vector of shape (dim,), or an `imgret.images.BadPhoto`.
+        """
+        return [self.extract(photo) for photo in photos]
+
+    def columns(self):
+        """The data columns of a store of what it gives: `{path: (row_shape, dtype, {attribute: text})}`."""
+        if self.gives == "vectors":
+            return {"vectors": ((self.dim,), self.dtype, {})}
+        return {
+            "keypoints": ((len(self.keypoint_columns),), np.float32, {"columns": " ".join(self.keypoint_columns)}),
+            "descriptors": ((self.dim,), self.dtype, {"descriptor_type": self.descriptor_type}),
+        }
+
+    def read(self, data):
+        """A photo's bytes as it wants them; see `imgret.images.decode`."""
+        from imgret import images
+
+        return images.decode(data, max_size=self.max_size, grey=self.grey)
 
 
 def to_full_size(xy, photo):

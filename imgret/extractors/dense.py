@@ -7,13 +7,13 @@ import numpy as np
 from imgret import registry
 from imgret.arrays import rootsift
 from imgret.errors import UsageError
-from imgret.extractors.base import KEYPOINT_COLUMNS, LocalFeatures, to_full_size
+from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, LocalFeatures, to_full_size
 from imgret.registry import SAMPLING, param
 
 BLUR = 1.6  # sigma of the first octave in pixels
 
 
-class DenseSift:
+class DenseSift(Extractor):
     """Upright SIFT descriptors on a regular grid, at several bin sizes.
 
     A bin of b pixels is what a keypoint of sigma b / 3 has (Lowe, section 6.1: bins are three sigmas wide), and the photo is blurred
@@ -28,7 +28,6 @@ class DenseSift:
 
     name = "dense-sift"
     version = 1
-    grey = True
     dim = 128
     dtype = "uint8"
     descriptor_type = "uint8"
@@ -48,8 +47,8 @@ class DenseSift:
             if not self.bins:
                 raise UsageError("`bins` must hold at least one value")
 
-    def __init__(self, params):
-        self.params = params
+    def __init__(self, params, codebook=None):
+        super().__init__(params, codebook)
         self._sift = None
 
     @property

@@ -6,11 +6,11 @@ import numpy as np
 
 from imgret import registry
 from imgret.arrays import rootsift
-from imgret.extractors.base import KEYPOINT_COLUMNS, LocalFeatures, to_full_size
+from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, LocalFeatures, to_full_size
 from imgret.registry import SAMPLING, param
 
 
-class Sift:
+class Sift(Extractor):
     """SIFT keypoints and descriptors.
 
     All keypoints are detected and described at once, sorted by response (descending), then y, x, scale and angle, and the first
@@ -23,7 +23,6 @@ class Sift:
 
     name = "sift"
     version = 1
-    grey = True
     dim = 128
     dtype = "uint8"
     descriptor_type = "uint8"
@@ -41,8 +40,8 @@ class Sift:
         octave_layers: int = param(3, "layers per octave", minimum=1, maximum=16)
         upright: bool = param(False, "descriptors not turned to the dominant orientation")
 
-    def __init__(self, params):
-        self.params = params
+    def __init__(self, params, codebook=None):
+        super().__init__(params, codebook)
         self._sift = None
 
     @property

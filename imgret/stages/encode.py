@@ -1,4 +1,4 @@
-"""encode: each photo's descriptors, or its vector, to one vector."""
+"""encode: each photo's descriptors, its vector, or several vectors of it, to one vector."""
 
 import contextlib
 import os
@@ -24,14 +24,15 @@ WORKER = "imgret.stages.encode:EncodeWorker"
 
 
 def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=None, overwrite=False, report):
-    """Turn each photo's descriptors, or its vector, into one vector.
+    """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
 
     Parameters
     ----------
     inputs : sequence of str
-        Features stores (for vlad, fisher) or vectors stores (for a projection); their photos are put together.
-    codebook : str
-        The codebook.
+        Features stores (for vlad, fisher) or vectors stores (for a projection), whose photos are put together; or vectors stores of the
+        same photos (concat).
+    codebook : str or None
+        The codebook; None where the method takes none.
     out : str
         The vectors store to make.
     method : str, optional
@@ -47,33 +48,49 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
     if not inputs:
         raise UsageError("give at least one features or vectors store")
     if method is not None:
-        load(ENCODERS, method, "encoder").Params.parse(settings)  # wrong before any file is looked at
-    with contextlib.ExitStack() as stack:
-        words = stack.enter_context(Store(codebook, ("codebook",), "--codebook"))
-        learned = Pipeline.load(words)
-        learned.component()  # refused here if it is not sound
-        method = method or load(CODEBOOKS, learned.node["component"], "codebook").default_encoder
         kind = load(ENCODERS, method, "encoder")
-        if learned.node["component"] not in kind.codebooks:
-            raise ImgretError(
-                f"{words.shown} is a {learned.node['component']} codebook; {method} needs {' or '.join(kind.codebooks)}: "
-                "leave -m out, and the codebook decides"
-            )
-        stores = [stack.enter_context(Store(path, ("features", "vectors"), "encode")) for path in inputs]
-        encoder = kind(kind.Params.parse(settings), learned.component())
-        _check_fit(stores, words, learned, kind)
-        inputs_made = [*map(input_of, stores), input_of(words)]
+        kind.Params.parse(settings)  # wrong before any file is looked at
+        if kind.codebooks and codebook is None:
+            raise UsageError(f"-m {method} needs a codebook: give -c")
+        if not kind.codebooks and codebook is not None:
+            raise UsageError(f"-m {method} takes no codebook: leave -c out")
+    elif codebook is None:
+        raise UsageError("give a codebook (-c), or a method that needs none (-m concat)")
+    with contextlib.ExitStack() as stack:
+        words, learned = None, None
+        if codebook is not None:
+            words = stack.enter_context(Store(codebook, ("codebook",), "--codebook"))
+            learned = Pipeline.load(words)
+            learned.component()  # refused here if it is not sound
+            method = method or load(CODEBOOKS, learned.node["component"], "codebook").default_encoder
+            kind = load(ENCODERS, method, "encoder")
+            if learned.node["component"] not in kind.codebooks:
+                raise ImgretError(
+                    f"{words.shown} is a {learned.node['component']} codebook; {method} needs {' or '.join(kind.codebooks)}: "
+                    "leave -m out, and the codebook decides"
+                )
+        kinds = ("features", "vectors") if kind.codebooks else ("vectors",)
+        stores = [stack.enter_context(Store(path, kinds, "encode")) for path in inputs]
+        if learned is None:
+            if len(stores) < 2:
+                raise UsageError(f"-m {method} joins vectors of the same photos: give at least two vectors stores")
+            encoder = kind(kind.Params.parse(settings), len(stores), [store.shape("vectors")[1] for store in stores])
+        else:
+            encoder = kind(kind.Params.parse(settings), learned.component())
+            _check_fit(stores, words, learned, kind)
+        inputs_made = [*map(input_of, stores), *([] if words is None else [input_of(words)])]
         params = {"step": "encode", "method": method, "version": kind.version, "params": encoder.params.to_json()}
         output = Output(out, "vectors", params, inputs_made, overwrite)
         if output.up_to_date(report):
             return
-        photos = Photos(stores)
-        pipeline = Pipeline.of("encoder", encoder, [Pipeline.load(stores[0]), learned.without_inputs()])
+        photos = Photos(stores) if learned else JoinedPhotos(stores)
+        made_of = [Pipeline.load(store) for store in (stores[:1] if learned else stores)]
+        pipeline = Pipeline.of("encoder", encoder, [*made_of, *([learned.without_inputs()] if learned else [])])
 
         def body():
             output.parts.prepare()
             plan = output.parts.plan(photos.names, *photos.identities(), follow=shard is not None)
-            setup = {"inputs": list(map(os.fspath, inputs)), "codebook": os.fspath(codebook), "method": method}
+            setup = {"inputs": list(map(os.fspath, inputs)), "codebook": codebook and os.fspath(codebook), "method": method}
             setup["encoder"] = encoder.params.to_json()
             setup["contents"] = [entry["content"] for entry in inputs_made]
             data = {"vectors": ((encoder.dim,), encoder.params.dtype, {})}
@@ -82,7 +99,7 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
             if shard is not None:
                 report.note(step.shard_done(missing))
                 return
-            count, _ = step.join(pipeline, failed_from=stores)
+            count, _ = step.join(pipeline, failed_from=photos.failed_from())
             report.note(f"{output.shown}: {count} vectors of {encoder.dim} dimensions ({method})")
 
         with stopping.guard():
@@ -140,6 +157,10 @@ class Photos:
         self.names = Texts.of(name for name, _, _ in found)
         self._where = [(which, row) for _, which, row in found]
 
+    def failed_from(self):
+        """The stores whose failed photos are taken along."""
+        return self.stores
+
     def identities(self):
         """File sizes and times of all photos: two arrays of shape (N,), int64."""
         columns = [[store.read(path) for store in self.stores] for path in ("file_size", "file_mtime_ns")]
@@ -161,21 +182,112 @@ class Photos:
             start = end
 
 
+class JoinedPhotos:
+    """The photos that several stores describe, each its own way, in byte order of their names.
+
+    A photo that failed in one of them is failed in the result too.
+
+    Raises
+    ------
+    ImgretError
+        If there is no photo, the sets differ, or a name stands for different photos.
+    """
+
+    def __init__(self, stores):
+        self.stores = stores
+        described = [{name: row for row, name in enumerate(store.texts("names"))} for store in stores]
+        failed = [{name: row for row, name in enumerate(store.texts("failed/names"))} for store in stores]
+        everyone = sorted(set().union(*described, *failed))
+        self._check_sets(everyone, described, failed)
+        self.names = Texts.of(everyone)
+        self._failed, rows = {}, np.full((len(stores), len(everyone)), -1, np.int64)
+        for position, name in enumerate(everyone):
+            which = next((which for which, names in enumerate(failed) if name in names), None)
+            if which is not None:
+                self._failed[position] = (stores[which], failed[which][name])
+            else:
+                rows[:, position] = [names[name] for names in described]
+        self._rows = rows
+        if len(self._failed) == len(everyone):
+            raise ImgretError(f"there is no photo that all of {', '.join(store.shown for store in stores)} describe")
+        self._check_digests()
+
+    def _check_sets(self, everyone, described, failed):
+        for store, *known in zip(self.stores, described, failed, strict=True):
+            missing = [name for name in everyone if not any(name in names for names in known)]
+            if missing:
+                raise ImgretError(
+                    f"the stores hold different photos: {len(missing)} of {len(everyone)} are not in {store.shown} "
+                    f"(the first is '{os.fsdecode(missing[0])}'): join stores of the same photos"
+                )
+
+    def _check_digests(self):
+        there = self._rows[0] >= 0
+        first = self.stores[0].read("digest")[self._rows[0][there]]
+        for store, rows in zip(self.stores[1:], self._rows[1:], strict=True):
+            differ = np.flatnonzero((store.read("digest")[rows[there]] != first).any(axis=1))
+            if len(differ):
+                name = os.fsdecode(self.names[int(np.flatnonzero(there)[differ[0]])])
+                raise ImgretError(
+                    f"{len(differ)} photos have changed between {self.stores[0].shown} and {store.shown} (the first is '{name}'): "
+                    "extract them again"
+                )
+
+    def failed_from(self):
+        """None: the parts hold the failed photos."""
+
+    def identities(self):
+        """File sizes and times of all photos: two arrays of shape (N,), int64."""
+        columns = [self.stores[0].read(path)[self._rows[0]] for path in ("file_size", "file_mtime_ns")]
+        for position, (store, row) in self._failed.items():
+            for column, path in zip(columns, ("file_size", "file_mtime_ns"), strict=True):
+                column[position] = store.read("failed/" + path, row, row + 1)[0]
+        return columns
+
+    def append_to(self, photos, start, stop, join):
+        """Write the photos `start` to `stop` to a part; `join` makes one block of vectors of one block per store."""
+        for position in range(start, stop):
+            if position in self._failed:
+                store, row = self._failed[position]
+                photos.copy_failed(store, row, row + 1)
+        kept = [position for position in range(start, stop) if position not in self._failed]
+        for position in kept:
+            row = int(self._rows[0, position])
+            photos.copy_meta(self.stores[0], row, row + 1)
+        if kept:
+            parts = [_rows(store, rows[kept]) for store, rows in zip(self.stores, self._rows, strict=True)]
+            photos.rows(vectors=join(parts))
+
+
+def _rows(store, rows):
+    """The vectors of some rows, neighbours of one part of a store."""
+    first = int(rows.min())
+    return store.read("vectors", first, int(rows.max()) + 1)[rows - first].astype(np.float32)
+
+
 class EncodeWorker:
     """Makes parts of a vectors store; lives in a worker process."""
 
     def __init__(self, setup):
         self.setup, self.plan = setup, None
         self.stores = [Store(path) for path in setup["inputs"]]
-        self.photos = Photos(self.stores)
-        with Store(setup["codebook"]) as words:
-            learned = Pipeline.load(words).component()
-            contents = [*(store.content for store in self.stores), words.content]
-        for path, content, expected in zip([*setup["inputs"], setup["codebook"]], contents, setup["contents"], strict=True):
+        paths, contents, learned = [*setup["inputs"]], [store.content for store in self.stores], None
+        if setup["codebook"] is not None:
+            with Store(setup["codebook"]) as words:
+                learned = Pipeline.load(words).component()
+                paths.append(setup["codebook"])
+                contents.append(words.content)
+        for path, content, expected in zip(paths, contents, setup["contents"], strict=True):
             if content != expected:
                 raise ImgretError(f"{path} has changed while it was being encoded: run the same command again")
         kind = load(ENCODERS, setup["method"], "encoder")
-        self.encoder = kind(kind.Params.from_json(setup["encoder"]), learned)
+        params = kind.Params.from_json(setup["encoder"])
+        self.joined = learned is None
+        if self.joined:
+            self.encoder = kind(params, len(self.stores), [store.shape("vectors")[1] for store in self.stores])
+        else:
+            self.encoder = kind(params, learned)
+        self.photos = JoinedPhotos(self.stores) if self.joined else Photos(self.stores)
         self.extractor = Pipeline.load(self.stores[0]).component() if kind.takes == "features" else None
 
     def work(self, task, starting):
@@ -184,24 +296,30 @@ class EncodeWorker:
             if self.plan is None:
                 self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
             with one_thread():
-                self._part(task["part"])
+                return {"failed": self._part(task["part"])}
         except FolderVanished:
             return {"vanished": True}
         except ImgretError:
             if not os.path.isdir(self.setup["plan_folder"]):
                 return {"vanished": True}
             raise
-        return {"failed": 0}
 
     def _part(self, part):
         data = {"vectors": ((self.encoder.dim,), self.encoder.params.dtype, {})}
         with Writer(temporary_name(self.plan.folder)) as writer:
             photos = PhotoWriter(writer, "vectors", data)
-            for store, start, stop in self.photos.runs(*self.plan.range(part)):
-                photos.photos(store.texts("names", start, stop), {path: store.read(path, start, stop) for path in META})
-                for block in self._encoded(store, start, stop):
-                    photos.rows(vectors=block)
+            if self.joined:
+                self.photos.append_to(photos, *self.plan.range(part), self.encoder.join)
+            else:
+                self._encode(photos, part)
             publish_part(writer, self.plan, part, "vectors", recipe=self.setup["recipe"], params=self.setup["params"], retry=False)
+            return photos.failed
+
+    def _encode(self, photos, part):
+        for store, start, stop in self.photos.runs(*self.plan.range(part)):
+            photos.photos(store.texts("names", start, stop), {path: store.read(path, start, stop) for path in META})
+            for block in self._encoded(store, start, stop):
+                photos.rows(vectors=block)
 
     def _encoded(self, store, start, stop):
         if self.extractor is None:

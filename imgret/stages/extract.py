@@ -1,7 +1,11 @@
-"""extract: photos to local features."""
+"""extract: photos to local features, or to one vector each."""
 
+import collections
+import concurrent.futures
 import contextlib
+import dataclasses
 import os
+import threading
 
 import numpy as np
 
@@ -9,10 +13,10 @@ from imgret import images
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import EXTRACTORS
 from imgret.listing import list_photos
-from imgret.pipeline import Pipeline
+from imgret.pipeline import NO_DESCRIPTORS, Pipeline
 from imgret.registry import load
 from imgret.stages import stopping
-from imgret.stages.output import Output
+from imgret.stages.output import Output, input_of
 from imgret.stages.perphoto import Step, run_to_end
 from imgret.store.parts import FolderVanished, Parts, Plan, publish_part
 from imgret.store.photos import PhotoWriter
@@ -26,20 +30,38 @@ SHOWN_FAILURES = 5
 
 
 def extract(
-    photos, out, *, method, settings=(), lists=(), root=None, nul=False, jobs=1, shard=None, max_failed=None, overwrite=False, report
+    photos,
+    out,
+    *,
+    method,
+    settings=(),
+    codebook=None,
+    device="auto",
+    lists=(),
+    root=None,
+    nul=False,
+    jobs=1,
+    shard=None,
+    max_failed=None,
+    overwrite=False,
+    report,
 ):
-    """Describe photos by local features.
+    """Describe photos by local features, or by one vector each.
 
     Parameters
     ----------
     photos : sequence of str
         Folders, files, or "-".
     out : str
-        The features store to make.
+        The features or vectors store to make.
     method : str
         A name of `EXTRACTORS`.
     settings : sequence of str
         NAME=VALUE.
+    codebook : str, optional
+        A projection, for a method that takes one.
+    device : str
+        Where a network runs: "auto", "cpu", "cuda", "cuda:N" or "mps".
     lists, root, nul : see `imgret.listing.list_photos`
     jobs : int
     shard : tuple of int, optional
@@ -55,12 +77,16 @@ def extract(
     """
     limit = parse_max_failed(max_failed or DEFAULT_MAX_FAILED)
     kind = load(EXTRACTORS, method, "extractor")
-    extractor = kind(kind.Params.parse(settings))
-    params = {"step": "extract", "method": kind.name, "version": kind.version, "params": extractor.params.to_json()}
+    wanted = kind.Params.parse(settings)
     if not photos and not lists:
         raise UsageError("give at least one photo, a folder, '-' or --list")
-    output = Output(out, "features", params, overwrite=overwrite)
-    data = _columns(kind)
+    learned, made_of = _projection(codebook, kind)
+    extractor = kind(wanted, None if learned is None else learned.component())
+    extractor.settle(device)
+    _check_projection(extractor, learned, codebook)
+    params = {"step": "extract", "method": kind.name, "version": kind.version, "params": extractor.params.to_json()}
+    output = Output(out, extractor.gives, params, made_of, overwrite)
+    data = extractor.columns()
     existing = output.existing()
     if existing is not None:
         existing.close()
@@ -98,17 +124,21 @@ def extract(
         plan = output.parts.plan(Texts.of(listing.names), listing.sizes, listing.mtimes, follow=shard is not None)
         setup = {
             "method": method,
-            "extractor": extractor.params.to_json(),
+            "extractor": extractor.params.to_json() | extractor.params.places(),
+            "codebook": codebook,
+            "device": extractor.device,
+            "threads": jobs if extractor.one_process else 1,
             "out": output.path,
             "older": [p.number for p in output.parts.older_plans(plan)],
             "take_over": existing is not None and _sound(output, report),
         }
-        step = Step(output, plan, worker=WORKER, setup=setup, task=_task_of(listing), data=data, report=report, jobs=jobs, shard=shard)
+        step = Step(output, plan, worker=WORKER, setup=setup, task=_task_of(listing), data=data, report=report, jobs=1 if extractor.one_process else jobs, shard=shard)
         missing = step.make_parts(check_early)
         if shard is not None:
             report.note(step.shard_done(missing))
             return
-        described, failed = step.join(Pipeline.of("extractor", extractor), check=check)
+        pipeline = Pipeline.of("extractor", extractor, [] if learned is None else [learned.without_inputs()])
+        described, failed = step.join(pipeline, info={"device": extractor.device} if extractor.device else None, check=check)
         report.note(
             f"{output.shown}: {described} photos described" + (f", {failed} could not be used (imgret info --failed)" if failed else "")
         )
@@ -118,12 +148,28 @@ def extract(
         run_to_end(output, report, body)
 
 
-def _columns(kind):
-    """The data columns of an extractor's features, as `PhotoWriter` takes them."""
-    return {
-        "keypoints": ((len(kind.keypoint_columns),), np.float32, {"columns": " ".join(kind.keypoint_columns)}),
-        "descriptors": ((kind.dim,), kind.dtype, {"descriptor_type": kind.descriptor_type}),
-    }
+def _projection(codebook, kind):
+    """The pipeline of a projection, and how it is recorded as an input."""
+    if codebook is None:
+        return None, []
+    with Store(codebook, ("codebook",), "--codebook") as words:
+        learned = Pipeline.load(words)
+        if learned.node["component"] not in kind.codebooks:
+            raise ImgretError(
+                f"{words.shown} is a {learned.node['component']} codebook; extract -m {kind.name} "
+                + (f"takes {' or '.join(kind.codebooks)}" if kind.codebooks else "takes none: it is for encode")
+            )
+        return learned, [input_of(words)]
+
+
+def _check_projection(extractor, learned, codebook):
+    """Refuse a projection that was learned in another space."""
+    for trained in learned.node["inputs"] if learned else ():
+        if not extractor.takes_projection_of(trained):
+            raise ImgretError(
+                f"{codebook} was learned in another space than the regions of this network: learn it on features made with pool=regions "
+                "and otherwise the same parameters"
+            )
 
 
 def parse_max_failed(text):
@@ -212,14 +258,16 @@ def _first_failures(step):
 
 
 class ExtractWorker:
-    """Makes parts of a features store; lives in a worker process."""
+    """Makes parts of a features or vectors store; lives in a worker process."""
 
     def __init__(self, setup):
         import cv2
 
         cv2.setNumThreads(1)  # parallel over photos
         kind = load(EXTRACTORS, setup["method"], "extractor")
-        self.extractor = kind(kind.Params.from_json(setup["extractor"]))
+        learned, _ = _projection(setup["codebook"], kind)
+        self.extractor = kind(kind.Params.from_json(setup["extractor"]), None if learned is None else learned.component())
+        self.extractor.settle(setup["device"] or "auto")
         self.setup = setup
         self.plan = None
         self.parts = Parts(setup["out"], setup["recipe"])
@@ -231,7 +279,7 @@ class ExtractWorker:
             if self.plan is None:
                 self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
                 out = self.setup["out"] if self.setup["take_over"] else None
-                self.sources = Sources(out, self.setup["recipe"], self._older())
+                self.sources = Sources(out, self.setup["kind"], self.setup["recipe"], self._older())
             return {"failed": self._part(task, starting)}
         except FolderVanished:
             return {"vanished": True}
@@ -247,52 +295,118 @@ class ExtractWorker:
 
     def _part(self, task, starting):
         first, _ = self.plan.range(task["part"])
-        kind = self.extractor
-        data = _columns(kind)
-        retry = False
         with Writer(temporary_name(self.plan.folder)) as writer:
-            photos = PhotoWriter(writer, "features", data)
-            for item, path in enumerate(task["paths"]):
-                starting(item)
-                crashed = item in task.get("crashed", ())
-                retry |= self._photo(photos, first + item, path, crashed)
-            publish_part(writer, self.plan, task["part"], "features", recipe=self.setup["recipe"], params=self.setup["params"], retry=retry)
+            photos = PhotoWriter(writer, self.setup["kind"], self.extractor.columns())
+            retry = False
+            for entries in self._windows(task, first, starting):
+                self._describe(entries)
+                for entry in entries:
+                    entry.append_to(photos)
+                    retry |= entry.to_be_read_again
+            publish_part(
+                writer, self.plan, task["part"], self.setup["kind"], recipe=self.setup["recipe"], params=self.setup["params"], retry=retry
+            )
+            self.sources.release()
             return photos.failed
 
-    def _photo(self, photos, row, path, crashed):
-        """Describe one photo, or take it over; returns whether reading it should be tried again."""
-        name, size, mtime = self.plan.names[row], int(self.plan.sizes[row]), int(self.plan.mtimes[row])
-        digest = bytes(32)
+    def _windows(self, task, first, starting):
+        """Yield the part's photos, read and decoded, as many at once as the extractor takes."""
+        size, paths, crashed = self.extractor.window, task["paths"], set(task.get("crashed", ()))
+
+        def read(item):
+            return self._read(first + item, paths[item], item in crashed)
+
+        windows = [range(start, min(start + size, len(paths))) for start in range(0, len(paths), size)]
+        if self.setup["threads"] == 1 or task.get("careful"):
+            for window in windows:
+                entries = []
+                for item in window:
+                    starting(item)
+                    entries.append(read(item))
+                if size > 1:
+                    starting(None)  # from here on no single photo is to blame
+                yield entries
+            return
+        # a device is fed by threads, which decode the next photos while it describes these; what crashes then is looked for one by one
+        with concurrent.futures.ThreadPoolExecutor(self.setup["threads"]) as pool:
+            waiting = collections.deque()
+            for window in windows:
+                waiting.append([pool.submit(read, item) for item in window])
+                if len(waiting) > 1:
+                    yield [future.result() for future in waiting.popleft()]
+            while waiting:
+                yield [future.result() for future in waiting.popleft()]
+
+    def _read(self, row, path, crashed):
+        """One photo, decoded, or failed, or found where it may be taken over from."""
+        entry = Entry(self.plan.names[row], int(self.plan.sizes[row]), int(self.plan.mtimes[row]))
         try:
             if path is None:
                 raise images.BadPhoto("unreadable", "it was listed, but has gone since")
-            source = self.sources.find(name, size)
-            if source is not None and source.mtime == mtime:
-                source.copy_to(photos, mtime)
-                return False
+            source = self.sources.find(entry.name, entry.size)
+            if source is not None and source.mtime == entry.mtime:
+                entry.source = source
+                return entry
             if crashed:  # it is not touched again
                 raise images.BadPhoto("crashed", "the library that decodes or describes it crashed over it")
             file = images.read_file(os.fsencode(path))
-            digest, size, mtime = file.digest, file.size, file.mtime_ns
-            if source is not None and source.digest == digest:
-                source.copy_to(photos, mtime)
-                return False
-            photo = images.decode(file.data, max_size=self.extractor.max_size, grey=self.extractor.grey)
-            features = self.extractor.extract(photo)
-            if not len(features.descriptors):
-                raise images.BadPhoto("no-descriptors", "no local feature was found in it")
+            entry.digest, entry.size, entry.mtime = file.digest, file.size, file.mtime_ns
+            if source is not None and source.digest == file.digest:
+                entry.source = source
+                return entry
+            entry.photo = self.extractor.read(file.data)
         except images.BadPhoto as bad:
-            photos.fail(name, bad.code, bad.reason, digest, size, mtime)
-            return bad.code == "unreadable"
-        meta = {
-            "image_size": np.array([photo.size]),
-            "digest": np.frombuffer(digest, np.uint8)[None],
-            "file_size": np.array([size]),
-            "file_mtime_ns": np.array([mtime]),
-        }
-        photos.photos([name], meta)
-        photos.descriptors([len(features.descriptors)], keypoints=features.keypoints, descriptors=features.descriptors)
-        return False
+            entry.bad = bad
+        return entry
+
+    def _describe(self, entries):
+        new = [entry for entry in entries if entry.photo is not None]
+        for entry, described in zip(new, self.extractor.describe([entry.photo for entry in new]) if new else (), strict=True):
+            if isinstance(described, images.BadPhoto):
+                entry.bad = described
+            elif self.extractor.gives == "features" and not len(described.descriptors):
+                entry.bad = images.BadPhoto("no-descriptors", NO_DESCRIPTORS)
+            else:
+                entry.described = described
+
+
+@dataclasses.dataclass
+class Entry:
+    """A photo on its way into a part."""
+
+    name: bytes
+    size: int
+    mtime: int
+    digest: bytes = bytes(32)
+    photo: images.Photo | None = None
+    source: object = None
+    bad: images.BadPhoto | None = None
+    described: object = None
+
+    @property
+    def to_be_read_again(self):
+        """Whether the next run should try it again."""
+        return self.bad is not None and self.bad.code == "unreadable"
+
+    def append_to(self, photos):
+        """Write it to a part, by a `PhotoWriter`."""
+        if self.source is not None:
+            self.source.copy_to(photos, self.mtime)
+        elif self.bad is not None:
+            photos.fail(self.name, self.bad.code, self.bad.reason, self.digest, self.size, self.mtime)
+        else:
+            meta = {
+                "image_size": np.array([self.photo.size]),
+                "digest": np.frombuffer(self.digest, np.uint8)[None],
+                "file_size": np.array([self.size]),
+                "file_mtime_ns": np.array([self.mtime]),
+            }
+            photos.photos([self.name], meta)
+            if photos.kind == "vectors":
+                photos.rows(vectors=self.described[None])
+            else:
+                features = self.described
+                photos.descriptors([len(features.descriptors)], keypoints=features.keypoints, descriptors=features.descriptors)
 
 
 class Sources:
@@ -301,19 +415,24 @@ class Sources:
     Only rows of the same recipe count, so what they hold is what would be computed again.
     """
 
-    def __init__(self, out, recipe, older_plans):
-        self._stores, self._plans, self._open = [], list(older_plans), {}
+    def __init__(self, out, kind, recipe, older_plans):
+        self._kind, self._stores, self._plans, self._open = kind, [], list(older_plans), {}
+        self._lock = threading.Lock()
         if out is None:
             return
         with contextlib.suppress(ImgretError):
-            store = Store(out, ("features",))
+            store = Store(out, (kind,))
             if store.recipe == recipe:
                 self._stores.append((store, store.texts("names"), store.texts("failed/names")))
             else:
                 store.close()
 
     def find(self, name, size):
-        """A `Source` of this name and file size, or None."""
+        """A `Source` of this name and file size, or None. It can be used until `release`."""
+        with self._lock:
+            return self._find(name, size)
+
+    def _find(self, name, size):
         for store, names, failed in self._candidates(name):
             row = names.find(name)
             if row >= 0 and int(store.read("file_size", row, row + 1)[0]) == size:
@@ -337,16 +456,20 @@ class Sources:
                     yield self._opened(path)
 
     def _opened(self, path):
-        """A part, kept open while its photos are asked for: names come in order."""
+        """A part, kept open until `release`."""
         if path not in self._open:
-            store = Store(path, ("features",))
+            store = Store(path, (self._kind,))
             for problem in store.problems():
                 store.close()
                 raise ImgretError(problem)
-            for other, *_ in self._open.values():
-                other.close()
-            self._open = {path: (store, store.texts("names"), store.texts("failed/names"))}
+            self._open[path] = (store, store.texts("names"), store.texts("failed/names"))
         return self._open[path]
+
+    def release(self):
+        """Close the parts that were opened."""
+        for store, *_ in self._open.values():
+            store.close()
+        self._open = {}
 
 
 class Source:

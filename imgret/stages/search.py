@@ -94,7 +94,23 @@ class Failures:
         self.rows.append((name, bad.code, bad.reason, file))
 
 
-def search(index, queries, *, out=None, k=None, settings=(), lists=(), root=None, nul=False, jobs=1, overwrite=False, report, emit=None):
+def search(
+    index,
+    queries,
+    *,
+    out=None,
+    k=None,
+    settings=(),
+    device="auto",
+    weights=(),
+    lists=(),
+    root=None,
+    nul=False,
+    jobs=1,
+    overwrite=False,
+    report,
+    emit=None,
+):
     """Rank an index's photos for each query.
 
     Parameters
@@ -109,6 +125,10 @@ def search(index, queries, *, out=None, k=None, settings=(), lists=(), root=None
         Ranks per query: 10 printed and 1000 stored by default.
     settings : sequence of str
         Search-time parameters, NAME=VALUE.
+    device : str
+        Where networks run; see `imgret.stages.extract.extract`.
+    weights : sequence of str
+        Files to look for networks' weights in, before the recorded places.
     lists, root, nul : see `imgret.listing.list_photos`
     jobs, overwrite, report : see `imgret.stages.extract.extract`
     emit : callable, optional
@@ -138,7 +158,7 @@ def search(index, queries, *, out=None, k=None, settings=(), lists=(), root=None
         if stores:
             source = StoreQueries([stack.enter_context(Store(path, ("features", "vectors"), "search")) for path in stores], gallery)
         else:
-            source = PhotoQueries(list_photos(queries, lists, root=root, nul=nul), gallery, failures, jobs)
+            source = PhotoQueries(list_photos(queries, lists, root=root, nul=nul), gallery, failures, jobs, device, tuple(weights))
         blocks = _answers(gallery, source, k, jobs)
         if out is None:
             with stopping.guard():
@@ -217,10 +237,11 @@ class StoreQueries:
 class PhotoQueries:
     """Queries that are photos: described as the index's own photos were."""
 
-    def __init__(self, listing, gallery, failures, jobs):
-        self._listing, self._pipeline, self._failures, self._jobs = listing, gallery.pipeline, failures, jobs
+    def __init__(self, listing, gallery, failures, jobs, device, weights):
+        self._listing, self._failures, self._jobs = listing, failures, jobs
+        self._how = (gallery.pipeline, device, weights)
         self._local = threading.local()
-        Describer(self._pipeline)  # refused here rather than photo by photo
+        Describer(*self._how).settle()  # refused here rather than photo by photo
 
     def inputs(self):
         """How they are recorded: by name, size and time."""
@@ -249,7 +270,7 @@ class PhotoQueries:
 
     def _describe(self, pair):
         if not hasattr(self._local, "describer"):
-            self._local.describer = Describer(self._pipeline)  # OpenCV's detectors are not made for several threads
+            self._local.describer = Describer(*self._how)  # OpenCV's detectors are not made for several threads
         file = None
         try:
             file = images.read_file(pair[1])

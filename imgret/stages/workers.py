@@ -29,10 +29,11 @@ def run(worker, setup, tasks, jobs, done, on_end=lambda pids: None):
     ----------
     worker : str
         "module:Class"; made once in each process as `Class(setup)`, then `work(task, starting)` is called for each task and returns
-        JSON. It calls `starting(i)` before it touches the task's item i.
+        JSON. It calls `starting(i)` before it touches the task's item i, and `starting(None)` when it does something else.
     setup : JSON value
     tasks : iterable of dict
-        JSON values; taken one at a time. A task whose item crashed a worker comes again with that item in its list `crashed`.
+        JSON values; taken one at a time. A task whose item crashed a worker comes again with that item in its list `crashed`;
+        one that crashed a worker otherwise comes once more, with `careful`: it should then tell of every item.
     jobs : int
     done : callable
         `done(task, result)` in this process, in the order in which tasks end.
@@ -153,6 +154,8 @@ class _Pool:
         self.on_end({process.process.pid})
         if -code in CRASHES and process.item is not None and process.item not in process.task.get("crashed", ()):
             return process.task | {"crashed": [*process.task.get("crashed", ()), process.item]}
+        if -code in CRASHES and process.item is None and not process.task.get("careful"):
+            return process.task | {"careful": True}
         if code == -signal.SIGKILL:
             raise ImgretError("a worker process was killed (out of memory?): run the same command again, with fewer --jobs")
         raise ImgretError(f"a worker process ended unexpectedly (exit {code}): run the same command again")

@@ -17,6 +17,14 @@ def of_json(value):
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+def without_places(node):
+    """A pipeline's tree without `places`, which say where files were found: they are part of no identity."""
+    if not isinstance(node, dict):
+        return node
+    inputs = {"inputs": [without_places(child) for child in node["inputs"]]} if isinstance(node.get("inputs"), list) else {}
+    return {name: value for name, value in node.items() if name != "places"} | inputs
+
+
 class ColumnHash:
     """XXH3-128 of a column as it streams past: its bytes, then its dtype and shape.
 

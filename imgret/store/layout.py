@@ -37,7 +37,7 @@ FAILED = (
         "failed/code",
         ("F",),
         ("text",),
-        "why, in one word: unreadable, not-a-file, not-an-image, truncated, too-large, no-descriptors or crashed",
+        "why, in one word: unreadable, not-a-file, not-an-image, truncated, too-large, no-descriptors, not-finite or crashed",
     ),
     Column("failed/reason", ("F",), ("text",), "why, in one sentence"),
     Column("failed/digest", ("F", 32), ("uint8",), "SHA-256 of the photo's bytes; zero where they could not be read"),
@@ -53,7 +53,7 @@ KINDS = {
             "keypoints",
             ("T", "P"),
             ("float32",),
-            "one row per descriptor; the attribute `columns` names the properties: x y scale angle score",
+            "one row per descriptor; the attribute `columns` names the properties: x y scale angle score, or x y size score",
         ),
         Column(
             "descriptors",
@@ -105,7 +105,8 @@ ATTRIBUTES = {
     "fingerprint": "per-photo kinds: hash of the recipe and every (name, digest): the same on every machine (hex)",
     "params": "step, method and parameters (JSON)",
     "inputs": "what it was made from: path, kind, content of each (JSON)",
-    "pipeline": "the tree of fitted components that made it: component, version, params, arrays by hash, inputs (JSON)",
+    "pipeline": "the tree of fitted components that made it: component, version, params, arrays by hash, inputs, and `places`, where files "
+    "such as a network's weights were found, which is part of no identity (JSON)",
     "info": "facts found on the way: what was sampled, objective, chosen layout (JSON)",
     "checksums": "XXH3-128 of each column and of params, inputs, pipeline and info (JSON); `imgret info --check` verifies them",
 }

@@ -13,13 +13,13 @@ import numpy as np
 from imgret import __version__
 from imgret.errors import ImgretError
 from imgret.store import layout
-from imgret.store.hashing import ColumnHash, canonical, of_array, of_columns, of_json
+from imgret.store.hashing import ColumnHash, canonical, of_array, of_columns, of_json, without_places
 from imgret.store.text import Texts
 
 WRITE_BYTES, WRITE_BLOCKS = 2 << 20, 512  # appends are gathered up to this size and number
 ONE_BY_ONE_BYTES = 1 << 19  # gathered blocks of this size are not worth putting together
 CHUNK_BYTES = 1 << 18  # of a column that grows; what its last chunk does not fill is wasted
-LIBRARIES = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
+LIBRARIES = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow", "torch", "torchvision", "scikit-image")
 
 
 class ColumnWriter:
@@ -188,7 +188,7 @@ class Writer:
             # kept open: a dataset that is closed writes its buffer, and could not say that it failed
             self._kept.append(group.create_dataset(digest, data=array, fill_time="never"))
         values = {"params": params, "inputs": list(inputs), "pipeline": pipeline, "info": info or {}}
-        checksums |= {f"@{name}": of_json(value) for name, value in values.items()}
+        checksums |= _checksums(values)
         content = content_of(kind, checksums, list(arrays or {}))
         texts = {
             "kind": kind,
@@ -227,7 +227,11 @@ def content_of(kind, checksums, array_hashes):
 def attribute_checksums(store):
     """Checksums of the JSON attributes of an open store, as `Writer.finish` records them."""
     values = {"params": store.params, "inputs": store.inputs, "pipeline": store.pipeline, "info": store.info}
-    return {f"@{name}": of_json(value) for name, value in values.items()}
+    return _checksums(values)
+
+
+def _checksums(values):
+    return {f"@{name}": of_json(without_places(value) if name == "pipeline" else value) for name, value in values.items()}
 
 
 def publish(temporary, final):

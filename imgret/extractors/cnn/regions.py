@@ -1,0 +1,71 @@
+"""Grids of regions on a map, and of patches on a photo."""
+
+import numpy as np
+
+OVERLAP = 0.4  # of neighbouring regions, by area, that R-MAC aims at
+MOST = 6  # regions more on the longer side than on the shorter, at most
+
+
+def rmac_regions(height, width, levels):
+    """R-MAC's regions of a map.
+
+    At level l the regions are squares of side 2 min(W, H) / (l + 1), l of them along the shorter side and l + m - 1 along the longer,
+    spread evenly; m is such that neighbours at level 1 (side min(W, H)) overlap by as near 40 % as can be.
+
+    Parameters
+    ----------
+    height, width : int
+    levels : int
+
+    Returns
+    -------
+    ndarray, shape (R, 3), int64
+        Top, left and side of each; at least 1, within the map. Levels whose regions would be smaller than one cell are left out.
+
+    References
+    ----------
+    G. Tolias, R. Sicre & H. Jégou, Particular object retrieval with integral max-pooling of CNN activations, ICLR 2016, section 3.2.
+    """
+    short, long = min(height, width), max(height, width)
+    more = _more(short, long)
+    found = []
+    for level in range(1, levels + 1):
+        side = 2 * short // (level + 1)
+        if side < 1:
+            break
+        across = [_starts(short, side, level), _starts(long, side, level + more)]
+        tops, lefts = across if height <= width else across[::-1]
+        found += [(top, left, side) for top in tops for left in lefts]
+    return np.array(found, dtype=np.int64)
+
+
+def _more(short, long):
+    """m - 1: regions of level 1 along the longer side, less one."""
+    if long == short:
+        return 0
+    counts = np.arange(2, MOST + 2)
+    step = (long - short) / (counts - 1)
+    # neighbours that are `step` apart share (short - step) of their side, or nothing
+    overlap = (short - step) / short
+    return int(counts[np.abs(overlap - OVERLAP).argmin()]) - 1
+
+
+def _starts(length, side, count):
+    """`count` positions of a segment of `side` in `length`, evenly spread, first and last at the ends; the middle for one."""
+    if count == 1:
+        return [(length - side) // 2]
+    return np.floor(np.arange(count) * (length - side) / (count - 1)).astype(np.int64).tolist()
+
+
+def patch_grid(height, width, side):
+    """Squares of `side` pixels, half a side apart, spread evenly over a photo; one that is larger than the photo is cut to its shorter side.
+
+    Returns
+    -------
+    ndarray, shape (R, 3), int64
+        Top, left and side.
+    """
+    side = min(side, height, width)
+    step = max(1, side // 2)
+    tops, lefts = (_starts(length, side, 1 + -(-(length - side) // step)) for length in (height, width))
+    return np.array([(top, left, side) for top in tops for left in lefts], dtype=np.int64)

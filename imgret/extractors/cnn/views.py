@@ -1,0 +1,75 @@
+"""Photos as a network takes them: resized, gathered by shape, normalised, at several scales and mirrored."""
+
+import numpy as np
+
+from imgret import images
+
+
+def read(data, params, least):
+    """Decode and resize a photo.
+
+    Parameters
+    ----------
+    data : bytes
+    params : imgret.extractors.cnn.params.Params
+    least : int
+        Sides the network takes at the least. A smaller photo is enlarged until its shorter side has as many pixels, as long as the longer
+        one stays within `max_size` (or 4 × `least`); then the border is repeated.
+
+    Returns
+    -------
+    imgret.images.Photo
+        RGB.
+    """
+    if params.resize == "square":
+        photo = images.decode(data, grey=False)
+        side = max(params.max_size, least)
+        return images.Photo(images.resize(photo.pixels, side, side), photo.size)
+    photo = images.decode(data, max_size=params.max_size, grey=False)
+    pixels = photo.pixels
+    height, width = pixels.shape[:2]
+    if min(height, width) < least:
+        factor = max(1.0, min(least / min(height, width), max(params.max_size or 0, 4 * least) / max(height, width)))
+        pixels = images.resize(pixels, max(1, round(width * factor)), max(1, round(height * factor)))
+        missing = [max(0, least - side) for side in pixels.shape[:2]]
+        pixels = np.pad(pixels, [*((room // 2, room - room // 2) for room in missing), (0, 0)], mode="edge")
+    return images.Photo(np.ascontiguousarray(pixels), photo.size)
+
+
+def batches(photos, most):
+    """Yield lists of positions of photos that have one shape, at most `most` in each; the first of each shape in order of the photos."""
+    shapes = {}
+    for position, photo in enumerate(photos):
+        shapes.setdefault(photo.pixels.shape, []).append(position)
+    for positions in shapes.values():
+        for start in range(0, len(positions), most):
+            yield positions[start : start + most]
+
+
+def tensor(photos, params, device):
+    """Photos of one shape as a normalised tensor (B, 3, H, W), float32, channels last in memory."""
+    import torch
+
+    x = torch.from_numpy(np.stack([photo.pixels for photo in photos])).to(device)
+    if params.channels == "bgr":
+        x = x.flip(3)
+    mean, std = (torch.tensor(value, dtype=torch.float32, device=device) for value in (params.mean, params.std))
+    # one multiplication and addition: (x / 255 · range - mean) / std
+    x = x.to(torch.float32) * (params.range / 255 / std) - mean / std
+    return x.permute(0, 3, 1, 2)
+
+
+def looks(x, params, least):
+    """Yield (view, factor) of photos at every scale, and mirrored where asked for; `factor` is the size of the view as a share of x."""
+    import torch
+
+    height, width = x.shape[2:]
+    for scale in params.scales:
+        size = tuple(max(least, round(side * scale)) for side in (height, width))
+        view = x
+        if size != (height, width):
+            view = torch.nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+            view = view.contiguous(memory_format=torch.channels_last)
+        yield view, (size[1] / width, size[0] / height)
+        if params.flip:
+            yield view.flip(3), (size[1] / width, size[0] / height)
