@@ -14,6 +14,7 @@ from imgret.codebooks import CODEBOOKS
 @click.option("--size", type=int, help="Visual words, Gaussians, or dimensions to keep.")
 @options.seed
 @click.option("--sample", type=click.IntRange(1), help="Rows to draw, uniformly over all inputs.  [default: 1000000]")
+@click.option("--pairs", type=click.Path(), metavar="CSV", help="Photos that match (image,group), for lw.")
 @options.max_memory
 @options.jobs
 @options.run

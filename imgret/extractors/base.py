@@ -4,6 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from imgret import images
+from imgret.images import BadPhoto
+
 KEYPOINT_COLUMNS = ("x", "y", "scale", "angle", "score")
 
 
@@ -28,7 +31,8 @@ class Extractor:
     """Base of all extractors.
 
     What gives local features has `descriptor_type`, `keypoint_columns` and `decode`; what gives one vector per photo has neither. A
-    subclass that takes one photo at a time has `extract(photo)`; one that gains by taking several overrides `describe`.
+    subclass that takes one photo at a time has `extract(photo)`, which may raise `BadPhoto`; one that gains by taking several overrides
+    `describe`.
 
     Parameters
     ----------
@@ -95,7 +99,13 @@ class Extractor:
         list
             Per photo `LocalFeatures`, a vector of shape (dim,), or an `imgret.images.BadPhoto`.
         """
-        return [self.extract(photo) for photo in photos]
+        return [self._described(photo) for photo in photos]
+
+    def _described(self, photo):
+        try:
+            return self.extract(photo)
+        except BadPhoto as bad:
+            return bad
 
     def columns(self):
         """The data columns of a store of what it gives: `{path: (row_shape, dtype, {attribute: text})}`."""
@@ -108,8 +118,6 @@ class Extractor:
 
     def read(self, data):
         """A photo's bytes as it wants them; see `imgret.images.decode`."""
-        from imgret import images
-
         return images.decode(data, max_size=self.max_size, grey=self.grey)
 
 

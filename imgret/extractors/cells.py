@@ -2,24 +2,7 @@
 
 import numpy as np
 
-from imgret.extractors.base import Extractor
 from imgret.images import BadPhoto
-
-
-class WholePhoto(Extractor):
-    """Base of descriptors of a whole photo: one vector each, of unit L2 norm; `extract` raises `BadPhoto` where there is none."""
-
-    gives = "vectors"
-
-    def describe(self, photos):
-        """See `Extractor.describe`."""
-        return [self._described(photo) for photo in photos]
-
-    def _described(self, photo):
-        try:
-            return self.extract(photo)
-        except BadPhoto as bad:
-            return bad
 
 
 def slices(length, count):

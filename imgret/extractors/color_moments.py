@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 
 from imgret import registry
-from imgret.extractors.cells import WholePhoto, split, unit
+from imgret.extractors.base import Extractor
+from imgret.extractors.cells import split, unit
 from imgret.registry import SAMPLING, param
 
 
-class ColorMoments(WholePhoto):
+class ColorMoments(Extractor):
     """Colour moments on a grid.
 
     For each cell (left to right, then top to bottom) and each channel the mean, the standard deviation and the cube root of the third
@@ -24,6 +25,7 @@ class ColorMoments(WholePhoto):
 
     name = "color-moments"
     version = 1
+    gives = "vectors"
     grey = False
 
     @dataclasses.dataclass(frozen=True)

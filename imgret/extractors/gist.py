@@ -6,7 +6,8 @@ import numpy as np
 
 from imgret import registry
 from imgret.errors import UsageError
-from imgret.extractors.cells import WholePhoto, refuse_flat, split, square, unit
+from imgret.extractors.base import Extractor
+from imgret.extractors.cells import refuse_flat, split, square, unit
 from imgret.registry import param
 
 PREFILTER = 4.0  # cycles per photo at which the low-pass of the contrast normalisation is at one half
@@ -14,7 +15,7 @@ FINEST, RATIO = 0.3, 1.85  # centre of the finest scale in cycles per pixel, and
 RADIAL, ANGULAR = 3.5, 2 * np.pi / 64  # sharpness of the filters in frequency and in angle
 
 
-class Gist(WholePhoto):
+class Gist(Extractor):
     """GIST-like descriptor (spatial envelope).
 
     Written from the published description: it is like GIST, not the authors' code, and its vectors are not theirs. The photo is resized
@@ -31,6 +32,7 @@ class Gist(WholePhoto):
 
     name = "gist"
     version = 1
+    gives = "vectors"
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):

@@ -4,11 +4,12 @@ import dataclasses
 
 from imgret import registry
 from imgret.errors import UsageError
-from imgret.extractors.cells import WholePhoto, square, unit
+from imgret.extractors.base import Extractor
+from imgret.extractors.cells import square, unit
 from imgret.registry import param
 
 
-class Hog(WholePhoto):
+class Hog(Extractor):
     """Histogram of oriented gradients (HOG).
 
     The photo is resized to a square, whatever its proportions. Gradients of the square root of its pixels vote with their length, linearly
@@ -23,6 +24,7 @@ class Hog(WholePhoto):
 
     name = "hog"
     version = 1
+    gives = "vectors"
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):

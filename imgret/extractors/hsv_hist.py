@@ -4,11 +4,12 @@ import dataclasses
 
 from imgret import registry
 from imgret.errors import UsageError
-from imgret.extractors.cells import WholePhoto, unit
+from imgret.extractors.base import Extractor
+from imgret.extractors.cells import unit
 from imgret.registry import SAMPLING, param
 
 
-class HsvHist(WholePhoto):
+class HsvHist(Extractor):
     """HSV colour histogram.
 
     A joint histogram of hue, saturation and value, in bins of the same width; value varies fastest, then saturation. All three have 256
@@ -17,12 +18,13 @@ class HsvHist(WholePhoto):
 
     References
     ----------
-    Swain & Ballard, Color indexing, IJCV 1991 (joint colour histograms, section 2); Smith & Chang, VisualSEEk, ACM Multimedia 1996
+    Swain & Ballard, Color indexing, IJCV 1991 (joint colour histograms); Smith & Chang, VisualSEEk, ACM Multimedia 1996
     (HSV); Arandjelović & Zisserman, CVPR 2012, section 2 (Hellinger kernel by the square root).
     """
 
     name = "hsv-hist"
     version = 1
+    gives = "vectors"
     grey = False
 
     @dataclasses.dataclass(frozen=True)

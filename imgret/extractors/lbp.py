@@ -6,14 +6,15 @@ import numpy as np
 
 from imgret import registry
 from imgret.errors import ImgretError
-from imgret.extractors.cells import WholePhoto, refuse_flat, split, unit
+from imgret.extractors.base import Extractor
+from imgret.extractors.cells import refuse_flat, split, unit
 from imgret.images import BadPhoto
 from imgret.registry import SAMPLING, param
 
 METHODS = {"u2": "nri_uniform", "riu2": "uniform"}  # as scikit-image calls them
 
 
-class Lbp(WholePhoto):
+class Lbp(Extractor):
     """Local binary patterns on a grid.
 
     Each pixel gets a pattern: which of `points` places on a circle around it, bilinearly interpolated, are at least as bright. Patterns
@@ -31,6 +32,7 @@ class Lbp(WholePhoto):
 
     name = "lbp"
     version = 1
+    gives = "vectors"
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):

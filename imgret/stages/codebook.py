@@ -1,6 +1,7 @@
-"""codebook: a sample of rows to k-means, GMM or PCA."""
+"""codebook: rows to k-means, GMM, PCA or a whitening learned from pairs."""
 
 import contextlib
+import hashlib
 import os
 import time
 
@@ -8,12 +9,14 @@ import numpy as np
 
 from imgret.codebooks import CODEBOOKS
 from imgret.errors import ImgretError, UsageError
+from imgret.evaluation.files import read_bytes
+from imgret.evaluation.groundtruth import CSV_LIMIT, read_groups
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.stages import stopping
 from imgret.stages.output import Output, input_of
 from imgret.stages.perphoto import run_to_end
-from imgret.stages.sampling import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
+from imgret.stages.sampling import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
 from imgret.store.hashing import of_array
 from imgret.store.reader import Store
 from imgret.store.writer import Writer
@@ -22,7 +25,21 @@ CHECKPOINT_SECONDS = 30.0
 DEFAULT_SAMPLE = 1_000_000
 
 
-def codebook(inputs, out, *, method, settings=(), size=None, seed=None, sample=None, max_memory=None, jobs=1, overwrite=False, report):
+def codebook(
+    inputs,
+    out,
+    *,
+    method,
+    settings=(),
+    size=None,
+    seed=None,
+    sample=None,
+    pairs=None,
+    max_memory=None,
+    jobs=1,
+    overwrite=False,
+    report,
+):
     """Learn a codebook or a projection.
 
     Parameters
@@ -39,6 +56,8 @@ def codebook(inputs, out, *, method, settings=(), size=None, seed=None, sample=N
         The method's parameters of these names.
     sample : int, optional
         Rows to draw.
+    pairs : str, optional
+        A CSV of groups (`imgret.evaluation.groundtruth.read_groups`): photos of one group match. For methods that learn from pairs.
     max_memory : str, optional
         What the sample may take ("2G").
     jobs : int
@@ -51,32 +70,42 @@ def codebook(inputs, out, *, method, settings=(), size=None, seed=None, sample=N
     """
     kind = load(CODEBOOKS, method, "codebook")
     fitted = kind(kind.Params.parse(settings, size=size, seed=seed))
-    sample = DEFAULT_SAMPLE if sample is None else sample
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)
     if not inputs:
         raise UsageError("give at least one features or vectors store")
+    from_pairs = getattr(kind, "needs_groups", False)
+    if from_pairs and pairs is None:
+        raise UsageError(f"-m {method} learns from photos that match: give --pairs, a CSV with the header image,group")
+    if pairs is not None and not from_pairs:
+        raise UsageError(f"-m {method} does not learn from pairs: leave --pairs out")
+    if from_pairs and sample is not None:
+        raise UsageError(f"-m {method} learns from all photos in --pairs: leave --sample out")
+    kinds = ("vectors",) if from_pairs else ("features", "vectors")
     with contextlib.ExitStack() as stack:
-        stores = [stack.enter_context(Store(path, ("features", "vectors"), "codebook")) for path in inputs]
+        stores = [stack.enter_context(Store(path, kinds, "codebook")) for path in inputs]
         check_one_space(stores)
         params = {
             "step": "codebook",
             "method": kind.name,
             "version": kind.version,
             "params": fitted.params.to_json(),
-            "sample": sample,
+            "sample": 0 if from_pairs else sample or DEFAULT_SAMPLE,
             "max_memory": memory,
         }
-        output = Output(out, "codebook", params, [input_of(store) for store in stores], overwrite)
+        output = Output(out, "codebook", params, [*map(input_of, stores), *_pairs_input(pairs)], overwrite)
         if output.up_to_date(report):
             return
 
         def body():
             output.parts.prepare()
-            rows, info = draw(stores, sample, fitted.params.seed, memory)
-            if info["limited_by_memory"]:
-                report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
+            if from_pairs:
+                *learned_from, info = matching(stores, read_groups(pairs), pairs, memory)
+            else:
+                *learned_from, info = draw(stores, sample or DEFAULT_SAMPLE, fitted.params.seed, memory)
+                if info["limited_by_memory"]:
+                    report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
             with report.progress(1, "iteration") as progress:
-                fitted.fit(rows, jobs=jobs, checkpoint=Checkpoint(output.parts), progress=_progress(progress))
+                fitted.fit(*learned_from, jobs=jobs, checkpoint=Checkpoint(output.parts), progress=_progress(progress))
             _check_finite(fitted)
             with output.create(_pipeline(fitted, stores[0]), {"sample": info, "summary": fitted.summary()}):
                 pass
@@ -84,6 +113,13 @@ def codebook(inputs, out, *, method, settings=(), size=None, seed=None, sample=N
 
         with stopping.guard():
             run_to_end(output, report, body)
+
+
+def _pairs_input(pairs):
+    """How a CSV of pairs is recorded as an input."""
+    if pairs is None:
+        return []
+    return [{"path": pairs, "kind": "pairs", "content": hashlib.sha256(read_bytes(pairs, CSV_LIMIT, regular=False)).hexdigest()}]
 
 
 def _pipeline(fitted, store):

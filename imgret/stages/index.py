@@ -10,7 +10,7 @@ from imgret.indexes import INDEXES
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.stages import stopping
-from imgret.stages.encode import Photos
+from imgret.stages.gathering import Photos
 from imgret.stages.output import Output, input_of
 from imgret.stages.perphoto import run_to_end
 from imgret.stages.sampling import DEFAULT_MEMORY, check_one_space, draw, parse_bytes

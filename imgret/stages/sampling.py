@@ -1,5 +1,7 @@
 """Rows to learn from: drawn uniformly over all stores, in bounded memory."""
 
+import os
+
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
@@ -84,6 +86,73 @@ def draw(stores, count, seed, max_memory):
         raise ImgretError(f"the rows of {', '.join(store.shown for store in stores)} hold NaN or infinite values")
     info = {"asked": count, "rows": total, "drawn": n, "limited_by_memory": bool(n == bound < min(count, total)), "stores": drawn}
     return sample, info
+
+
+def matching(stores, truth, shown, max_memory):
+    """The vectors of photos that match others.
+
+    Parameters
+    ----------
+    stores : list of Store
+        Vectors.
+    truth : imgret.evaluation.groundtruth.GroupTruth
+        Photos of one group match, whatever their role.
+    shown : str
+        Where it came from, for messages.
+    max_memory : int
+        Bytes that the vectors may take.
+
+    Returns
+    -------
+    rows : ndarray, shape (n, D), float32
+    groups : list of ndarray
+        Rows that match, two or more in each.
+    info : dict
+        What was taken, for the record.
+
+    Raises
+    ------
+    ImgretError
+        For photos that are in no store, for none that match, for more than fit into memory.
+    """
+    wanted = {name for name, groups in zip(truth.names, truth.groups, strict=True) if groups}
+    found, known = {}, set()
+    for which, store in enumerate(stores):
+        known.update(store.texts("failed/names"))
+        for row, name in enumerate(store.texts("names")):
+            if name in wanted and name in found:
+                raise ImgretError(f"the photo '{os.fsdecode(name)}' is in two of the stores: give it once")
+            if name in wanted:
+                found[name] = (which, row)
+    missing = sorted(wanted - found.keys() - known)
+    if missing:
+        first = ", ".join(f"'{os.fsdecode(name)}'" for name in missing[:3])
+        raise ImgretError(
+            f"{shown} names {len(missing)} photos that are not in {', '.join(store.shown for store in stores)} ({first}): "
+            "names must be as `imgret info` and `search` show them, relative to the folder that was extracted"
+        )
+    members = {}
+    for name, groups in zip(truth.names, truth.groups, strict=True):
+        for group in groups if name in found else ():
+            members.setdefault(group, []).append(name)
+    members = [names for names in members.values() if len(names) > 1]
+    if not members:
+        raise ImgretError(f"{shown}: no two photos share a group, so there is nothing that matches")
+    chosen = sorted({name for names in members for name in names}, key=found.__getitem__)
+    columns = stores[0].shape("vectors")[1]
+    if 4 * columns * len(chosen) > max_memory:
+        raise ImgretError(f"the {len(chosen)} photos in {shown} that match do not fit into --max-memory: give more, or fewer pairs")
+    rows = np.empty((len(chosen), columns), np.float32)
+    position = {name: number for number, name in enumerate(chosen)}
+    done = 0
+    for which, store in enumerate(stores):
+        mine = np.array([row for where, row in map(found.__getitem__, chosen) if where == which], dtype=np.int64)
+        for block in _gather(store, "vectors", mine):
+            rows[done : done + len(block)] = block
+            done += len(block)
+    groups = [np.array([position[name] for name in names]) for names in members]
+    pairs = sum(len(group) * (len(group) - 1) // 2 for group in groups)
+    return rows, groups, {"drawn": len(rows), "groups": len(groups), "pairs": pairs}
 
 
 def _gather(store, path, rows):

@@ -30,6 +30,10 @@ class Imported:
             """Plain values."""
             return {"dim": self.dim, "space": self.space}
 
+        def places(self):
+            """None: it needs no file."""
+            return {}
+
     def __init__(self, dim, space):
         self.params = self.Params(dim, space)
 

@@ -19,7 +19,8 @@ from imgret.store.text import Texts
 WRITE_BYTES, WRITE_BLOCKS = 2 << 20, 512  # appends are gathered up to this size and number
 ONE_BY_ONE_BYTES = 1 << 19  # gathered blocks of this size are not worth putting together
 CHUNK_BYTES = 1 << 18  # of a column that grows; what its last chunk does not fill is wasted
-LIBRARIES = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow", "torch", "torchvision", "scikit-image")
+CORE = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
+LIBRARIES = (*CORE, "torch", "torchvision", "scikit-image")
 
 
 class ColumnWriter:

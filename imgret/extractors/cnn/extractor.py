@@ -97,7 +97,9 @@ class Cnn(Extractor):
             if local_or_map and not is_map:
                 raise ImgretError(f"the layer '{layer}' of {network.name} gives a vector, not a map: choose pool=fc, or another layer")
             if not local_or_map and is_map:
-                raise ImgretError(f"the layer '{layer}' of {network.name} gives a map, not a vector: choose another pool than fc, or another layer")
+                raise ImgretError(
+                    f"the layer '{layer}' of {network.name} gives a map, not a vector: choose another pool than fc, or another layer"
+                )
         if self.params.pool == "cam":
             self._classifier = network.classifier()
         if self.codebook is not None and self.codebook.dim_ != sum(network.dims):
@@ -149,7 +151,9 @@ class Cnn(Extractor):
             torch.cuda.empty_cache()
         if len(photos) == 1:
             height, width = photos[0].pixels.shape[:2]
-            raise ImgretError(f"a photo of {width} × {height} pixels does not fit into the memory of {self.device}: set a smaller `max_size`")
+            raise ImgretError(
+                f"a photo of {width} × {height} pixels does not fit into the memory of {self.device}: set a smaller `max_size`"
+            )
         half = len(photos) // 2
         return self._batch(photos[:half]) + self._batch(photos[half:])
 
@@ -162,9 +166,7 @@ class Cnn(Extractor):
 
     def _vectors(self, photos):
         x = views.tensor(photos, self.params, self._network.device)
-        found = [
-            pooling.l2(self._concatenated(self._network(view))) for view, _ in views.looks(x, self.params, self._network.least)
-        ]
+        found = [pooling.l2(self._concatenated(self._network(view))) for view, _ in views.looks(x, self.params, self._network.least)]
         if len(found) == 1:
             vectors = found[0]
         elif self.params.combine == "sum":

@@ -160,7 +160,7 @@ class Network:
         if pool == "fc":
             if self.name.startswith("vit"):
                 return "encoder.ln"
-            return "fc7" if self.name.startswith(("alexnet", "vgg")) else "avgpool"
+            return {"alexnet": "fc7", "vgg": "fc7", "squeezenet": "classifier.3"}.get(self.name.rstrip("_bn0123456789"), "avgpool")
         if self.name.startswith("vgg"):
             return f"features.{len(self.model.features) - 2}"
         for prefix, layer in LAST_MAPS.items():
@@ -179,10 +179,7 @@ class Network:
                 found.append(name)
 
         modules = [(name, module) for name, module in self.model.named_modules() if 0 < name.count(".") + 1 <= LISTED_DEPTH and name]
-        hooks = [
-            module.register_forward_hook(lambda _, __, output, name=name: note(name, output))
-            for name, module in modules
-        ]
+        hooks = [module.register_forward_hook(lambda _, __, output, name=name: note(name, output)) for name, module in modules]
         try:
             with torch.inference_mode():
                 self.model(torch.zeros(1, 3, SMALLEST[-1], SMALLEST[-1], device=self.device, dtype=self.dtype))
@@ -200,7 +197,9 @@ class Network:
         if layer in modules and layer:
             return modules[layer], False
         linear = [module for module in modules.values() if isinstance(module, torch.nn.Linear)]
-        classifier = [module for module in getattr(self.model, "classifier", torch.nn.Sequential()).modules() if isinstance(module, torch.nn.Linear)]
+        classifier = [
+            module for module in getattr(self.model, "classifier", torch.nn.Sequential()).modules() if isinstance(module, torch.nn.Linear)
+        ]
         if layer in ("fc6", "fc7", "fc8") and len(classifier) == 3:
             return classifier[int(layer[2]) - 6], False
         if layer == "avgpool" and linear:
@@ -225,7 +224,9 @@ class Network:
             except (RuntimeError, ValueError, AssertionError) as error:  # too small for its strides
                 problem = error
             except KeyError:
-                raise UsageError(f"a layer of {','.join(self.layers)} takes no part in what {self.name} computes: {self._valid()}") from None
+                raise UsageError(
+                    f"a layer of {','.join(self.layers)} takes no part in what {self.name} computes: {self._valid()}"
+                ) from None
         raise ImgretError(f"{self.name} cannot be run: {' '.join(str(problem).split())[:120]}")
 
     @property
@@ -237,18 +238,13 @@ class Network:
         """Pixels of the photo for one place of a layer's map."""
         import torch
 
-        side = 2 * SMALLEST[-1]
+        side = SMALLEST[-1]
         output = self(torch.zeros(1, 3, side, side, device=self.device))[self.layers.index(layer)]
         return side / output.shape[2]
 
     def blank(self):
         """A copy on the CPU whose weights mean nothing."""
-        import torch
-        import torchvision
-
-        with torch.device("meta"):
-            model = torchvision.models.get_model(self.name, weights=None, **_options(self.name)).eval()
-        return model.to_empty(device="cpu")
+        return _bare(self.name, _options(self.name)).to_empty(device="cpu").eval()
 
     def classifier(self):
         """Weights (K, C) and biases (K,) of the linear classifier over the mean of the last map, for class activation maps.
@@ -275,7 +271,6 @@ class Network:
 
 def _build(params, given):
     """The model with its weights, and what was found out about them."""
-    import torch
     import torchvision
 
     if params.model not in names():
@@ -321,18 +316,27 @@ def _random(params, options):
 
 def _empty(name, options, state):
     """A model without weights, with as many classes as the weights have."""
+    model = _bare(name, options)
+    ends = [
+        (key, value.shape) for key, value in model.state_dict().items() if key.endswith("weight") and value.ndim > 1 and len(value) == 1000
+    ]
+    key, shape = ends[-1]
+    found = state[key].shape if key in state else shape
+    if found != shape and found[1:] == shape[1:] and len(state[key]) > 0:
+        model = _bare(name, options | {"num_classes": len(state[key])})
+    return model
+
+
+def _bare(name, options):
+    """A model whose weights take no memory yet, where that can be."""
     import torch
     import torchvision
 
-    def build(**more):
+    try:
         with torch.device("meta"):
-            return torchvision.models.get_model(name, weights=None, **options, **more)
-
-    model = build()
-    last = [key for key, value in model.state_dict().items() if key.endswith("weight") and value.ndim >= 2 and len(value) == 1000]
-    if last and last[-1] in state and 0 < len(state[last[-1]]) != 1000 and state[last[-1]].shape[1:] == model.state_dict()[last[-1]].shape[1:]:
-        model = build(num_classes=len(state[last[-1]]))
-    return model
+            return torchvision.models.get_model(name, weights=None, **options)
+    except NotImplementedError:  # some compute with tensors while they are built
+        return torchvision.models.get_model(name, weights=None, **options)
 
 
 def _any_size(model):

@@ -47,18 +47,16 @@ class Params(registry.Params):
     max_keypoints: int = param(0, "local features: strongest kept per photo, 0 for all", role=SAMPLING, minimum=0)
     scales: tuple[float, ...] = param((1.0,), "sizes at which the photo is looked at, as factors of its own", above=0, maximum=MAX_SCALE)
     flip: bool = param(False, "look at the mirrored photo too")
-    combine: str = param("sum", "vectors of scales and flips: their sum, or gem, their generalised mean (exponent p)", choices=("sum", "gem"))
-    max_size: int = param(
-        512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0, maximum=16384
+    combine: str = param(
+        "sum", "vectors of scales and flips: their sum, or gem, their generalised mean (exponent p)", choices=("sum", "gem")
     )
+    max_size: int = param(512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0, maximum=16384)
     resize: str = param("keep", "keep: the photo's aspect stays; square: to max_size × max_size", choices=("keep", "square"))
     mean: tuple[float, ...] | None = param(None, "subtracted from each channel; none: what the weights were trained with")
     std: tuple[float, ...] | None = param(None, "each channel is divided by; none: what the weights were trained with", above=0)
     channels: str = param("rgb", "order of the channels", choices=("rgb", "bgr"))
     range: float = param(1.0, "value of white before mean and std: 1 or 255", above=0)
-    precision: str = param(
-        "float32", "arithmetic of the network", role=SAMPLING, choices=("float32", "bfloat16", "float16")
-    )
+    precision: str = param("float32", "arithmetic of the network", role=SAMPLING, choices=("float32", "bfloat16", "float16"))
     batch: int = param(8, "photos of one shape that go through the network together, at most", role=SAMPLING, minimum=1, maximum=1024)
     dtype: str = param("float32", "type of stored vectors (local features: float16)", role=SAMPLING, choices=("float32", "float16"))
 
@@ -86,7 +84,8 @@ class Params(registry.Params):
     def space(self):
         """What changes the meaning: without what has no effect with this pooling."""
         found = super().space()
-        p_counts = self.pool == "gem" or self.combine == "gem" and self.pool in VECTORS or self.region_pool == "gem" and self.pool in LOCAL[1:]
+        pooled_by = self.region_pool if self.pool in ("regions", "patches") else self.combine if self.pool in VECTORS else ""
+        p_counts = "gem" in (self.pool, pooled_by)
         for name, pools in ONLY.items():
             if self.pool not in pools and not (name == "p" and p_counts):
                 del found[name]

@@ -82,8 +82,8 @@ def channel_weights(x):
 def cam(maps, weight, bias, classes):
     """Class activation weighting: for each of the most probable classes, activations weighted by that class's activation map.
 
-    The map of class n is Σ_k w_nk x_k, scaled to [0, 1]; each class gives the vector β_k Σ (map) x_k with CroW's β, L2-normalised; these are
-    summed. The classes are the photo's own most probable ones (the paper's online aggregation).
+    The map of class n is Σ_k w_nk x_k, scaled to [0, 1]; each class gives the vector β_k Σ (map) x_k with CroW's β, L2-normalised; these
+    are summed. The classes are the photo's own most probable ones (the paper's online aggregation).
 
     Parameters
     ----------

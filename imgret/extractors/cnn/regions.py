@@ -58,7 +58,7 @@ def _starts(length, side, count):
 
 
 def patch_grid(height, width, side):
-    """Squares of `side` pixels, half a side apart, spread evenly over a photo; one that is larger than the photo is cut to its shorter side.
+    """Squares of `side` pixels, half a side apart or less, spread evenly over a photo; a side is at most the photo's shorter one.
 
     Returns
     -------
