@@ -1,7 +1,7 @@
 """How good: the ablation table, mAP of the shipped configs and of variants of them on four sets of real photos.
 
-Everything is learned on the distractors (and, for projections and product quantisers, on crops of them), never on the set that is scored;
-all distractors are in every gallery. Every file is kept in the work folder, so a second run does only what has changed.
+Everything is learned on the distractors (and, for projections and product quantisers of VLAD alone, on crops of them), never on the set
+that is scored; all distractors are in every gallery. Every file is kept in the work folder, so a second run does only what has changed.
 
     IMGRET_TEST_DATA=/path/to/data python scripts/table.py
 """
@@ -74,15 +74,17 @@ class Runner:
         common = ["-q", "-o", path, "-m", table["method"]] if "method" in table else ["-q", "-o", path]
         if table["run"] == "extract":
             folder = self.crops if dataset == CROPS else self.photos / dataset / "images"
-            imgret("extract", folder, *common, *settings, "--max-failed", "20%")
+            learned = ["-c", self.output(tables, table["codebook"], TRAIN)] if "codebook" in table else []
+            imgret("extract", folder, *common, *settings, *learned, "--max-failed", "20%")
         elif table["run"] == "codebook":
             sources = [self.output(tables, other, TRAIN) for other in table["inputs"]]
-            if table["method"] == "pca":
+            if table["method"] == "pca" and table.get("crops", True):
                 sources += [self.output(tables, other, CROPS) for other in table["inputs"]]
             imgret("codebook", *sources, *common, *settings, "--size", table["size"])
         elif table["run"] == "encode":
             sources = [self.output(tables, other, dataset) for other in table["inputs"]]
-            imgret("encode", *sources, *common, *settings, "-c", self.output(tables, table["codebook"], TRAIN))
+            learned = ["-c", self.output(tables, table["codebook"], TRAIN)] if "codebook" in table else []
+            imgret("encode", *sources, *common, *settings, *learned)
         elif table["run"] == "index":
             sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, TRAIN)]
             teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in (TRAIN, CROPS)]
@@ -127,7 +129,70 @@ def changed(tables, **changes):
     return tables
 
 
-def rows():
+def cnn_rows(data):
+    """The lines of networks' features: one small network for all, with its weights' own normalisation."""
+    network = {"model": "mobilenet_v2", "weights": str(data / "weights" / "mobilenet_v2.pth"), "mean": [0.5] * 3, "std": [0.5] * 3}
+    plain = changed(config("cnn-gem"), gem={"set": {**network, "scales": [1.0]}})
+    columns = changed(config("cnn-columns-vlad64"), columns={"set": network})
+    fused = changed(config("cnn-rootsift-fused"), rmac={"set": network})
+    poolings = {
+        "gem p=3": {},
+        "avg (SPoC)": {"pool": "avg"},
+        "avg, centre prior": {"pool": "avg", "centre": True},
+        "max (MAC)": {"pool": "max"},
+        "rmac": {"pool": "rmac"},
+        "crow": {"pool": "crow"},
+        "cam": {"pool": "cam"},
+        "fc (avgpool)": {"pool": "fc"},
+    }
+    section = "MobileNetV2, one vector"
+    for name, settings in poolings.items():
+        yield section, name, changed(plain, gem={"set": settings})
+    section = "MobileNetV2, three scales"
+    for name in ("gem p=3", "avg (SPoC)", "rmac"):
+        yield section, name, changed(plain, gem={"set": {**poolings[name], "scales": [1.0, 0.707, 0.5]}})
+    section = "MobileNetV2, PCA-whitened"
+    for name in ("gem p=3", "rmac"):
+        for size in (128, 256):
+            pooled = changed(plain, gem={"set": poolings[name]})
+            yield section, f"{name}, {size}", with_projection(pooled, "gem", size)
+    regions = {
+        "regions": {"run": "extract", "method": "cnn", "set": {**network, "pool": "regions"}},
+        "whitening": {"run": "codebook", "inputs": ["regions"], "method": "pca", "size": 512, "crops": False, "set": {"whiten": True}},
+    }
+    yield section, "rmac, its regions 512", changed(plain, gem={"codebook": "whitening", "set": {"pool": "rmac"}}) | regions
+    section = "MobileNetV2, local features"
+    yield section, "columns, VLAD 64", columns
+    yield section, "columns, VLAD 64, PCA-w 256", with_projection(columns, "vlad", 256)
+    yield section, "columns, VLAD 16, no local PCA", changed(columns, words={"size": 16, "set": {"pca": 0}})
+    yield (
+        section,
+        "regions, VLAD 16, no local PCA",
+        changed(columns, columns={"set": {"pool": "regions"}}, words={"size": 16, "set": {"pca": 0}}),
+    )
+    section = "RootSIFT and MobileNetV2"
+    yield section, "rootsift-vlad64 alone", config("rootsift-vlad64")
+    yield section, "rmac alone", changed(plain, gem={"set": poolings["rmac"]})
+    yield section, "cnn-rootsift-fused", fused
+    for weight in (0.5, 2.0):
+        yield section, f"cnn-rootsift-fused, weights=1,{weight:g}", changed(fused, fused={"set": {"weights": [1.0, weight]}})
+    yield section, "cnn-rootsift-fused, PCA-w 256", with_projection(fused, "fused", 256)
+    section = "global descriptors"
+    for method in ("hsv-hist", "color-moments", "lbp", "hog", "gist"):
+        tables = changed(plain, gem={"method": method})
+        tables["gem"]["set"] = {}
+        yield section, method, tables
+
+
+def with_projection(tables, vectors, size):
+    """The same, with PCA-whitened vectors of `size` dimensions in the index."""
+    tables = changed(tables, index={"inputs": ["small"]}, ranking={"queries": ["small"]})
+    tables["projection"] = {"run": "codebook", "inputs": [vectors], "method": "pca", "size": size, "crops": False, "set": {"whiten": True}}
+    tables["small"] = {"run": "encode", "inputs": [vectors], "codebook": "projection"}
+    return tables
+
+
+def rows(data):
     """(section, label, tables) of every line."""
     vlad, fisher, small = config("rootsift-vlad64"), config("rootsift-fisher64"), config("vlad-pca128-pq20")
     flat = {"method": "flat", "set": {"bytes": None}}
@@ -165,6 +230,7 @@ def rows():
                 changed(small, index={"method": method, "set": {"bytes": size}}),
             )
     yield "bytes (VLAD 64, PCA-whitened 128)", "uncompressed", changed(small, index=flat)
+    yield from cnn_rows(data)
 
 
 def main():
@@ -176,9 +242,10 @@ def main():
     if not os.environ.get("IMGRET_TEST_DATA"):
         raise SystemExit("set IMGRET_TEST_DATA to the folder with photos/")
     arguments.work.mkdir(parents=True, exist_ok=True)
-    runner = Runner(Path(os.environ["IMGRET_TEST_DATA"]) / "photos", arguments.work)
+    data = Path(os.environ["IMGRET_TEST_DATA"])
+    runner = Runner(data / "photos", arguments.work)
     section = None
-    for heading, label, tables in rows():
+    for heading, label, tables in rows(data):
         if arguments.only not in heading:
             continue
         if heading != section:

@@ -44,8 +44,8 @@ def test_unknown_words():
 
 
 GOOD_METHODS = {
-    "extract": "'sift', 'rootsift', 'dense-sift'",
-    "codebook": "'kmeans', 'gmm', 'pca'",
+    "extract": "'sift', 'rootsift', 'dense-sift', 'cnn', 'hsv-hist', 'color-moments', 'lbp', 'hog', 'gist'",
+    "codebook": "'kmeans', 'gmm', 'pca', 'lw'",
     "index": "'flat', 'pq', 'opq', 'ivfpq', 'ivf-flat', 'hnsw'",
 }
 
@@ -54,7 +54,6 @@ GOOD_METHODS = {
     ("arguments", "text"),
     [
         (["extract", "p"], "Missing option '-o' / '--out'."),
-        (["encode", "f.h5", "-o", "v.h5"], "Missing option '-c' / '--codebook'."),
         (["import", "v.npy", "-o", "v.h5"], "Missing option '--names'."),
         (["search"], "Missing argument 'INDEX'."),
         (["evaluate", "--protocol", "ukbench"], "Missing argument 'RANKINGS...'."),
@@ -69,6 +68,10 @@ GOOD_METHODS = {
         (
             ["search", "i", "q", "--format", "xml"],
             "Invalid value for '--format': 'xml' is not one of 'table', 'tsv', 'jsonl', 'trec'.",
+        ),
+        (
+            ["extract", "p", "-o", "x", "--device", "tpu"],
+            "Invalid value for '--device': `--device` must be auto, cpu, cuda, cuda:N or mps, got 'tpu'",
         ),
         (["index", "v", "-o", "x", "--metric", "l1"], "Invalid value for '--metric': 'l1' is not one of 'cosine', 'l2', 'ip'."),
         (

@@ -416,10 +416,9 @@ def test_contract(name):
     encoder = registry.load(ENCODERS, name, "encoder")
     assert encoder.name == name
     assert encoder.version == 1
-    assert encoder.codebooks
     assert encoder.takes in ("features", "vectors")
     assert "References" in encoder.__doc__
-    assert hasattr(encoder, "encode" if encoder.takes == "features" else "encode_block")
+    assert hasattr(encoder, "join" if not encoder.codebooks else "encode" if encoder.takes == "features" else "encode_block")
     params = encoder.Params()
     assert encoder.Params.from_json(params.to_json()) == params
     assert "dtype" not in params.space()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 
 import pytest
 
@@ -11,7 +12,7 @@ from imgret.errors import ImgretError, UsageError, one_line
 from imgret.evaluation import PROTOCOLS
 from imgret.extractors import EXTRACTORS
 from imgret.indexes import INDEXES
-from imgret.registry import SAMPLING, SPACE, Params, load, param
+from imgret.registry import PLACE, SAMPLING, SPACE, Params, load, param
 
 TABLES = {"extractor": EXTRACTORS, "codebook": CODEBOOKS, "encoder": ENCODERS, "index": INDEXES, "protocol": PROTOCOLS}
 
@@ -136,12 +137,12 @@ def test_every_entry_of_every_table_is_a_component(family):
     for name in TABLES[family]:
         kind = load(TABLES[family], name, family)
         assert kind.name == name
-        assert kind.__doc__
+        assert inspect.getdoc(kind)
         if family != "protocol":
             assert isinstance(kind.version, int)
             assert kind.Params() == kind.Params.from_json(kind.Params().to_json()) if name != "factory" else True
             for field in dataclasses.fields(kind.Params):
-                assert field.metadata["role"] in (SPACE, SAMPLING)
+                assert field.metadata["role"] in (SPACE, SAMPLING, PLACE)
                 assert field.metadata["help"]
     with pytest.raises(UsageError) as caught:
         load(TABLES[family], "nothing", family)

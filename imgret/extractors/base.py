@@ -56,6 +56,8 @@ class Extractor:
         Codebook methods that it can use.
     device : str or None
         Where its network runs, once `settle` has found out.
+    warnings : tuple of str
+        What a user should be told, once `settle` has found out.
     one_process : bool
         Whether one process has to describe all photos: a device is not shared.
     """
@@ -68,6 +70,7 @@ class Extractor:
     codebooks = ()
     device = None
     one_process = False
+    warnings = ()
 
     def __init__(self, params, codebook=None):
         self.params, self.codebook = params, codebook

@@ -77,6 +77,8 @@ def extract(
     learned, made_of = projection_of(codebook, kind)
     extractor = kind(wanted, None if learned is None else learned.component())
     extractor.settle(device)
+    for text in extractor.warnings:
+        report.warn(text)
     _check_projection(extractor, learned, codebook)
     params = {"step": "extract", "method": kind.name, "version": kind.version, "params": extractor.params.to_json()}
     output = Output(out, extractor.gives, params, made_of, overwrite)

@@ -88,6 +88,8 @@ class Cnn(Extractor):
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         self._network = networks.shared(self.params, device, tuple(weights))
         self.params, self.device = self._network.params, device
+        if self.params.weights == "random":
+            self.warnings = (f"the weights of {self.params.model} are random (seed {self.params.seed}): the vectors mean little",)
         self._check()
 
     def _check(self):

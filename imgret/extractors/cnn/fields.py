@@ -28,21 +28,33 @@ def receptive_field(network, layer):
     ----------
     W. Luo et al., Understanding the effective receptive field in deep convolutional neural networks, NIPS 2016 (the theoretical field).
     """
+    import torch
+
+    field = None
     if not network.attends:
-        model = network.blank()
-        _linear(model)
-        length = SHORTEST
-        while length <= LONGEST:
-            spans, count = _spans(model, layer, length, max(64, network.least))
-            if spans is None:
-                break
-            if all(first > 0 and last < length - 1 for first, last in spans):
-                (first, last), (after, _) = spans
-                stride = float(after - first)
-                return stride, (first + last) / 2 - count // 2 * stride, float(last - first + 1)
-            length *= 2
-    stride = network.stride(layer)
-    return stride, (stride - 1) / 2, stride
+        with torch.inference_mode(False), torch.enable_grad():
+            field = _measured(network, layer)
+    if field is None:
+        stride = network.stride(layer)
+        field = stride, (stride - 1) / 2, stride
+    return field
+
+
+def _measured(network, layer):
+    """Stride, first centre and size; None where the gradient does not tell."""
+    model = network.blank()
+    _linear(model)
+    length = SHORTEST
+    while length <= LONGEST:
+        spans, count = _spans(model, layer, length, max(64, network.least))
+        if spans is None:
+            return None
+        if all(first > 0 and last < length - 1 for first, last in spans):
+            (first, last), (after, _) = spans
+            stride = float(after - first)
+            return stride, (first + last) / 2 - count // 2 * stride, float(last - first + 1)
+        length *= 2
+    return None
 
 
 def _spans(model, layer, length, width):
@@ -54,8 +66,7 @@ def _spans(model, layer, length, width):
     hook = module.register_forward_hook(lambda _, __, output: found.update(output=output))
     photo = torch.full((1, 3, length, width), 1e-3, requires_grad=True)
     try:
-        with torch.enable_grad():
-            model(photo)
+        model(photo)
     except (RuntimeError, ValueError):
         pass  # a classifier that takes another size: the layer has answered before
     finally:

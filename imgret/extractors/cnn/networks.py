@@ -7,6 +7,7 @@ import os
 import threading
 
 from imgret.errors import ImgretError, UsageError
+from imgret.extractors.cnn import folding
 from imgret.extractors.cnn import weights as weights_of
 
 # where the last convolutional map is, by the beginning of the network's name; elsewhere it is looked for
@@ -83,18 +84,19 @@ class Network:
         self.model.eval().requires_grad_(False)
         if self.name.startswith("vit"):
             _any_size(self.model)
-        self.dtype = getattr(torch, params.precision)
-        self.model.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
         self.layers = params.layer or (self._default_layer(params.pool),)
         self.params = dataclasses.replace(params, layer=self.layers, **found)
-        modules = dict(self.model.named_modules())
-        places = [self._place(layer, modules) for layer in self.layers]
+        self.model = folding.folded(self.model, [module for module, _ in self._places()], SMALLEST[-1])
+        self.dtype = getattr(torch, params.precision)
+        self.model.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
         # threads share a network; its hooks write to the calling thread's own place
         self._local = threading.local()
         self._lock = threading.Lock() if self.name.startswith("vit") else contextlib.nullcontext()  # `_any_size` changes the model
-        for layer, place in zip(self.layers, places, strict=True):
+        for layer, place in zip(self.layers, self._places(), strict=True):
             self._listen(layer, *place)
         self.least, outputs = self._smallest()
+        if params.pool == "fc":  # the smallest photo's map may have but one place
+            outputs = self(torch.zeros(1, 3, *2 * [max(self.least, SMALLEST[-1])], device=self.device))
         self.dims = [output.shape[1] for output in outputs]
         self.maps = [output.ndim == 4 for output in outputs]
 
@@ -182,7 +184,7 @@ class Network:
         hooks = [module.register_forward_hook(lambda _, __, output, name=name: note(name, output)) for name, module in modules]
         try:
             with torch.inference_mode():
-                self.model(torch.zeros(1, 3, SMALLEST[-1], SMALLEST[-1], device=self.device, dtype=self.dtype))
+                self.model(torch.zeros(1, 3, SMALLEST[-1], SMALLEST[-1]))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -190,8 +192,12 @@ class Network:
             raise UsageError(f"{self.name} has no convolutional map that is known: name a layer; {self._valid()}")
         return found[-1]
 
+    def _places(self):
+        """(module, whether its input is meant) of each layer."""
+        modules = dict(self.model.named_modules())
+        return [self._place(layer, modules) for layer in self.layers]
+
     def _place(self, layer, modules):
-        """(module, whether its input is meant) of a layer's name."""
         import torch
 
         if layer in modules and layer:

@@ -1,0 +1,82 @@
+"""Batch normalisation folded into the convolution before it: the same numbers to rounding, and about a tenth of the time less on a CPU."""
+
+import copy
+
+TOLERANCE = 1e-4  # relative to the largest output; what folding leaves is a hundred times less
+
+
+def folded(model, keep, side):
+    """A copy of a model whose batch normalisations have gone into the convolutions that feed them.
+
+    Which convolution feeds which is seen in a pass of a small photo. Should the outputs then differ (a convolution that something else reads
+    too), the model is given back as it was.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In evaluation mode, float32, on the CPU.
+    keep : sequence of torch.nn.Module
+        Modules whose own output is wanted: not changed.
+    side : int
+        Of the small photo.
+
+    Returns
+    -------
+    torch.nn.Module
+    """
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    photo = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    pairs, before = _pairs(model, keep, photo)
+    if not pairs:
+        return model
+    names = {module: name for name, module in model.named_modules()}
+    result = copy.deepcopy(model)
+    with torch.no_grad():
+        for convolution, norm in pairs:
+            _replace(result, names[convolution], fuse_conv_bn_eval(convolution, norm))
+            _replace(result, names[norm], torch.nn.Identity())
+    with torch.inference_mode():
+        after = result(photo)
+    return result if (after - before).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1e-30) else model
+
+
+def _pairs(model, keep, photo):
+    """(convolution, batch normalisation) where one feeds the other, each once; and what the model gives."""
+    import torch
+
+    made, kept, pairs, hooks = {}, set(), [], []
+
+    def convolved(module, _, output):
+        made[id(output)] = (module, output)  # the tensor too, so that no other gets its id
+
+    def normalised(module, inputs, _):
+        if id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], module))
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            hooks.append(module.register_forward_hook(convolved))
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            hooks.append(module.register_forward_hook(normalised))
+    for module in keep:
+        hooks.append(module.register_forward_hook(lambda _, __, output: kept.add(id(output))))
+    try:
+        with torch.inference_mode():
+            output = model(photo)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    wanted = {made[number][0] for number in kept if number in made}
+    convolutions, norms = [first for first, _ in pairs], [second for _, second in pairs]
+    return [
+        (first, second)
+        for first, second in pairs
+        if first not in wanted and convolutions.count(first) == 1 and norms.count(second) == 1
+    ], output
+
+
+def _replace(model, name, module):
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
