@@ -13,7 +13,7 @@ PYTEST_FLAGS ?= -n 2
 help:
 	@echo 'make demo             the main job on real photos, without a download'
 	@echo 'make demo PHOTOS=DIR  the same on your own photos (LEARN=DIR: learn codebooks on others)'
-	@echo 'make install          imgret in $(VENV): $(BIN)/imgret'
+	@echo 'make install          imgret with everything optional (PyTorch: 5 GB) in $(VENV): $(BIN)/imgret'
 	@echo 'make test             run the tests (IMGRET_TEST_DATA: folder of photos, rankings and vectors for more of them)'
 	@echo 'make check            lint, format, generated docs, architecture'
 	@echo 'make docs             write the generated parts of README.md anew'
@@ -35,10 +35,10 @@ $(VENV)/.demo: pyproject.toml imgret/__init__.py | $(BIN)/python
 	@touch $@
 
 $(VENV)/.all: pyproject.toml imgret/__init__.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test,bench,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cnn,classic,demo,test,bench,dev]'
 	@touch $@ $(VENV)/.demo
 
-install: $(VENV)/.demo
+install: $(VENV)/.all
 	@echo 'installed: $(BIN)/imgret'
 
 demo: $(VENV)/.demo

@@ -21,14 +21,14 @@ from imgret import config  # noqa: E402
 from imgret.errors import ImgretError  # noqa: E402
 
 FILES = {  # the keys of a table that name other tables
-    "extract": (),
+    "extract": ("codebook",),
     "codebook": ("inputs",),
     "encode": ("inputs", "codebook"),
     "index": ("inputs", "train"),
     "search": ("index", "queries"),
     "evaluate": ("inputs",),
 }
-REQUIRED = {"codebook": ("inputs",), "encode": ("inputs", "codebook"), "index": ("inputs",), "search": ("index", "queries")}
+REQUIRED = {"codebook": ("inputs",), "encode": ("inputs",), "index": ("inputs",), "search": ("index", "queries")}
 REQUIRED["evaluate"] = ("inputs", "protocol")
 
 
@@ -80,7 +80,7 @@ class Rules:
         names = [names] if isinstance(names, str) else names
         datasets = [dataset]
         if key == "codebook":
-            datasets = [self.place(tables[names[0]], dataset)]
+            datasets = [self.place(tables[name], dataset) for name in names[:1]]
         elif content["run"] == "codebook" or key == "train":
             datasets = self.train or [dataset]
         elif content["run"] == "index":
@@ -102,11 +102,13 @@ class Rules:
         step = f"$(IMGRET) {run} --config {path}:{table} -o $@ --overwrite $(IMGRET_FLAGS)"
         if run == "extract":
             # only imgret can tell whether a folder has changed; an output that it leaves alone makes nothing else run
-            rule = f"{out}: IMGRET_FORCE\n\t@mkdir -p $(@D)\n\t{step} $(subst %,{dataset},$(strip $(IMGRET_PHOTOS)))"
+            learned = "".join(f" -c {file}" for file in files["codebook"])
+            needed = " ".join(["IMGRET_FORCE", *files["codebook"]])
+            rule = f"{out}: {needed}\n\t@mkdir -p $(@D)\n\t{step} $(subst %,{dataset},$(strip $(IMGRET_PHOTOS))){learned}"
         else:
             words = {
                 "codebook": lambda: files["inputs"],
-                "encode": lambda: [*files["inputs"], "-c", *files["codebook"]],
+                "encode": lambda: [*files["inputs"], *(word for file in files["codebook"] for word in ("-c", file))],
                 "index": lambda: [*files["inputs"], *(word for file in files["train"] for word in ("--train", file))],
                 "search": lambda: [*files["index"], *files["queries"]],
             }[run]()

@@ -76,7 +76,7 @@ def test_lists_of_values_and_options_with_values_of_every_type(config):
     assert describe("a.h5")["params"]["params"]["bins"] == [5.0, 7.5]
 
 
-EXTRACT = "codebook, index, inputs, jobs, list, max-failed, method, null, overwrite, queries, quiet, root, run, set, shard, train, verbose"
+EXTRACT = "codebook, device, index, inputs, jobs, list, max-failed, method, null, overwrite, queries, quiet, root, run, set, shard, train, verbose"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_keys_and_values_that_do_not_fit(config, table, message):
     [
         ("jobs = 0", "Invalid value for '-j' / '--jobs': 0 is not in the range x>=1."),
         ("jobs = 1.5", "Invalid value for '-j' / '--jobs': '1.5' is not a valid integer range."),
-        ("method = 'surf'", "Invalid value for '-m' / '--method': 'surf' is not one of 'sift', 'rootsift', 'dense-sift'."),
+        ("method = 'surf'", "Invalid value for '-m' / '--method': 'surf' is not one of 'sift', 'rootsift', 'dense-sift', 'cnn', 'hsv-hist', 'color-moments', 'lbp', 'hog', 'gist'."),
     ],
 )
 def test_values_are_checked_as_those_of_flags_are(config, table, message):

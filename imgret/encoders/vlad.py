@@ -86,6 +86,10 @@ class Vlad:
         self._centred = centred.astype(np.float32)
         self._lengths = np.sqrt((centroids * centroids).sum(axis=1))
         self._bias = ((centred * centred).sum(axis=1) / 2 + centred @ mean).astype(np.float32)
+        # Of equal words only the first can win: a product rounds the same column differently at different places.
+        repeated = np.ones(size, bool)
+        repeated[np.unique(self._centroids, axis=0, return_index=True)[1]] = False
+        self._bias[repeated] = np.inf
         self._rows = SCORES // min(size, WORDS)
         self._words = np.uint16 if size <= 1 << 16 else np.uint32  # 16 bits are sorted by radix
 
