@@ -476,7 +476,7 @@ def test_pairs_are_for_lw(made, tmp_path):
         (["std=1,0,1"], 2, "`std` must be a number above 0, got 0"),
         (["scales="], 2, "`scales` must hold at least one value"),
         (["scales=100"], 2, "`scales` must be a number of at most 4.0 above 0, got 100.0"),
-        (["resize=square", "max_size=0"], 2, "`resize=square` needs a `max_size`"),
+        (["max_size=0"], 2, "`max_size` must be an integer from 32 to 8192, got 0"),
         (["digest=abc"], 2, "`digest` must be a SHA-256 in hexadecimal"),
         (["precision=float16"], 1, "precision=float16 is for GPUs; on a CPU choose bfloat16 or float32"),
         (["weights=/nowhere/w.pth"], 1, "the weights /nowhere/w.pth: there is no such file; check the path"),

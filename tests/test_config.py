@@ -106,7 +106,10 @@ def test_keys_and_values_that_do_not_fit(config, table, message):
     [
         ("jobs = 0", "Invalid value for '-j' / '--jobs': 0 is not in the range x>=1."),
         ("jobs = 1.5", "Invalid value for '-j' / '--jobs': '1.5' is not a valid integer range."),
-        ("method = 'surf'", "Invalid value for '-m' / '--method': 'surf' is not one of 'sift', 'rootsift', 'dense-sift', 'cnn', 'hsv-hist', 'color-moments', 'lbp', 'hog', 'gist'."),
+        (
+            "method = 'surf'",
+            "Invalid value for '-m' / '--method': 'surf' is not one of 'sift', 'rootsift', 'dense-sift', 'cnn', 'hsv-hist', 'color-moments', 'lbp', 'hog', 'gist'.",
+        ),
     ],
 )
 def test_values_are_checked_as_those_of_flags_are(config, table, message):

@@ -71,9 +71,7 @@ def _pairs(model, keep, photo):
     wanted = {made[number][0] for number in kept if number in made}
     convolutions, norms = [first for first, _ in pairs], [second for _, second in pairs]
     return [
-        (first, second)
-        for first, second in pairs
-        if first not in wanted and convolutions.count(first) == 1 and norms.count(second) == 1
+        (first, second) for first, second in pairs if first not in wanted and convolutions.count(first) == 1 and norms.count(second) == 1
     ], output
 
 

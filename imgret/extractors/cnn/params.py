@@ -50,7 +50,7 @@ class Params(registry.Params):
     combine: str = param(
         "sum", "vectors of scales and flips: their sum, or gem, their generalised mean (exponent p)", choices=("sum", "gem")
     )
-    max_size: int = param(512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0, maximum=16384)
+    max_size: int = param(512, "longest side in pixels; larger photos are reduced", role=SAMPLING, minimum=32, maximum=8192)
     resize: str = param("keep", "keep: the photo's aspect stays; square: to max_size × max_size", choices=("keep", "square"))
     mean: tuple[float, ...] | None = param(None, "subtracted from each channel; none: what the weights were trained with")
     std: tuple[float, ...] | None = param(None, "each channel is divided by; none: what the weights were trained with", above=0)
@@ -70,8 +70,6 @@ class Params(registry.Params):
                 raise UsageError(f"`{name}` must be three numbers, one per channel, got {len(value)}")
         if len(set(self.layer)) < len(self.layer):
             raise UsageError("`layer` has one name twice")
-        if self.resize == "square" and not self.max_size:
-            raise UsageError("`resize=square` needs a `max_size`")
         if self.flip and self.pool in LOCAL:
             raise UsageError(f"`flip` has no effect on local features (pool={self.pool}): leave it out")
         if self.pool == "patches" and not self.patches:

@@ -14,7 +14,7 @@ def read(data, params, least):
     params : imgret.extractors.cnn.params.Params
     least : int
         Sides the network takes at the least. A smaller photo is enlarged until its shorter side has as many pixels, as long as the longer
-        one stays within `max_size` (or 4 × `least`); then the border is repeated.
+        one stays within `max_size`; then the border is repeated.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def read(data, params, least):
     pixels = photo.pixels
     height, width = pixels.shape[:2]
     if min(height, width) < least:
-        factor = max(1.0, min(least / min(height, width), max(params.max_size or 0, 4 * least) / max(height, width)))
+        factor = max(1.0, min(least / min(height, width), params.max_size / max(height, width)))
         pixels = images.resize(pixels, max(1, round(width * factor)), max(1, round(height * factor)))
         missing = [max(0, least - side) for side in pixels.shape[:2]]
         pixels = np.pad(pixels, [*((room // 2, room - room // 2) for room in missing), (0, 0)], mode="edge")
