@@ -5,6 +5,7 @@ from helpers import call, folder, misused, refused
 
 from imgret.config import read, read_table
 from imgret.errors import ImgretError, UsageError
+from imgret.extractors import EXTRACTORS
 from imgret.stages.info import describe
 
 
@@ -76,7 +77,11 @@ def test_lists_of_values_and_options_with_values_of_every_type(config):
     assert describe("a.h5")["params"]["params"]["bins"] == [5.0, 7.5]
 
 
-EXTRACT = "codebook, device, index, inputs, jobs, list, max-failed, method, null, overwrite, queries, quiet, root, run, set, shard, train, verbose"
+EXTRACT = (
+    "codebook, device, index, inputs, jobs, list, max-failed, method, null, overwrite, queries, quiet, root, run, set, shard, train, "
+    "verbose"
+)
+METHODS = ", ".join(f"'{name}'" for name in EXTRACTORS)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,7 @@ def test_keys_and_values_that_do_not_fit(config, table, message):
         ("jobs = 1.5", "Invalid value for '-j' / '--jobs': '1.5' is not a valid integer range."),
         (
             "method = 'surf'",
-            "Invalid value for '-m' / '--method': 'surf' is not one of 'sift', 'rootsift', 'dense-sift', 'cnn', 'hsv-hist', 'color-moments', 'lbp', 'hog', 'gist'.",
+            f"Invalid value for '-m' / '--method': 'surf' is not one of {METHODS}.",
         ),
     ],
 )

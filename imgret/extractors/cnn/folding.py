@@ -8,8 +8,8 @@ TOLERANCE = 1e-4  # relative to the largest output; what folding leaves is a hun
 def folded(model, keep, side):
     """A copy of a model whose batch normalisations have gone into the convolutions that feed them.
 
-    Which convolution feeds which is seen in a pass of a small photo. Should the outputs then differ (a convolution that something else reads
-    too), the model is given back as it was.
+    Which convolution feeds which is seen in a pass of a small photo. Should the outputs then differ (a convolution that something else
+    reads too), the model is given back as it was.
 
     Parameters
     ----------

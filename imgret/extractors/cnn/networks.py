@@ -292,9 +292,10 @@ def _build(params, given):
                 "another version of torch? Describe the photos again"
             )
     else:
+        missing = ""
         if path == "imagenet":
-            path, mean, std = weights_of.imagenet(params.model)
-        path, data, digest = weights_of.find(path, params.digest, given)
+            path, mean, std, missing = weights_of.imagenet(params.model)
+        path, data, digest = weights_of.find(path, params.digest, given, missing)
         state = weights_of.load(path, data)
         del data
         if params.model.startswith(WITH_INPUT_TRANSFORM):

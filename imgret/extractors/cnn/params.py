@@ -19,6 +19,8 @@ ONLY = {
     "region_pool": ("regions", "patches"),
 }
 MAX_SCALE = 4.0
+LARGEST = 8192  # pixels of the longest side of a view
+MOST = 16  # values of a list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Params(registry.Params):
     combine: str = param(
         "sum", "vectors of scales and flips: their sum, or gem, their generalised mean (exponent p)", choices=("sum", "gem")
     )
-    max_size: int = param(512, "longest side in pixels; larger photos are reduced", role=SAMPLING, minimum=32, maximum=8192)
+    max_size: int = param(512, "longest side in pixels; larger photos are reduced", role=SAMPLING, minimum=32, maximum=LARGEST)
     resize: str = param("keep", "keep: the photo's aspect stays; square: to max_size × max_size", choices=("keep", "square"))
     mean: tuple[float, ...] | None = param(None, "subtracted from each channel; none: what the weights were trained with")
     std: tuple[float, ...] | None = param(None, "each channel is divided by; none: what the weights were trained with", above=0)
@@ -64,6 +66,13 @@ class Params(registry.Params):
         super().__post_init__()
         if not self.scales:
             raise UsageError("`scales` must hold at least one value")
+        for name in ("scales", "patches", "layer"):
+            if len(getattr(self, name)) > MOST:
+                raise UsageError(f"`{name}` takes at most {MOST} values, got {len(getattr(self, name))}")
+        if self.max_size * max(self.scales) > LARGEST:
+            raise UsageError(
+                f"`max_size` times the largest of `scales` must be at most {LARGEST}, got {self.max_size * max(self.scales):g}"
+            )
         for name in ("mean", "std"):
             value = getattr(self, name)
             if value is not None and len(value) != 3:

@@ -19,7 +19,7 @@ DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # as
 SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
 
 
-def find(recorded, digest="", given=()):
+def find(recorded, digest="", given=(), missing=""):
     """The bytes of a weights file.
 
     Parameters
@@ -30,6 +30,8 @@ def find(recorded, digest="", given=()):
         SHA-256 that it must have, hex; any, if empty.
     given : sequence of str
         Files to look at first; of these the one with the digest counts.
+    missing : str
+        What to say where there is none.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def find(recorded, digest="", given=()):
         path = os.path.join(folder, os.path.basename(path))
     if not os.path.exists(path):
         remedy = f"give --weights, or name its folder in {FOLDER}" if digest else f"check the path, or name its folder in {FOLDER}"
-        raise ImgretError(others[0] if others else f"the weights {recorded}: there is no such file; {remedy}")
+        raise ImgretError(others[0] if others else missing or f"the weights {recorded}: there is no such file; {remedy}")
     data = _read(path, "the weights")
     found = hashlib.sha256(data).hexdigest()
     if digest and found != digest:
@@ -221,11 +223,13 @@ def imagenet(model):
     -------
     path : str
     mean, std : tuple of float
+    missing : str
+        What to say where the file is not there: a step never downloads.
 
     Raises
     ------
     ImgretError
-        If it has none, or they are not in the cache: a step never downloads.
+        If it has none.
     """
     import torch
     import torchvision
@@ -238,13 +242,11 @@ def imagenet(model):
     mean, std = tuple(map(float, transforms.mean)), tuple(map(float, transforms.std))
     file = os.path.basename(best.url)
     path = os.path.join(torch.hub.get_dir(), "checkpoints", file)
-    folder = os.environ.get(FOLDER)
-    if not os.path.exists(path) and not (folder and os.path.exists(os.path.join(folder, file))):
-        raise ImgretError(
-            f"the ImageNet weights of {model} are not here, and a step downloads nothing: put {file} ({best.url}) into "
-            f"{os.path.dirname(path)}, or run scripts/fetch_weights.py {model} where there is a network"
-        )
-    return path, mean, std
+    missing = (
+        f"the ImageNet weights of {model} are not here, and a step downloads nothing: put {file} ({best.url}) into "
+        f"{os.path.dirname(path)}, or run scripts/fetch_weights.py {model} where there is a network"
+    )
+    return path, mean, std, missing
 
 
 def _listed(names):
