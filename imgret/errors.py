@@ -5,8 +5,17 @@ One place (`imgret.cli.main`) turns them into a sentence on stderr and an exit c
 
 
 def one_line(text):
-    """`text` without control characters: a file's name, or what a stranger's file says, may hold newlines and terminal codes."""
-    return "".join(f"\\x{ord(sign):02x}" if ord(sign) < 32 or 127 <= ord(sign) < 160 else sign for sign in text)
+    """`text` without control characters: a file's name, or what a stranger's file says, may hold newlines and terminal codes.
+
+    Surrogates that stand for no byte of a name are no text either.
+    """
+    return "".join(_shown(sign, ord(sign)) for sign in text)
+
+
+def _shown(sign, code):
+    if code < 32 or 127 <= code < 160:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if 0xD800 <= code < 0xDC80 or 0xDD00 <= code < 0xE000 else sign
 
 
 class ImgretError(Exception):

@@ -72,13 +72,16 @@ def read_file(path):
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise BadPhoto("not-a-file", "it is not a regular file")
             if status.st_size > MAX_FILE_BYTES:
                 raise BadPhoto("too-large", f"the file has {status.st_size} bytes, the limit is {MAX_FILE_BYTES}")
-            data = file.read(MAX_FILE_BYTES + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno in (errno.EISDIR, errno.ENXIO):
             raise BadPhoto("not-a-file", "it is not a regular file") from None

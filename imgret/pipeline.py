@@ -10,7 +10,7 @@ import dataclasses
 from imgret import images
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.extractors import EXTRACTORS
 from imgret.registry import load
 from imgret.store.hashing import canonical, of_array
@@ -177,7 +177,10 @@ class Describer:
         """The extractor of a node, ready for photos: stored features are encoded without its weights."""
         extractor, key = self._component(node), canonical(node)
         if key not in self._ready:
-            extractor.settle(self._device, self._weights)
+            try:
+                extractor.settle(self._device, self._weights)
+            except UsageError as error:  # the file asks for it, not the user
+                raise ImgretError(f"the pipeline in the file cannot be run: {error}") from None
             self._ready.add(key)
         return extractor
 

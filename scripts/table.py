@@ -151,7 +151,7 @@ def cnn_rows(data):
     section = "MobileNetV2, three scales"
     for name in ("gem p=3", "avg (SPoC)", "rmac"):
         yield section, name, changed(plain, gem={"set": {**poolings[name], "scales": [1.0, 0.707, 0.5]}})
-    section = "MobileNetV2, PCA-whitened"
+    section = "MobileNetV2, reduced"
     for name in ("gem p=3", "rmac"):
         for size in (128, 256):
             pooled = changed(plain, gem={"set": poolings[name]})
@@ -163,7 +163,10 @@ def cnn_rows(data):
     yield section, "rmac, its regions 512", changed(plain, gem={"codebook": "whitening", "set": {"pool": "rmac"}}) | regions
     section = "MobileNetV2, local features"
     yield section, "columns, VLAD 64", columns
-    yield section, "columns, VLAD 64, PCA-w 256", with_projection(columns, "vlad", 256)
+    middle = changed(columns, columns={"set": {"layer": ["features.13"]}}, words={"set": {"pca": 0}})
+    yield section, "columns of features.13, VLAD 64", middle
+    yield section, "columns of features.13, VLAD 256", changed(middle, words={"size": 256})
+    yield section, "columns of features.13, VLAD 64, PCA-w 256", with_projection(middle, "vlad", 256)
     yield section, "columns, VLAD 16, no local PCA", changed(columns, words={"size": 16, "set": {"pca": 0}})
     yield (
         section,

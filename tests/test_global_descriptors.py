@@ -29,7 +29,7 @@ SETTINGS = [
     ("hsv-hist", []),
     ("hsv-hist", ["bins=12,1,3"]),
     ("color-moments", []),
-    ("color-moments", ["grid=1", "space=hsv"]),
+    ("color-moments", ["grid=1", "color_space=hsv"]),
     ("lbp", []),
     ("lbp", ["points=12", "radius=2.5", "mapping=riu2", "grid=3"]),
     ("lbp", ["points=16", "radius=2", "grid=2"]),
@@ -185,7 +185,7 @@ def _three_photos():
         ("hsv-hist", ["bins=33,4,4"], "`bins` must be an integer from 1 to 32, got 33"),
         ("hsv-hist", ["max_size=-1"], "`max_size` must be an integer from 0 to 16384, got -1"),
         ("color-moments", ["grid=0"], "`grid` must be an integer from 1 to 16, got 0"),
-        ("color-moments", ["space=rgb"], "`space` must be one of lab, hsv, got 'rgb'"),
+        ("color-moments", ["color_space=rgb"], "`color_space` must be one of lab, hsv, got 'rgb'"),
         ("lbp", ["points=25"], "`points` must be an integer from 4 to 24, got 25"),
         ("lbp", ["radius=0.5"], "`radius` must be a number from 1 to 32, got 0.5"),
         ("lbp", ["radius=nan"], "`radius` must be a number from 1 to 32, got nan"),
@@ -357,7 +357,7 @@ def test_color_moments_are_those_of_each_cell(space):
     if space == "lab":
         converted[:, :, 1:] -= 128
     expected = np.array([moments(list(channel)) for cell in cells_of_four(converted) for channel in cell.T]).ravel()
-    vector = made("color-moments", "grid=2", f"space={space}").extract(photo_of(pixels))
+    vector = made("color-moments", "grid=2", f"color_space={space}").extract(photo_of(pixels))
     assert np.allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
 
 
@@ -367,7 +367,7 @@ def test_color_moments_are_in_their_colour_space(space, convert):
     pixels = skewed_photo()
     expected = np.array([moments(channel) for cell in cells_of_four(pixels) for channel in zip(*convert(cell), strict=True)])
     expected /= np.linalg.norm(expected)
-    vector = made("color-moments", "grid=2", f"space={space}").extract(photo_of(pixels)).reshape(-1, 3)
+    vector = made("color-moments", "grid=2", f"color_space={space}").extract(photo_of(pixels)).reshape(-1, 3)
     assert np.abs(vector - expected)[:, :2].max() < 2e-3
     assert np.abs(vector - expected)[:, 2].max() < 1e-2
 

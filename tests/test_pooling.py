@@ -370,7 +370,7 @@ def test_patch_grid_covers_the_photo(size, side):
 
 def extractor(**params):
     """A small network with random weights, on the CPU."""
-    made = Cnn(Cnn.Params(model="squeezenet1_1", weights="random", max_size=0, **params))
+    made = Cnn(Cnn.Params(model="squeezenet1_1", weights="random", **params))
     made.settle(device="cpu")
     return made
 

@@ -142,6 +142,7 @@ def test_every_entry_of_every_table_is_a_component(family):
             assert isinstance(kind.version, int)
             assert kind.Params() == kind.Params.from_json(kind.Params().to_json()) if name != "factory" else True
             for field in dataclasses.fields(kind.Params):
+                assert not hasattr(Params, field.name)  # it would hide a method
                 assert field.metadata["role"] in (SPACE, SAMPLING, PLACE)
                 assert field.metadata["help"]
     with pytest.raises(UsageError) as caught:

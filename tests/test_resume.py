@@ -502,9 +502,12 @@ def test_other_method_and_kind_are_refused(photos, stores, tmp_path):
     text = f"{out} was made with other parameters (it is of the kind features, this makes codebook): {remedy}"
     refused(call("codebook", stores.vlad, "-m", "pca", "--size", 4, "-o", out), 1, text)
     out.write_text("my notes")
-    text = f"{out} is not an imgret file (not HDF5); it would be replaced: choose another -o, or give --overwrite"
+    text = f"{out} is not an imgret file (not HDF5); imgret replaces no file that is not its own: choose another -o, or remove it"
     refused(call(*extract(photos, out)), 1, text)
+    refused(call(*extract(photos, out, "--overwrite")), 1, text)
     assert out.read_text() == "my notes"
+    out.write_bytes(stores.features.read_bytes()[:5000])
+    assert call(*extract(photos, out)).code == 1
     assert call(*extract(photos, out, "--overwrite")).code == 0
     same(out, stores.features)
 

@@ -35,7 +35,7 @@ class ColorMoments(Extractor):
         max_size: int = param(
             512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0, maximum=16384
         )
-        space: str = param("lab", "colour space: CIE L*a*b*, or HSV as in the paper", choices=("lab", "hsv"))
+        color_space: str = param("lab", "colour space: CIE L*a*b*, or HSV as in the paper", choices=("lab", "hsv"))
         grid: int = param(3, "cells along each side", minimum=1, maximum=16)
 
     @property
@@ -68,7 +68,7 @@ class ColorMoments(Extractor):
         """
         import cv2
 
-        lab = self.params.space == "lab"
+        lab = self.params.color_space == "lab"
         channels = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2LAB if lab else cv2.COLOR_RGB2HSV_FULL)
         found = []
         for cell in split(channels, self.params.grid):

@@ -36,7 +36,7 @@ class Sift(Extractor):
         max_keypoints: int = param(2000, "strongest keypoints kept per photo, 0 for all", role=SAMPLING, minimum=0)
         contrast_threshold: float = param(0.03, "weakest contrast of a keypoint (OpenCV's contrastThreshold)", role=SAMPLING, minimum=0)
         edge_threshold: float = param(10.0, "largest ratio of principal curvatures (OpenCV's edgeThreshold)", role=SAMPLING, above=0)
-        sigma: float = param(1.6, "blur of the first octave in pixels", above=0)
+        sigma: float = param(1.6, "blur of the first octave in pixels", minimum=0.1, maximum=32.0)
         octave_layers: int = param(3, "layers per octave", minimum=1, maximum=16)
         upright: bool = param(False, "descriptors not turned to the dominant orientation")
 

@@ -6,7 +6,7 @@ from imgret.errors import ImgretError
 from imgret.evaluation import PROTOCOLS
 from imgret.evaluation.lists import RankedLists, read_trec
 from imgret.registry import load
-from imgret.store.reader import Store
+from imgret.store.reader import Store, is_hdf5
 from imgret.store.writer import publish, temporary_name
 
 
@@ -45,11 +45,7 @@ def _lists(judge, path, truth):
         return judge.read_folder(path, truth)
     if not os.path.exists(path):
         raise ImgretError(f"{path}: there is no such file or folder")
-    signature = b""
-    if os.path.isfile(path):  # a pipe can be read only once
-        with open(path, "rb") as file:
-            signature = file.read(8)
-    if signature != b"\x89HDF\r\n\x1a\n" and not path.endswith((".h5", ".hdf5")):
+    if not is_hdf5(path) and not path.endswith((".h5", ".hdf5")):
         return read_trec(path)
     with Store(path, ("ranking",), "evaluate") as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]

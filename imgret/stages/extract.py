@@ -82,6 +82,8 @@ def extract(
     _check_projection(extractor, learned, codebook)
     params = {"step": "extract", "method": kind.name, "version": kind.version, "params": extractor.params.to_json()}
     output = Output(out, extractor.gives, params, made_of, overwrite)
+    for path in extractor.params.places().values():
+        output.spare(path)
     data = extractor.columns()
     existing = output.existing()
     if existing is not None:

@@ -6,7 +6,7 @@ import os
 from imgret.errors import ImgretError
 from imgret.store.hashing import of_json
 from imgret.store.parts import Parts
-from imgret.store.reader import Store
+from imgret.store.reader import Store, is_hdf5
 from imgret.store.writer import Writer
 
 
@@ -42,8 +42,17 @@ class Output:
         self.parts = Parts(self.path, self.recipe)
         self._before = self._signature()
         for entry in self.inputs:
-            if os.path.exists(self.path) and os.path.exists(entry["path"]) and os.path.samefile(self.path, entry["path"]):
-                raise ImgretError(f"{self.shown} is both an input and the output: choose another -o")
+            self.spare(entry["path"])
+
+    def spare(self, path):
+        """Refuse an output that is the file at `path`, which is read.
+
+        Raises
+        ------
+        ImgretError
+        """
+        if os.path.exists(self.path) and os.path.exists(path) and os.path.samefile(self.path, path):
+            raise ImgretError(f"{self.shown} is both an input and the output: choose another -o")
 
     def existing(self):
         """The finished file, open, if it is there and of this recipe; None if it has to be made.
@@ -58,6 +67,8 @@ class Output:
         try:
             store = Store(self.path)
         except ImgretError as error:
+            if not is_hdf5(self.path) and os.path.getsize(self.path):
+                raise ImgretError(f"{error}; imgret replaces no file that is not its own: choose another -o, or remove it") from None
             if self.overwrite:
                 return None
             raise ImgretError(f"{error}; it would be replaced: choose another -o, or give --overwrite") from None

@@ -17,9 +17,8 @@ from imgret.registry import load
 from imgret.stages import stopping
 from imgret.stages.output import Output, input_of
 from imgret.store.hashing import of_json
-from imgret.store.reader import Store
+from imgret.store.reader import Store, is_hdf5
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 BLOCK_QUERIES = 64
 BLOCK_RANKS = 1 << 24  # ranks held in memory at once
 PRINTED, STORED = 10, 1000  # default k
@@ -152,7 +151,7 @@ def search(
     failures = Failures(report)
     with contextlib.ExitStack() as stack:
         stack.callback(gallery.store.close)
-        stores = [path for path in queries if _is_store(path)]
+        stores = [path for path in queries if path != "-" and is_hdf5(path)]
         if stores and (len(stores) < len(queries) or lists):
             raise ImgretError("queries are either photos or stores, not both at once: search twice")
         if stores:
@@ -177,14 +176,6 @@ def search(
             answered = _store(output, gallery, blocks, k, failures)
         report.note(f"{output.shown}: {answered} queries, {k} ranks each" + (f", {len(failures.rows)} failed" if failures.rows else ""))
         return len(failures.rows)
-
-
-def _is_store(path):
-    if path == "-" or not os.path.isfile(path):
-        return False
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        return file.read(8) == HDF5_SIGNATURE
-    return False
 
 
 def _answers(gallery, source, k, jobs):

@@ -4,6 +4,7 @@ A column must be stored contiguously (or in unfiltered chunks) inside the file i
 file's; external storage, virtual datasets, soft and external links are refused.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from imgret.store import layout
 from imgret.store.hashing import ColumnHash, of_array
 from imgret.store.text import Texts
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 BLOCK_BYTES = 4 << 20  # how much is read at once
 MAX_DEPTH = 200  # of the JSON in attributes
 # What there is at the root of a store, or of one that is being written: attributes come last
@@ -339,6 +341,15 @@ def pipeline_hashes(node):
         yield digest
     for child in node.get("inputs", []):
         yield from pipeline_hashes(child)
+
+
+def is_hdf5(path):
+    """Whether a path is a regular file that begins as HDF5 files do."""
+    if not os.path.isfile(path):
+        return False
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read(len(SIGNATURE)) == SIGNATURE
+    return False
 
 
 def _open(path, shown):

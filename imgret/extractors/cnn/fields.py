@@ -42,7 +42,7 @@ def receptive_field(network, layer):
 
 def _measured(network, layer):
     """Stride, first centre and size; None where the gradient does not tell."""
-    model = network.blank()
+    model = network.blank().double()  # what reaches a column from its field's edge is tiny
     _linear(model)
     length = SHORTEST
     while length <= LONGEST:
@@ -64,7 +64,7 @@ def _spans(model, layer, length, width):
     found = {}
     module = dict(model.named_modules())[layer]
     hook = module.register_forward_hook(lambda _, __, output: found.update(output=output))
-    photo = torch.full((1, 3, length, width), 1e-3, requires_grad=True)
+    photo = torch.full((1, 3, length, width), 1e-3, dtype=torch.float64, requires_grad=True)
     try:
         model(photo)
     except (RuntimeError, ValueError):
@@ -95,7 +95,7 @@ def _linear(model):
         for parameter in model.parameters():
             # few hundred inputs a sum: values stay in range through a hundred layers
             fan = max(1, parameter[0].numel()) if parameter.ndim > 1 else 1
-            parameter.copy_((torch.rand(parameter.shape, generator=generator) + 0.5) / fan)
+            parameter.copy_((torch.rand(parameter.shape, generator=generator, dtype=torch.float64) + 0.5) / fan)
     passed = (nn.BatchNorm2d, nn.LayerNorm, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout)
     for module in model.modules():
         if isinstance(module, passed) or type(module).__name__ in ("FrozenBatchNorm2d", "LayerNorm2d", "StochasticDepth"):

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import functools
+import math
 import os
+import re
 import threading
 
 from imgret.errors import ImgretError, UsageError
@@ -30,6 +32,8 @@ LAST_MAPS = {
     "swin": "permute",
     "vit": "encoder.ln",
 }
+# network and layer whose output is (B, H, W, C)
+CHANNELS_LAST = (r"swin\S* (?!features\.0\.0$)(features.*|norm)", r"convnext\S* .*\.block\.[1-5]")
 RECTIFIED = {"densenet": "features"}  # the ReLU behind it is no module
 WITH_INPUT_TRANSFORM = ("googlenet", "inception")  # their ImageNet weights expect another normalisation, which they do themselves
 SMALLEST = (32, 64, 96, 128, 160, 224)  # sides that are tried for the smallest photo a network takes
@@ -86,6 +90,7 @@ class Network:
             _any_size(self.model)
         self.layers = params.layer or (self._default_layer(params.pool),)
         self.params = dataclasses.replace(params, layer=self.layers, **found)
+        self._refuse_repeated()
         self.model = folding.folded(self.model, [module for module, _ in self._places()], SMALLEST[-1])
         self.dtype = getattr(torch, params.precision)
         self.model.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
@@ -148,7 +153,7 @@ class Network:
                 return output[:, 0]  # the class token
             rows, columns = (side // self.model.patch_size for side in x.shape[2:])
             return output[:, 1:].transpose(1, 2).reshape(len(output), -1, rows, columns)
-        if self.name.startswith("swin") and output.ndim == 4 and layer.startswith(("features", "norm")):
+        if output.ndim == 4 and any(re.fullmatch(pattern, f"{self.name} {layer}") for pattern in CHANNELS_LAST):
             output = output.permute(0, 3, 1, 2)
         if layer == RECTIFIED.get(self.name.rstrip("0123456789")):
             output = output.relu()
@@ -192,6 +197,32 @@ class Network:
             raise UsageError(f"{self.name} has no convolutional map that is known: name a layer; {self._valid()}")
         return found[-1]
 
+    def _refuse_repeated(self):
+        """Refuse a layer that is used several times: which of its outputs is meant is not said."""
+        import torch
+
+        counts = dict.fromkeys(self.layers, 0)
+
+        def count(layer):
+            counts[layer] += 1
+
+        hooks = [
+            module.register_forward_hook(lambda *_, layer=layer: count(layer))
+            for layer, (module, before) in zip(self.layers, self._places(), strict=True)
+            if not before
+        ]
+        try:
+            with torch.inference_mode():
+                self.model(torch.zeros(1, 3, SMALLEST[-1], SMALLEST[-1]))
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            raise ImgretError(f"{self.name} cannot be run with these weights: {' '.join(str(error).split())[:120]}") from None
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for layer, times in counts.items():
+            if times > 1:
+                raise UsageError(f"the layer '{layer}' of {self.name} is used {times} times: name the module around it")
+
     def _places(self):
         """(module, whether its input is meant) of each layer."""
         modules = dict(self.model.named_modules())
@@ -227,7 +258,7 @@ class Network:
                 return side, self(torch.zeros(1, 3, side, side, device=self.device))
             except UsageError:
                 raise
-            except (RuntimeError, ValueError, AssertionError) as error:  # too small for its strides
+            except (RuntimeError, ValueError, AssertionError, IndexError) as error:  # too small for its strides
                 problem = error
             except KeyError:
                 raise UsageError(
@@ -323,6 +354,10 @@ def _random(params, options):
 
 def _empty(name, options, state):
     """A model without weights, with as many classes as the weights have."""
+    if name.startswith("vit") and "encoder.pos_embedding" in state and state["encoder.pos_embedding"].ndim == 3:
+        patch = int(name.rpartition("_")[2])  # vit_b_16
+        side = math.isqrt(max(0, state["encoder.pos_embedding"].shape[1] - 1)) * patch
+        options = options | ({"image_size": side} if patch <= side <= 4096 else {})
     model = _bare(name, options)
     ends = [
         (key, value.shape) for key, value in model.state_dict().items() if key.endswith("weight") and value.ndim > 1 and len(value) == 1000

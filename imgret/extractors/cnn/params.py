@@ -33,7 +33,7 @@ class Params(registry.Params):
         "imagenet", "a state_dict (.pth, .safetensors), imagenet (torchvision's own, from its cache) or random", role=PLACE
     )
     digest: str = param("", "SHA-256 that the weights must have; found out where it is not given")
-    seed: int = param(0, "seed of random weights", role=SAMPLING, minimum=0)
+    seed: int = param(0, "seed of random weights", role=SAMPLING, minimum=0, maximum=2**63 - 1)
     pool: str = param(
         "gem",
         "one vector: avg (SPoC), max (MAC), gem, rmac, crow, cam, fc; local features: none (columns), regions, patches",
@@ -66,6 +66,8 @@ class Params(registry.Params):
         super().__post_init__()
         if not self.scales:
             raise UsageError("`scales` must hold at least one value")
+        if not self.weights:
+            raise UsageError("`weights` must name a file, or be imagenet or random")
         for name in ("scales", "patches", "layer"):
             if len(getattr(self, name)) > MOST:
                 raise UsageError(f"`{name}` takes at most {MOST} values, got {len(getattr(self, name))}")

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import struct
+import warnings
 import zipfile
 
 from imgret.errors import ImgretError
@@ -16,6 +17,7 @@ MAX_BYTES = 8 << 30  # of a file, and of what it unpacks to
 SHOWN = 3  # names of keys in a message
 FOLDER = "IMGRET_WEIGHTS"  # the environment variable that names a folder of weights
 DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # as old files spell it: norm.1 for norm1
+DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
 
 
@@ -68,13 +70,17 @@ def find(recorded, digest="", given=(), missing=""):
 def _read(path, what):
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise ImgretError(f"{what} {path}: it is not a regular file")
+                kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+                raise ImgretError(f"{what} {path}: it is {kind}")
             if status.st_size > MAX_BYTES:
                 raise ImgretError(f"{what} {path}: the file has {status.st_size} bytes, the limit is {MAX_BYTES}")
-            return file.read(MAX_BYTES + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ImgretError(f"{what} {path}: {(os.strerror(error.errno) if error.errno else str(error)).lower()}") from None
 
@@ -102,11 +108,10 @@ def load(path, data):
     for name in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
-    import torch
 
     if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):
         raise ImgretError(f"the weights {path} are no state_dict: save model.state_dict(), names to tensors")
-    odd = [name for name, value in state.items() if not isinstance(value, torch.Tensor) or value.layout != torch.strided]
+    odd = [name for name, value in state.items() if not _plain(value)]
     if odd:
         raise ImgretError(f"the weights {path} hold something else than tensors ({_listed(odd)}): save model.state_dict() alone")
     if all(name.startswith("module.") for name in state):
@@ -114,18 +119,35 @@ def load(path, data):
     return state
 
 
+def _plain(value):
+    """Whether it is a dense tensor whose numbers are all there: one may claim terabytes by strides of 0."""
+    import torch
+
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
+        return False
+    if str(value.dtype).removeprefix("torch.") not in DTYPES:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
 def _pickled(path, data):
     import torch
 
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        try:
-            entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-            raise ImgretError(f"the weights {path} are damaged: copy the file again") from None
-        if sum(entry.file_size for entry in entries) > max(len(data), 1):  # what torch.save writes is not compressed
-            raise ImgretError(f"the weights {path} are compressed; torch.save does not write such files: save them again")
+    if not data:
+        raise ImgretError(f"the weights {path} cannot be read: the file is empty")
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
+            if sum(entry.file_size for entry in entries) > len(data):  # what torch.save writes is not compressed
+                raise ImgretError(f"the weights {path} are compressed, or TorchScript: save model.state_dict() by torch.save")
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, UnicodeError):
+        raise ImgretError(f"the weights {path} are damaged: copy the file again") from None
+    if data[:2] not in (b"PK", b"\x80\x02"):  # what every file of torch.save begins with
+        raise ImgretError(f"the weights {path} are no file that torch.save has written")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about how a file was pickled
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except MemoryError:
         raise ImgretError(f"the weights {path} do not fit into memory") from None
     except Exception as error:  # noqa: BLE001 - torch raises anything over a damaged or hostile file
@@ -134,7 +156,7 @@ def _pickled(path, data):
             raise ImgretError(
                 f"the weights {path} hold more than tensors (pickled code?); nothing of it was run: save model.state_dict()"
             ) from None
-        raise ImgretError(f"the weights {path} cannot be read: {text[:120]}") from None
+        raise ImgretError(f"the weights {path} cannot be read: {text[:120] or type(error).__name__}") from None
 
 
 def _safetensors(path, data):
@@ -145,23 +167,28 @@ def _safetensors(path, data):
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
     if not 2 <= length <= min(len(data) - 8, 100 << 20):
         raise damaged
-    body, state = memoryview(data)[8 + length :], {}
+    body, entries = memoryview(data)[8 + length :], []
     try:
-        header = json.loads(data[8 : 8 + length])
-        for name, entry in header.items():
+        for name, entry in json.loads(data[8 : 8 + length]).items():
             if name == "__metadata__":
                 continue
             first, last = entry["data_offsets"]
-            shape = entry["shape"]
-            dtype = getattr(torch, SAFETENSORS[entry["dtype"]])
+            shape, dtype = entry["shape"], getattr(torch, SAFETENSORS[entry["dtype"]])
             if not all(isinstance(n, int) and n >= 0 for n in (first, last, *shape)) or last > len(body):
                 raise damaged
             if last - first != math.prod(shape) * dtype.itemsize:
                 raise damaged
-            flat = torch.frombuffer(bytearray(body[first:last]), dtype=dtype) if last > first else torch.empty(0, dtype=dtype)
-            state[name] = flat.reshape(shape)
+            entries.append((first, last, name, shape, dtype))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise damaged from None
+    entries.sort(key=lambda entry: entry[:2])
+    # what several names share would be copied for each of them
+    if any(later[0] < entry[1] for entry, later in zip(entries, entries[1:], strict=False)):
+        raise damaged
+    state = {}
+    for first, last, name, shape, dtype in entries:
+        flat = torch.frombuffer(bytearray(body[first:last]), dtype=dtype) if last > first else torch.empty(0, dtype=dtype)
+        state[name] = flat.reshape(shape)
     return state
 
 
@@ -199,8 +226,11 @@ def fit(state, model, name, path):
             )
     kept = {}
     for key, value in wanted.items():
-        tensor = state.get(key, torch.zeros(value.shape, dtype=value.dtype))
-        if value.dtype.is_floating_point != tensor.dtype.is_floating_point or tensor.is_complex() or tensor.is_quantized:
+        tensor = state.get(key)
+        if tensor is None or key.endswith("num_batches_tracked"):  # a count of the training, which `half` makes a float
+            kept[key] = torch.zeros(value.shape, dtype=value.dtype)
+            continue
+        if value.dtype.is_floating_point != tensor.dtype.is_floating_point or tensor.is_complex():
             raise ImgretError(f"the weights {path}: {key} is {str(tensor.dtype).removeprefix('torch.')}, floating point is needed")
         kept[key] = tensor.to(torch.float32 if value.dtype.is_floating_point else value.dtype)
         if not torch.isfinite(kept[key]).all():
@@ -250,7 +280,7 @@ def imagenet(model):
 
 
 def _listed(names):
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return ", ".join(name[:80] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def _shape(tensor):
