@@ -133,8 +133,6 @@ def cnn_rows(data):
     """The lines of networks' features: one small network for all, with its weights' own normalisation."""
     network = {"model": "mobilenet_v2", "weights": str(data / "weights" / "mobilenet_v2.pth"), "mean": [0.5] * 3, "std": [0.5] * 3}
     plain = changed(config("cnn-gem"), gem={"set": {**network, "scales": [1.0]}})
-    columns = changed(config("cnn-columns-vlad64"), columns={"set": network})
-    fused = changed(config("cnn-rootsift-fused"), rmac={"set": network})
     poolings = {
         "gem p=3": {},
         "avg (SPoC)": {"pool": "avg"},
@@ -162,24 +160,22 @@ def cnn_rows(data):
     }
     yield section, "rmac, its regions 512", changed(plain, gem={"codebook": "whitening", "set": {"pool": "rmac"}}) | regions
     section = "MobileNetV2, local features"
-    yield section, "columns, VLAD 64", columns
-    middle = changed(columns, columns={"set": {"layer": ["features.13"]}}, words={"set": {"pca": 0}})
+    columns = changed(config("cnn-columns-vlad64"), columns={"set": {**network, "layer": None}})
+    yield section, "columns of the last map, VLAD 64", columns
+    middle = changed(columns, columns={"set": {"layer": ["features.13"]}}, words={"set": {"pca": None}})
     yield section, "columns of features.13, VLAD 64", middle
     yield section, "columns of features.13, VLAD 256", changed(middle, words={"size": 256})
     yield section, "columns of features.13, VLAD 64, PCA-w 256", with_projection(middle, "vlad", 256)
-    yield section, "columns, VLAD 16, no local PCA", changed(columns, words={"size": 16, "set": {"pca": 0}})
-    yield (
-        section,
-        "regions, VLAD 16, no local PCA",
-        changed(columns, columns={"set": {"pool": "regions"}}, words={"size": 16, "set": {"pca": 0}}),
-    )
     section = "RootSIFT and MobileNetV2"
-    yield section, "rootsift-vlad64 alone", config("rootsift-vlad64")
+    fused = changed(config("cnn-rootsift-fused"), rmac={"set": network})
+    reduced = changed(config("cnn-rootsift-pca256"), rmac={"set": network}, projection={"crops": False})
+    yield section, "rootsift-vlad256 alone", config("rootsift-vlad256")
     yield section, "rmac alone", changed(plain, gem={"set": poolings["rmac"]})
     yield section, "cnn-rootsift-fused", fused
     for weight in (0.5, 2.0):
-        yield section, f"cnn-rootsift-fused, weights=1,{weight:g}", changed(fused, fused={"set": {"weights": [1.0, weight]}})
-    yield section, "cnn-rootsift-fused, PCA-w 256", with_projection(fused, "fused", 256)
+        yield section, f"the same, weights=1,{weight:g}", changed(fused, fused={"set": {"weights": [1.0, weight]}})
+    yield section, "the same with 64 words", changed(fused, words={"size": 64})
+    yield section, "cnn-rootsift-pca256", reduced
     section = "global descriptors"
     for method in ("hsv-hist", "color-moments", "lbp", "hog", "gist"):
         tables = changed(plain, gem={"method": method})

@@ -215,7 +215,8 @@ class Network:
             with torch.inference_mode():
                 self.model(torch.zeros(1, 3, SMALLEST[-1], SMALLEST[-1]))
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-            raise ImgretError(f"{self.name} cannot be run with these weights: {' '.join(str(error).split())[:120]}") from None
+            text = " ".join(str(error).split())[:120]
+            raise ImgretError(f"{self.name} cannot be run with the weights {self.params.weights}: {text}") from None
         finally:
             for hook in hooks:
                 hook.remove()

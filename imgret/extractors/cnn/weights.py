@@ -174,7 +174,9 @@ def _safetensors(path, data):
                 continue
             first, last = entry["data_offsets"]
             shape, dtype = entry["shape"], getattr(torch, SAFETENSORS[entry["dtype"]])
-            if not all(isinstance(n, int) and n >= 0 for n in (first, last, *shape)) or last > len(body):
+            if not isinstance(shape, list) or not all(isinstance(n, int) and 0 <= n < 1 << 40 for n in (first, last, *shape)):
+                raise damaged
+            if last > len(body):
                 raise damaged
             if last - first != math.prod(shape) * dtype.itemsize:
                 raise damaged
@@ -230,7 +232,7 @@ def fit(state, model, name, path):
         if tensor is None or key.endswith("num_batches_tracked"):  # a count of the training, which `half` makes a float
             kept[key] = torch.zeros(value.shape, dtype=value.dtype)
             continue
-        if value.dtype.is_floating_point != tensor.dtype.is_floating_point or tensor.is_complex():
+        if value.dtype.is_floating_point != tensor.dtype.is_floating_point:
             raise ImgretError(f"the weights {path}: {key} is {str(tensor.dtype).removeprefix('torch.')}, floating point is needed")
         kept[key] = tensor.to(torch.float32 if value.dtype.is_floating_point else value.dtype)
         if not torch.isfinite(kept[key]).all():
