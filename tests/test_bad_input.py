@@ -600,7 +600,8 @@ def test_an_output_that_is_an_input(here):
         (["import", "v.npy", "--names", "n.txt"], "hard.txt"),
     ):
         refused(call(*arguments, "-o", out, "--overwrite"), 1, f"{out} is both an input and the output: choose another -o")
-    refused(call("extract", "p", "-o", "p/1.png", "--overwrite"), 1, "p/1.png is both an input and the output: choose another -o")
+    text = "p/1.png is not an imgret file (not HDF5); imgret replaces no file that is not its own: choose another -o, or remove it"
+    refused(call("extract", "p", "-o", "p/1.png", "--overwrite"), 1, text)
     assert open("p/1.png", "rb").read().startswith(b"\x89PNG")
 
 

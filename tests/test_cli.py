@@ -98,7 +98,7 @@ SIFT = "max_size, max_keypoints, contrast_threshold, edge_threshold, sigma, octa
         (["extract", "p", "--set", "words=3"], f"this method has no parameter `words`; it has: {SIFT}"),
         (["extract", "p", "--set", "max_size=big"], "`max_size` must be an integer, got 'big'"),
         (["extract", "p", "--set", "max_size=3", "--set", "max-size=4"], "`max_size` is given twice"),
-        (["extract", "p", "--set", "sigma=-1"], "`sigma` must be a number above 0, got -1.0"),
+        (["extract", "p", "--set", "sigma=-1"], "`sigma` must be a number from 0.1 to 32.0, got -1.0"),
         (["extract", "p", "--set", "sigma"], "--set takes NAME=VALUE, got 'sigma'"),
         (["extract", "p", "--shard", "2/2"], "`--shard` must be I/N with I from 0 to N - 1, got '2/2'"),
         (["extract", "p", "--shard", "-1/2"], "`--shard` must be I/N with I from 0 to N - 1, got '-1/2'"),

@@ -597,3 +597,50 @@ def test_a_trained_network_finds_paintings(data, tmp_path):
         assert result.code == 0, result.err
     result = call("evaluate", ranking, "--protocol", "groups", "--truth", photos / "groundtruth.csv", "--json")
     assert json.loads(result.out)["measures"]["map"] > 0.98
+
+
+def test_the_weights_are_never_the_output(here, tmp_path):
+    mine = tmp_path / "mine.pth"
+    shutil.copy(here / "weights.pth", mine)
+    before = mine.read_bytes()
+    result = extract(here, mine, "--set", f"weights={mine}", "--overwrite")
+    refused(result, 1, f"{mine} is both an input and the output: choose another -o")
+    result = extract(here, mine, "--overwrite")
+    remedy = "imgret replaces no file that is not its own: choose another -o, or remove it"
+    refused(result, 1, f"{mine} is not an imgret file (not HDF5); {remedy}")
+    assert mine.read_bytes() == before
+
+
+def edited(path, **changes):
+    """Change the parameters in a store's pipeline, as a stranger might."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        node = json.loads(file.attrs["pipeline"])
+        for name, value in changes.items():
+            node["places" if name == "weights" else "params"][name] = value
+        del file.attrs["pipeline"]
+        file.attrs.create("pipeline", json.dumps(node), dtype=h5py.string_dtype())
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"layer": ["nope"]}, "the pipeline in the file cannot be run: squeezenet1_1 has no layer 'nope'"),
+        ({"model": "evil"}, "the pipeline in the file cannot be run: there is no network 'evil'"),
+        ({"max_size": 10**9}, "the file records a parameter that cannot be right: `max_size` must be an integer from 32 to 8192"),
+        ({"scales": [4.0] * 100}, "the file records a parameter that cannot be right: `scales` takes at most 16 values, got 100"),
+        ({"weights": "/dev/zero"}, "the weights /dev/zero: it is not a regular file"),
+        ({"weights": 7}, "the file records a parameter that cannot be right: `weights` must be a word, got 7"),
+        ({"weights": "\ud800"}, "the weights \\ud800: there is no such file"),
+    ],
+)
+def test_a_stranger_s_index(here, made, tmp_path, changes, text):
+    index = tmp_path / "index.h5"
+    assert call("index", made("pool=gem"), "-o", index).code == 0
+    edited(index, **changes)
+    networks.shared.cache_clear()
+    result = call("search", index, here / "photos" / "00.png")
+    assert result.code == 1, result.err
+    assert text in result.err
+    assert len(result.err.splitlines()) == 1

@@ -294,8 +294,8 @@ def test_what_is_space_and_what_is_sampling():
     [
         (Sift, ["max_size=-1"], "`max_size` must be an integer of at least 0, got -1"),
         (Sift, ["max_keypoints=many"], "`max_keypoints` must be an integer, got 'many'"),
-        (Sift, ["sigma=0"], "`sigma` must be a number above 0, got 0.0"),
-        (Sift, ["sigma=nan"], "`sigma` must be a number above 0, got nan"),
+        (Sift, ["sigma=0"], "`sigma` must be a number from 0.1 to 32.0, got 0.0"),
+        (Sift, ["sigma=nan"], "`sigma` must be a number from 0.1 to 32.0, got nan"),
         (Sift, ["octave_layers=17"], "`octave_layers` must be an integer from 1 to 16, got 17"),
         (Sift, ["upright=perhaps"], "`upright` must be true or false, got 'perhaps'"),
         (DenseSift, ["step=0"], "`step` must be a positive integer, got 0"),
