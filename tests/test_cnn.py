@@ -644,3 +644,21 @@ def test_a_stranger_s_index(here, made, tmp_path, changes, text):
     assert result.code == 1, result.err
     assert text in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_a_larger_scale_sees_what_the_photo_has():
+    """Scales are relative to the photo at `max_size`; one above 1 is taken from the photo itself, not from a reduced one."""
+    from imgret.extractors.cnn import views
+
+    pixels = texture(5, 400, 300, 3)
+    both = Cnn.Params(model="squeezenet1_1", max_size=200, scales=(2.0, 1.0), mean=(0.0,) * 3, std=(1.0,) * 3)
+    whole = Cnn.Params(model="squeezenet1_1", max_size=400, mean=(0.0,) * 3, std=(1.0,) * 3)
+    first, second = (
+        [view for view, _ in views.looks(views.tensor([views.read(encoded(pixels), params, 32)], params, "cpu"), params, 32)]
+        for params in (both, whole)
+    )
+    assert [tuple(view.shape[2:]) for view in first] == [(300, 400), (150, 200)]
+    assert torch.equal(first[0], second[0])
+    small = Cnn.Params(model="squeezenet1_1", max_size=400, scales=(1.0, 0.5), mean=(0.0,) * 3, std=(1.0,) * 3)
+    third = [view for view, _ in views.looks(views.tensor([views.read(encoded(pixels), small, 32)], small, "cpu"), small, 32)]
+    assert [tuple(view.shape[2:]) for view in third] == [(300, 400), (150, 200)]

@@ -6,7 +6,7 @@ from imgret import images
 
 
 def read(data, params, least):
-    """Decode and resize a photo.
+    """Decode and resize a photo, to `max_size` or, where it is looked at larger too (`scales`), as far as that needs.
 
     Parameters
     ----------
@@ -21,11 +21,12 @@ def read(data, params, least):
     imgret.images.Photo
         RGB.
     """
+    longest = round(params.max_size * max(1.0, *params.scales))
     if params.resize == "square":
         photo = images.decode(data, grey=False)
-        side = max(params.max_size, least)
+        side = max(longest, least)
         return images.Photo(images.resize(photo.pixels, side, side), photo.size)
-    photo = images.decode(data, max_size=params.max_size, grey=False)
+    photo = images.decode(data, max_size=longest, grey=False)
     pixels = photo.pixels
     height, width = pixels.shape[:2]
     if min(height, width) < least:
@@ -60,12 +61,16 @@ def tensor(photos, params, device):
 
 
 def looks(x, params, least):
-    """Yield (view, factor) of photos at every scale, and mirrored where asked for; `factor` is the size of the view as a share of x."""
+    """Yield (view, factor) of photos at every scale, and mirrored where asked for; `factor` is the size of the view as a share of x.
+
+    A scale is relative to the photo at `max_size`.
+    """
     import torch
 
     height, width = x.shape[2:]
+    unit = min(1.0, params.max_size / max(height, width, 1)) if max(params.scales) > 1 else 1.0
     for scale in params.scales:
-        size = tuple(max(least, round(side * scale)) for side in (height, width))
+        size = tuple(max(least, round(side * unit * scale)) for side in (height, width))
         view = x
         if size != (height, width):
             view = torch.nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
