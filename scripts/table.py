@@ -87,8 +87,9 @@ class Runner:
             imgret("encode", *sources, *common, *settings, *learned)
         elif table["run"] == "index":
             sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, TRAIN)]
-            teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in (TRAIN, CROPS)]
-            imgret("index", *sources, *common, *settings, *(teachers if table["method"] != "flat" else ()))
+            learned_on = () if table["method"] == "flat" else (TRAIN, CROPS)
+            teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in learned_on]
+            imgret("index", *sources, *common, *settings, *teachers)
         return path
 
     def score(self, tables):
