@@ -148,8 +148,10 @@ def cnn_rows(data):
     for name, settings in poolings.items():
         yield section, name, changed(plain, gem={"set": settings})
     section = "MobileNetV2, three scales"
-    for name in ("gem p=3", "avg (SPoC)", "rmac"):
-        yield section, name, changed(plain, gem={"set": {**poolings[name], "scales": [1.0, 0.707, 0.5]}})
+    several = {"scales": [1.25, 1.0, 0.707]}
+    yield section, "gem p=3, combine=gem", changed(plain, gem={"set": {**several, "combine": "gem"}})
+    for name in ("avg (SPoC)", "rmac"):
+        yield section, name, changed(plain, gem={"set": {**poolings[name], **several}})
     section = "MobileNetV2, reduced"
     for name in ("gem p=3", "rmac"):
         for size in (128, 256):
