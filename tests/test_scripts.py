@@ -1,6 +1,7 @@
 """The demo's photos, make rules made from configs, and the README's generated parts."""
 
 import csv
+import hashlib
 import importlib.util
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import types
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +244,31 @@ def test_the_readme_has_every_command_method_and_column():
     stale = text.replace("| `offsets` |", "| `ofsets` |")
     assert stale != text
     assert readme.fresh(stale) == text
+
+
+def test_fetch_weights_puts_the_file_where_it_is_looked_for(tmp_path, monkeypatch, capsys):
+    """From a file:// address here: the name's last part is the beginning of the file's SHA-256, and is checked."""
+    pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    fetch = script("fetch_weights")
+    data = b"weights"
+    good = f"small-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+    for name in (good, "small-00000000.pth"):
+        (tmp_path / name).write_bytes(data)
+    address = [f"file://{tmp_path}/{good}"]
+    best = types.SimpleNamespace(DEFAULT=types.SimpleNamespace(url=address[0]))
+    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda model: best)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    wanted = tmp_path / "torch" / "hub" / "checkpoints" / good
+    for _ in range(2):  # the second time there is nothing to do
+        assert fetch.main(["resnet18"]) == 0
+        assert capsys.readouterr().out == f"{wanted}\n"
+        assert wanted.read_bytes() == data
+    assert fetch.main(["--to", str(tmp_path / "mine"), "resnet18"]) == 0
+    assert (tmp_path / "mine" / good).read_bytes() == data
+    best.DEFAULT.url = f"file://{tmp_path}/small-00000000.pth"
+    assert fetch.main(["resnet18"]) == 1
+    assert "fetch_weights.py: the weights of resnet18 could not be fetched: " in capsys.readouterr().err
+    assert not (wanted.parent / "small-00000000.pth").exists()
+    assert fetch.main(["resnet51"]) == 2
+    assert "has no network 'resnet51'" in capsys.readouterr().err
