@@ -35,9 +35,10 @@ def here(tmp_path_factory):
 
 
 def extract(here, out, *more, photos="photos"):
-    """Run `extract -m cnn` with the small network."""
+    """Run `extract -m cnn` with the small network, in one worker: starting torch is what takes long here."""
     weights = () if any("weights=" in str(word) for word in more) else ("--set", f"weights={here / 'weights.pth'}")
-    return call("extract", here / photos, "-m", "cnn", *SMALL, *weights, "-o", out, *more)
+    jobs = () if any(str(word).startswith("-j") for word in more) else ("-j1",)
+    return call("extract", here / photos, "-m", "cnn", *SMALL, *weights, *jobs, "-o", out, *more)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def made(here):
     def make(*settings):
         if settings not in known:
             out = here / f"store-{len(known)}.h5"
-            result = extract(here, out, "-j2", *(word for setting in settings for word in ("--set", setting)))
+            result = extract(here, out, *(word for setting in settings for word in ("--set", setting)))
             assert result.code == 0, result.err
             known[settings] = out
         return known[settings]
@@ -164,7 +165,7 @@ def test_same_datasets_for_any_jobs_and_shards(here, made, tmp_path, settings):
     words = [word for setting in settings for word in ("--set", setting)]
     with Store(made(*settings)) as store:
         content = store.content
-    assert extract(here, tmp_path / "one.h5", "-j1", *words).code == 0
+    assert extract(here, tmp_path / "one.h5", "-j2", *words).code == 0
     for share in ("1/3", "0/3", "2/3"):
         assert extract(here, tmp_path / "shards.h5", "-j1", "--shard", share, *words).code == 0
     assert extract(here, tmp_path / "shards.h5", *words).code == 0
@@ -176,7 +177,7 @@ def test_same_datasets_for_any_jobs_and_shards(here, made, tmp_path, settings):
 def test_a_new_photo_is_described_and_the_others_taken_over(here, tmp_path):
     photos = shutil.copytree(here / "photos", tmp_path / "photos")
     out = tmp_path / "out.h5"
-    words = ("-m", "cnn", *SMALL, "--set", f"weights={here / 'weights.pth'}", "-o", out)
+    words = ("-j1", "-m", "cnn", *SMALL, "--set", f"weights={here / 'weights.pth'}", "-o", out)
     assert call("extract", photos, *words).code == 0
     before = vectors(out)
     with open(photos / "00a.png", "wb") as file:
@@ -369,7 +370,7 @@ def test_concat_takes_what_failed_along_and_refuses_what_differs(here, branches,
     for command in (
         ("extract", photos, "-o", features, "--max-failed", "5"),
         ("encode", features, "-c", here / "words.h5", "-o", vlad),
-        ("extract", photos, "-m", "cnn", *SMALL, "--set", f"weights={here / 'weights.pth'}", "-o", gem, "--max-failed", "5"),
+        ("extract", photos, "-m", "cnn", *SMALL, "--set", f"weights={here / 'weights.pth'}", "-j1", "-o", gem, "--max-failed", "5"),
         ("encode", "-m", "concat", gem, vlad, "-o", joined),
     ):
         result = call(*command)
@@ -539,7 +540,7 @@ def test_what_is_not_finite_or_zero_is_a_failed_photo(here, tmp_path):
             state[name] = state[name] * 0 - (1.0 if name.endswith("bias") else 0.0)
     torch.save(state, tmp_path / "dead.pth")
     photos = folder(tmp_path / "photos", 2)
-    words = ("-m", "cnn", *SMALL, "--set", f"weights={tmp_path / 'dead.pth'}", "--max-failed", "100%")
+    words = ("-j1", "-m", "cnn", *SMALL, "--set", f"weights={tmp_path / 'dead.pth'}", "--max-failed", "100%")
     result = call("extract", photos, *words, "-o", tmp_path / "x.h5", "--set", "pool=max")
     assert result.code == 1
     assert "no photo could be used: 0.png (no-descriptors), 1.png (no-descriptors)" in result.err
@@ -547,7 +548,7 @@ def test_what_is_not_finite_or_zero_is_a_failed_photo(here, tmp_path):
         if state[name].ndim > 1:
             state[name] = torch.full_like(state[name], 1e30)
     torch.save(state, tmp_path / "huge.pth")
-    words = ("-m", "cnn", *SMALL, "--set", f"weights={tmp_path / 'huge.pth'}", "--max-failed", "100%")
+    words = ("-j1", "-m", "cnn", *SMALL, "--set", f"weights={tmp_path / 'huge.pth'}", "--max-failed", "100%")
     result = call("extract", photos, *words, "-o", tmp_path / "y.h5", "--set", "pool=max")
     assert result.code == 1
     assert "0.png (not-finite)" in result.err
