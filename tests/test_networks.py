@@ -391,8 +391,9 @@ def test_unknown_layer(layer):
 def test_the_list_of_layers_has_fc6_where_there_is_one():
     for model, has in (("alexnet", True), ("squeezenet1_1", False)):
         with torch.device("meta"):
-            net = types.SimpleNamespace(name=model, model=torchvision.models.get_model(model, weights=None))
-        assert ("fc6, fc7, fc8" in Network._valid(net)) is has
+            net = Network.__new__(Network)
+            net.name, net.model = model, torchvision.models.get_model(model, weights=None)
+        assert ("fc6, fc7, fc8" in net._valid()) is has
 
 
 def test_a_layer_that_gives_no_single_tensor_is_refused():

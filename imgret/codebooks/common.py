@@ -29,9 +29,9 @@ class Frame:
     scale: float
     constant: np.ndarray
 
-    def apply(self, x):
-        """(x - mean) * scale as a new float32 array."""
-        z = x - self.mean
+    def apply(self, x, columns=slice(None)):
+        """(x - mean) * scale as a new float32 array; `columns` are those of the sample that `x` holds."""
+        z = x - self.mean[columns]
         z *= np.float32(self.scale)
         return z
 

@@ -4,9 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from imgret.arrays import rows
-from imgret.codebooks import common
-from imgret.codebooks.common import BLOCK, blocks, check_names, check_rows, frame_of, resume, take
+from imgret.codebooks.common import BLOCK, blocks, frame_of, resume
+from imgret.codebooks.projection import Projection
 from imgret.errors import ImgretError
 from imgret.parallel import one_thread, ordered_map
 from imgret.registry import Params, param
@@ -17,7 +16,7 @@ GROUP = 16  # blocks that one task adds up
 ZERO = 1e-7  # an eigenvalue below this share of the largest is rounding of float32
 
 
-class LW:
+class LW(Projection):
     """Linear projection that whitens the differences of matching vectors, then keeps the directions of largest variance.
 
     C is the mean of (x_i − x_j)(x_i − x_j)ᵀ over all pairs i < j of rows that match, plus `regulariser` · trace(C) / D on the diagonal.
@@ -60,7 +59,6 @@ class LW:
 
     name = "lw"
     version = 1
-    default_encoder = "project"
     needs_groups = True
 
     @dataclasses.dataclass(frozen=True)
@@ -69,10 +67,6 @@ class LW:
         regulariser: float = param(
             1.0, "added to the pairs' spread in every direction, as a share of the mean one", minimum=0.0, maximum=1e6
         )
-
-    def __init__(self, params):
-        self.params = params
-        self._summary = {}
 
     def fit(self, x, groups, *, jobs=1, checkpoint=None, progress=None):
         """Learn mean and components.
@@ -101,10 +95,8 @@ class LW:
             are all equal or (with a small `regulariser`) do not differ in every direction, or values that are not finite or beyond 1e18.
         """
         size = self.params.size
-        check_rows(x, size, "dimensions")
+        self._check_sample(x)
         columns = x.shape[1]
-        if size > columns:
-            raise ImgretError(f"{size} dimensions were asked for (--size), but the rows have {columns} columns: ask for fewer")
         if columns > WIDEST:
             raise ImgretError(
                 f"the rows have {columns} columns, more than the {WIDEST} that whitening can be learned of: "
@@ -136,59 +128,11 @@ class LW:
         }
         return self
 
-    def project(self, x):
-        """Rows in the learned space; not normalised.
-
-        Parameters
-        ----------
-        x : array_like, shape (N, D)
-
-        Returns
-        -------
-        ndarray, shape (N, size), float32
-
-        Raises
-        ------
-        ImgretError
-            For another number of columns, NaN or infinities.
-        """
-        x = rows(x, self.dim_, "the matrix to project")
-        return common.project(x, self.mean_, self.components_)
-
-    def transform(self, x):
-        """`project`, under the name that every codebook has."""
-        return self.project(x)
-
-    def summary(self):
-        """Plain numbers of the fit. Empty after `from_arrays`."""
-        return dict(self._summary)
-
-    def to_arrays(self):
-        """What was learned, by name."""
-        return {"mean": self.mean_, "components": self.components_, "eigenvalues": self.eigenvalues_}
-
-    @classmethod
-    def from_arrays(cls, params, arrays):
-        """The codebook whose `to_arrays` gave `arrays`.
-
-        Raises
-        ------
-        ImgretError
-            For arrays that this cannot have given.
-        """
-        self = cls(params)
-        check_names(arrays, ("mean", "components", "eigenvalues"))
-        self.components_ = take(arrays, "components", (params.size, None))
-        self.dim_ = self.components_.shape[1]
-        if not params.size <= self.dim_ <= WIDEST:
+    def _check_components(self):
+        if not self.params.size <= self.dim_ <= WIDEST:
             raise ImgretError(f"the codebook's `components` cannot have {self.dim_} columns: train it again")
         if (self.components_.max(axis=1) < -self.components_.min(axis=1)).any() or not self.components_[0].any():
             raise ImgretError("the codebook's `components` must have a positive entry of largest magnitude: train it again")
-        self.mean_ = take(arrays, "mean", (self.dim_,))
-        self.eigenvalues_ = take(arrays, "eigenvalues", (params.size,), np.float64)
-        if (self.eigenvalues_ < 0).any() or (np.diff(self.eigenvalues_) > 0).any():
-            raise ImgretError("the codebook's `eigenvalues` must be descending and not negative: train it again")
-        return self
 
 
 class _Groups:
@@ -239,9 +183,7 @@ class _Work:
 
     def part(self, rows, panel):
         """x[rows, panel] in the frame."""
-        z = self.x[rows, panel] - self.frame.mean[panel]
-        z *= np.float32(self.frame.scale)
-        return z
+        return self.frame.apply(self.x[rows, panel], panel)
 
     def mean(self, group):
         """The mean of a group in the frame, shape (D,), float64."""

@@ -4,9 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from imgret.arrays import rows
-from imgret.codebooks import common
-from imgret.codebooks.common import blocks, check_names, check_rows, frame_of, resume, take
+from imgret.codebooks.common import blocks, frame_of, resume
+from imgret.codebooks.projection import Projection
 from imgret.errors import ImgretError
 from imgret.parallel import one_thread, ordered_map
 from imgret.registry import SAMPLING, Params, param
@@ -18,7 +17,7 @@ DENSE = 1024  # up to here all eigenvalues are computed, whatever is asked for
 ZERO = 1e-7  # an eigenvalue below this share of the largest is rounding of float32
 
 
-class PCA:
+class PCA(Projection):
     """Principal components: mean, orthonormal components, eigenvalues of the covariance (divisor N − 1).
 
     With m = min(N, D): up to m = 8192 the D × D covariance, or with fewer rows than columns the N × N Gram matrix, is formed
@@ -51,7 +50,6 @@ class PCA:
 
     name = "pca"
     version = 1
-    default_encoder = "project"
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
@@ -59,10 +57,6 @@ class PCA:
         whiten: bool = param(False, "divide each dimension by its standard deviation")
         regulariser: float = param(0.0, "whitening adds this share of the largest eigenvalue to each", minimum=0.0)
         seed: int = param(0, "seed of the iterative decompositions", role=SAMPLING, minimum=0)
-
-    def __init__(self, params):
-        self.params = params
-        self._summary = {}
 
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
         """Learn mean, components and eigenvalues.
@@ -87,9 +81,7 @@ class PCA:
             For more dimensions than columns or rows, rows that are all equal, or values that are not finite or beyond 1e18.
         """
         size = self.params.size
-        check_rows(x, size, "dimensions")
-        if size > x.shape[1]:
-            raise ImgretError(f"{size} dimensions were asked for (--size), but the rows have {x.shape[1]} columns: ask for fewer")
+        self._check_sample(x)
         frame = frame_of(x, jobs)
         if frame.constant.all():
             raise ImgretError(f"the {len(x)} sampled rows are all equal: there is no variance to learn a projection from")
@@ -111,6 +103,7 @@ class PCA:
         self._summary = {
             "rows": len(x),
             "total_variance": total * share,
+            # a share of the total
             "explained_variance": float(self.eigenvalues_.sum() / (total * share)),
             "largest_eigenvalue": float(self.eigenvalues_[0]),
             "smallest_eigenvalue": float(self.eigenvalues_[-1]),
@@ -133,48 +126,16 @@ class PCA:
         ImgretError
             For another number of columns, NaN or infinities.
         """
-        x = rows(x, self.dim_, "the matrix to project")
-        y = common.project(x, self.mean_, self.components_)
+        y = super().project(x)
         if self.params.whiten:
             y *= self._whitening()
         return y
-
-    def transform(self, x):
-        """`project`, under the name that every codebook has."""
-        return self.project(x)
 
     def _whitening(self):
         values = self.eigenvalues_
         good = values > ZERO * values[0]
         spread = np.sqrt(np.where(good, values, 1) + self.params.regulariser * values[0])
         return np.where(good, 1 / spread, 0).astype(np.float32)
-
-    def summary(self):
-        """Plain numbers of the fit; `explained_variance` is a share of `total_variance`. Empty after `from_arrays`."""
-        return dict(self._summary)
-
-    def to_arrays(self):
-        """What was learned, by name."""
-        return {"mean": self.mean_, "components": self.components_, "eigenvalues": self.eigenvalues_}
-
-    @classmethod
-    def from_arrays(cls, params, arrays):
-        """The codebook whose `to_arrays` gave `arrays`.
-
-        Raises
-        ------
-        ImgretError
-            For arrays that this cannot have given.
-        """
-        self = cls(params)
-        check_names(arrays, ("mean", "components", "eigenvalues"))
-        self.components_ = take(arrays, "components", (params.size, None))
-        self.dim_ = self.components_.shape[1]
-        self.mean_ = take(arrays, "mean", (self.dim_,))
-        self.eigenvalues_ = take(arrays, "eigenvalues", (params.size,), np.float64)
-        if (self.eigenvalues_ < 0).any() or (np.diff(self.eigenvalues_) > 0).any():
-            raise ImgretError("the codebook's `eigenvalues` must be descending and not negative: train it again")
-        return self
 
 
 class _Work:
@@ -186,9 +147,7 @@ class _Work:
 
     def part(self, across, down):
         """x[across, down] in the frame."""
-        z = self.x[across, down] - self.frame.mean[down]
-        z *= np.float32(self.frame.scale)
-        return z
+        return self.frame.apply(self.x[across, down], down)
 
     def covariance(self):
         matrix = self.products(self.x.shape[1], self.x.shape[0], lambda panel, depth: self.part(depth, panel))

@@ -46,8 +46,6 @@ class Extractor:
         "features" or "vectors".
     grey : bool
         Whether it takes grey photos, or RGB.
-    max_size : int
-        Longest side of the photos it takes, in pixels; 0 for any.
     window : int
         Photos given to `describe` at once.
     dim, dtype
@@ -64,7 +62,6 @@ class Extractor:
 
     gives = "features"
     grey = True
-    max_size = 0
     window = 1
     dtype = "float32"
     codebooks = ()
@@ -74,6 +71,11 @@ class Extractor:
 
     def __init__(self, params, codebook=None):
         self.params, self.codebook = params, codebook
+
+    @property
+    def max_size(self):
+        """Longest side of the photo it wants, in pixels; 0 for any."""
+        return getattr(self.params, "max_size", 0)
 
     def settle(self, device="auto", weights=()):
         """Find out what the parameters leave open, and get ready to describe photos: what a network's weights file is, for one.

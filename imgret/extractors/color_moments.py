@@ -39,11 +39,6 @@ class ColorMoments(Extractor):
         grid: int = param(3, "cells along each side", minimum=1, maximum=16)
 
     @property
-    def max_size(self):
-        """Longest side of the photo it wants, in pixels."""
-        return self.params.max_size
-
-    @property
     def dim(self):
         """Length of the vector: three moments of three channels in each cell."""
         return 9 * self.params.grid**2

@@ -32,6 +32,7 @@ class DenseSift(Extractor):
     dtype = "uint8"
     descriptor_type = "uint8"
     keypoint_columns = KEYPOINT_COLUMNS
+    _sift = None  # made when it is first needed
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):
@@ -46,15 +47,6 @@ class DenseSift(Extractor):
             super().__post_init__()
             if not self.bins:
                 raise UsageError("`bins` must hold at least one value")
-
-    def __init__(self, params, codebook=None):
-        super().__init__(params, codebook)
-        self._sift = None
-
-    @property
-    def max_size(self):
-        """Longest side of the photo it wants, in pixels."""
-        return self.params.max_size
 
     def extract(self, photo):
         """Local features of one photo; see `imgret.extractors.sift.Sift.extract`. In order of bin size, y, x; the score is 0."""

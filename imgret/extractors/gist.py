@@ -33,6 +33,7 @@ class Gist(Extractor):
     name = "gist"
     version = 1
     gives = "vectors"
+    _filters = None  # made when it is first needed
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):
@@ -46,10 +47,6 @@ class Gist(Extractor):
             super().__post_init__()
             if not 1 <= len(self.orientations) <= 6:
                 raise UsageError(f"`orientations` must hold one to six values, got {len(self.orientations)}")
-
-    def __init__(self, params, codebook=None):
-        super().__init__(params, codebook)
-        self._filters = None
 
     @property
     def dim(self):

@@ -25,6 +25,7 @@ class Hog(Extractor):
     name = "hog"
     version = 1
     gives = "vectors"
+    _hog = None  # made when it is first needed
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):
@@ -39,10 +40,6 @@ class Hog(Extractor):
             super().__post_init__()
             if self.side % self.cell or self.side < 2 * self.cell:
                 raise UsageError(f"`side` must be a multiple of `cell` and hold at least two, got {self.side} and {self.cell}")
-
-    def __init__(self, params, codebook=None):
-        super().__init__(params, codebook)
-        self._hog = None
 
     @property
     def dim(self):

@@ -42,11 +42,6 @@ class HsvHist(Extractor):
                 raise UsageError(f"`bins` must hold three values (hue, saturation, value), got {len(self.bins)}")
 
     @property
-    def max_size(self):
-        """Longest side of the photo it wants, in pixels."""
-        return self.params.max_size
-
-    @property
     def dim(self):
         """Length of the vector: the product of the numbers of bins."""
         hue, saturation, value = self.params.bins

@@ -47,11 +47,6 @@ class Lbp(Extractor):
         grid: int = param(4, "cells along each side", minimum=1, maximum=16)
 
     @property
-    def max_size(self):
-        """Longest side of the photo it wants, in pixels."""
-        return self.params.max_size
-
-    @property
     def bins(self):
         """Bins of one cell: P(P - 1) + 3 for u2, P + 2 for riu2."""
         points = self.params.points

@@ -27,6 +27,7 @@ class Sift(Extractor):
     dtype = "uint8"
     descriptor_type = "uint8"
     keypoint_columns = KEYPOINT_COLUMNS
+    _sift = None  # made when it is first needed
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):
@@ -39,15 +40,6 @@ class Sift(Extractor):
         sigma: float = param(1.6, "blur of the first octave in pixels", minimum=0.1, maximum=32.0)
         octave_layers: int = param(3, "layers per octave", minimum=1, maximum=16)
         upright: bool = param(False, "descriptors not turned to the dominant orientation")
-
-    def __init__(self, params, codebook=None):
-        super().__init__(params, codebook)
-        self._sift = None
-
-    @property
-    def max_size(self):
-        """Longest side of the photo it wants, in pixels."""
-        return self.params.max_size
 
     def extract(self, photo):
         """Local features of one photo.

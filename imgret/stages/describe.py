@@ -18,6 +18,7 @@ from imgret.extractors import EXTRACTORS
 from imgret.pipeline import NO_DESCRIPTORS, Pipeline
 from imgret.registry import load
 from imgret.stages.output import input_of
+from imgret.stages.perphoto import PartWorker
 from imgret.store.parts import FolderVanished, Parts, Plan, publish_part
 from imgret.store.photos import PhotoWriter
 from imgret.store.reader import Store
@@ -38,10 +39,11 @@ def projection_of(codebook, kind):
         return learned, [input_of(words)]
 
 
-class DescribeWorker:
+class DescribeWorker(PartWorker):
     """Makes parts of a features or vectors store; lives in a worker process."""
 
     def __init__(self, setup):
+        super().__init__(setup)
         import cv2
 
         cv2.setNumThreads(1)  # parallel over photos
@@ -49,32 +51,19 @@ class DescribeWorker:
         learned, _ = projection_of(setup["codebook"], kind)
         self.extractor = kind(kind.Params.from_json(setup["extractor"]), None if learned is None else learned.component())
         self.extractor.settle(setup["device"] or "auto")
-        self.setup = setup
-        self.plan = None
         self.parts = Parts(setup["out"], setup["recipe"])
         self.sources = None
-
-    def work(self, task, starting):
-        """Make one part; see `imgret.stages.workers.run`."""
-        try:
-            if self.plan is None:
-                self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
-                out = self.setup["out"] if self.setup["take_over"] else None
-                self.sources = Sources(out, self.setup["kind"], self.setup["recipe"], self._older())
-            return {"failed": self._part(task, starting)}
-        except FolderVanished:
-            return {"vanished": True}
-        except ImgretError:
-            if not os.path.isdir(self.setup["plan_folder"]):
-                return {"vanished": True}
-            raise
 
     def _older(self):
         for number in self.setup["older"]:
             with contextlib.suppress(FolderVanished, ImgretError):
                 yield Plan(os.path.join(self.parts.folder, f"{number:04d}"), number)
 
-    def _part(self, task, starting):
+    def make(self, task, starting):
+        """Make one part; the number of its photos that failed."""
+        if self.sources is None:
+            out = self.setup["out"] if self.setup["take_over"] else None
+            self.sources = Sources(out, self.setup["kind"], self.setup["recipe"], self._older())
         first, _ = self.plan.range(task["part"])
         with Writer(temporary_name(self.plan.folder)) as writer:
             photos = PhotoWriter(writer, self.setup["kind"], self.extractor.columns())

@@ -14,8 +14,8 @@ from imgret.registry import load
 from imgret.stages import stopping
 from imgret.stages.gathering import JoinedPhotos, Photos
 from imgret.stages.output import Output, input_of
-from imgret.stages.perphoto import Step, run_to_end
-from imgret.store.parts import FolderVanished, Plan, publish_part
+from imgret.stages.perphoto import PartWorker, Step, run_to_end
+from imgret.store.parts import publish_part
 from imgret.store.photos import META, PhotoWriter
 from imgret.store.reader import Store
 from imgret.store.writer import Writer, temporary_name
@@ -74,9 +74,8 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
         if learned is None:
             if len(stores) < 2:
                 raise UsageError(f"-m {method} joins vectors of the same photos: give at least two vectors stores")
-            encoder = kind(kind.Params.parse(settings), len(stores), [store.shape("vectors")[1] for store in stores])
-        else:
-            encoder = kind(kind.Params.parse(settings), learned.component())
+        encoder = _encoder(kind, kind.Params.parse(settings), stores, learned)
+        if learned is not None:
             _check_fit(stores, words, learned, kind)
         inputs_made = [*map(input_of, stores), *([] if words is None else [input_of(words)])]
         params = {"step": "encode", "method": method, "version": kind.version, "params": encoder.params.to_json()}
@@ -106,6 +105,13 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
             run_to_end(output, report, body)
 
 
+def _encoder(kind, params, stores, learned):
+    """The encoder, with its codebook or over the stores that it joins."""
+    if learned is None:
+        return kind(params, len(stores), [store.shape("vectors")[1] for store in stores])
+    return kind(params, learned.component())
+
+
 def _check_fit(stores, words, learned, kind):
     """Refuse a codebook that was learned in another space than the stores'."""
     for store in stores:
@@ -126,16 +132,16 @@ def _check_fit(stores, words, learned, kind):
                 )
 
 
-class EncodeWorker:
+class EncodeWorker(PartWorker):
     """Makes parts of a vectors store; lives in a worker process."""
 
     def __init__(self, setup):
-        self.setup, self.plan = setup, None
+        super().__init__(setup)
         self.stores = [Store(path) for path in setup["inputs"]]
         paths, contents, learned = [*setup["inputs"]], [store.content for store in self.stores], None
         if setup["codebook"] is not None:
             with Store(setup["codebook"]) as words:
-                learned = Pipeline.load(words).component()
+                learned = Pipeline.load(words)
                 paths.append(setup["codebook"])
                 contents.append(words.content)
         for path, content, expected in zip(paths, contents, setup["contents"], strict=True):
@@ -144,26 +150,14 @@ class EncodeWorker:
         kind = load(ENCODERS, setup["method"], "encoder")
         params = kind.Params.from_json(setup["encoder"])
         self.joined = learned is None
-        if self.joined:
-            self.encoder = kind(params, len(self.stores), [store.shape("vectors")[1] for store in self.stores])
-        else:
-            self.encoder = kind(params, learned)
+        self.encoder = _encoder(kind, params, self.stores, learned)
         self.photos = JoinedPhotos(self.stores) if self.joined else Photos(self.stores)
         self.extractor = Pipeline.load(self.stores[0]).component() if kind.takes == "features" else None
 
-    def work(self, task, starting):
-        """Make one part; see `imgret.stages.workers.run`."""
-        try:
-            if self.plan is None:
-                self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
-            with one_thread():
-                return {"failed": self._part(task["part"])}
-        except FolderVanished:
-            return {"vanished": True}
-        except ImgretError:
-            if not os.path.isdir(self.setup["plan_folder"]):
-                return {"vanished": True}
-            raise
+    def make(self, task, starting):
+        """Make one part; none of its photos fails but those that had failed before."""
+        with one_thread():
+            return self._part(task["part"])
 
     def _part(self, part):
         data = {"vectors": ((self.encoder.dim,), self.encoder.params.dtype, {})}

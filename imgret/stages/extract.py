@@ -190,8 +190,7 @@ def _spare_photos(output, listing):
     if os.path.isfile(output.path):
         size = os.stat(output.path).st_size
         for row in np.flatnonzero(listing.sizes == size):
-            if os.path.exists(listing.paths[row]) and os.path.samefile(output.path, listing.paths[row]):
-                raise ImgretError(f"{output.shown} is both an input and the output: choose another -o")
+            output.spare(listing.paths[row])
 
 
 def _unchanged(path, listing):

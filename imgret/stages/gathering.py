@@ -133,10 +133,10 @@ class JoinedPhotos:
                 store, row = self._failed[position]
                 photos.copy_failed(store, row, row + 1)
         kept = [position for position in range(start, stop) if position not in self._failed]
-        for position in kept:
-            row = int(self._rows[0, position])
-            photos.copy_meta(self.stores[0], row, row + 1)
         if kept:
+            rows = self._rows[0, kept]
+            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):  # neighbours together
+                photos.copy_meta(self.stores[0], int(run[0]), int(run[-1]) + 1)
             parts = [_rows(store, rows[kept]) for store, rows in zip(self.stores, self._rows, strict=True)]
             photos.rows(vectors=join(parts))
 

@@ -5,7 +5,7 @@ import os
 
 from imgret.errors import ImgretError
 from imgret.stages import workers
-from imgret.store.parts import FolderVanished, sweep_of
+from imgret.store.parts import FolderVanished, Plan, sweep_of
 from imgret.store.photos import PhotoWriter, totals_of
 from imgret.store.reader import Store
 from imgret.store.writer import Writer
@@ -183,6 +183,26 @@ class Step:
         if there != list(self.plan.names[first:last]):
             return "it holds other photos"
         return next(store.problems(), "")
+
+
+class PartWorker:
+    """Base of what makes parts in a worker process: a subclass has `make(task, starting)`, which makes one and gives its failed photos."""
+
+    def __init__(self, setup):
+        self.setup, self.plan = setup, None
+
+    def work(self, task, starting):
+        """Make one part; see `imgret.stages.workers.run`. A folder of parts that has gone is told, not raised."""
+        try:
+            if self.plan is None:
+                self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
+            return {"failed": self.make(task, starting)}
+        except FolderVanished:
+            return {"vanished": True}
+        except ImgretError:
+            if not os.path.isdir(self.setup["plan_folder"]):
+                return {"vanished": True}
+            raise
 
 
 def run_to_end(output, report, body):

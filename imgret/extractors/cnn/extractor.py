@@ -61,11 +61,6 @@ class Cnn(Extractor):
         return "float16" if self.gives == "features" else self.params.dtype
 
     @property
-    def max_size(self):
-        """Longest side of the photo it wants, in pixels."""
-        return self.params.max_size
-
-    @property
     def window(self):
         """Photos that are sorted by shape together."""
         return WINDOW * self.params.batch

@@ -1,5 +1,9 @@
 """Where the columns of a map look: stride, centre and size of their receptive fields, measured rather than derived."""
 
+import contextlib
+
+from imgret.extractors.cnn.hooks import listening
+
 SHORTEST, LONGEST = 1024, 8192  # pixels of the strip that is looked through
 
 
@@ -63,14 +67,11 @@ def _spans(model, layer, length, width):
 
     found = {}
     module = dict(model.named_modules())[layer]
-    hook = module.register_forward_hook(lambda _, __, output: found.update(output=output))
     photo = torch.full((1, 3, length, width), 1e-3, dtype=torch.float64, requires_grad=True)
-    try:
+    listener = (module, lambda _, __, output: found.update(output=output))
+    # a classifier may take another size: the layer has answered before
+    with listening([listener]), contextlib.suppress(RuntimeError, ValueError):
         model(photo)
-    except (RuntimeError, ValueError):
-        pass  # a classifier that takes another size: the layer has answered before
-    finally:
-        hook.remove()
     output = found.get("output")
     if output is None or output.ndim != 4:
         return None, 0

@@ -2,6 +2,8 @@
 
 import copy
 
+from imgret.extractors.cnn.hooks import listening
+
 TOLERANCE = 1e-4  # relative to the largest output; what folding leaves is a hundred times less
 
 
@@ -46,7 +48,7 @@ def _pairs(model, keep, photo):
     """(convolution, batch normalisation) where one feeds the other, each once; and what the model gives."""
     import torch
 
-    made, kept, pairs, hooks = {}, set(), [], []
+    made, kept, pairs, listeners = {}, set(), [], []
 
     def convolved(module, _, output):
         made[id(output)] = (module, output)  # the tensor too, so that no other gets its id
@@ -57,17 +59,13 @@ def _pairs(model, keep, photo):
 
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
-            hooks.append(module.register_forward_hook(convolved))
+            listeners.append((module, convolved))
         elif isinstance(module, torch.nn.BatchNorm2d):
-            hooks.append(module.register_forward_hook(normalised))
+            listeners.append((module, normalised))
     for module in keep:
-        hooks.append(module.register_forward_hook(lambda _, __, output: kept.add(id(output))))
-    try:
-        with torch.inference_mode():
-            output = model(photo)
-    finally:
-        for hook in hooks:
-            hook.remove()
+        listeners.append((module, lambda _, __, output: kept.add(id(output))))
+    with torch.inference_mode(), listening(listeners):
+        output = model(photo)
     wanted = {made[number][0] for number in kept if number in made}
     convolutions, norms = [first for first, _ in pairs], [second for _, second in pairs]
     return [

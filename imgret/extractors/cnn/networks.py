@@ -11,6 +11,7 @@ import threading
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors.cnn import folding
 from imgret.extractors.cnn import weights as weights_of
+from imgret.extractors.cnn.hooks import listening
 
 # where the last convolutional map is, by the beginning of the network's name; elsewhere it is looked for
 LAST_MAPS = {
@@ -185,14 +186,10 @@ class Network:
             if isinstance(output, torch.Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
                 found.append(name)
 
-        modules = [(name, module) for name, module in self.model.named_modules() if 0 < name.count(".") + 1 <= LISTED_DEPTH and name]
-        hooks = [module.register_forward_hook(lambda _, __, output, name=name: note(name, output)) for name, module in modules]
-        try:
-            with torch.inference_mode():
-                self.model(torch.zeros(1, 3, SMALLEST[-1], SMALLEST[-1]))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        modules = dict(self.model.named_modules())
+        listeners = [(modules[name], lambda _, __, output, name=name: note(name, output)) for name in self._listed()]
+        with torch.inference_mode(), listening(listeners):
+            self.model(torch.zeros(1, 3, SMALLEST[-1], SMALLEST[-1]))
         if not found:
             raise UsageError(f"{self.name} has no convolutional map that is known: name a layer; {self._valid()}")
         return found[-1]
@@ -206,20 +203,17 @@ class Network:
         def count(layer):
             counts[layer] += 1
 
-        hooks = [
-            module.register_forward_hook(lambda *_, layer=layer: count(layer))
+        listeners = [
+            (module, lambda *_, layer=layer: count(layer))
             for layer, (module, before) in zip(self.layers, self._places(), strict=True)
             if not before
         ]
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), listening(listeners):
                 self.model(torch.zeros(1, 3, SMALLEST[-1], SMALLEST[-1]))
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             text = " ".join(str(error).split())[:120]
             raise ImgretError(f"{self.name} cannot be run with the weights {self.params.weights}: {text}") from None
-        finally:
-            for hook in hooks:
-                hook.remove()
         for layer, times in counts.items():
             if times > 1:
                 raise UsageError(f"the layer '{layer}' of {self.name} is used {times} times: name the module around it")
@@ -245,8 +239,12 @@ class Network:
             return head[0], True
         raise UsageError(f"{self.name} has no layer '{layer}': {self._valid()}")
 
+    def _listed(self):
+        """Names of the outer modules, in order."""
+        return [name for name, _ in self.model.named_modules() if name and name.count(".") < LISTED_DEPTH]
+
     def _valid(self):
-        found = [name for name, _ in self.model.named_modules() if name and name.count(".") < LISTED_DEPTH]
+        found = self._listed()
         extra = ["fc6", "fc7", "fc8"] if self.name.startswith(("alexnet", "vgg")) else []
         return f"choose one of {', '.join([*found, *extra])}, or a module below"
 

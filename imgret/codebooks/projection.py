@@ -1,0 +1,88 @@
+"""What the linear projections of vectors share: their size, how they are applied, their arrays."""
+
+import numpy as np
+
+from imgret.arrays import rows
+from imgret.codebooks import common
+from imgret.codebooks.common import check_names, check_rows, take
+from imgret.errors import ImgretError
+
+
+class Projection:
+    """Base of `pca` and `lw`: y = components_ (x − mean_).
+
+    Attributes
+    ----------
+    dim_ : int
+        Columns D of the input.
+    mean_ : ndarray, shape (D,), float32
+    components_ : ndarray, shape (size, D), float32
+    eigenvalues_ : ndarray, shape (size,), float64
+        Descending.
+    """
+
+    default_encoder = "project"
+
+    def __init__(self, params):
+        self.params = params
+        self._summary = {}
+
+    def _check_sample(self, x):
+        """Refuse a sample with fewer rows or columns than dimensions are asked for."""
+        size = self.params.size
+        check_rows(x, size, "dimensions")
+        if size > x.shape[1]:
+            raise ImgretError(f"{size} dimensions were asked for (--size), but the rows have {x.shape[1]} columns: ask for fewer")
+
+    def project(self, x):
+        """Rows in the learned space; not L2-normalised.
+
+        Parameters
+        ----------
+        x : array_like, shape (N, D)
+
+        Returns
+        -------
+        ndarray, shape (N, size), float32
+
+        Raises
+        ------
+        ImgretError
+            For another number of columns, NaN or infinities.
+        """
+        return common.project(rows(x, self.dim_, "the matrix to project"), self.mean_, self.components_)
+
+    def transform(self, x):
+        """`project`, under the name that every codebook has."""
+        return self.project(x)
+
+    def summary(self):
+        """Plain numbers of the fit. Empty after `from_arrays`."""
+        return dict(self._summary)
+
+    def to_arrays(self):
+        """What was learned, by name."""
+        return {"mean": self.mean_, "components": self.components_, "eigenvalues": self.eigenvalues_}
+
+    @classmethod
+    def from_arrays(cls, params, arrays):
+        """The codebook whose `to_arrays` gave `arrays`.
+
+        Raises
+        ------
+        ImgretError
+            For arrays that this cannot have given.
+        """
+        self = cls(params)
+        check_names(arrays, ("mean", "components", "eigenvalues"))
+        self.components_ = take(arrays, "components", (params.size, None))
+        self.dim_ = self.components_.shape[1]
+        self._check_components()
+        self.mean_ = take(arrays, "mean", (self.dim_,))
+        self.eigenvalues_ = take(arrays, "eigenvalues", (params.size,), np.float64)
+        if (self.eigenvalues_ < 0).any() or (np.diff(self.eigenvalues_) > 0).any():
+            raise ImgretError("the codebook's `eigenvalues` must be descending and not negative: train it again")
+        return self
+
+    def _check_components(self):
+        """Refuse components from a file that a fit cannot have given."""

@@ -1,0 +1,20 @@
+"""Listening to a network's modules for a while."""
+
+import contextlib
+
+
+@contextlib.contextmanager
+def listening(listeners):
+    """Within the block `listener(module, inputs, output)` is called after each pass of its module.
+
+    Parameters
+    ----------
+    listeners : iterable of (torch.nn.Module, callable)
+        What a listener returns, if not None, takes the output's place.
+    """
+    hooks = [module.register_forward_hook(listener) for module, listener in listeners]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
