@@ -116,7 +116,7 @@ def step(*arguments):
 def mean_average_precisions(asked):
     """The mAP of each ranking, as `imgret evaluate` gives it."""
     done = subprocess.run(command(*asked, "--json"), check=True, stdout=subprocess.PIPE)
-    return [result["measures"]["map"] for result in json.loads(done.stdout)["results"]]
+    return [result["measures"]["map"] for result in json.loads(done.stdout)["runs"]]
 
 
 def first_photo(folder, truth):

@@ -193,7 +193,7 @@ def show(paths):
         columns += [dataset] * (dataset not in columns)
         with open(path, encoding="utf-8") as file:
             scores = json.load(file)
-        rows.setdefault(name, {})[dataset] = [result["measures"].get("map") for result in scores.get("results", [scores])]
+        rows.setdefault(name, {})[dataset] = [result["measures"].get("map") for result in scores["runs"]]
     width = max(map(len, [*rows, "mAP"]))
     print(f"{'mAP':{width}}", *(f"{dataset:>10}" for dataset in columns))
     for name, found in rows.items():

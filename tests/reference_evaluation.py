@@ -63,3 +63,33 @@ def groups(truth, query, ranked):
             positives.add(name)
     removed = {name for name, (_, role) in truth.items() if role == "query"} | {query}
     return closed_up(ranked, removed), positives
+
+
+def interpolated(ranked, positives, levels):
+    """Interpolated precision at evenly spread recalls, by a look at the whole curve for each."""
+    points, hits = [], 0
+    for rank, name in enumerate(ranked, 1):
+        if name in positives:
+            hits += 1
+            points.append((hits, hits / rank))
+    return [max((p for h, p in points if h * (levels - 1) >= step * len(positives)), default=0.0) for step in range(levels)]
+
+
+def map_at_r(ranked, positives):
+    hits = total = 0
+    for rank, name in enumerate(ranked[: len(positives)], 1):
+        if name in positives:
+            hits += 1
+            total += hits / rank
+    return total / len(positives)
+
+
+def micro_average_precision(pairs, total):
+    """`pairs` is (score, true or not) of all queries. Thresholds go down from score to score."""
+    area = recall = 0.0
+    for threshold in sorted({score for score, _ in pairs}, reverse=True):
+        taken = [true for score, true in pairs if score >= threshold]
+        new = sum(taken) / total
+        area += (new - recall) * sum(taken) / len(taken)
+        recall = new
+    return area

@@ -35,7 +35,7 @@ def test_oxford5k_from_vectors_to_map(oxford, metric, expected):
     queries = queries_of(oxford)
     done("search", index, queries, "-o", ranking, "-k", "all", "-q")
     result = done("evaluate", ranking, "--protocol", "oxford5k", "--truth", data("oxford5k", "groundtruth"), "--json")
-    scores = json.loads(result.out)
+    (scores,) = json.loads(result.out)["runs"]
     assert scores["queries"] == 55
     assert round(scores["measures"]["map"], 4) == expected
 

@@ -8,59 +8,72 @@ from imgret.cli import options
 from imgret.evaluation import PROTOCOLS
 
 
+def _protocol(ctx, param, value):
+    """Answer `--protocol help`."""
+    if value != "help" or ctx.resilient_parsing:
+        return value
+    import inspect
+
+    from imgret.registry import load
+
+    for name in PROTOCOLS:
+        kind = load(PROTOCOLS, name, "protocol")
+        summary, _, paragraph = inspect.getdoc(kind).partition("\n\n")
+        click.echo(click.style(name, bold=True) + f": {summary}")
+        click.echo(click.wrap_text(paragraph.partition("\n\n")[0], 100, "  ", "  ", preserve_paragraphs=True))
+        if kind.takes_truth:
+            click.echo(f"  --truth: {kind.truth_is}")
+        for convention, text in kind.conventions.items():
+            click.echo(f"  {convention}: {text}")
+        click.echo()
+    raise click.exceptions.Exit(0)
+
+
 @click.command("evaluate")
 @click.argument("rankings", nargs=-1, required=True, type=click.Path())
-@click.option("--protocol", type=click.Choice(list(PROTOCOLS)), required=True, help="The named set of conventions.")
-@click.option("--truth", type=click.Path(), help="The ground truth: a CSV (groups) or a folder (oxford5k, paris6k).")
-@click.option("--per-query", type=click.Path(), metavar="FILE", help="Write a line of JSON per query.")
+@click.option(
+    "--protocol",
+    type=click.Choice([*PROTOCOLS, "help"]),
+    required=True,
+    is_eager=True,
+    callback=_protocol,
+    help="The named set of conventions; help lists what each fixes.",
+)
+@click.option("--truth", type=click.Path(), help="The ground truth: a file or folder, as the protocol needs it.")
+@options.settings
+@click.option("--conventions", is_flag=True, help="Also print mAP under all common conventions, side by side.")
+@click.option("--resamples", type=click.IntRange(0, 1_000_000), default=10_000, show_default=True, help="Of bootstrap and test; 0: none.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Where their randomness comes from.")
+@click.option("--per-query", type=click.Path(), metavar="FILE", help="Write a record per query: TSV (.tsv) or JSON lines.")
+@click.option("--curve", type=click.Path(), metavar="FILE", help="Write the precision-recall curve: .tsv, .json, .png, .svg or .pdf.")
+@click.option("--qrels", type=click.Path(), metavar="FILE", help="Write the ground truth as TREC judgements.")
+@options.html
+@click.option("--overwrite", is_flag=True, help="Replace files that imgret did not write.")
+@options.jobs
 @click.option("--format", "form", type=click.Choice(["table", "tsv", "json"]), help="How to print.  [default: table; tsv when piped]")
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 @options.config
-def command(rankings, protocol, truth, per_query, form):
+def command(rankings, form, html, photo_roots, top, most, jobs, quiet, **run):
     """Score rankings by a named protocol.
 
-    RANKINGS are ranking stores, TREC run files, or folders of one list per query; each becomes a column.
+    RANKINGS are ranking stores, TREC run files, or folders of one list per query; each becomes a column. Of several, each is compared with
+    the first.
     """
+    options.explain(PROTOCOLS, "protocol", run["protocol"], run["settings"])
+    from imgret.cli import scores
     from imgret.stages.evaluate import evaluate
 
-    results = evaluate(rankings, protocol=protocol, truth=truth, per_query=per_query)
-    form = form or ("table" if sys.stdout.isatty() else "tsv")
-    for result in results:
+    options.check_html(html, photo_roots)
+    evaluation = evaluate(rankings, **run)
+    for result in evaluation.results:
         for warning in result.warnings:
             click.echo(f"imgret: warning: {result.label}: {warning}", err=True)
-    click.echo({"table": _table, "tsv": _tsv, "json": _json}[form](results))
+    if html:
+        from imgret.stages.pages import of_evaluation
 
-
-def _json(results):
-    from imgret.evaluation.result import dumps
-
-    if len(results) == 1:
-        return dumps(results[0].to_json())
-    first = results[0].to_json()
-    shared = {name: first[name] for name in ("protocol", "conventions")}
-    own = [{name: value for name, value in result.to_json().items() if name not in shared} for result in results]
-    return dumps(shared | {"results": own})
-
-
-def _columns(results):
-    names = list(dict.fromkeys(name for result in results for name in result.measures))
-    rows = [(name, [result.measures.get(name) for result in results]) for name in names]
-    return [*rows, *((name, [getattr(result, name) for result in results]) for name in ("queries", "excluded", "skipped", "truncation"))]
-
-
-def _tsv(results):
-    lines = ["\t".join(["measure", *(result.label for result in results)])]
-    return "\n".join(lines + ["\t".join([name, *(_number(value, 6) for value in values)]) for name, values in _columns(results)])
-
-
-def _table(results):
-    widths = [max(10, len(result.label)) for result in results]
-    lines = [f"{'':12}" + "".join(f"  {result.label:>{width}}" for result, width in zip(results, widths, strict=True))]
-    for name, values in _columns(results):
-        lines.append(f"{name:12}" + "".join(f"  {_number(value, 4):>{width}}" for value, width in zip(values, widths, strict=True)))
-    lines += ["", f"protocol {results[0].protocol}", *(f"  {name}: {text}" for name, text in results[0].conventions.items())]
-    return "\n".join(lines)
-
-
-def _number(value, digits):
-    return "" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+        of_evaluation(
+            evaluation, html, photo_roots, top=top, most=most, jobs=jobs, overwrite=run["overwrite"], report=options.report(0, quiet)
+        )
+    form = form or ("table" if sys.stdout.isatty() else "tsv")
+    click.echo({"table": scores.as_table, "tsv": scores.as_tsv, "json": scores.as_json}[form](evaluation))

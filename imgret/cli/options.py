@@ -88,6 +88,32 @@ def _check_device(value):
     return value
 
 
+def html(command):
+    """A page to look at results: `--html`, `--photos`, `--top`, `--most`."""
+    decorators = (
+        click.option("--html", type=click.Path(), metavar="FILE", help="Write a page to look at: queries and their results."),
+        click.option(
+            "--photos",
+            "photo_roots",
+            multiple=True,
+            type=click.Path(),
+            metavar="ROOT",
+            help="With --html: the folder that photos are named relative to.",
+        ),
+        click.option("--top", type=click.IntRange(1, 100), default=10, show_default=True, help="With --html: results per query."),
+        click.option("--most", type=click.IntRange(1), default=2000, show_default=True, help="With --html: queries on the page."),
+    )
+    return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
+
+
+def check_html(html, roots):
+    """Refuse `--photos` without `--html`, and the other way round."""
+    if html and not roots:
+        raise click.UsageError("--html needs --photos ROOT: the folder that the photos were extracted from")
+    if roots and not html:
+        raise click.UsageError("--photos is for --html")
+
+
 def run(command):
     """What every step that makes a file takes: `--overwrite`, `-v`, `-q`, `--config`."""
     decorators = (

@@ -60,12 +60,8 @@ def read_groups(path):
     ImgretError
         With file and line, for whatever is malformed, for an unknown role, and for a photo that has two lines.
     """
-    data = files.read_bytes(path, CSV_LIMIT, regular=False).removeprefix(b"\xef\xbb\xbf")
-    if b"\0" in data:
-        line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise ImgretError(f"{path}:{line}: a NUL byte: the ground truth must be a CSV in UTF-8")
-    records = _records(path, data)
-    number, header = next(records, (1, None))
+    listed = records(path)
+    number, header = next(listed, (1, None))
     if header is None:
         raise ImgretError(f"{path} is empty: the ground truth must be a CSV with the header image,group,role")
     columns = [column.strip().lower() for column in header]
@@ -75,7 +71,7 @@ def read_groups(path):
     image, group = columns.index("image"), columns.index("group")
     role = columns.index("role") if "role" in columns else None
     lines, groups, roles = {}, [], []
-    for number, record in records:
+    for number, record in listed:
         if len(record) != len(columns):
             raise ImgretError(f"{path}:{number}: {len(columns)} fields are expected ({','.join(columns)}), this line has {len(record)}")
         name = to_bytes(record[image])
@@ -98,8 +94,12 @@ def read_groups(path):
     return GroupTruth(list(lines), groups, roles)
 
 
-def _records(path, data):
-    """Yield (line where it begins, fields) of each record that is not blank."""
+def records(path):
+    """Yield (line where it begins, fields) of each record of a CSV that is not blank; the fields are str (see `names.to_bytes`)."""
+    data = files.read_bytes(path, CSV_LIMIT, regular=False).removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        raise ImgretError(f"{path}:{line}: a NUL byte: the ground truth must be a CSV in UTF-8")
     text = io.StringIO(to_text(data), newline="")
     reader = csv.reader(text, strict=True)
     number = 1

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import itertools
+import operator
 import os
 import pathlib
 
@@ -38,6 +39,8 @@ class RankedLists:
         Higher is better, descending along a list; NaN where there is no id.
     whole_gallery : bool
         Whether `names` is all that was searched; otherwise it is what the lists happen to hold.
+    warnings : sequence of str
+        What a reader should know of how they were read, one sentence each.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class RankedLists:
     ids: np.ndarray
     scores: np.ndarray | None = None
     whole_gallery: bool = True
+    warnings: tuple = ()
 
     def __post_init__(self):
         for field in ("query_names", "query_ids", "names"):
@@ -64,24 +68,26 @@ class RankedLists:
             raise ImgretError(f"{self.label} holds no query: there is nothing to evaluate")
         if ids.ndim != 2 or ids.shape[0] != count or len(self.query_ids) != count or not np.issubdtype(ids.dtype, np.integer):
             raise self._damaged(f"{count} queries, {len(self.query_ids)} query ids, and ids of shape {ids.shape} and type {ids.dtype}")
-        if ids.size and (ids.min() < -1 or ids.max() >= len(self.names)):
-            raise self._damaged(f"ids from {ids.min()} to {ids.max()}, while there are {len(self.names)} names")
         if self.scores is not None:
             object.__setattr__(self, "scores", np.asarray(self.scores))
             if self.scores.shape != ids.shape or not np.issubdtype(self.scores.dtype, np.floating):
                 raise self._damaged(f"ids of shape {ids.shape}, and scores of shape {self.scores.shape} and type {self.scores.dtype}")
-        lengths = np.empty(count, dtype=np.int64)
+        lengths = np.full(count, ids.shape[1], dtype=np.int64)
+        low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, -1)
+        if low < -1 or high >= len(self.names):
+            raise self._damaged(f"ids from {low} to {high}, while there are {len(self.names)} names")
         for query, row in enumerate(ids):
-            valid = row >= 0
-            length = lengths[query] = np.count_nonzero(valid)
-            if not valid[:length].all():
-                raise self._damaged(f"a gap in the list of query {shown(self.query_ids[query])}")
+            if low < 0:
+                valid = row >= 0
+                length = lengths[query] = np.count_nonzero(valid)
+                if not valid[:length].all():
+                    raise self._damaged(f"a gap in the list of query {shown(self.query_ids[query])}")
             if self.scores is not None:
-                scores = self.scores[query, :length]
-                if np.isnan(scores).any():
-                    raise self._damaged(f"NaN among the scores of query {shown(self.query_ids[query])}")
-                if (scores[1:] > scores[:-1]).any():
-                    raise self._damaged(f"scores of query {shown(self.query_ids[query])} that do not descend")
+                scores = self.scores[query, : lengths[query]]
+                if len(scores) and not ((scores[1:] <= scores[:-1]).all() and scores[0] == scores[0]):
+                    query = shown(self.query_ids[query])
+                    nan = np.isnan(scores).any()
+                    raise self._damaged(f"NaN among the scores of query {query}" if nan else f"scores of query {query} that do not descend")
         object.__setattr__(self, "lengths", lengths)
 
     def _damaged(self, what):
@@ -95,39 +101,21 @@ class RankedLists:
         ImgretError
             If two gallery photos have one name.
         """
-        table = dict(zip(self.names, range(len(self.names)), strict=True))
-        if len(table) < len(self.names):
-            name, _ = collections.Counter(self.names).most_common(1)[0]
-            raise self._damaged(f"two gallery photos named {shown(name)}")
-        return table
+        self.check_names()
+        return dict(zip(self.names, range(len(self.names)), strict=True))
 
-    def ranks(self, query, place):
-        """The list of one query, its length, and where each id is in it.
-
-        Parameters
-        ----------
-        query : int
-        place : ndarray, shape (N,), int
-            Scratch; afterwards `place[id]` is the position of each id of the list, from 0.
-
-        Returns
-        -------
-        ndarray, shape (length,)
-            The ids of the list.
+    def check_names(self):
+        """Refuse a gallery in which two photos have one name.
 
         Raises
         ------
         ImgretError
-            If an id occurs twice.
         """
-        row = self.ids[query, : self.lengths[query]]
-        order = np.arange(len(row), dtype=place.dtype)
-        place[row] = order
-        twice = place[row] != order
-        if twice.any():
-            name = self.names[row[np.argmax(twice)]]
-            raise ImgretError(f"{self.label} lists {shown(name)} twice for query {shown(self.query_ids[query])}: make the ranking again")
-        return row
+        if all(map(operator.lt, self.names, self.names[1:])):  # as stores have them
+            return
+        if len(set(self.names)) < len(self.names):
+            name, _ = collections.Counter(self.names).most_common(1)[0]
+            raise self._damaged(f"two gallery photos named {shown(name)}")
 
 
 class _Numbering(collections.defaultdict):

@@ -26,6 +26,11 @@ def _sum(values, offsets):
     return np.bincount(_query_of(offsets), weights=values, minlength=len(offsets) - 1)
 
 
+def kept(mask, offsets):
+    """Offsets of the ranks that a mask keeps."""
+    return np.concatenate([[0], np.cumsum(mask)])[offsets]
+
+
 def average_precision(ranks, offsets, positives):
     """Average precision as a finite sum: the mean over the positives of the precision at their ranks.
 
@@ -69,6 +74,87 @@ def recall_at(ranks, offsets, positives, k):
     return found_at(ranks, offsets, k) / positives
 
 
+def recalled_at(ranks, offsets, k):
+    """1 where any positive is among the first `k`, 0 elsewhere: recall@k of metric learning, place recognition and nearest neighbours.
+
+    References
+    ----------
+    Jégou, Douze & Schmid, Product quantization for nearest neighbor search, PAMI 2011, section 5 (recall@R); Song et al., Deep metric
+    learning via lifted structured feature embedding, CVPR 2016, section 6; Arandjelović et al., NetVLAD, CVPR 2016, section 5.
+    """
+    return (found_at(ranks, offsets, k) > 0).astype(np.float64)
+
+
+def reciprocal_rank(ranks, offsets):
+    """1 / rank of the first positive, 0 where none was found.
+
+    References
+    ----------
+    Voorhees, The TREC-8 question answering track report, 1999.
+    """
+    some = np.diff(offsets) > 0
+    values = np.zeros(len(some))
+    values[some] = 1 / ranks[offsets[:-1][some]]
+    return values
+
+
+def r_precision(ranks, offsets, positives):
+    """R-precision: the precision among the first R, where R is the number of positives.
+
+    References
+    ----------
+    Musgrave, Belongie & Lim, A metric learning reality check, ECCV 2020, section 3.2.
+    """
+    return _sum(ranks <= positives[_query_of(offsets)], offsets) / positives
+
+
+def map_at_r(ranks, offsets, positives):
+    """MAP@R before its mean: 1/R times the sum of the precisions at those of the first R ranks that hold a positive.
+
+    References
+    ----------
+    Musgrave, Belongie & Lim, A metric learning reality check, ECCV 2020, equations 1 and 2.
+    """
+    within = ranks <= positives[_query_of(offsets)]
+    return _sum(np.where(within, _hits(offsets) / ranks, 0.0), offsets) / positives
+
+
+def average_precision_interpolated(ranks, offsets, positives, levels=None):
+    """Average precision with interpolated precision: at each recall the largest precision at that recall or a higher one.
+
+    Parameters
+    ----------
+    levels : int, optional
+        The mean over as many recall levels from 0 to 1 (11: Pascal VOC 2007 and TREC). Without it the area under the whole curve
+        (Pascal VOC from 2010).
+
+    References
+    ----------
+    Everingham et al., The Pascal visual object classes challenge, IJCV 2010, section 4.2; Manning, Raghavan & Schütze, section 8.4.
+    """
+    if levels is not None:
+        return interpolated_precision(ranks, offsets, positives, levels).mean(axis=1)
+    return _sum(_best_from_here(_hits(offsets) / ranks, offsets), offsets) / positives
+
+
+def interpolated_precision(ranks, offsets, positives, levels):
+    """Interpolated precision at `levels` recall levels from 0 to 1, evenly spread: shape (Q, levels); 0 at recalls that are not reached."""
+    best = _best_from_here(_hits(offsets) / ranks, offsets)
+    steps = np.arange(levels, dtype=np.int64)
+    # the hit at which a recall of step / (levels - 1) is reached, in whole numbers: rounding would miss it by one
+    needed = np.maximum(1, -(-steps * positives[:, None] // (levels - 1)))
+    reached = needed <= np.diff(offsets)[:, None]
+    return np.where(reached, np.append(best, 0.0)[np.where(reached, offsets[:-1, None] + needed - 1, -1)], 0.0)
+
+
+def _best_from_here(precisions, offsets):
+    """Within each query, the largest of a value and all behind it."""
+    query = _query_of(offsets)
+    # one running maximum from the end over all queries: a later query has the smaller base, so it never reaches into an earlier one
+    base = 2.0 * (len(offsets) - 1 - query)
+    return np.maximum.accumulate((precisions + base)[::-1])[::-1] - base
+
+
 def revisited_precision_at(ranks, offsets, positives, k):
     """mP@k before its mean: precision at min(k, rank of the last positive), so that few positives can reach 1.
 
@@ -94,3 +180,34 @@ def ns_score(ranks, offsets):
     Nistér & Stewénius, Scalable Recognition with a Vocabulary Tree, CVPR 2006, section 6.
     """
     return found_at(ranks, offsets, 4)
+
+
+def micro_average_precision(hits, scores, positives):
+    """µAP: average precision over the pairs of all queries together, ranked by score; pairs of one score are taken at once.
+
+    Parameters
+    ----------
+    hits : ndarray, shape (M,), bool
+        Which pairs of query and photo are true.
+    scores : ndarray, shape (M,), float
+        Higher is better.
+    positives : int
+        True pairs in the ground truth, found or not; at least 1.
+
+    Returns
+    -------
+    average_precision : float
+    recall : ndarray, shape (n,)
+    precision : ndarray, shape (n,)
+        At each score that a true pair has, from the best on.
+
+    References
+    ----------
+    Douze et al., The 2021 image similarity dataset and challenge, arXiv:2106.09672, section 4.2.
+    """
+    every, true = np.sort(scores), np.sort(scores[hits])
+    thresholds = np.unique(true)[::-1]
+    found = len(true) - np.searchsorted(true, thresholds)
+    precision = found / (len(every) - np.searchsorted(every, thresholds))
+    recall = found / positives
+    return float((np.diff(recall, prepend=0.0) * precision).sum()), recall, precision

@@ -1,16 +1,57 @@
-"""evaluate: rankings and a ground truth to scores."""
+"""evaluate: rankings and a ground truth to scores, comparisons, and files that hold them."""
 
+import dataclasses
 import os
+
+import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.evaluation import PROTOCOLS
 from imgret.evaluation.lists import RankedLists, read_trec
+from imgret.evaluation.names import to_text
+from imgret.evaluation.statistics import bootstrap_interval, compare
 from imgret.registry import load
+from imgret.stages import scorefiles
 from imgret.store.reader import Store, is_hdf5
-from imgret.store.writer import publish, temporary_name
+
+EXTREMES = 5  # queries named on each side of a comparison
 
 
-def evaluate(rankings, *, protocol, truth=None, per_query=None):
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Rankings under one protocol.
+
+    Attributes
+    ----------
+    protocol : imgret.evaluation.protocols.base.Protocol
+    judged : list of imgret.evaluation.protocols.base.Judged
+        One per ranking.
+    results : list of imgret.evaluation.result.Result
+        The same as numbers.
+    comparisons : list of dict
+        Each ranking after the first against the first, per setting; see `comparison_of`.
+    """
+
+    protocol: object
+    judged: list
+    results: list
+    comparisons: list
+
+
+def evaluate(
+    rankings,
+    *,
+    protocol,
+    settings=(),
+    truth=None,
+    conventions=False,
+    resamples=10_000,
+    seed=0,
+    per_query=None,
+    curve=None,
+    qrels=None,
+    overwrite=False,
+):
     """Score rankings by a named protocol.
 
     Parameters
@@ -19,25 +60,94 @@ def evaluate(rankings, *, protocol, truth=None, per_query=None):
         Ranking stores, TREC run files, or folders of one list per query.
     protocol : str
         A name of `PROTOCOLS`.
+    settings : sequence of str
+        The protocol's parameters, NAME=VALUE.
     truth : str, optional
         The ground truth, where the protocol needs one.
-    per_query : str, optional
-        A file to write JSON lines to, one per query and ranking.
+    conventions : bool
+        Also compute the means under other conventions.
+    resamples, seed : int
+        Of the bootstrap and the randomisation test; 0 resamples for neither.
+    per_query, curve, qrels : str, optional
+        Files to write: one record per query, the precision-recall curve, the ground truth as TREC judgements.
+    overwrite : bool
+        Replace such a file even if imgret did not write it.
 
     Returns
     -------
-    list of imgret.evaluation.result.Result
+    Evaluation
 
     Raises
     ------
     ImgretError
     """
-    judge = load(PROTOCOLS, protocol, "protocol")()
+    kind = load(PROTOCOLS, protocol, "protocol")
+    judge = kind(kind.Params.parse(settings))
     judge.check_truth(truth)
-    results = [judge.evaluate(_lists(judge, path, truth), truth) for path in rankings]
-    if per_query is not None:
-        _write_lines(per_query, [line for result in results for line in result.per_query_lines()])
-    return results
+    writers = scorefiles.writers(per_query=per_query, curve=curve, qrels=qrels, overwrite=overwrite)
+    judged = [judge.judge(_lists(judge, path, truth), truth) for path in rankings]
+    results = []
+    for each in judged:
+        intervals = _intervals(each, resamples, seed)
+        compared = each.side_by_side() if conventions and judge.primary == "map" else []
+        results.append(dataclasses.replace(each.result(), intervals=intervals, compared=compared))
+    comparisons = []
+    if judge.primary is not None and resamples:
+        for other in judged[1:]:
+            comparisons += [row for setting in judged[0].values for row in comparison_of(judged[0], other, setting, resamples, seed)]
+    evaluation = Evaluation(judge, judged, results, comparisons)
+    for write in writers:
+        write(evaluation)
+    return evaluation
+
+
+def _intervals(judged, resamples, seed):
+    if judged.protocol.primary is None or not resamples:
+        return {}
+    several = len(judged.values) > 1
+    return {
+        f"{setting}.{judged.protocol.primary}" if several else judged.protocol.primary: bootstrap_interval(values, resamples, seed)
+        for setting, values in judged.values.items()
+        if len(values)
+    }
+
+
+def comparison_of(first, second, setting, resamples, seed):
+    """Two rankings on the queries that both answer: a list of one dict, or none where they share no query.
+
+    Parameters
+    ----------
+    first, second : imgret.evaluation.protocols.base.Judged
+    setting : str
+    resamples, seed : int
+
+    Returns
+    -------
+    list of dict
+        `first`, `second` (labels), `setting`, `measure`, `queries`, `only_first`, `only_second` (queries that the other does not answer),
+        `difference`, `interval`, `p_value`, `better`, `worse`, `same`; `gained` and `lost`: the queries that differ most, each `query`,
+        `first`, `second`.
+    """
+    before, after = (values_by_query(judged, setting) for judged in (first, second))
+    names = [name for name in before if name in after]
+    if not names:
+        return []
+    old, new = (np.array([values[name] for name in names]) for values in (before, after))
+    found = compare(old, new, resamples, seed)
+    order = np.lexsort((np.arange(len(names)), old - new))
+    extremes = {}
+    for side, sign, places in (("gained", 1, order), ("lost", -1, order[::-1])):
+        chosen = [place for place in places[:EXTREMES] if sign * (new[place] - old[place]) > 1e-12]
+        extremes[side] = [{"query": to_text(names[place]), "first": float(old[place]), "second": float(new[place])} for place in chosen]
+    head = {"first": first.lists.label, "second": second.lists.label, "setting": setting, "measure": first.protocol.primary}
+    alone = {"only_first": len(before) - len(names), "only_second": len(after) - len(names)}
+    return [head | dataclasses.asdict(found) | alone | extremes]
+
+
+def values_by_query(judged, setting):
+    """The primary measure by the query's own name: dict of bytes to float."""
+    questions = judged.asked.settings.get(setting, ())
+    return dict(zip((judged.lists.query_ids[question.row] for question in questions), judged.values.get(setting, ()), strict=True))
 
 
 def _lists(judge, path, truth):
@@ -50,17 +160,3 @@ def _lists(judge, path, truth):
     with Store(path, ("ranking",), "evaluate") as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
         return RankedLists(path, *texts, store.read("ids"), store.read("scores"))
-
-
-def _write_lines(path, lines):
-    folder = os.path.dirname(os.path.abspath(path))
-    temporary = temporary_name(folder)
-    try:
-        with open(temporary, "w", encoding="ascii") as file:
-            file.writelines(line + "\n" for line in lines)
-        publish(temporary, path)
-    except OSError as error:
-        raise ImgretError(f"{path} cannot be written: {os.strerror(error.errno)}") from None
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)

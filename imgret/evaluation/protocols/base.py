@@ -1,17 +1,15 @@
-"""What the protocols share: from questions (a list, its positives, what is taken out of it) to a `Result`."""
+"""What the protocols share: a ground truth's questions to a `Result`."""
 
 import dataclasses
 
 import numpy as np
 
+from imgret import registry
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation import measures
+from imgret.evaluation import conventions, measures
 from imgret.evaluation.names import shown, to_text
+from imgret.evaluation.questions import JUNK, QUERY, find
 from imgret.evaluation.result import Result
-
-PRECISION_AT = (1, 5, 10)
-RECALL_AT = (1, 10, 100)
-REVISITED_AT = (1, 5, 10)
 
 FINITE_SUM = "finite sum: mean over the positives of the precision at their ranks; not interpolated"
 TRAPEZOID = "area under the precision-recall curve by trapezoids, as the official program computes it"
@@ -22,34 +20,25 @@ MEASURES = (
 TRUNCATION = "a positive that is not in the list counts as never found"
 SELF_REMOVED = "the query photo itself is taken out of its list, the ranks behind it close up, and it is no positive"
 
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """One list, and what the ground truth says about it.
-
-    Attributes
-    ----------
-    row : int
-        Which list.
-    name : bytes
-        What the query is called in the answer.
-    positives : int
-        How many the ground truth gives, whether the gallery has them or not.
-    ids : ndarray of int
-        Gallery ids of the positives that the gallery has; distinct.
-    removed : ndarray of int
-        Gallery ids that are taken out of this list; distinct. They win over `ids`.
-    """
-
-    row: int
-    name: bytes
-    positives: int
-    ids: np.ndarray
-    removed: np.ndarray
+CLASSIC = ("p@1", "p@5", "p@10", "r@1", "r@10", "r@100", "mp@1", "mp@5", "mp@10")
+_MEASURES = {  # of ranks, offsets, positives and k
+    "p": lambda ranks, offsets, _, k: measures.precision_at(ranks, offsets, k),
+    "r": measures.recall_at,
+    "mp": measures.revisited_precision_at,
+    "recall": lambda ranks, offsets, _, k: measures.recalled_at(ranks, offsets, k),
+    "mrr": lambda ranks, offsets, *_: measures.reciprocal_rank(ranks, offsets),
+    "r-precision": lambda ranks, offsets, positives, _: measures.r_precision(ranks, offsets, positives),
+    "map@r": lambda ranks, offsets, positives, _: measures.map_at_r(ranks, offsets, positives),
+    "ns": lambda ranks, offsets, *_: measures.ns_score(ranks, offsets),
+}
 
 
 class Protocol:
     """Fixes every convention of an evaluation.
+
+    Parameters
+    ----------
+    params : Params, optional
 
     Attributes
     ----------
@@ -60,14 +49,42 @@ class Protocol:
         What the ground truth is, for messages and help.
     conventions : dict of str to str
         `ap`, `positives`, `query`, `junk`, `truncation`, `names`, `measures`.
+    average_precision : callable
+        One of those in `imgret.evaluation.measures`.
+    removes_query : bool
+        Whether the query photo itself is taken out of its list.
+    primary : str or None
+        The measure that statistics are about, `map` or one of `reported`; None where it is no mean over queries.
+    reported : tuple of str
+        The measures beside `map`.
     """
 
     needs_truth = False
     takes_truth = False
     truth_is = ""
+    average_precision = staticmethod(measures.average_precision)
+    removes_query = True
+    primary = "map"
+    reported = CLASSIC
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(registry.Params):
+        """No parameters."""
+
+    def __init__(self, params=None):
+        self.params = self.Params() if params is None else params
 
     def evaluate(self, lists, truth=None):
-        """Evaluate ranked lists.
+        """Evaluate ranked lists: `judge(lists, truth).result()`.
+
+        Returns
+        -------
+        imgret.evaluation.result.Result
+        """
+        return self.judge(lists, truth).result()
+
+    def judge(self, lists, truth=None):
+        """Ask ranked lists what the ground truth asks.
 
         Parameters
         ----------
@@ -77,17 +94,31 @@ class Protocol:
 
         Returns
         -------
-        Result
+        Judged
 
         Raises
         ------
         UsageError
             If the protocol needs a ground truth and none is given, or the other way round.
         ImgretError
-            If the ground truth is malformed, if it shares no name with the lists, or if a list names a photo twice.
+            If the ground truth is malformed, if it shares no name with the lists, if no query can be evaluated, or if a list names a photo
+            twice.
         """
         self.check_truth(truth)
-        return self._evaluate(lists, truth)
+        return self.judged(lists, self.ask(lists, truth))
+
+    def judged(self, lists, asked):
+        """The `Judged` of questions."""
+        return Judged(self, lists, asked)
+
+    def ask(self, lists, truth):
+        """What the ground truth asks of the lists.
+
+        Returns
+        -------
+        imgret.evaluation.questions.Asked
+        """
+        raise NotImplementedError
 
     def read_folder(self, path, truth=None):
         """Read a folder of one list per query (`lists.read_folder`) with this protocol's queries and names.
@@ -111,111 +142,177 @@ class Protocol:
         if truth is not None and not self.takes_truth:
             raise UsageError(f"protocol {self.name} takes no --truth: {self.conventions['positives']}")
 
-    def _result(self, lists, questions, ap, warnings, *, globally_removed=None, excluded=0, skipped=0, ns=False):
-        """Measures over `questions`, a list of `Question`; `ap` is one of the two average precisions of `measures`."""
-        if not questions:
+
+class Judged:
+    """A ranking, and what a protocol asks of it.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    lists : imgret.evaluation.lists.RankedLists
+    asked : imgret.evaluation.questions.Asked
+
+    Attributes
+    ----------
+    found : dict of str to imgret.evaluation.questions.Found
+        By setting.
+    values : dict of str to ndarray
+        The primary measure of each query, by setting, in the order of `asked.settings`; NaN where it is no mean over queries.
+
+    Raises
+    ------
+    ImgretError
+        If no query can be evaluated, or a list names a photo twice.
+    """
+
+    def __init__(self, protocol, lists, asked):
+        self.protocol, self.lists, self.asked = protocol, lists, asked
+        if not any(asked.settings.values()):
+            excluded = min(asked.excluded.values())
             raise ImgretError(
-                f"no query of {lists.label} can be evaluated by protocol {self.name}: {skipped} may not ask, {excluded} have no positive"
+                f"no query of {lists.label} can be evaluated by protocol {protocol.name}: {asked.skipped} may not ask,"
+                f" {excluded} have no positive"
             )
-        ranks, offsets = _ranks(lists, questions, globally_removed)
-        positives = np.array([question.positives for question in questions], dtype=np.int64)
-        found = np.diff(offsets)
-        aps = ap(ranks, offsets, positives)
-        columns = {"map": aps}
-        columns |= {f"p@{k}": measures.precision_at(ranks, offsets, k) for k in PRECISION_AT}
-        columns |= {f"r@{k}": measures.recall_at(ranks, offsets, positives, k) for k in RECALL_AT}
-        columns |= {f"mp@{k}": measures.revisited_precision_at(ranks, offsets, positives, k) for k in REVISITED_AT}
-        if ns:
-            columns["ns"] = measures.ns_score(ranks, offsets)
-        first = np.full(len(questions), -1, dtype=np.int64)
-        first[found > 0] = ranks[offsets[:-1][found > 0]]
-        per_query = []
-        for place, question in enumerate(questions):
-            record = {"query": to_text(question.name)}
-            query_id = lists.query_ids[question.row]
-            if query_id != lists.query_names[question.row]:
-                record["id"] = to_text(query_id)
-            record |= {
-                "ap": float(aps[place]),
-                "positives": question.positives,
-                "found": int(found[place]),
-                "first_hit": int(first[place]) if first[place] > 0 else None,
-            }
-            if ns:
-                record["ns"] = int(columns["ns"][place])
-            per_query.append(record)
-        rows = np.array([question.row for question in questions])
+        self.found = find(lists, asked, protocol.removes_query)
+        self.values = {setting: self._values(setting) for setting in self.found}
+
+    def _values(self, setting):
+        return self._columns(setting, (self.protocol.primary,))[self.protocol.primary]
+
+    def _columns(self, setting, names):
+        """Measures of each query: dict of name to ndarray, shape (Q,)."""
+        found = self.found[setting]
+        ranks, offsets = found.ranks()
+        columns = {}
+        for name in names:
+            kind, _, k = name.partition("@")
+            kind, k = (kind, int(k)) if k.isdecimal() else (name, None)
+            if name == "map":
+                columns[name] = self.protocol.average_precision(ranks, offsets, found.positives)
+            else:
+                columns[name] = _MEASURES[kind](ranks, offsets, found.positives, k)
+        return columns
+
+    def means(self, setting):
+        """The measures: dict of name to float."""
+        names = dict.fromkeys((self.protocol.primary, *self.protocol.reported))
+        return {name: float(column.mean()) for name, column in self._columns(setting, names).items()}
+
+    def result(self):
+        """The `imgret.evaluation.result.Result`."""
+        several, values, settings, per_query = len(self.asked.settings) > 1, {}, {}, []
+        for setting, questions in self.asked.settings.items():
+            settings[setting] = {"queries": len(questions), "excluded": self.asked.excluded.get(setting, 0)}
+            if not questions:
+                continue
+            prefix = f"{setting}." if several else ""
+            values |= {prefix + name: value for name, value in self.means(setting).items()}
+            per_query += self.records(setting, several)
+        rows = {question.row for questions in self.asked.settings.values() for question in questions}
         return Result(
-            protocol=self.name,
-            label=lists.label,
-            conventions=dict(self.conventions),
-            queries=len(questions),
-            measures={name: float(column.mean()) for name, column in columns.items()},
-            truncation=int(lists.lengths[rows].max()),
-            excluded=excluded,
-            skipped=skipped,
-            warnings=warnings + _shortages(lists, rows, positives, found),
+            protocol=self.protocol.name,
+            label=self.lists.label,
+            conventions=dict(self.protocol.conventions),
+            queries=len(rows),
+            measures=values,
+            settings=settings if several else {},
+            truncation=int(self.lists.lengths[sorted(rows)].max()),
+            excluded=min(self.asked.excluded.values()),
+            skipped=self.asked.skipped,
+            absent=[to_text(name) for name in self.asked.absent],
+            warnings=[*self.lists.warnings, *self.asked.warnings, *self._shortages()],
             per_query=per_query,
         )
 
+    def records(self, setting, several=False):
+        """One record per query; see `Result.per_query`. `several` says whether to name the setting."""
+        found = self.found[setting]
+        ranks, offsets = found.ranks()
+        ns = self._columns(setting, ("ns",))["ns"] if "ns" in self.protocol.reported else None
+        measure = "ap" if self.protocol.primary in ("map", None) else self.protocol.primary
+        records = []
+        for place, question in enumerate(self.asked.settings[setting]):
+            record = {"query": to_text(question.name)}
+            query_id = self.lists.query_ids[question.row]
+            if query_id != self.lists.query_names[question.row]:
+                record["id"] = to_text(query_id)
+            if several:
+                record["setting"] = setting
+            first, last = offsets[place], offsets[place + 1]
+            value = float(self.values[setting][place])
+            record |= {
+                measure: None if np.isnan(value) else value,
+                "positives": question.positives,
+                "found": int(last - first),
+                "first_hit": int(ranks[first]) if last > first else None,
+            }
+            if ns is not None:
+                record["ns"] = int(ns[place])
+            records.append(record)
+        return records
 
-def _ranks(lists, questions, globally_removed):
-    """Ranks of the positives found, from 1 and after removals, packed: (ranks, offsets)."""
-    place = np.zeros(len(lists.names), dtype=np.int32)  # the walk is bound by memory: half the bytes of int64
-    common = np.empty(0, dtype=np.int64) if globally_removed is None else globally_removed
-    mask = None
-    found = []
-    for question in questions:
-        row = lists.ranks(question.row, place)
-        removed = question.removed
-        if 0 < len(common) <= len(row):
-            removed = np.concatenate([removed, common])
-        gone = _places(row, place, removed)
-        if len(common) > len(row):  # a look along the list is the shorter one
-            if mask is None:
-                mask = np.zeros(len(lists.names), dtype=bool)
-                mask[common] = True
-            gone = np.concatenate([gone, np.flatnonzero(mask[row])])
-        gone = np.unique(gone)
-        here = np.sort(_places(row, place, question.ids))
-        if len(gone):
-            before = np.searchsorted(gone, here)
-            kept = gone[np.minimum(before, len(gone) - 1)] != here
-            here = (here - before)[kept]
-        found.append(here + 1)
-    offsets = np.zeros(len(found) + 1, dtype=np.int64)
-    np.cumsum([len(ranks) for ranks in found], out=offsets[1:])
-    return np.concatenate(found), offsets
+    def marks(self, setting, length):
+        """What the first `length` results of each list are, as letters.
 
+        h a hit, m a miss, j junk, q the query photo itself; j and q are taken out before ranks are counted, but for a query photo that the
+        protocol leaves in.
 
-def _places(row, place, ids):
-    """Where those of `ids` are that are in the list. `place` keeps other lists' places too, so each one is looked up again."""
-    if len(row) == 0:
-        return np.empty(0, dtype=np.int64)
-    where = place[ids]
-    inside = where < len(row)
-    where, ids = where[inside], ids[inside]
-    return where[row[where] == ids]
+        Returns
+        -------
+        dict of int to str
+            By row of the lists.
+        """
+        found, letters = self.found[setting], {}
+        for place, question in enumerate(self.asked.settings[setting]):
+            marks = ["m"] * min(length, int(self.lists.lengths[question.row]))
+            part = slice(found.offsets[place], found.offsets[place + 1])
+            for where, kind in zip(found.places[part].tolist(), found.kinds[part].tolist(), strict=True):
+                if where < len(marks):
+                    marks[where] = {JUNK: "j", QUERY: "q"}.get(kind, "h")
+            if not self.protocol.removes_query and question.own >= 0:
+                top = self.lists.ids[question.row, : len(marks)]
+                marks = ["q" if photo == question.own else mark for photo, mark in zip(top.tolist(), marks, strict=True)]
+            letters[question.row] = "".join(marks)
+        return letters
 
+    def curves(self, levels=101):
+        """Mean interpolated precision at recalls from 0 to 1, evenly spread: dict of setting to ndarray, shape (levels,)."""
+        return {
+            setting: measures.interpolated_precision(*found.ranks(), found.positives, levels).mean(axis=0)
+            for setting, found in self.found.items()
+            if len(found.positives)
+        }
 
-def _shortages(lists, rows, positives, found):
-    """Warnings about positives that no list can show."""
-    lengths = lists.lengths[rows]
-    cut = lengths < len(lists.names) if lists.whole_gallery else np.ones(len(rows), dtype=bool)
-    short = cut & (found < positives)
-    warnings = []
-    if short.any():
-        missing = int((positives - found)[short].sum())
-        warnings.append(
-            f"{counted(missing, 'positive')} of {counted(int(short.sum()), 'query')} not in the list, which ends at rank"
-            f" {_span(lengths[short])}: counted as never found; a longer list (search -k) may score higher"
-        )
-    few = cut & (lengths < positives)
-    if few.any():
-        warnings.append(
-            f"{counted(int(few.sum()), 'list')} shorter than the number of positives of the query: average precision 1 cannot be reached"
-        )
-    return warnings
+    def side_by_side(self):
+        """The means under other conventions; see `imgret.evaluation.conventions.side_by_side`."""
+        return conventions.side_by_side(self.lists, self.asked, self.protocol.removes_query, self.protocol.average_precision)
+
+    def _shortages(self):
+        """Warnings about positives that no list can show."""
+        worst = {}  # by list, of the setting that lacks most
+        for setting, found in self.found.items():
+            there = np.diff(found.ranks()[1])
+            for question, positives, count in zip(self.asked.settings[setting], found.positives, there, strict=True):
+                if question.row not in worst or positives - count > worst[question.row][0] - worst[question.row][1]:
+                    worst[question.row] = (positives, count)
+        rows = np.array(list(worst))
+        positives, there = np.array(list(worst.values())).T
+        lengths = self.lists.lengths[rows]
+        cut = lengths < len(self.lists.names) if self.lists.whole_gallery else np.ones(len(rows), dtype=bool)
+        short = cut & (there < positives)
+        warnings = []
+        if short.any():
+            missing = int((positives - there)[short].sum())
+            warnings.append(
+                f"{counted(missing, 'positive')} of {counted(int(short.sum()), 'query')} not in the list, which ends at rank"
+                f" {_span(lengths[short])}: counted as never found; a longer list (search -k) may score higher"
+            )
+        few = cut & (lengths < positives)
+        if few.any():
+            warnings.append(
+                f"{counted(int(few.sum()), 'list')} shorter than the query has positives: average precision 1 cannot be reached"
+            )
+        return warnings
 
 
 def _span(lengths):

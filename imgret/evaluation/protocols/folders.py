@@ -5,19 +5,19 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
 from imgret.evaluation.groundtruth import read_names
-from imgret.evaluation.measures import average_precision
 from imgret.evaluation.protocols.base import (
+    CLASSIC,
     FINITE_SUM,
     MEASURES,
     SELF_REMOVED,
     TRUNCATION,
     Protocol,
-    Question,
     absent_warning,
     counted,
     ids_of,
     partial_gallery_warning,
 )
+from imgret.evaluation.questions import Asked, Question
 
 
 class Folders(Protocol):
@@ -30,6 +30,7 @@ class Folders(Protocol):
 
     name = "folders"
     takes_truth = True
+    reported = (*CLASSIC, "r-precision", "map@r", "recall@1", "recall@2", "recall@4", "recall@8", "recall@10", "recall@100")
     truth_is = "optional: the names of the whole gallery, one per line"
     conventions = {
         "ap": FINITE_SUM,
@@ -38,14 +39,15 @@ class Folders(Protocol):
         "junk": "none",
         "truncation": TRUNCATION,
         "names": "exactly as they are; the group is what stands before the first slash",
-        "measures": MEASURES,
+        "measures": f"{MEASURES}; metric learning: recall@k is the part of queries with a positive in the first k (its R@1 is recall@1),"
+        " r-precision the precision in the first R, R the number of positives, map@r MAP@R (Musgrave et al., ECCV 2020)",
     }
 
     def _read_folder(self, path, truth):
         known = None if truth is None else read_names(truth)
         return ranked.read_folder(path, folder_of, known=known)
 
-    def _evaluate(self, lists, truth):
+    def ask(self, lists, truth):
         positions = lists.positions()
         gallery = lists.names if truth is None else read_names(truth)
         ids = ids_of(positions, gallery)
@@ -72,17 +74,18 @@ class Folders(Protocol):
                 continue
             known = ids[matching]
             absent.update(matching[known < 0].tolist())
-            questions.append(Question(row, name, len(matching), known[known >= 0], ids_of(positions, [name] if name in positions else [])))
+            questions.append(Question(row, name, len(matching), known[known >= 0], own=positions.get(name, -1)))
 
         warnings = []
         if skipped:
             warnings.append(f"{counted(skipped, 'query')} of the ranking without a folder in the name: skipped")
         if excluded:
             warnings.append(f"{counted(excluded, 'query')} without another gallery photo in the folder: excluded")
-        warnings += absent_warning([gallery[photo] for photo in absent])
+        absent = sorted(gallery[photo] for photo in absent)
+        warnings += absent_warning(absent)
         if truth is None:
             warnings += partial_gallery_warning(lists, "give the gallery's names with --truth")
-        return self._result(lists, questions, average_precision, warnings, excluded=excluded, skipped=skipped)
+        return Asked({"": questions}, {"": excluded}, skipped, absent, warnings=warnings)
 
 
 def folder_of(name):

@@ -5,7 +5,6 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
 from imgret.evaluation.groundtruth import GALLERY, QUERY, read_groups
-from imgret.evaluation.measures import average_precision
 from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import (
     FINITE_SUM,
@@ -13,12 +12,12 @@ from imgret.evaluation.protocols.base import (
     SELF_REMOVED,
     TRUNCATION,
     Protocol,
-    Question,
     absent_warning,
     counted,
     ids_of,
     unasked_warning,
 )
+from imgret.evaluation.questions import Asked, Question
 
 
 class Groups(Protocol):
@@ -49,7 +48,7 @@ class Groups(Protocol):
         asking = [name for name, role in zip(truth.names, truth.roles, strict=True) if role & QUERY]
         return ranked.read_folder(path, asking, known=truth.names)
 
-    def _evaluate(self, lists, truth):
+    def ask(self, lists, truth):
         path, truth = truth, read_groups(truth)
         positions = lists.positions()
         photo_of = {name: photo for photo, name in enumerate(truth.names)}
@@ -81,8 +80,7 @@ class Groups(Protocol):
             known = ids[matching]
             if (known < 0).any():
                 absent.update(matching[known < 0].tolist())
-            own = ids[photo : photo + 1]
-            questions.append(Question(row, name, len(matching), known[known >= 0], own[own >= 0]))
+            questions.append(Question(row, name, len(matching), known[known >= 0], own=int(ids[photo])))
 
         warnings = []
         if unlisted:
@@ -92,17 +90,10 @@ class Groups(Protocol):
         if excluded:
             warnings.append(f"{counted(excluded, 'query')} without positives in the ground truth: excluded")
         warnings += unasked_warning(np.count_nonzero(roles & QUERY) - len(asked))
-        warnings += absent_warning([truth.names[photo] for photo in absent])
+        absent = sorted(truth.names[photo] for photo in absent)
+        warnings += absent_warning(absent)
         only_asking = ids[(roles == QUERY) & (ids >= 0)]
-        return self._result(
-            lists,
-            questions,
-            average_precision,
-            warnings,
-            globally_removed=only_asking,
-            excluded=excluded,
-            skipped=unlisted + silent,
-        )
+        return Asked({"": questions}, {"": excluded}, unlisted + silent, absent, only_asking, warnings)
 
     @staticmethod
     def _check_shared(lists, path, truth, positions, photo_of, ids, roles):

@@ -11,13 +11,13 @@ from imgret.evaluation.protocols.base import (
     TRAPEZOID,
     TRUNCATION,
     Protocol,
-    Question,
     absent_warning,
     counted,
     ids_of,
     partial_gallery_warning,
     unasked_warning,
 )
+from imgret.evaluation.questions import Asked, Question
 
 
 class Holidays(Protocol):
@@ -30,6 +30,7 @@ class Holidays(Protocol):
 
     name = "holidays"
     takes_truth = True
+    average_precision = staticmethod(average_precision_trapezoid)
     truth_is = "optional: the official list of image names (holidays_images.dat)"
     conventions = {
         "ap": TRAPEZOID,
@@ -44,8 +45,8 @@ class Holidays(Protocol):
     def _read_folder(self, path, truth):
         return ranked.read_folder(path, lambda name: (number_of(name) or b"").endswith(b"00"))
 
-    def _evaluate(self, lists, truth):
-        lists.positions()  # refuses two gallery photos of one name
+    def ask(self, lists, truth):
+        lists.check_names()
         numbers = _numbers(lists.label, lists.names)
         listed = numbers if truth is None else dict.fromkeys(_numbers(truth, read_names(truth)))
         if truth is not None and not listed.keys() & numbers.keys():
@@ -67,7 +68,7 @@ class Holidays(Protocol):
                 continue
             known = ids_of(numbers, matching)
             absent.update(other for other in matching if other not in numbers)
-            questions.append(Question(row, name, len(matching), known[known >= 0], ids_of(numbers, [number] if number in numbers else [])))
+            questions.append(Question(row, name, len(matching), known[known >= 0], own=numbers.get(number, -1)))
         warnings = []
         if skipped:
             warnings.append(f"{counted(skipped, 'query')} of the ranking whose number does not end in 00: skipped")
@@ -77,7 +78,7 @@ class Holidays(Protocol):
         warnings += absent_warning(absent)
         if truth is None:
             warnings += partial_gallery_warning(lists, "give holidays_images.dat with --truth")
-        return self._result(lists, questions, average_precision_trapezoid, warnings, excluded=excluded, skipped=skipped)
+        return Asked({"": questions}, {"": excluded}, skipped, sorted(absent), warnings=warnings)
 
 
 def number_of(name):

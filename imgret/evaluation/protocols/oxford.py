@@ -4,18 +4,18 @@ from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
 from imgret.evaluation.groundtruth import read_oxford
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import bare, last_part, shown
+from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import (
     MEASURES,
     TRAPEZOID,
     TRUNCATION,
     Protocol,
-    Question,
     absent_warning,
     counted,
-    ids_of,
     unasked_warning,
 )
+from imgret.evaluation.protocols.shortnames import Rows, ShortNames, key
+from imgret.evaluation.questions import Asked, Question
 
 
 class Oxford5k(Protocol):
@@ -28,6 +28,8 @@ class Oxford5k(Protocol):
 
     name = "oxford5k"
     needs_truth = takes_truth = True
+    average_precision = staticmethod(average_precision_trapezoid)
+    removes_query = False
     truth_is = "the folder of the text ground truth (*_query.txt, *_good.txt, *_ok.txt, *_junk.txt)"
     conventions = {
         "ap": TRAPEZOID,
@@ -43,58 +45,38 @@ class Oxford5k(Protocol):
         truth = read_oxford(truth)
         return ranked.read_folder(path, [name for query in truth for name in (query.label, query.photo)])
 
-    def _evaluate(self, lists, truth):
+    def ask(self, lists, truth):
         path, truth = truth, read_oxford(truth)
-        lists.positions()  # refuses two gallery photos of one name
-        keys, twice = {}, {}
-        for photo, name in enumerate(lists.names):
-            key = _key(name)
-            if key in keys:
-                twice.setdefault(key, photo)
-            else:
-                keys[key] = photo
-        rows = _rows(lists)
-        questions, absent, excluded, taken = [], set(), 0, set()
-        unasked = 0
-        for query in truth:
-            row = _row_of(lists, rows, query)
-            if row is None:
-                unasked += 1
-                continue
-            taken.add(row)
-            if not query.positives:
-                excluded += 1
-                continue
-            positives, junk = ({_key(name) for name in names} for names in (query.positives, query.junk))
-            for key in sorted((positives | junk) & twice.keys()):
-                first, second = shown(lists.names[keys[key]]), shown(lists.names[twice[key]])
-                raise ImgretError(f"{lists.label} has two gallery photos that {path} calls {shown(key)}: {first} and {second}; keep one")
-            known = ids_of(keys, sorted(positives))
-            absent |= positives - keys.keys()
-            removed = ids_of(keys, sorted(junk))
-            questions.append(Question(row, query.label, len(positives), known[known >= 0], removed[removed >= 0]))
-        skipped = len(lists.query_names) - len(taken)
-        if not taken:
+        lists.check_names()
+        rows = Rows(lists)
+        asking = {query.label: row for query in truth if (row := rows.of(query.label, query.photo)) is not None}
+        if not asking:
             raise ImgretError(
                 f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
                 f" the ground truth with {shown(truth[0].label)} (photo {shown(truth[0].photo)}); name queries by either"
             )
-        named = {_key(name) for query in truth for name in (query.photo, *query.positives, *query.junk)}
-        if not named & keys.keys():
-            if not lists.names:
-                raise ImgretError(f"{lists.label} holds only empty lists: there is nothing to evaluate")
-            raise ImgretError(
-                f"{lists.label} and {path} share no photo: the ranking has {shown(min(lists.names))},"
-                f" the ground truth {shown(min(named))}; is this the ranking of another collection?"
-            )
+        gallery = ShortNames(lists, path, {key(name) for query in truth for name in (query.photo, *query.positives, *query.junk)})
+        questions, absent, excluded = [], set(), 0
+        for query in truth:
+            if query.label not in asking:
+                continue
+            if not query.positives:
+                excluded += 1
+                continue
+            positives, junk = ({key(name) for name in names} for names in (query.positives, query.junk))
+            absent |= positives - gallery.ids.keys()
+            ids, removed = gallery.of(sorted(positives)), gallery.of(sorted(junk))
+            own = gallery.ids.get(key(query.photo), -1)
+            questions.append(Question(asking[query.label], query.label, len(positives), ids, removed, own))
+        skipped = len(lists.query_names) - len(set(asking.values()))
         warnings = []
         if skipped:
             warnings.append(f"{counted(skipped, 'query')} of the ranking not in the ground truth: skipped")
         if excluded:
             warnings.append(f"{counted(excluded, 'query')} without positives in the ground truth: excluded")
-        warnings += unasked_warning(unasked)
+        warnings += unasked_warning(len(truth) - len(asking))
         warnings += absent_warning(absent)
-        return self._result(lists, questions, average_precision_trapezoid, warnings, excluded=excluded, skipped=skipped)
+        return Asked({"": questions}, {"": excluded}, skipped, sorted(absent), warnings=warnings)
 
 
 class Paris6k(Oxford5k):
@@ -105,28 +87,3 @@ class Paris6k(Oxford5k):
     """
 
     name = "paris6k"
-
-
-def _key(name):
-    return bare(last_part(name))
-
-
-def _rows(lists):
-    """(query's own name, photo) -> rows, both in their short form."""
-    by_id, by_photo = {}, {}
-    for row, (query_id, photo) in enumerate(zip(lists.query_ids, lists.query_names, strict=True)):
-        by_id.setdefault(_key(query_id), []).append(row)
-        by_photo.setdefault(_key(photo), []).append(row)
-    return by_id, by_photo
-
-
-def _row_of(lists, rows, query):
-    """The list of a query: the one called by its own name, or else the one of its photo."""
-    by_id, by_photo = rows
-    for found in (by_id.get(_key(query.label)), by_photo.get(_key(query.label)), by_photo.get(_key(query.photo))):
-        if found and len(found) > 1:
-            first, second = (shown(lists.query_ids[row]) for row in found[:2])
-            raise ImgretError(f"{lists.label} has two lists for query {shown(query.label)} ({first} and {second}): keep one")
-        if found:
-            return found[0]
-    return None

@@ -4,9 +4,9 @@ import re
 
 from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
-from imgret.evaluation.measures import average_precision
 from imgret.evaluation.names import bare, last_part, shown
-from imgret.evaluation.protocols.base import FINITE_SUM, MEASURES, TRUNCATION, Protocol, Question, counted, ids_of
+from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, Protocol, counted, ids_of
+from imgret.evaluation.questions import Asked, Question
 
 _NUMBER = re.compile(rb"[0-9]{1,18}\Z")
 
@@ -20,6 +20,8 @@ class UKBench(Protocol):
     """
 
     name = "ukbench"
+    removes_query = False
+    reported = (*CLASSIC, "ns")
     conventions = {
         "ap": FINITE_SUM,
         "positives": "the four photos whose numbers give the same number // 4, the query itself among them",
@@ -33,8 +35,8 @@ class UKBench(Protocol):
     def _read_folder(self, path, truth):
         return ranked.read_folder(path, lambda name: number_of(name) is not None)
 
-    def _evaluate(self, lists, truth):
-        lists.positions()  # refuses two gallery photos of one name
+    def ask(self, lists, truth):
+        lists.check_names()
         by_number, twice = {}, {}
         for photo, name in enumerate(lists.names):
             number = number_of(name)
@@ -57,7 +59,7 @@ class UKBench(Protocol):
                     raise self._ambiguous(lists, first, second)
             known = ids_of(by_number, four)
             alone += number not in by_number
-            questions.append(Question(row, name, 4, known[known >= 0], known[:0]))
+            questions.append(Question(row, name, 4, known[known >= 0], own=by_number.get(number, -1)))
         warnings = []
         if skipped:
             warnings.append(f"{counted(skipped, 'query')} of the ranking without a number at the end of the name: skipped")
@@ -66,7 +68,7 @@ class UKBench(Protocol):
         incomplete = sum(len(question.ids) < 4 for question in questions)
         if incomplete:
             warnings.append(f"{counted(incomplete, 'query')} with fewer than four photos in the gallery: the others count as never found")
-        return self._result(lists, questions, average_precision, warnings, skipped=skipped, ns=True)
+        return Asked({"": questions}, {"": 0}, skipped, warnings=warnings)
 
     @staticmethod
     def _ambiguous(lists, first, second):

@@ -1,0 +1,108 @@
+"""INRIA Copydays (Douze, Jégou, Sandhawalia, Amsaleg & Schmid, CIVR 2009)."""
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.evaluation import lists as ranked
+from imgret.evaluation.measures import average_precision_trapezoid
+from imgret.evaluation.names import bare, last_part, shown
+from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, Protocol, counted
+from imgret.evaluation.questions import Asked, Question
+
+
+class Copydays(Protocol):
+    """Manipulated photos ask for their original: the one positive, so that average precision is a function of its rank.
+
+    Photos are numbered; all but the last two digits name the original, whose own number ends in 00. Crops and JPEG copies keep their
+    original's number and are told apart by their folder (original/200000.jpg, crops/50/200000.jpg, jpegqual/15/200000.jpg,
+    strong/200001.jpg): a photo that is not below a folder `original` is a copy, unless its number ends in 00 and it has no folder. Copies
+    ask, each folder of copies is a setting of its own, and `all` has all of them. Originals that ask are skipped. Where the gallery has
+    copies too, they are taken out of every list; other photos stay and match nothing.
+    """
+
+    name = "copydays"
+    average_precision = staticmethod(average_precision_trapezoid)
+    reported = ("p@1", "recall@10", "recall@100")
+    conventions = {
+        "ap": TRAPEZOID,
+        "positives": "the original of the copy that asks, which is the only one; a query whose original the gallery has not is excluded",
+        "query": "copies ask; where the gallery has them they are taken out of every list",
+        "junk": "copies in the gallery are taken out of every list; photos that are not numbered like this stay and match nothing",
+        "truncation": TRUNCATION,
+        "names": "the number (six digits) counts, without extension; the folder tells originals from copies and names the manipulation",
+        "measures": "recall@k is the part of the queries whose original is in the first k; settings: all, and each folder of copies",
+    }
+
+    def _read_folder(self, path, truth):
+        return ranked.read_folder(path, lambda name: _number(name) is not None)
+
+    def ask(self, lists, truth):
+        """What the numbers ask of the lists; see `Protocol.ask`."""
+        lists.check_names()
+        originals, copies = {}, []
+        for photo, name in enumerate(lists.names):
+            number = _number(name)
+            if number is None:
+                continue
+            if not _is_original(name, number):
+                copies.append(photo)
+            elif number in originals:
+                first, second = shown(lists.names[originals[number]]), shown(name)
+                raise ImgretError(f"{lists.label} has two originals of one number ({first} and {second}): Copydays' numbers are distinct")
+            else:
+                originals[number] = photo
+        if not originals:
+            raise ImgretError(
+                f"{lists.label} has no original of Copydays in its gallery (a number of six digits that ends in 00, in a folder"
+                " `original` or in none): index the originals"
+            )
+        positions = {lists.names[photo]: photo for photo in copies}
+        settings, excluded, skipped, lost = {"all": []}, {"all": 0}, 0, 0
+        for row, name in enumerate(lists.query_names):
+            number = _number(name)
+            if number is None or _is_original(name, number):
+                skipped += 1
+                continue
+            setting = _folder(name) or "copies"
+            excluded.setdefault(setting, 0)
+            original = originals.get(number[:-2] + b"00")
+            if original is None:
+                lost += 1
+                excluded["all"] += 1
+                excluded[setting] += 1
+                continue
+            question = Question(row, name, 1, np.array([original]), own=positions.get(name, -1))
+            settings["all"].append(question)
+            settings.setdefault(setting, []).append(question)
+        warnings = []
+        if skipped:
+            warnings.append(f"{counted(skipped, 'query')} of the ranking not a copy of Copydays: skipped")
+        if lost:
+            warnings.append(f"{counted(lost, 'query')} whose original is not in the gallery: excluded")
+        if copies:
+            warnings.append(f"{counted(len(copies), 'gallery photo')} not an original but a copy: taken out of every list")
+        if len(settings) == 2:  # one manipulation: its means are those of all
+            settings = {"": settings["all"]}
+            excluded = {"": excluded["all"]}
+        return Asked(settings, excluded, skipped, [], np.array(copies, dtype=np.int64), warnings)
+
+
+def _number(name):
+    """The six digits of a name without folders and extension; None where it has not six."""
+    stem = bare(last_part(name))
+    return stem if len(stem) == 6 and stem.isdigit() else None
+
+
+def _folder(name):
+    """The folder of a copy, from that of the manipulation on: `crops/50`."""
+    parts = name.split(b"/")[:-1]
+    for start, part in enumerate(parts):
+        if part in (b"crops", b"crop", b"jpegqual", b"jpeg", b"strong"):
+            parts = parts[start:]
+            break
+    return b"/".join(parts).decode("utf-8", "backslashreplace")
+
+
+def _is_original(name, number):
+    folders = name.split(b"/")[:-1]
+    return number.endswith(b"00") and (not folders or b"original" in folders or b"originals" in folders)

@@ -1,0 +1,116 @@
+"""Copy detection: true pairs of a query and a reference, all queries ranked together."""
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.evaluation import measures
+from imgret.evaluation.names import shown
+from imgret.evaluation.protocols.base import Judged, Protocol, absent_warning, counted
+from imgret.evaluation.protocols.shortnames import ShortNames, key
+from imgret.evaluation.questions import HIT, QUERY, Asked, Question
+from imgret.evaluation.tables import read_pairs
+
+PRECISION = 0.9  # of recall@p90
+
+
+class Pairs(Protocol):
+    """Micro average precision (µAP): one ranking of all pairs of query and reference by score, as in the image similarity challenge.
+
+    A score must mean the same for every query. Each list asks, and a query that the ground truth does not name, or names without a
+    reference, is copied from nothing: all its pairs are wrong. Pairs of one score are taken at once. A true pair that no list holds counts
+    as never found, also where its query has no list or the gallery lacks the reference. The query photo itself is taken out of its list.
+    """
+
+    name = "pairs"
+    needs_truth = takes_truth = True
+    truth_is = "a CSV with the header query,reference: one true pair per line, an empty reference where there is none"
+    primary = None
+    reported = ()
+    conventions = {
+        "ap": "micro: finite sum over the pairs of all lists together, by score, pairs of one score at once; not interpolated",
+        "positives": "the pairs in the CSV, found or not",
+        "query": "the query photo itself is taken out of its list; queries without a true pair ask too, and only add wrong pairs",
+        "junk": "none",
+        "truncation": "a true pair that is not in the lists counts as never found; wrong pairs beyond the lists are not seen",
+        "names": "without folders and extension",
+        "measures": "uap: micro average precision; recall@p90: the largest recall at which precision is at least 0.9",
+    }
+
+    def _read_folder(self, path, truth):
+        raise ImgretError(
+            f"{path}: µAP ranks the pairs of all queries by score, and text lists have none: give a ranking store or a TREC run"
+        )
+
+    def judged(self, lists, asked):
+        """The `PairsJudged` of questions."""
+        return PairsJudged(self, lists, asked)
+
+    def ask(self, lists, truth):
+        """What the pairs ask of the lists; see `Protocol.ask`."""
+        if lists.scores is None:
+            raise ImgretError(
+                f"{lists.label}: µAP ranks the pairs of all queries by score, and it has none: give a ranking store or a TREC run"
+            )
+        path, pairs = truth, read_pairs(truth)
+        positions = lists.positions()
+        truth = {}
+        for query, references in pairs.items():
+            if key(query) in truth:
+                raise ImgretError(f"{path}: two queries are called {shown(key(query))} without folder and extension")
+            truth[key(query)] = {key(reference) for reference in references}
+        gallery = ShortNames(lists, path, set().union(*truth.values()))
+        questions, asked = [], set()
+        for row, (query_id, name) in enumerate(zip(lists.query_ids, lists.query_names, strict=True)):
+            label = key(query_id) if key(query_id) in truth else key(name)
+            if label in asked:
+                raise ImgretError(f"{lists.label} has two lists for query {shown(label)}: keep one")
+            asked.add(label)
+            references = truth.get(label, set())
+            ids = gallery.of(sorted(references))
+            questions.append(Question(row, name, len(references), ids, own=positions.get(name, -1)))
+        unasked = sum(bool(references) and label not in asked for label, references in truth.items())
+        if not asked & truth.keys():
+            raise ImgretError(
+                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
+                f" the ground truth with {shown(min(truth))}"
+            )
+        absent = sorted(set().union(*truth.values()) - gallery.ids.keys())
+        warnings = []
+        if unasked:
+            warnings.append(
+                f"{counted(unasked, 'query')} of the ground truth without a list in the ranking: their pairs count as never found"
+            )
+        warnings += absent_warning(absent)
+        total = sum(map(len, truth.values()))
+        return Asked({"": questions}, {"": 0}, absent=absent, warnings=warnings, pairs=total)
+
+
+class PairsJudged(Judged):
+    """A ranking and the true pairs; see `Judged`."""
+
+    def _values(self, setting):
+        return np.full(len(self.asked.settings[setting]), np.nan)  # µAP is no mean of values of queries
+
+    def _pairs(self):
+        """Scores of all pairs, and which are true."""
+        found, lists = self.found[""], self.lists
+        hits = np.zeros(lists.ids.shape, dtype=bool)
+        counted_ones = lists.ids >= 0
+        for place, question in enumerate(self.asked.settings[""]):
+            part = slice(found.offsets[place], found.offsets[place + 1])
+            places, kinds = found.places[part], found.kinds[part]
+            hits[question.row, places[kinds == HIT]] = True
+            counted_ones[question.row, places[kinds == QUERY]] = False
+        return hits[counted_ones], lists.scores[counted_ones]
+
+    def means(self, setting):
+        """uap and recall@p90."""
+        uap, recall, precision = measures.micro_average_precision(*self._pairs(), self.asked.pairs)
+        return {"uap": uap, "recall@p90": float(recall[precision >= PRECISION].max(initial=0.0))}
+
+    def curves(self, levels=101):
+        """The one curve over all pairs, interpolated: dict of setting to ndarray, shape (levels,)."""
+        _, recall, precision = measures.micro_average_precision(*self._pairs(), self.asked.pairs)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        where = np.searchsorted(recall, np.linspace(0, 1, levels) - 1e-12)
+        return {"": np.append(best, 0.0)[where]}

@@ -1,0 +1,77 @@
+"""Ground truth as TREC relevance judgements."""
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.evaluation import lists as ranked
+from imgret.evaluation.names import shown
+from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, Protocol, absent_warning, counted, unasked_warning
+from imgret.evaluation.qrels import read_qrels
+from imgret.evaluation.questions import Asked, Question
+
+
+class Qrels(Protocol):
+    """TREC judgements: what is judged above zero is a positive, as trec_eval has it.
+
+    Unjudged photos and those judged 0 stay in the list and match nothing. A negative judgement takes the photo out of the list, which
+    trec_eval cannot do: there it counts as not relevant. The query photo is a photo like any other. A topic belongs to the query of that
+    name; one without positives is excluded from the means.
+    """
+
+    name = "qrels"
+    needs_truth = takes_truth = True
+    truth_is = "a TREC file of judgements: lines of topic, iteration, name, relevance"
+    removes_query = False
+    reported = (*CLASSIC, "r-precision", "mrr")
+    conventions = {
+        "ap": FINITE_SUM,
+        "positives": "photos judged above 0, whether the gallery has them or not; queries without any are excluded",
+        "query": "the query photo stays in its list; it counts as it is judged",
+        "junk": "photos judged below 0 are taken out of the list; unjudged ones stay and match nothing",
+        "truncation": TRUNCATION,
+        "names": "exactly, once percent-decoded",
+        "measures": f"{MEASURES}; r-precision is the precision in the first R, R the number of positives; mrr the mean of 1 / first rank",
+    }
+
+    def _read_folder(self, path, truth):
+        judged = read_qrels(truth)
+        return ranked.read_folder(path, list(judged), known={name for names in judged.values() for name in names})
+
+    def ask(self, lists, truth):
+        """What the judgements ask of the lists; see `Protocol.ask`."""
+        path, judged = truth, read_qrels(truth)
+        positions = lists.positions()
+        topics = {name: row for row, name in enumerate(lists.query_names)}
+        if len(topics) < len(lists.query_names):
+            topics = {}
+        topics |= {name: row for row, name in enumerate(lists.query_ids)}
+        questions, absent, excluded, asked = [], set(), 0, set()
+        for topic, names in judged.items():
+            if topic not in topics:
+                continue
+            asked.add(topic)
+            positives = [name for name, relevance in names.items() if relevance > 0]
+            if not positives:
+                excluded += 1
+                continue
+            absent.update(name for name in positives if name not in positions)
+            ids, junk = (
+                np.array([positions[name] for name in some if name in positions], dtype=np.int64)
+                for some in (positives, [name for name, relevance in names.items() if relevance < 0])
+            )
+            questions.append(Question(topics[topic], topic, len(positives), ids, junk, positions.get(topic, -1)))
+        if not asked:
+            raise ImgretError(
+                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
+                f" the judgements with {shown(min(judged))}"
+            )
+        rows = {topics[topic] for topic in asked}
+        skipped = len(lists.query_names) - len(rows)
+        warnings = []
+        if skipped:
+            warnings.append(f"{counted(skipped, 'query')} of the ranking without judgements: skipped")
+        if excluded:
+            warnings.append(f"{counted(excluded, 'query')} without positives in the judgements: excluded")
+        warnings += unasked_warning(len(judged) - len(asked))
+        warnings += absent_warning(absent)
+        return Asked({"": questions}, {"": excluded}, skipped, sorted(absent), warnings=warnings)

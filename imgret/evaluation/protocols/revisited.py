@@ -1,0 +1,103 @@
+"""Revisited Oxford and Paris (Radenović, Iscen, Tolias, Avrithis & Chum, CVPR 2018)."""
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.evaluation import lists as ranked
+from imgret.evaluation.measures import average_precision_trapezoid
+from imgret.evaluation.names import shown
+from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, Protocol, absent_warning, counted, unasked_warning
+from imgret.evaluation.protocols.shortnames import Rows, ShortNames, key
+from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.revisited import read_revisited
+
+SETTINGS = {  # positives; what is taken out beside the query
+    "easy": (("easy",), ("junk", "hard")),
+    "medium": (("easy", "hard"), ("junk",)),
+    "hard": (("hard",), ("junk", "easy")),
+}
+
+
+class ROxford5k(Protocol):
+    """Revisited Oxford5k: easy, medium and hard, each with what the others count taken out.
+
+    Easy: easy photos are positives, hard and junk ones are taken out; medium: both are positives, junk is taken out; hard: hard ones are
+    positives, easy and junk ones are taken out. The query photos are no part of the official gallery: where the gallery has them, all are
+    taken out of every list. Other photos that the ground truth does not name (a million distractors) stay and match nothing. A query
+    without positives in a setting is left out of that setting's means. Whether only the box of the query was described is the extraction's
+    affair (`extract --boxes`).
+    """
+
+    name = "roxford5k"
+    needs_truth = takes_truth = True
+    truth_is = "the authors' gnd_roxford5k.pkl (read as data, nothing in it is run), or the same as JSON"
+    average_precision = staticmethod(average_precision_trapezoid)
+    reported = ("mp@1", "mp@5", "mp@10")
+    conventions = {
+        "ap": TRAPEZOID,
+        "positives": "easy: easy photos; medium: easy and hard ones; hard: hard ones; queries without any are excluded from the setting",
+        "query": "all query photos are taken out of every list and are no positives: the official gallery has none of them",
+        "junk": "taken out, the ranks behind it close up; in easy the hard photos too, in hard the easy ones",
+        "truncation": TRUNCATION,
+        "names": "without folders, with or without extension",
+        "measures": "mP@k is precision at min(k, rank of the last positive), as the authors' program computes it",
+    }
+
+    def _read_folder(self, path, truth):
+        return ranked.read_folder(path, [query.name for query in read_revisited(truth).queries])
+
+    def ask(self, lists, truth):
+        """What the ground truth asks of the lists; see `Protocol.ask`."""
+        path, truth = truth, read_revisited(truth)
+        lists.check_names()
+        rows = Rows(lists)
+        asking = {query.name: row for query in truth.queries if (row := rows.of(query.name, query.name)) is not None}
+        if not asking:
+            raise ImgretError(
+                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
+                f" the ground truth with {shown(truth.queries[0].name)}"
+            )
+        names = [key(name) for name in truth.gallery]
+        own = {query.name: key(query.name) for query in truth.queries}
+        gallery = ShortNames(lists, path, {*names, *own.values()})
+        ids = np.array([gallery.ids.get(name, -1) for name in names], dtype=np.int64)
+        settings, excluded, absent = {}, {}, set()
+        for setting, (counting, removed) in SETTINGS.items():
+            questions = []
+            excluded[setting] = 0
+            for query in truth.queries:
+                if query.name not in asking:
+                    continue
+                positives, junk = (np.concatenate([getattr(query, level) for level in levels]) for levels in (counting, removed))
+                if not len(positives):
+                    excluded[setting] += 1
+                    continue
+                known, gone = ids[positives], ids[junk]
+                absent.update(truth.gallery[photo] for photo in positives[known < 0])
+                self_id = gallery.ids.get(own[query.name], -1)
+                row = asking[query.name]
+                questions.append(Question(row, query.name, len(positives), known[known >= 0], gone[gone >= 0], self_id))
+            settings[setting] = questions
+        skipped = len(lists.query_names) - len(set(asking.values()))
+        queries = gallery.of(sorted(own.values()))
+        warnings = []
+        if skipped:
+            warnings.append(f"{counted(skipped, 'query')} of the ranking not in the ground truth: skipped")
+        if len(queries):
+            warnings.append(
+                f"{counted(len(queries), 'query photo')} in the gallery: taken out of every list, as the official gallery has none"
+            )
+        warnings += unasked_warning(len(truth.queries) - len(asking))
+        warnings += absent_warning(absent)
+        return Asked(settings, excluded, skipped, sorted(absent), queries, warnings)
+
+
+class RParis6k(ROxford5k):
+    """Revisited Paris6k: the protocol of revisited Oxford5k with the ground truth of Paris.
+
+    Easy, medium and hard as there: what a setting does not count as positive or negative is taken out of its lists, the query photos are
+    taken out of all, average precision is by trapezoids.
+    """
+
+    name = "rparis6k"
+    truth_is = "the authors' gnd_rparis6k.pkl (read as data, nothing in it is run), or the same as JSON"

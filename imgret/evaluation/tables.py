@@ -1,0 +1,107 @@
+"""Ground truths as tables: places (positions in metres) and pairs (queries and what they are copies of)."""
+
+import math
+
+from imgret.errors import ImgretError
+from imgret.evaluation.groundtruth import records
+from imgret.evaluation.names import shown, to_bytes
+
+
+def rows(path, needed, optional=(), aliases=None):
+    """Yield (line, fields by column) of a CSV with a header, columns in any order.
+
+    Parameters
+    ----------
+    path : str or path-like
+    needed, optional : sequence of str
+        Columns.
+    aliases : dict of str to str, optional
+        Other names of columns.
+
+    Raises
+    ------
+    ImgretError
+        With file and line.
+    """
+    listed = records(path)
+    wanted = ",".join(needed) + (f" (and, if need be, {','.join(optional)})" if optional else "")
+    number, header = next(listed, (1, None))
+    if header is None:
+        raise ImgretError(f"{path} is empty: the ground truth must be a CSV with the header {wanted}")
+    columns = [(aliases or {}).get(column.strip().lower(), column.strip().lower()) for column in header]
+    if len(set(columns)) < len(columns) or not set(needed) <= set(columns) <= {*needed, *optional}:
+        raise ImgretError(f"{path}:{number}: the first line must be the header {wanted}, got {shown(to_bytes(','.join(header)))}")
+    for number, record in listed:
+        if len(record) != len(columns):
+            raise ImgretError(f"{path}:{number}: {len(columns)} fields are expected ({','.join(columns)}), this line has {len(record)}")
+        yield number, dict(zip(columns, record, strict=True))
+
+
+def read_places(path):
+    """Read positions: a CSV with the header `image,east,north` and optionally `zone`, columns in any order; metres.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict of bytes to (float, float, bytes)
+        name -> east, north, zone.
+
+    Raises
+    ------
+    ImgretError
+        With file and line.
+    """
+    places = {}
+    for number, row in rows(path, ("image", "east", "north"), ("zone",)):
+        name = to_bytes(row["image"])
+        if name in places:
+            raise ImgretError(f"{path}:{number}: {shown(name)} is listed again: one line per image")
+        places[name] = (*(_metres(path, number, axis, row[axis]) for axis in ("east", "north")), to_bytes(row.get("zone", "").strip()))
+    if not places:
+        raise ImgretError(f"{path} lists no image: one line per image is expected below the header")
+    return places
+
+
+def _metres(path, number, axis, text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or abs(value) > 1e9:
+        raise ImgretError(f"{path}:{number}: {axis} must be a number of metres, got {shown(to_bytes(text))}")
+    return value
+
+
+def read_pairs(path):
+    """Read true pairs: a CSV with the header `query,reference` (or `query_id,reference_id`); an empty reference says that there is none.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict of bytes to list of bytes
+        query -> references.
+
+    Raises
+    ------
+    ImgretError
+        With file and line, also for a pair that is listed twice.
+    """
+    pairs = {}
+    for number, row in rows(path, ("query", "reference"), (), aliases={"query_id": "query", "reference_id": "reference"}):
+        query, reference = to_bytes(row["query"].strip()), to_bytes(row["reference"].strip())
+        if not query:
+            raise ImgretError(f"{path}:{number}: the query has no name")
+        references = pairs.setdefault(query, {})
+        if reference in references:
+            raise ImgretError(f"{path}:{number}: the pair {shown(query)}, {shown(reference)} is listed twice")
+        if reference:
+            references[reference] = number
+    if not any(pairs.values()):
+        raise ImgretError(f"{path} lists no pair: one line per pair is expected below the header")
+    return {query: list(references) for query, references in pairs.items()}
