@@ -1,5 +1,7 @@
 """`imgret search`."""
 
+import os
+
 import click
 
 from imgret.cli import options
@@ -29,12 +31,13 @@ class Ranks(click.ParamType):
     "--format", "form", type=click.Choice(["table", "tsv", "jsonl", "trec"]), help="How to print.  [default: table; tsv when piped]"
 )
 @click.option("--json", "form", flag_value="jsonl", help="Short for --format jsonl.")
+@options.html
 @options.device
 @click.option("--weights", multiple=True, type=click.Path(), help="A network's weights, where they are no longer at the recorded place.")
 @options.jobs
 @options.run
 @click.pass_context
-def command(ctx, index, photos, out, form, verbose, quiet, **run):
+def command(ctx, index, photos, out, form, html, photo_roots, top, most, verbose, quiet, **run):
     """Rank an index's photos for each query.
 
     PHOTOS are the queries: photos, folders, - for a list on standard input, or features or vectors stores made as the index's own.
@@ -46,5 +49,23 @@ def command(ctx, index, photos, out, form, verbose, quiet, **run):
         options.explain_search(index)
     if out and form:
         raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
-    failed = search(index, photos, out=out, report=options.report(verbose, quiet), emit=printer(form), **run)
+    options.check_html(html, photo_roots)
+    if out and html:
+        raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
+    report, emit, page = options.report(verbose, quiet), printer(form), None
+    if html:
+        from imgret.stages.pages import SearchPage
+
+        roots = [path for path in photos if os.path.isdir(path)] + ([run["root"]] if run["root"] else []) + ["."]
+        options_of_page = {"top": top, "most": most, "jobs": run["jobs"], "overwrite": run["overwrite"]}
+        page = SearchPage(html, photo_roots, query_roots=roots, label=index, report=report, **options_of_page)
+        printed = emit
+
+        def emit(gallery, block):
+            printed(gallery, block)
+            page.add(gallery, block)
+
+    failed = search(index, photos, out=out, report=report, emit=emit, **run)
+    if page is not None:
+        page.write()
     ctx.exit(1 if failed else 0)

@@ -150,7 +150,7 @@ def _matrix(path, rows):
 def read_trec(path):
     """Read a TREC run: lines of `query Q0 name rank score tag`.
 
-    The score alone decides the order, as in trec_eval; the rank column is ignored. Equal scores break by name order, as everywhere in
+    The score alone decides the order, as in trec_eval; ranks that say otherwise are warned of. Equal scores break by name order, as everywhere in
     imgret (trec_eval takes the reverse order there). Names and queries are percent-decoded (`trec_lines` encodes them); a query is taken
     for the photo of that name. Lines of one query need not be together. Queries keep the order of their first lines.
 
@@ -183,10 +183,12 @@ def read_trec(path):
         count = len(tokens) // 6
         numbers = np.flatnonzero(fields) + first
         scores = _scores(path, tokens[4::6], numbers)
-        parts.append((queries.of(tokens[0::6], count), photos.of(tokens[2::6], count), scores, numbers))
+        parts.append(
+            (queries.of(tokens[0::6], count), photos.of(tokens[2::6], count), scores, numbers, _ranks(path, tokens[3::6], numbers))
+        )
     if not queries:
         raise ImgretError(f"{path} is empty: it holds no ranked list")
-    query, photo, score, line = (np.concatenate(column) for column in zip(*parts, strict=True))
+    query, photo, score, line, rank = (np.concatenate(column) for column in zip(*parts, strict=True))
     del parts
 
     query_names, merged = _merged([trec_unescape(token) for token in queries])
@@ -196,13 +198,14 @@ def read_trec(path):
 
     if (np.diff(query) < 0).any():
         order = np.argsort(query, kind="stable")
-        query, photo, score, line = query[order], photo[order], score[order], line[order]
+        query, photo, score, line, rank = query[order], photo[order], score[order], line[order], rank[order]
     bounds = np.searchsorted(query, np.arange(len(query_names) + 1))
     place = np.zeros(len(names), dtype=np.int64)
     by_name = None
-    id_rows, score_rows = [], []
+    id_rows, score_rows, contrary = [], [], 0
     for start, stop in itertools.pairwise(bounds):
         ids, values = photo[start:stop], score[start:stop]
+        contrary += bool((np.diff(rank[start:stop][np.argsort(-values, kind="stable")]) < 0).any())
         _once(path, ids, line[start:stop], place, names)
         falls = np.diff(values) < 0
         if not falls.all():
@@ -215,7 +218,11 @@ def read_trec(path):
         with np.errstate(over="ignore"):  # a score beyond float32 is an infinity there: the order is already made
             score_rows.append(values.astype(np.float32))
     ids, scores = _matrix(path, id_rows), _matrix(path, score_rows)
-    return RankedLists(_label(path), query_names, list(query_names), names, ids, scores, whole_gallery=False)
+    warnings = []
+    if contrary:
+        lists = "1 list whose ranks contradict its" if contrary == 1 else f"{contrary} lists whose ranks contradict their"
+        warnings.append(f"{lists} scores: the scores decide, as in trec_eval")
+    return RankedLists(_label(path), query_names, list(query_names), names, ids, scores, whole_gallery=False, warnings=tuple(warnings))
 
 
 def _label(path):
@@ -232,6 +239,21 @@ def _scores(path, tokens, numbers):
     if nan.any():
         raise ImgretError(f"{path}:{numbers[np.argmax(nan)]}: the score (fifth field) is NaN: a list cannot be ordered by it")
     return scores
+
+
+def _ranks(path, tokens, numbers):
+    try:
+        return np.fromiter(map(int, tokens), dtype=np.int64, count=len(tokens))
+    except (ValueError, OverflowError):
+        number, token = next((number, token) for number, token in zip(numbers, tokens, strict=True) if not _is_rank(token))
+        raise ImgretError(f"{path}:{number}: the rank (fourth field) must be a whole number, got {shown(token)}") from None
+
+
+def _is_rank(token):
+    try:
+        return abs(int(token)) < 1 << 63
+    except ValueError:
+        return False
 
 
 def _is_number(token):

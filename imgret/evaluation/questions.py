@@ -31,6 +31,8 @@ class Question:
         Gallery ids that are taken out of this list; they win over `ids`.
     own : int
         Gallery id of the query photo itself, -1 where the gallery has it not.
+    box : tuple of float, or None
+        x1, y1, x2, y2 of the region asked for, in pixels of the query photo, where the ground truth gives one.
     """
 
     row: int
@@ -39,6 +41,7 @@ class Question:
     ids: np.ndarray
     junk: np.ndarray = dataclasses.field(default_factory=lambda: _NONE)
     own: int = -1
+    box: tuple | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Oxford5k(Protocol):
             absent |= positives - gallery.ids.keys()
             ids, removed = gallery.of(sorted(positives)), gallery.of(sorted(junk))
             own = gallery.ids.get(key(query.photo), -1)
-            questions.append(Question(asking[query.label], query.label, len(positives), ids, removed, own))
+            questions.append(Question(asking[query.label], query.label, len(positives), ids, removed, own, query.box))
         skipped = len(lists.query_names) - len(set(asking.values()))
         warnings = []
         if skipped:

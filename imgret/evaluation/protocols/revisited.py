@@ -76,7 +76,7 @@ class ROxford5k(Protocol):
                 absent.update(truth.gallery[photo] for photo in positives[known < 0])
                 self_id = gallery.ids.get(own[query.name], -1)
                 row = asking[query.name]
-                questions.append(Question(row, query.name, len(positives), known[known >= 0], gone[gone >= 0], self_id))
+                questions.append(Question(row, query.name, len(positives), known[known >= 0], gone[gone >= 0], self_id, query.box))
             settings[setting] = questions
         skipped = len(lists.query_names) - len(set(asking.values()))
         queries = gallery.of(sorted(own.values()))

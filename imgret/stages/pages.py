@@ -1,0 +1,248 @@
+"""Pages to look at: what `evaluate --html` and `search --html` show."""
+
+import os
+
+import numpy as np
+
+from imgret.evaluation.names import bare, to_text
+from imgret.html import page
+from imgret.html.thumbnails import Thumbnails
+from imgret.images import EXTENSIONS
+
+
+class Photos:
+    """The photos of a page, each once, by position."""
+
+    def __init__(self):
+        self.names, self._positions = [], {}
+
+    def position(self, name):
+        """Where a photo is among `names`; it is added if need be."""
+        if name not in self._positions:
+            self._positions[name] = len(self.names)
+            self.names.append(name)
+        return self._positions[name]
+
+
+def of_evaluation(evaluation, path, roots, *, top, most, jobs=1, overwrite=False, report):
+    """Write the page of an evaluation.
+
+    Parameters
+    ----------
+    evaluation : imgret.stages.evaluate.Evaluation
+    path : str
+    roots : sequence of str
+        Folders that photos are named relative to.
+    top : int
+        Results per query.
+    most : int
+        Queries on the page; of more, as many are shown, evenly spread from the worst to the best.
+    jobs : int
+    overwrite : bool
+        Replace a file that is not a report.
+    report : imgret.stages.report.Report
+
+    Raises
+    ------
+    ImgretError
+    """
+    page.check(path, overwrite=overwrite)
+    thumbnails = Thumbnails(roots, jobs=jobs, cache=path)
+    judged, photos = evaluation.judged, Photos()
+    settings = list(dict.fromkeys(setting for each in judged for setting in each.asked.settings))
+    shown = "medium" if "medium" in settings else settings[0]
+    answers = [_answers(each, top, photos) for each in judged]
+    names = list(dict.fromkeys(name for each in answers for name in each))
+    chosen = _chosen(names, judged[0], shown, most)
+    asked = _asked(judged)
+    data = {
+        "title": f"{evaluation.protocol.name}: {', '.join(each.lists.label for each in judged)}",
+        "protocol": evaluation.protocol.name,
+        "conventions": evaluation.protocol.conventions,
+        "note": _note(len(names), len(chosen)),
+        "settings": settings,
+        "runs": [_run(each, result) for each, result in zip(judged, evaluation.results, strict=True)],
+        "comparison": [_sentence(row) for row in evaluation.comparisons],
+        "queries": [
+            {
+                "name": to_text(name),
+                "photo": photos.position(asked[name][0]),
+                "box": asked[name][1],
+                "runs": [each.get(name) for each in answers],
+            }
+            for name in chosen
+        ],
+    }
+    data["photos"] = [to_text(_as_file(name, roots)) for name in photos.names]
+    page.write(path, data, _made(thumbnails, data["photos"], report), overwrite=overwrite)
+    _say(path, data, (thumbnails,), roots, report)
+
+
+def _asked(judged):
+    """query's own name -> (name of its photo, box or None)."""
+    asked = {}
+    for each in judged:
+        for questions in each.asked.settings.values():
+            for question in questions:
+                photo = each.lists.query_names[question.row]
+                asked.setdefault(each.lists.query_ids[question.row], (photo, None if question.box is None else list(question.box)))
+    return asked
+
+
+def _answers(judged, top, photos):
+    """query's own name -> its results as the page takes them."""
+    lists, answers = judged.lists, {}
+    for setting, questions in judged.asked.settings.items():
+        marks, values = judged.marks(setting, top), judged.values[setting]
+        for question, value, record in zip(questions, values, judged.records(setting), strict=True):
+            name = lists.query_ids[question.row]
+            if name not in answers:
+                length = min(top, int(lists.lengths[question.row]))
+                ids = lists.ids[question.row, :length].tolist()
+                scores = [None] * length if lists.scores is None else lists.scores[question.row, :length].tolist()
+                best = [[photos.position(lists.names[photo]), _finite(score)] for photo, score in zip(ids, scores, strict=True)]
+                answers[name] = {"top": best, "settings": {}}
+            answers[name]["settings"][setting] = {
+                "ap": None if np.isnan(value) else float(value),
+                "positives": record["positives"],
+                "found": record["found"],
+                "first_hit": record["first_hit"],
+                "marks": marks[question.row],
+            }
+    return answers
+
+
+def _finite(score):
+    return score if score is not None and np.isfinite(score) else None
+
+
+def _chosen(names, judged, setting, most):
+    """At most `most` queries, evenly spread over the values of the first run; in the order of `names`."""
+    if len(names) <= most:
+        return names
+    values = dict(
+        zip((judged.lists.query_ids[question.row] for question in judged.asked.settings[setting]), judged.values[setting], strict=True)
+    )
+    ranked = sorted(names, key=lambda name: values.get(name, -1.0))
+    kept = {ranked[place] for place in np.linspace(0, len(ranked) - 1, most).round().astype(int)}
+    return [name for name in names if name in kept]
+
+
+def _note(total, shown):
+    if shown == total:
+        return None
+    return f"{shown} of {total} queries are shown, evenly spread from the worst to the best; the figures are of all"
+
+
+def _run(judged, result):
+    summary = list(result.measures.items())
+    for name, (low, high) in result.intervals.items():
+        place = next(place for place, (other, _) in enumerate(summary) if other == name)
+        summary[place + 1 : place + 1] = [(f"{name} 95% low", low), (f"{name} 95% high", high)]
+    summary += [(name, getattr(result, name)) for name in ("queries", "excluded", "skipped", "truncation")]
+    curves = {setting: [round(value, 5) for value in curve.tolist()] for setting, curve in judged.curves().items()}
+    return {"label": result.label, "summary": [list(pair) for pair in summary], "warnings": result.warnings, "curves": curves}
+
+
+def _sentence(row):
+    name = f"{row['setting']}.{row['measure']}" if row["setting"] else row["measure"]
+    low, high = row["interval"]
+    return (
+        f"{row['second']} against {row['first']}: {name} {row['difference']:+.4f} (95% {low:+.4f} to {high:+.4f}), "
+        f"p = {row['p_value']:.2g} by the randomisation test on {row['queries']} queries; "
+        f"better on {row['better']}, worse on {row['worse']}, the same on {row['same']}"
+    )
+
+
+class SearchPage:
+    """Gathers the answers of a search for a page.
+
+    Parameters
+    ----------
+    path, roots, top, most, jobs, overwrite, report : see `of_evaluation`
+    query_roots : sequence of str
+        Folders that query photos are named relative to.
+    label : str
+        What was searched.
+    """
+
+    def __init__(self, path, roots, *, query_roots, label, top, most, jobs=1, overwrite=False, report):
+        page.check(path, overwrite=overwrite)
+        self._path, self._roots, self._query_roots, self._label, self._most = path, roots, [*query_roots, *roots], label, most
+        self._thumbnails, self._of_queries = (Thumbnails(where, jobs=jobs, cache=path) for where in (roots, ["/"]))
+        self._top, self._overwrite, self._report = top, overwrite, report
+        self._photos, self._asking, self._queries, self._total = Photos(), [], [], 0
+
+    def add(self, gallery, block):
+        """One more `imgret.stages.search.Block`."""
+        nothing = {"ap": None, "positives": 0, "found": 0, "first_hit": None}
+        for name, ids, scores in zip(block.names, block.ids.tolist(), block.scores.tolist(), strict=True):
+            self._total += 1
+            if len(self._queries) == self._most:
+                continue
+            best = [
+                [self._photos.position(gallery[photo]), _finite(score)]
+                for photo, score in zip(ids[: self._top], scores, strict=False)
+                if photo >= 0
+            ]
+            run = {"top": best, "settings": {"": nothing | {"marks": "-" * len(best)}}}
+            self._asking.append(name)
+            self._queries.append({"name": to_text(name), "box": None, "runs": [run]})
+
+    def write(self):
+        """Write the page."""
+        shown = len(self._queries)
+        gallery = [to_text(name) for name in self._photos.names]
+        files = [self._file(name) for name in self._asking]
+        made = _made(self._thumbnails, gallery, self._report)
+        # a query photo may have the name of another photo in the gallery, so it goes by its path
+        made |= {f"/{name}": thumbnail for name, thumbnail in _made(self._of_queries, files, self._report).items()}
+        for place, query in enumerate(self._queries):
+            query["photo"] = len(gallery) + place
+        data = {
+            "title": f"search in {self._label}",
+            "protocol": None,
+            "conventions": None,
+            "note": f"the first {shown} of {self._total} queries are shown" if shown < self._total else None,
+            "settings": [""],
+            "runs": [{"label": self._label, "summary": [["queries", self._total]], "warnings": [], "curves": None}],
+            "comparison": [],
+            "photos": [*gallery, *(f"/{name}" for name in files)],
+            "queries": self._queries,
+        }
+        page.write(self._path, data, made, overwrite=self._overwrite)
+        _say(self._path, data, (self._thumbnails, self._of_queries), self._roots, self._report)
+
+    def _file(self, name):
+        """Where a query photo is, relative to the root of the file system; its name where it is nowhere."""
+        for root in self._query_roots:
+            path = os.path.abspath(os.path.join(os.fsencode(root), name))
+            if os.path.isfile(path):
+                return to_text(path.lstrip(b"/"))
+        return to_text(name)
+
+
+def _made(thumbnails, names, report):
+    with report.progress(len(names), "thumbnail") as progress:
+        return thumbnails.make(names, progress.update)
+
+
+def _say(path, data, thumbnails, roots, report):
+    missing, outside, bad = (sum(getattr(each, what) for each in thumbnails) for what in ("missing", "outside", "bad"))
+    if missing + outside + bad:
+        report.warn(
+            f"{missing + outside + bad} of {len(data['photos'])} photos have no thumbnail: {missing} are not below "
+            f"{', '.join(roots)}, {outside} have names that lead out of it, {bad} cannot be decoded"
+        )
+    report.note(f"{path}: {len(data['queries'])} queries, {len(data['photos'])} photos")
+
+
+def _as_file(name, roots):
+    """A photo's name with the extension that its file has: lists by others leave it out."""
+    if bare(name) != name:
+        return name
+    for root in map(os.fsencode, roots):
+        for extension in (b"", *EXTENSIONS, *(each.upper() for each in EXTENSIONS)):
+            if os.path.isfile(os.path.join(root, name + extension)):
+                return name + extension
+    return name

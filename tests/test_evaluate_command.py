@@ -1,0 +1,244 @@
+"""`imgret evaluate`: what it prints and writes, one ranking or several, and what it refuses."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+from helpers import call, refused, run
+
+TRUTH = "image,group\n" + "".join(f"{group}{number}.jpg,{group}\n" for group in "abcdef" for number in range(3))
+NAMES = [line.split(",")[0] for line in TRUTH.splitlines()[1:]]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Two TREC runs over eighteen photos and their ground truth."""
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("truth.csv").write_text(TRUTH)
+    for name, seed, good in (("first.txt", 0, 0.3), ("second.txt", 1, 0.6)):
+        rng = np.random.default_rng(seed)
+        lines = []
+        for query in NAMES:
+            scores = {photo: rng.random() + good * (photo[0] == query[0]) for photo in NAMES}
+            for rank, (photo, score) in enumerate(sorted(scores.items(), key=lambda pair: -pair[1]), 1):
+                lines.append(f"{query} Q0 {photo} {rank} {score:.6f} run\n")
+        pathlib.Path(name).write_text("".join(lines))
+    return tmp_path
+
+
+def evaluate(*arguments, rankings=("first.txt", "second.txt")):
+    result = call("evaluate", *rankings, "--protocol", "groups", "--truth", "truth.csv", *arguments)
+    assert result.code == 0, result.err
+    return result
+
+
+def test_json_has_one_shape(here):
+    for rankings in (("first.txt",), ("first.txt", "second.txt")):
+        answer = json.loads(evaluate("--json", rankings=rankings).out)
+        assert list(answer) == ["schema", "schema_version", "protocol", "parameters", "conventions", "runs", "comparisons"]
+        assert (answer["schema"], answer["schema_version"], answer["protocol"]) == ("imgret-evaluation", 1, "groups")
+        assert [run["label"] for run in answer["runs"]] == list(rankings)
+        for each in answer["runs"]:
+            fields = "label queries measures settings truncation excluded skipped absent warnings intervals compared"
+            assert list(each) == fields.split()
+            low, high = each["intervals"]["map"]
+            assert low < each["measures"]["map"] < high
+        assert len(answer["comparisons"]) == len(rankings) - 1
+
+
+def test_two_rankings_are_compared(here):
+    answer = json.loads(evaluate("--json").out)
+    (row,) = answer["comparisons"]
+    first, second = (each["measures"]["map"] for each in answer["runs"])
+    assert row["difference"] == pytest.approx(second - first)
+    assert (row["first"], row["second"], row["setting"], row["measure"], row["queries"]) == ("first.txt", "second.txt", "", "map", 18)
+    assert row["better"] + row["worse"] + row["same"] == 18
+    assert 0 < row["p_value"] < 0.05
+    gains = [query["second"] - query["first"] for query in row["gained"]]
+    assert gains == sorted(gains, reverse=True)
+    assert len(gains) == 5
+    losses = [query["second"] - query["first"] for query in row["lost"]]
+    assert losses == sorted(losses)
+    table = evaluate("--format", "table").lines
+    assert "second.txt against first.txt, map of 18 queries that both answer" in table
+    assert any(line.startswith("  gained  ") and row["gained"][0]["query"] in line for line in table)
+
+
+def test_the_seed_decides(here):
+    first = evaluate("--json").out
+    assert evaluate("--json").out == first
+    assert evaluate("--json", "--seed", "1").out != first
+    answer = json.loads(evaluate("--json", "--resamples", "0").out)
+    assert answer["comparisons"] == []
+    assert answer["runs"][0]["intervals"] == {}
+
+
+def test_tsv(here):
+    lines = [line.split("\t") for line in evaluate("--conventions").lines]
+    assert lines[0] == ["measure", "first.txt", "second.txt"]
+    assert [line[0] for line in lines[1:4]] == ["map", "map.low", "map.high"]
+    assert ["first", "second", "setting", "measure", "queries", "difference", "p_value", "better", "worse", "same"] in lines
+    start = lines.index(["ranking", "setting", "ap", "list", "queries", "map"])
+    assert len(lines) - start - 1 == 2 * 7 * 3
+
+
+def test_other_conventions_hold_the_protocols_own(here):
+    answer = json.loads(evaluate("--json", "--conventions").out)
+    for each in answer["runs"]:
+        (own,) = [row for row in each["compared"] if row["own"]]
+        assert (own["ap"], own["list"]) == ("finite sum", "query out")
+        assert own["map"] == pytest.approx(each["measures"]["map"], rel=1e-12)
+    table = evaluate("--format", "table", "--conventions", rankings=("first.txt",)).lines
+    assert "first.txt: mean average precision under other conventions" in table
+    assert "  *: the protocol's own" in table
+
+
+def test_per_query_files(here):
+    evaluate("--per-query", "p.jsonl", "--per-query", "p.jsonl")
+    records = [json.loads(line) for line in pathlib.Path("p.jsonl").read_text().splitlines()]
+    assert len(records) == 36
+    assert list(records[0]) == ["run", "query", "ap", "positives", "found", "first_hit"]
+    assert records[18]["difference"] == pytest.approx(records[18]["ap"] - records[0]["ap"])
+    evaluate("--per-query", "p.tsv")
+    rows = [line.split("\t") for line in pathlib.Path("p.tsv").read_text().splitlines()]
+    assert rows[0] == ["run", "query", "ap", "positives", "found", "first_hit", "difference"]
+    assert [float(row[2]) for row in rows[1:]] == [record["ap"] for record in records]
+    assert rows[1][6] == ""
+    evaluate("--per-query", "one.tsv", rankings=("first.txt",))
+    assert pathlib.Path("one.tsv").read_text().startswith("query\tap\tpositives\tfound\tfirst_hit\n")
+
+
+def test_curves(here):
+    evaluate("--curve", "c.tsv")
+    rows = [line.split("\t") for line in pathlib.Path("c.tsv").read_text().splitlines()]
+    assert rows[0] == ["recall", "first.txt", "second.txt"]
+    assert len(rows) == 102
+    for column in (1, 2):
+        values = [float(row[column]) for row in rows[1:]]
+        assert values == sorted(values, reverse=True)
+    evaluate("--curve", "c.json")
+    curves = json.loads(pathlib.Path("c.json").read_text())
+    assert len(curves["recall"]) == len(curves["curves"][1]["precision"]) == 101
+    assert [curve["run"] for curve in curves["curves"]] == ["first.txt", "second.txt"]
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_pictures_of_the_curve(here, suffix, magic):
+    pytest.importorskip("matplotlib")
+    pathlib.Path("first.txt").rename("a $x^2$ <b>.txt")
+    for _ in range(2):  # its own is replaced
+        evaluate("--curve", f"c.{suffix}", rankings=("a $x^2$ <b>.txt", "second.txt"))
+        data = pathlib.Path(f"c.{suffix}").read_bytes()
+        assert data.startswith(magic)
+        assert len(data) > 5000
+
+
+def test_a_picture_without_matplotlib(here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    text = "a picture of the curve needs matplotlib: pip install 'imgret[report]', or give a .tsv or .json file"
+    refused(call("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", "--curve", "c.png"), 1, text)
+
+
+def test_judgements(here):
+    evaluate("--qrels", "q.qrels", rankings=("first.txt",))
+    again = call("evaluate", "first.txt", "--protocol", "qrels", "--truth", "q.qrels", "--json")
+    own = json.loads(evaluate("--json", rankings=("first.txt",)).out)
+    assert json.loads(again.out)["runs"][0]["measures"]["map"] == pytest.approx(own["runs"][0]["measures"]["map"], rel=1e-12)
+
+
+@pytest.mark.parametrize("option", ["--per-query", "--curve", "--qrels", "--html"])
+def test_other_peoples_files_are_not_replaced(here, option):
+    path = pathlib.Path("mine.tsv")
+    more = ("--photos", ".") if option == "--html" else ()
+    for content in ("my notes\n", "query one is fine\n"):
+        path.write_text(content)
+        result = call("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", option, path, *more)
+        assert (result.code, path.read_text()) == (1, content)
+        assert "--overwrite" in result.err
+    evaluate(option, path, *more, "--overwrite", rankings=("first.txt",))
+    assert path.read_text() != content
+    written = path.read_text()
+    evaluate(option, path, *more, rankings=("first.txt",))  # its own
+    assert path.read_text() == written
+    for bad, text in ((".", "mine"), ("no/such/file.tsv", "folder")):
+        assert call("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", option, bad, *more).code in (1, 2), text
+
+
+def test_usage(here):
+    start = ("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv")
+    refused(call(*start, "--curve", "c.doc"), 2, "`--curve` must end in one of .tsv, .json, .png, .svg, .pdf, got 'c.doc'")
+    refused(call(*start, "--set", "radius=3"), 2, "this method has no parameter `radius`; it has none")
+    for arguments, text in (
+        (("--html", "x.html"), "--html needs --photos ROOT: the folder that the photos were extracted from"),
+        (("--photos", "."), "--photos is for --html"),
+    ):
+        result = call(*start, *arguments)
+        assert result.code == 2
+        assert text in result.err
+
+
+def test_protocols_are_listed_with_all_they_fix(here):
+    from imgret.evaluation import PROTOCOLS
+
+    result = call("evaluate", "--protocol", "help")
+    assert result.code == 0
+    text = result.out.decode()
+    for name in PROTOCOLS:
+        assert f"\n{name}: " in "\n" + text
+    assert text.count("\n  truncation: ") == len(PROTOCOLS)
+
+
+def test_ranks_that_contradict_the_scores(here):
+    lines = pathlib.Path("first.txt").read_text().splitlines(keepends=True)
+    swapped = [lines[0].replace(" 1 ", " 2 ", 1), lines[1].replace(" 2 ", " 1 ", 1), *lines[2:]]
+    pathlib.Path("swapped.txt").write_text("".join(swapped))
+    result = evaluate("--json", rankings=("swapped.txt",))
+    assert "swapped.txt: 1 list whose ranks contradict its scores: the scores decide, as in trec_eval" in result.err
+    assert (
+        json.loads(result.out)["runs"][0]["measures"] == json.loads(evaluate("--json", rankings=("first.txt",)).out)["runs"][0]["measures"]
+    )
+    pathlib.Path("swapped.txt").write_text("q Q0 a one 0.5 x\n")
+    text = "swapped.txt:1: the rank (fourth field) must be a whole number, got 'one'"
+    refused(call("evaluate", "swapped.txt", "--protocol", "groups", "--truth", "truth.csv"), 1, text)
+
+
+def test_a_page_of_hostile_names(here):
+    ugly = ["<script>alert(1)</script>.jpg", "a&b'\".jpg", "../../etc/passwd.jpg", "/etc/hostname.jpg"]
+    pathlib.Path("t.csv").write_text("image,group\n" + "".join('"' + name.replace('"', '""') + '",g\n' for name in ugly))
+    import urllib.parse
+
+    encoded = [urllib.parse.quote(name, safe="/<>()&'\".") for name in ugly]
+    pathlib.Path("r.txt").write_text("".join(f"{query} Q0 {name} 1 {-n} x\n" for query in encoded for n, name in enumerate(encoded)))
+    result = call("evaluate", "r.txt", "--protocol", "groups", "--truth", "t.csv", "--html", "r.html", "--photos", ".")
+    assert result.code == 0, result.err
+    assert (
+        "imgret: warning: 4 of 4 photos have no thumbnail: 2 are not below ., 2 have names that lead out of it, 0 cannot be decoded"
+        in result.err
+    )
+    page = pathlib.Path("r.html").read_text()
+    assert "<script>alert" not in page
+    assert "alert(1)" in page
+
+
+def test_many_queries_are_a_sample(here):
+    result = evaluate("--html", "r.html", "--photos", ".", "--most", "7", "--top", "3", rankings=("first.txt",))
+    assert "imgret: r.html: 7 queries, " in result.err
+    assert (
+        "7 of 18 queries are shown, evenly spread from the worst to the best; the figures are of all" in pathlib.Path("r.html").read_text()
+    )
+
+
+def test_evaluate_loads_no_network(here):
+    code = "import sys, imgret.cli.main as m\ntry:\n m.main(sys.argv[1:])\nexcept SystemExit:\n pass\n"
+    code += "assert not {'torch', 'faiss', 'cv2'} & set(sys.modules)"
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, "evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv"],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout[:4]) == (0, b"meas"), done.stderr
+    assert run("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv").out == done.stdout
