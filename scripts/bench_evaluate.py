@@ -1,13 +1,18 @@
 """How long scoring takes, beside the usual per-query NumPy loop.
 
-Two cases: 70 queries × 1,000,000 ranked photos (the revisited protocol with a million distractors, easy, medium and hard), and
-500 queries × 10,000 (groups, with the bootstrap). The peer is what most evaluation scripts do: for each query and setting `np.isin` over the
-whole list, then a Python loop over the ranks found. Both start from arrays in memory and end with the means; imgret also checks the lists
-(ids in range, no photo twice, scores that descend). One thread each.
+Two cases: 70 queries × 1,000,000 ranked photos (the revisited protocol with a million distractors: easy, medium and hard), and
+500 queries × 10,000 (groups of ten, with the bootstrap). The peers take arrays of positions, with names and ground truth looked up
+beforehand:
+
+rows     for each query and setting `np.isin` over the whole list, then a Python loop over the ranks found; lists lie row by row
+columns  the same on `ranks[:, query]`, int64, as `np.argsort(-scores, axis=0)` gives them and the usual scripts keep them
+names    a list of names per query, walked with a set of positives and one of junk (only the second case: it takes minutes)
+
+imgret starts from lists in memory too, but also reads the ground truth, finds its names in the gallery, and checks the lists: ids in range,
+no photo twice, scores that descend. One thread each.
 """
 
 import argparse
-import functools
 import os
 import pathlib
 import pickle
@@ -24,125 +29,151 @@ from imgret.evaluation import PROTOCOLS
 from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.statistics import bootstrap_interval
 
-LEVELS = (("easy",), ("junk", "hard")), (("easy", "hard"), ("junk",)), (("hard",), ("junk", "easy"))
+REVISITED = (("easy",), ("junk", "hard")), (("easy", "hard"), ("junk",)), (("hard",), ("junk", "easy"))
+GROUPS = ((("easy",), ("junk",)),)
 
 
-def revisited(folder, queries, photos, seed):
-    """Random lists over a gallery of `photos`, and a revisited ground truth of its first 5000: (lists, path, labels)."""
-    rng = np.random.default_rng(seed)
-    ids = np.empty((queries, photos), np.int32)
-    for row in ids:
-        row[:] = rng.permutation(photos)
-    scores = np.broadcast_to(np.linspace(1, 0, photos, dtype=np.float32), ids.shape)
-    names = [b"photo_%07d.jpg" % photo for photo in range(photos)]
-    gnd = []
-    for _ in range(queries):
-        chosen = rng.choice(5000, 150, replace=False).tolist()
-        gnd.append({"easy": chosen[:50], "hard": chosen[50:100], "junk": chosen[100:]})
-    asking = [f"query_{query:03d}" for query in range(queries)]
-    truth = {"imlist": [name[:-4].decode() for name in names[:5000]], "qimlist": asking, "gnd": gnd}
-    path = pathlib.Path(folder) / "gnd.pkl"
-    path.write_bytes(pickle.dumps(truth, protocol=3))
-    return ([name.encode() for name in asking], names, ids, scores), path, gnd
+class Case:
+    """Random lists and a ground truth of one protocol.
+
+    `labels` is what the peers take: per query, positions of its photos by level.
+    """
+
+    def __init__(self, folder, protocol, levels, queries, photos):
+        rng = np.random.default_rng(0)
+        self.title, self.protocol, self.levels = f"{queries} x {photos:,}, {protocol}", protocol, levels
+        self.ids = np.empty((queries, photos), np.int32)
+        for row in self.ids:
+            row[:] = rng.permutation(photos)
+        self.columns = np.ascontiguousarray(self.ids.T).astype(np.int64)
+        self.scores = np.broadcast_to(np.linspace(1, 0, photos, dtype=np.float32), self.ids.shape)
+        self.names = [b"photo_%07d.jpg" % photo for photo in range(photos)]
+        self.truth = pathlib.Path(folder) / f"{protocol}.truth"
+        (self._revisited if protocol == "roxford5k" else self._groups)(rng)
+
+    def _revisited(self, rng):
+        """150 labels of each query among 5000 photos."""
+        self.labels = []
+        for _ in self.ids:
+            chosen = np.sort(rng.choice(5000, 150, replace=False)).tolist()
+            self.labels.append({"easy": chosen[0::3], "hard": chosen[1::3], "junk": chosen[2::3]})
+        asking = [f"query_{query:03d}" for query in range(len(self.ids))]
+        self.asking = [name.encode() for name in asking]
+        gallery = [name[:-4].decode() for name in self.names[:5000]]
+        self.truth.write_bytes(pickle.dumps({"imlist": gallery, "qimlist": asking, "gnd": self.labels}, protocol=3))
+
+    def _groups(self, _):
+        self.asking = self.names[: len(self.ids)]
+        self.truth.write_text("image,group\n" + "".join(f"{name.decode()},{photo // 10}\n" for photo, name in enumerate(self.names)))
+        tens = [range(query // 10 * 10, query // 10 * 10 + 10) for query in range(len(self.ids))]
+        self.labels = [{"easy": [photo for photo in ten if photo != query], "junk": [query]} for query, ten in enumerate(tens)]
+
+    def imgret(self):
+        """What imgret makes of it, from lists in memory to measures: a `Judged`."""
+        lists = RankedLists("run", self.asking, self.asking, self.names, self.ids, self.scores)
+        judged = registry.load(PROTOCOLS, self.protocol, "protocol")().judge(lists, self.truth)
+        judged.result()
+        return judged
+
+    def loop(self, list_of):
+        """Mean average precisions (trapezoids) by the usual loop: one per setting. `list_of(query)` gives a list of positions."""
+        means = []
+        for counting, removed in self.levels:
+            aps = []
+            for query, labels in enumerate(self.labels):
+                row = list_of(query)
+                positives = np.concatenate([labels[level] for level in counting])
+                ranks = np.flatnonzero(np.isin(row, positives))
+                gone = np.flatnonzero(np.isin(row, np.concatenate([labels[level] for level in removed])))
+                aps.append(_trapezoids(ranks - np.searchsorted(gone, ranks), len(positives)))
+            means.append(float(np.mean(aps)))
+        return means
+
+    def by_names(self):
+        """The same on lists of names, as programs without arrays do it."""
+        lists = [[self.names[photo] for photo in row] for row in self.ids.tolist()]
+
+        def walk():
+            for counting, removed in self.levels:
+                for row, labels in zip(lists, self.labels, strict=True):
+                    positives = {self.names[photo] for level in counting for photo in labels[level]}
+                    junk = {self.names[photo] for level in removed for photo in labels[level]}
+                    ranks, rank = [], 0
+                    for name in row:
+                        if name in junk:
+                            continue
+                        if name in positives:
+                            ranks.append(rank)
+                        rank += 1
+                    _trapezoids(ranks, len(positives))
+
+        return walk
 
 
-def groups(folder, queries, photos, seed):
-    """Random lists and a CSV of groups of ten: (lists, path, labels)."""
-    rng = np.random.default_rng(seed)
-    ids = np.empty((queries, photos), np.int32)
-    for row in ids:
-        row[:] = rng.permutation(photos)
-    scores = np.broadcast_to(np.linspace(1, 0, photos, dtype=np.float32), ids.shape)
-    names = [b"photo_%07d.jpg" % photo for photo in range(photos)]
-    path = pathlib.Path(folder) / "groups.csv"
-    path.write_text("image,group\n" + "".join(f"{name.decode()},{photo // 10}\n" for photo, name in enumerate(names)))
-    gnd = [{"easy": [photo for photo in range(query // 10 * 10, query // 10 * 10 + 10) if photo != query], "junk": [query]} for query in range(queries)]
-    return (names[:queries], names, ids, scores), path, gnd
+def _trapezoids(ranks, positives):
+    area = 0.0
+    for hit, rank in enumerate(ranks):
+        before = 1.0 if rank == 0 else hit / rank
+        area += (before + (hit + 1) / (rank + 1)) / 2
+    return area / positives
 
 
-def usual(ids, gnd, levels):
-    """Mean average precisions by the usual loop, one per setting."""
-    means = []
-    for counting, removed in levels:
-        aps = []
-        for row, entry in zip(ids, gnd, strict=True):
-            positives = np.concatenate([entry[level] for level in counting])
-            junk = np.concatenate([entry[level] for level in removed])
-            ranks = np.arange(len(row))[np.isin(row, positives)]
-            gone = np.arange(len(row))[np.isin(row, junk)]
-            passed = 0
-            closed = []
-            for rank in ranks:
-                while passed < len(gone) and gone[passed] < rank:
-                    passed += 1
-                closed.append(rank - passed)
-            ap = 0.0
-            for hit, rank in enumerate(closed):
-                before = 1.0 if rank == 0 else hit / rank
-                ap += (before + (hit + 1) / (rank + 1)) / 2 / len(positives)
-            aps.append(ap)
-        means.append(float(np.mean(aps)))
-    return means
-
-
-def usual_bootstrap(values, resamples, seed):
+def usual_bootstrap(values, resamples):
     """The interval by the usual loop."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     means = [np.mean(rng.choice(values, len(values))) for _ in range(resamples)]
     return np.quantile(means, [0.025, 0.975])
 
 
-def ours(protocol, lists, path):
-    """Measures by imgret, from arrays in memory."""
-    asking, names, ids, scores = lists
-    judge = registry.load(PROTOCOLS, protocol, "protocol")()
-    return judge.judge(RankedLists("run", asking, asking, names, ids, scores), path)
+def peak():
+    """Peak memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(case, rounds, resamples):
+    """Rows of the table for one case."""
+    before = peak()
+    judged = case.imgret()
+    grown = peak() - before
+    if case.protocol == "roxford5k":  # the same numbers first; groups computes another average precision
+        mine = [judged.values[setting].mean() for setting in ("easy", "medium", "hard")]
+        assert np.allclose(case.loop(lambda query: case.ids[query]), mine, rtol=1e-9)
+    programs = {
+        "imgret": lambda: bench.call(case.imgret),
+        "rows": lambda: bench.call(lambda: case.loop(lambda query: case.ids[query])),
+        "columns": lambda: bench.call(lambda: case.loop(lambda query: case.columns[:, query])),
+    }
+    if case.protocol == "groups":
+        walk, values = case.by_names(), judged.values[""]
+        programs |= {
+            "names": lambda: bench.call(walk),
+            "bootstrap": lambda: bench.call(lambda: bootstrap_interval(values, resamples, 0)),
+            "bootstrap loop": lambda: bench.call(lambda: usual_bootstrap(values, resamples)),
+        }
+    costs = bench.in_turn(programs, rounds)
+    mine = costs["imgret"].seconds
+    yield case.title, "imgret", f"{mine:.3f} s", "", f"{grown:.0f} MiB"
+    for name in ("rows", "columns", "names"):
+        if name in costs:
+            yield case.title, name, f"{costs[name].seconds:.3f} s", f"{costs[name].seconds / mine:.1f}x", ""
+    if "bootstrap" in costs:
+        mine, theirs = costs["bootstrap"].seconds, costs["bootstrap loop"].seconds
+        yield f"bootstrap, {resamples:,} resamples of {len(values)}", "imgret", f"{mine:.3f} s", "", ""
+        yield f"bootstrap, {resamples:,} resamples of {len(values)}", "loop", f"{theirs:.3f} s", f"{theirs / mine:.1f}x", ""
 
 
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--resamples", type=int, default=10_000)
     given = parser.parse_args()
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for title, make, size, protocol, levels in (
-            ("70 x 1,000,000, roxford5k", revisited, (70, 1_000_000), "roxford5k", LEVELS),
-            ("500 x 10,000, groups", groups, (500, 10_000), "groups", ((("easy",), ("junk",)),)),
-        ):
-            lists, path, gnd = make(folder, *size, seed=0)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            judged = ours(protocol, lists, path)
-            judged.result()
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-            if protocol == "roxford5k":  # the same numbers first: groups computes another average precision
-                theirs = usual(lists[2][:3], gnd[:3], levels)
-                mine = [float(judged.values[setting][:3].mean()) for setting in ("easy", "medium", "hard")]
-                assert np.allclose(theirs, mine, rtol=1e-9), (theirs, mine)
-            programs = {
-                "imgret": lambda lists=lists, path=path, protocol=protocol: bench.call(lambda: ours(protocol, lists, path).result()),
-                "loop": lambda ids=lists[2], gnd=gnd, levels=levels: bench.call(functools.partial(usual, ids, gnd, levels)),
-            }
-            if protocol == "groups":
-                values = judged.values[""]
-
-                def both(lists=lists, path=path, protocol=protocol):
-                    ours(protocol, lists, path).result()
-                    bootstrap_interval(values, given.resamples, 0)
-
-                def peer(ids=lists[2], gnd=gnd, levels=levels):
-                    usual(ids, gnd, levels)
-                    usual_bootstrap(values, given.resamples, 0)
-
-                programs |= {"imgret, bootstrap": lambda both=both: bench.call(both), "loop, bootstrap": lambda peer=peer: bench.call(peer)}
-            costs = bench.in_turn(programs, given.rounds)
-            for kind in ("", ", bootstrap"):
-                if "imgret" + kind in costs:
-                    mine, theirs = costs["imgret" + kind].seconds, costs["loop" + kind].seconds
-                    rows.append((title + kind, f"{mine:.3f} s", f"{theirs:.3f} s", f"{theirs / mine:.1f}x", f"{grown / 1024:.0f} MiB"))
-    bench.table(("case", "imgret", "usual loop", "ratio", "memory beyond the lists"), rows)
-    print(bench.machine() if hasattr(bench, "machine") else "")
+    for arguments in (("roxford5k", REVISITED, 70, 1_000_000), ("groups", GROUPS, 500, 10_000)):
+        with tempfile.TemporaryDirectory() as folder:
+            rows += timed(Case(folder, *arguments), given.rounds, given.resamples)
+    bench.table(("case", "program", "time", "beside imgret", "memory beyond the lists"), rows)
+    print(bench.machine("numpy"))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 With --tour FOLDER the commands of the tour are run in FOLDER (what `make demo` made), and their output is put below each.
 
 A part stands between `<!-- NAME -->` and `<!-- /NAME -->` on lines of their own: `commands` (every command's help), `methods` (every
-method's parameters), `protocols`, `format` (the stores' layout).
+method's parameters), `protocols`, `schema` (the JSON of `evaluate`), `format` (the stores' layout).
 """
 
 import dataclasses
@@ -100,13 +100,21 @@ def protocols():
     parts = []
     for name in PROTOCOLS:
         kind = load(PROTOCOLS, name, "protocol")
-        lines = [f"**`{name}`**: {inspect.getdoc(kind).splitlines()[0]}"]
-        if getattr(kind, "takes_truth", False):
+        summary, _, paragraph = inspect.getdoc(kind).partition("\n\n")
+        lines = [f"**`{name}`**: {summary}"]
+        if kind.takes_truth:
             lines[0] += f" `--truth`: {kind.truth_is}."
-        lines.append("")
+        lines += ["", " ".join(paragraph.partition("\n\n")[0].split()), ""]
         lines += [f"- {key}: {text}" for key, text in kind.conventions.items()]
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+        parts += ["\n".join(lines), _parameters(kind.Params, "`--set`")]
+    return "\n\n".join(part for part in parts if part)
+
+
+def schema():
+    """The JSON of `evaluate`."""
+    from imgret.evaluation.result import JSON
+
+    return "\n".join(["| field | |", "| --- | --- |", *(f"| `{path}` | {_cell(text)} |" for path, text in JSON.items())])
 
 
 def format_section():
@@ -129,7 +137,7 @@ def _cell(text):
     return text.replace("|", "\\|")
 
 
-PARTS = {"commands": commands, "methods": methods, "protocols": protocols, "format": format_section}
+PARTS = {"commands": commands, "methods": methods, "protocols": protocols, "schema": schema, "format": format_section}
 
 
 def fresh(text):

@@ -48,6 +48,36 @@ def test_json_has_one_shape(here):
         assert len(answer["comparisons"]) == len(rankings) - 1
 
 
+def paths(value, prefix=""):
+    """Every path of a JSON value, with [] for elements; objects whose names are data are said by {}."""
+    if isinstance(value, dict):
+        free = prefix in ("parameters", "conventions") or prefix.endswith(("measures", "settings", "intervals"))
+        for name, item in value.items():
+            yield from paths(item, prefix + "{}" if free else f"{prefix}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            yield from paths(item, prefix + "[]")
+    else:
+        yield prefix
+
+
+def test_the_schema_is_what_is_printed(here):
+    """Two rankings, several settings and other conventions: together they have every field, and no other."""
+    from imgret.evaluation.result import JSON
+
+    found = set(paths(json.loads(evaluate("--json", "--conventions").out)))
+    names = {name: number for number, name in enumerate(NAMES)}
+    gnd = [{"easy": [names[n] for n in NAMES if n[0] == q[0] and n != q][:1], "hard": [], "junk": [names[q]]} for q in NAMES]
+    gnd[0]["hard"] = [len(NAMES)]
+    pathlib.Path("gnd.json").write_text(json.dumps({"imlist": [*NAMES, "absent.jpg"], "qimlist": [f"q{n}" for n in NAMES], "gnd": gnd}))
+    text = pathlib.Path("first.txt").read_text()
+    pathlib.Path("asked.txt").write_text("".join(f"q{line}\n" for line in text.splitlines()))
+    pathlib.Path("places.txt").write_text("@0@0@1@T@q Q0 @0@20@1@T@a 1 2 x\n")
+    found |= set(paths(json.loads(call("evaluate", "asked.txt", "--protocol", "roxford5k", "--truth", "gnd.json", "--json").out)))
+    found |= set(paths(json.loads(call("evaluate", "places.txt", "--protocol", "places", "--json").out)))
+    assert {path.replace("parameters{}[]", "parameters{}") for path in found} == set(JSON)
+
+
 def test_two_rankings_are_compared(here):
     answer = json.loads(evaluate("--json").out)
     (row,) = answer["comparisons"]

@@ -569,7 +569,7 @@ def test_truth_given_or_not():
 def test_every_protocol_says_what_it_fixes(name):
     one = protocol(name)
     assert one.name == name
-    assert list(one.conventions) == ["ap", "positives", "query", "junk", "truncation", "names", "measures"]
+    assert list(one.conventions) == ["ap", "positives", "query", "crop", "junk", "truncation", "names", "measures"]
     assert one.__doc__
     assert one.truth_is or not one.takes_truth
     assert one.takes_truth >= one.needs_truth

@@ -41,6 +41,8 @@ class RankedLists:
         Whether `names` is all that was searched; otherwise it is what the lists happen to hold.
     warnings : sequence of str
         What a reader should know of how they were read, one sentence each.
+    boxed : ndarray, shape (Q,), bool, or None
+        Whether each query asked with a box of its photo; None where nothing is known of it.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class RankedLists:
     scores: np.ndarray | None = None
     whole_gallery: bool = True
     warnings: tuple = ()
+    boxed: np.ndarray | None = None
 
     def __post_init__(self):
         for field in ("query_names", "query_ids", "names"):
@@ -150,9 +153,9 @@ def _matrix(path, rows):
 def read_trec(path):
     """Read a TREC run: lines of `query Q0 name rank score tag`.
 
-    The score alone decides the order, as in trec_eval; ranks that say otherwise are warned of. Equal scores break by name order, as everywhere in
-    imgret (trec_eval takes the reverse order there). Names and queries are percent-decoded (`trec_lines` encodes them); a query is taken
-    for the photo of that name. Lines of one query need not be together. Queries keep the order of their first lines.
+    The score alone decides the order, as in trec_eval; ranks that say otherwise are warned of. Equal scores break by name order, as
+    everywhere in imgret (trec_eval takes the reverse order there). Names and queries are percent-decoded (`trec_lines` encodes them); a
+    query is taken for the photo of that name. Lines of one query need not be together. Queries keep the order of their first lines.
 
     Parameters
     ----------

@@ -6,6 +6,52 @@ import json
 SCHEMA = "imgret-evaluation"
 SCHEMA_VERSION = 1
 
+# The object that `evaluate --json` prints, as data: the README's section is made of it, and a test compares it with what is printed.
+# [] stands for each element of a list, {} for each value of an object whose names are not fixed.
+JSON = {
+    "schema": 'always "imgret-evaluation"',
+    "schema_version": "1; it rises when a field goes or changes its meaning, not when one is added",
+    "protocol": "name of the protocol",
+    "parameters{}": "the protocol's parameters",
+    "conventions{}": "what the protocol fixes: ap, positives, query, crop, junk, truncation, names, measures",
+    "runs[].label": "the ranking, as it was given",
+    "runs[].queries": "queries that the means are over; where there are several settings, over those of any",
+    "runs[].measures{}": "mean of each measure by its name; with several settings, the setting's name and a dot before it: medium.map",
+    "runs[].settings{}.queries": "where there are several settings: queries of the setting",
+    "runs[].settings{}.excluded": "where there are several settings: queries without a positive in it",
+    "runs[].truncation": "length of the longest list",
+    "runs[].excluded": "queries without a positive (in any setting)",
+    "runs[].skipped": "queries of the ranking that may not ask or that the ground truth does not know",
+    "runs[].absent[]": "positives of the ground truth that the gallery has not",
+    "runs[].warnings[]": "what a reader of the numbers must know, one sentence each",
+    "runs[].intervals{}[]": "two numbers: the ends of the 95 % bootstrap interval of that measure",
+    "runs[].compared[].setting": "with --conventions: the setting, empty where there is only one",
+    "runs[].compared[].ap": "how average precision is computed",
+    "runs[].compared[].list": "how the list is taken",
+    "runs[].compared[].queries": "queries that have a positive this way",
+    "runs[].compared[].map": "the mean; null where no query has a positive",
+    "runs[].compared[].own": "whether this is what the protocol does",
+    "comparisons[].first": "label of the first ranking",
+    "comparisons[].second": "label of another one, which is compared with it",
+    "comparisons[].setting": "empty where there is only one",
+    "comparisons[].measure": "what is compared: map, or recall@1 for places",
+    "comparisons[].queries": "queries that both answer; the rest is about them",
+    "comparisons[].only_first": "queries that only the first answers",
+    "comparisons[].only_second": "queries that only the second answers",
+    "comparisons[].difference": "mean of the second less mean of the first",
+    "comparisons[].interval[]": "two numbers: the ends of its 95 % bootstrap interval",
+    "comparisons[].p_value": "two-sided, of the paired randomisation test",
+    "comparisons[].better": "queries on which the second is better",
+    "comparisons[].worse": "queries on which it is worse",
+    "comparisons[].same": "queries on which both are the same",
+    "comparisons[].gained[].query": "the queries that gained most, at most five: the query's own name",
+    "comparisons[].gained[].first": "its value in the first ranking",
+    "comparisons[].gained[].second": "its value in the second",
+    "comparisons[].lost[].query": "the queries that lost most, at most five",
+    "comparisons[].lost[].first": "as above",
+    "comparisons[].lost[].second": "as above",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
@@ -16,7 +62,7 @@ class Result:
     protocol, label : str
         The protocol's name, and the ranking's.
     conventions : dict of str to str
-        What the protocol fixes: `ap`, `positives`, `query`, `junk`, `truncation`, `names`, `measures`.
+        What the protocol fixes: `ap`, `positives`, `query`, `crop`, `junk`, `truncation`, `names`, `measures`.
     queries : int
         Queries that the means are over; where there are several settings, of any of them.
     measures : dict of str to float

@@ -18,6 +18,8 @@ MEASURES = (
     " mP@k is precision at min(k, rank of the last positive)"
 )
 TRUNCATION = "a positive that is not in the list counts as never found"
+WHOLE = "whole photos ask, unless the ranking says otherwise"
+CROP = "the ground truth has a box for each query, and figures are usually of queries that are described within it (extract --boxes)"
 SELF_REMOVED = "the query photo itself is taken out of its list, the ranks behind it close up, and it is no positive"
 
 CLASSIC = ("p@1", "p@5", "p@10", "r@1", "r@10", "r@100", "mp@1", "mp@5", "mp@10")
@@ -48,7 +50,7 @@ class Protocol:
     truth_is : str
         What the ground truth is, for messages and help.
     conventions : dict of str to str
-        `ap`, `positives`, `query`, `junk`, `truncation`, `names`, `measures`.
+        `ap`, `positives`, `query`, `crop`, `junk`, `truncation`, `names`, `measures`.
     average_precision : callable
         One of those in `imgret.evaluation.measures`.
     removes_query : bool
@@ -220,7 +222,7 @@ class Judged:
             excluded=min(self.asked.excluded.values()),
             skipped=self.asked.skipped,
             absent=[to_text(name) for name in self.asked.absent],
-            warnings=[*self.lists.warnings, *self.asked.warnings, *self._shortages()],
+            warnings=[*self.lists.warnings, *self.asked.warnings, *self._uncropped(rows), *self._shortages()],
             per_query=per_query,
         )
 
@@ -286,6 +288,16 @@ class Judged:
     def side_by_side(self):
         """The means under other conventions; see `imgret.evaluation.conventions.side_by_side`."""
         return conventions.side_by_side(self.lists, self.asked, self.protocol.removes_query, self.protocol.average_precision)
+
+    def _uncropped(self, rows):
+        """A warning about queries that asked with more than their box."""
+        boxed = self.lists.boxed
+        if self.protocol.conventions["crop"] != CROP or boxed is None:
+            return []
+        whole = sum(not boxed[row] for row in rows)
+        return (
+            [f"{counted(whole, 'query')} described as a whole photo, not within the ground truth's box (extract --boxes)"] if whole else []
+        )
 
     def _shortages(self):
         """Warnings about positives that no list can show."""

@@ -6,7 +6,7 @@ from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import bare, last_part, shown
-from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, Protocol, counted
+from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, WHOLE, Protocol, counted
 from imgret.evaluation.questions import Asked, Question
 
 
@@ -27,6 +27,7 @@ class Copydays(Protocol):
         "ap": TRAPEZOID,
         "positives": "the original of the copy that asks, which is the only one; a query whose original the gallery has not is excluded",
         "query": "copies ask; where the gallery has them they are taken out of every list",
+        "crop": WHOLE,
         "junk": "copies in the gallery are taken out of every list; photos that are not numbered like this stay and match nothing",
         "truncation": TRUNCATION,
         "names": "the number (six digits) counts, without extension; the folder tells originals from copies and names the manipulation",

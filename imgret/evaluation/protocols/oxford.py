@@ -6,6 +6,7 @@ from imgret.evaluation.groundtruth import read_oxford
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import (
+    CROP,
     MEASURES,
     TRAPEZOID,
     TRUNCATION,
@@ -35,6 +36,7 @@ class Oxford5k(Protocol):
         "ap": TRAPEZOID,
         "positives": "good and ok, whether the gallery has them or not; queries without any are excluded",
         "query": "the query photo stays in its list and counts as the positive that it is",
+        "crop": CROP,
         "junk": "taken out of the list; the ranks behind it close up",
         "truncation": TRUNCATION,
         "names": "without folders, with or without extension and the prefix oxc1_",

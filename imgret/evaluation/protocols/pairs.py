@@ -5,7 +5,7 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.evaluation import measures
 from imgret.evaluation.names import shown
-from imgret.evaluation.protocols.base import Judged, Protocol, absent_warning, counted
+from imgret.evaluation.protocols.base import WHOLE, Judged, Protocol, absent_warning, counted
 from imgret.evaluation.protocols.shortnames import ShortNames, key
 from imgret.evaluation.questions import HIT, QUERY, Asked, Question
 from imgret.evaluation.tables import read_pairs
@@ -30,6 +30,7 @@ class Pairs(Protocol):
         "ap": "micro: finite sum over the pairs of all lists together, by score, pairs of one score at once; not interpolated",
         "positives": "the pairs in the CSV, found or not",
         "query": "the query photo itself is taken out of its list; queries without a true pair ask too, and only add wrong pairs",
+        "crop": WHOLE,
         "junk": "none",
         "truncation": "a true pair that is not in the lists counts as never found; wrong pairs beyond the lists are not seen",
         "names": "without folders and extension",

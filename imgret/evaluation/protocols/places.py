@@ -10,7 +10,7 @@ from imgret import registry
 from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
 from imgret.evaluation.names import last_part, shown
-from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, Protocol, counted
+from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, WHOLE, Protocol, counted
 from imgret.evaluation.questions import Asked, Question
 from imgret.evaluation.tables import read_places
 from imgret.registry import param
@@ -33,6 +33,7 @@ class Places(Protocol):
         "ap": "none: recall@N is what is reported",
         "positives": "gallery photos at most `radius` metres (25 by default) from the query, in the plane of UTM, in the same zone",
         "query": f"{SELF_REMOVED}; queries without a positive count as not recalled",
+        "crop": WHOLE,
         "junk": "none",
         "truncation": TRUNCATION,
         "names": "exactly as in the CSV; without a CSV the last part of the name tells the position",

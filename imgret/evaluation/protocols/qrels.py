@@ -5,7 +5,17 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
 from imgret.evaluation.names import shown
-from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, Protocol, absent_warning, counted, unasked_warning
+from imgret.evaluation.protocols.base import (
+    CLASSIC,
+    FINITE_SUM,
+    MEASURES,
+    TRUNCATION,
+    WHOLE,
+    Protocol,
+    absent_warning,
+    counted,
+    unasked_warning,
+)
 from imgret.evaluation.qrels import read_qrels
 from imgret.evaluation.questions import Asked, Question
 
@@ -27,6 +37,7 @@ class Qrels(Protocol):
         "ap": FINITE_SUM,
         "positives": "photos judged above 0, whether the gallery has them or not; queries without any are excluded",
         "query": "the query photo stays in its list; it counts as it is judged",
+        "crop": WHOLE,
         "junk": "photos judged below 0 are taken out of the list; unjudged ones stay and match nothing",
         "truncation": TRUNCATION,
         "names": "exactly, once percent-decoded",

@@ -6,7 +6,7 @@ from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import shown
-from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, Protocol, absent_warning, counted, unasked_warning
+from imgret.evaluation.protocols.base import CROP, TRAPEZOID, TRUNCATION, Protocol, absent_warning, counted, unasked_warning
 from imgret.evaluation.protocols.shortnames import Rows, ShortNames, key
 from imgret.evaluation.questions import Asked, Question
 from imgret.evaluation.revisited import read_revisited
@@ -37,6 +37,7 @@ class ROxford5k(Protocol):
         "ap": TRAPEZOID,
         "positives": "easy: easy photos; medium: easy and hard ones; hard: hard ones; queries without any are excluded from the setting",
         "query": "all query photos are taken out of every list and are no positives: the official gallery has none of them",
+        "crop": CROP,
         "junk": "taken out, the ranks behind it close up; in easy the hard photos too, in hard the easy ones",
         "truncation": TRUNCATION,
         "names": "without folders, with or without extension",

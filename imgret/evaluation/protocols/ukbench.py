@@ -5,7 +5,7 @@ import re
 from imgret.errors import ImgretError
 from imgret.evaluation import lists as ranked
 from imgret.evaluation.names import bare, last_part, shown
-from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, Protocol, counted, ids_of
+from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, WHOLE, Protocol, counted, ids_of
 from imgret.evaluation.questions import Asked, Question
 
 _NUMBER = re.compile(rb"[0-9]{1,18}\Z")
@@ -26,6 +26,7 @@ class UKBench(Protocol):
         "ap": FINITE_SUM,
         "positives": "the four photos whose numbers give the same number // 4, the query itself among them",
         "query": "the query photo stays in its list and counts as a positive",
+        "crop": WHOLE,
         "junk": "none",
         "truncation": TRUNCATION,
         "names": "the number at the end of the name counts, without folders and extension (ukbench00000.jpg)",
