@@ -26,7 +26,8 @@ class BadPhoto(Exception):  # noqa: N818 - it is a finding about a photo, record
     Attributes
     ----------
     code : str
-        One of `unreadable`, `not-a-file`, `not-an-image`, `truncated`, `too-large`, `no-descriptors`, `not-finite`, `crashed`.
+        One of `unreadable`, `not-a-file`, `not-an-image`, `truncated`, `too-large`, `box-outside`, `no-descriptors`, `not-finite`,
+        `crashed`.
     reason : str
         One sentence.
     """
@@ -56,10 +57,13 @@ class Photo:
         Grey, or RGB.
     size : tuple of int
         Width and height of the upright photo at full size, before any reduction.
+    box : tuple of float, optional
+        x1, y1, x2, y2 of the region asked for, in pixels of the upright photo at full size, clipped to the photo; float32 holds them.
     """
 
     pixels: np.ndarray
     size: tuple
+    box: tuple | None = None
 
 
 def read_file(path):
@@ -91,7 +95,7 @@ def read_file(path):
     return File(data, hashlib.sha256(data).digest(), len(data), status.st_mtime_ns)
 
 
-def decode(data, *, max_size=0, grey=True):
+def decode(data, *, max_size=0, grey=True, box=None, crop=False):
     """Decode a photo: upright, 8 bits, reduced to `max_size`.
 
     EXIF orientation is applied. 16-bit greyscale is scaled to 8 bits; transparency is laid over white; CMYK, YCbCr, palette and
@@ -104,6 +108,10 @@ def decode(data, *, max_size=0, grey=True):
         Longest side of the result in pixels, 0 for no limit; a smaller photo is never enlarged. Reduction averages areas.
     grey : bool
         Greyscale (ITU-R 601 luma) or RGB.
+    box : tuple of float, optional
+        A region of the photo; see `clip_box`.
+    crop : bool
+        Cut the box out, at full size, before anything is reduced; otherwise the pixels are those of the whole photo.
 
     Returns
     -------
@@ -112,7 +120,7 @@ def decode(data, *, max_size=0, grey=True):
     Raises
     ------
     BadPhoto
-        `not-an-image`, `truncated`, `too-large`.
+        `not-an-image`, `truncated`, `too-large`, `box-outside`.
     """
     from PIL import Image
 
@@ -140,7 +148,49 @@ def decode(data, *, max_size=0, grey=True):
             orientation = 1
     pixels = upright(pixels, orientation)
     size = (pixels.shape[1], pixels.shape[0])
-    return Photo(np.ascontiguousarray(reduce(pixels, max_size)), size)
+    if box is not None:
+        box = clip_box(box, size)
+        if crop:
+            pixels = cropped(pixels, box)
+    return Photo(np.ascontiguousarray(reduce(pixels, max_size)), size, box)
+
+
+def clip_box(box, size):
+    """The part of a box that lies in a photo.
+
+    Parameters
+    ----------
+    box : sequence of float
+        x1, y1, x2, y2 in pixels of the upright photo at full size (centre of the top-left pixel at 0, 0), x1 <= x2 and y1 <= y2.
+    size : tuple of int
+        Width and height of the upright photo.
+
+    Returns
+    -------
+    tuple of float
+        The corners, from 0 to width and height, as float32 has them.
+
+    Raises
+    ------
+    BadPhoto
+        `box-outside`: the two have nothing in common.
+    """
+    x1, y1, x2, y2 = box
+    width, height = size
+    if x2 < 0 or y2 < 0 or x1 >= width or y1 >= height:
+        raise BadPhoto("box-outside", f"the box {x1:.7g} {y1:.7g} {x2:.7g} {y2:.7g} lies outside its {width} × {height} pixels")
+    return tuple(np.clip(box, 0, [width, height, width, height]).astype(np.float32).tolist())
+
+
+def cropped(pixels, box):
+    """The pixels of a box, as a view of an array of shape (H, W, ...): at least one each way.
+
+    The corners are rounded to whole numbers, a half to the even one, and the right and lower end is left out: `PIL.Image.crop`, which
+    the revisited Oxford and Paris protocols cut their queries out with, does so too.
+    """
+    height, width = pixels.shape[:2]
+    left, top = min(round(box[0]), width - 1), min(round(box[1]), height - 1)
+    return pixels[top : max(round(box[3]), top + 1), left : max(round(box[2]), left + 1)]
 
 
 def _pixels(image, grey):

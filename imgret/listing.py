@@ -22,12 +22,18 @@ class Listing:
         Where each one is.
     sizes, mtimes : ndarray, shape (N,), int64
         File size in bytes and modification time in nanoseconds; -1 where the file could not be looked at.
+    photo_names : list of bytes, optional
+        Where there is a row per box: the names of the photos that the boxes are of, while `names` are those of the queries.
+    boxes : ndarray, shape (N, 4), float64, optional
+        Their corners, as given: x1, y1, x2, y2.
     """
 
     names: list
     paths: list
     sizes: np.ndarray
     mtimes: np.ndarray
+    photo_names: list | None = None
+    boxes: np.ndarray | None = None
 
     def __len__(self):
         return len(self.names)

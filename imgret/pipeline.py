@@ -7,6 +7,8 @@ over the features' pipeline and the codebook, or over the pipelines of all that 
 
 import dataclasses
 
+import numpy as np
+
 from imgret import images
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
@@ -16,10 +18,57 @@ from imgret.registry import load
 from imgret.store.hashing import canonical, of_array
 from imgret.store.reader import pipeline_hashes
 
-FAMILIES = {"extractor": EXTRACTORS, "codebook": CODEBOOKS, "encoder": ENCODERS}
-IMPORTED = "imported"  # the family of vectors that came from elsewhere: they describe no photo
-NO_PHOTOS = "these vectors came from elsewhere, so no photo can be described like them: give a vectors store as the query"
+IMPORTED = "imported"  # the family of what came from elsewhere: it describes no photo
+FAMILIES = {
+    "extractor": EXTRACTORS,
+    "codebook": CODEBOOKS,
+    "encoder": ENCODERS,
+    IMPORTED: {"imported": "imgret.pipeline:ImportedVectors", "imported-features": "imgret.pipeline:ImportedFeatures"},
+}
+NO_PHOTOS = "these {} came from elsewhere, so no photo can be described like them: give a {} store as the query"
 NO_DESCRIPTORS = "no local feature was found in it"
+
+
+class ImportedVectors:
+    """Stands for whatever made vectors elsewhere: it cannot describe a photo."""
+
+    name, version, gives = "imported", 1, "vectors"
+    codebooks = ()
+
+    @dataclasses.dataclass(frozen=True)
+    class Params:
+        """What is known: dimensions, and what they are, in a word of the user's own. All of it is the space they are in."""
+
+        dim: int
+        space: str
+
+        @classmethod
+        def from_json(cls, data):
+            """As a store recorded them."""
+            if set(data) != {"dim", "space"}:
+                raise ImgretError(f"the file says of what was imported what this imgret does not know ({sorted(data)}): upgrade imgret")
+            return cls(**data)
+
+        def to_json(self):
+            """Plain values."""
+            return dataclasses.asdict(self)
+
+        def places(self):
+            """None: it needs no file."""
+            return {}
+
+    def __init__(self, params, codebook=None):
+        self.params = params
+
+
+class ImportedFeatures(ImportedVectors):
+    """The same for local features."""
+
+    name, gives = "imported-features", "features"
+
+    def decode(self, descriptors):
+        """Stored descriptors (T, D) as float32."""
+        return descriptors.astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +167,7 @@ def space(node):
     """What a node's output means, as JSON: components, the parameters that change the meaning, arrays. Equal if and only if comparable."""
     if node is None:
         return None
-    table = FAMILIES.get(node["family"])
-    if table is None:
+    if node["family"] == IMPORTED or node["family"] not in FAMILIES:
         params = node["params"]
     else:
         params = _kind(node).Params.from_json(node["params"]).space()
@@ -230,7 +278,7 @@ class Describer:
             elif node["family"] == "encoder":
                 known[key] = self._encoded(node, [self._described(child, file, known) for child in branches(node)])
             else:
-                raise ImgretError(NO_PHOTOS)
+                raise _from_elsewhere(node)
         return known[key]
 
     def _extracted(self, extractor, file):
@@ -266,9 +314,14 @@ class Describer:
 
 def _extractors(node):
     if node["family"] not in ("extractor", "encoder"):
-        raise ImgretError(NO_PHOTOS)
+        raise _from_elsewhere(node)
     found = [node] if node["family"] == "extractor" else []
     return found + [each for child in branches(node) for each in _extractors(child)]
+
+
+def _from_elsewhere(node):
+    gives = "features" if node["component"] == ImportedFeatures.name else "vectors"
+    return ImgretError(NO_PHOTOS.format(gives, gives))
 
 
 def _kind(node):

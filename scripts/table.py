@@ -102,7 +102,11 @@ class Runner:
             ranking = gallery.with_name(gallery.name.replace(".h5", "-ranking.h5"))
             imgret("search", gallery, self.output(tables, vectors, dataset), "-k", "all", "-o", ranking, "-q")
             truth = self.photos / dataset / "groundtruth.csv"
-            maps.append(json.loads(imgret("evaluate", ranking, "--protocol", "groups", "--truth", truth, "--json", "--resamples", "0"))["runs"][0]["measures"]["map"])
+            maps.append(
+                json.loads(imgret("evaluate", ranking, "--protocol", "groups", "--truth", truth, "--json", "--resamples", "0"))["runs"][0][
+                    "measures"
+                ]["map"]
+            )
         facts = json.loads(imgret("info", self.output(tables, index, SETS[0]), "--json"))
         dim = facts["info"]["dim"]
         size = facts["params"]["params"].get("bytes", 4 * dim)

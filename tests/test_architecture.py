@@ -29,7 +29,8 @@ MAY = {
     "encoders": BASE,
     "indexes": BASE,
     "pipeline": BASE | FAMILIES | {"store", "images"},
-    "stages": BASE | FAMILIES | {"store", "images", "listing", "pipeline", "evaluation", "config", ""},
+    "html": BASE | {"images", "evaluation", "store"},
+    "stages": BASE | FAMILIES | {"store", "images", "listing", "pipeline", "evaluation", "html", "config", ""},
     "cli": BASE | FAMILIES | {"stages", "evaluation", "config", ""},
     "__main__": {"cli"},
     "": set(),
@@ -93,7 +94,8 @@ def test_only_the_store_touches_h5py_and_only_the_command_line_click(name):
     assert "h5py" not in tops or name.startswith("store."), name
     assert "click" not in tops or name.startswith("cli"), name
     assert not {"torch", "faiss"} <= tops, name
-    assert not tops & {"pickle", "shelve", "marshal", "dill"}, name
+    # strangers' pickles are read as data in one place, by a machine that may call nothing
+    assert not tops & {"pickle", "shelve", "marshal", "dill"} or name == "evaluation.unpickle", name
 
 
 @pytest.mark.parametrize("name", MODULES)

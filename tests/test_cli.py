@@ -21,7 +21,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-STEPS = ["extract", "import", "codebook", "encode", "index", "search", "evaluate", "info"]
+STEPS = ["extract", "import", "codebook", "encode", "index", "search", "evaluate", "export", "info"]
 
 
 def test_help_and_version():
@@ -54,7 +54,8 @@ GOOD_METHODS = {
     ("arguments", "text"),
     [
         (["extract", "p"], "Missing option '-o' / '--out'."),
-        (["import", "v.npy", "-o", "v.h5"], "Missing option '--names'."),
+        (["import", "v.npy"], "Missing option '-o' / '--out'."),
+        (["export", "v.h5"], "Missing option '-o' / '--out'."),
         (["search"], "Missing argument 'INDEX'."),
         (["evaluate", "--protocol", "ukbench"], "Missing argument 'RANKINGS...'."),
         (["extract", "p", "-o", "x", "-j", "0"], "Invalid value for '-j' / '--jobs': 0 is not in the range x>=1."),
@@ -76,7 +77,8 @@ GOOD_METHODS = {
         (["index", "v", "-o", "x", "--metric", "l1"], "Invalid value for '--metric': 'l1' is not one of 'cosine', 'l2', 'ip'."),
         (
             ["evaluate", "r", "--protocol", "trec"],
-            "Invalid value for '--protocol': 'trec' is not one of 'groups', 'folders', 'ukbench', 'holidays', 'oxford5k', 'paris6k'.",
+            "Invalid value for '--protocol': 'trec' is not one of 'groups', 'folders', 'ukbench', 'holidays', 'oxford5k', 'paris6k', "
+            "'roxford5k', 'rparis6k', 'copydays', 'places', 'pairs', 'qrels', 'help'.",
         ),
         (["encode", "f", "--set", "help"], "--set help needs -m"),
         *(

@@ -78,8 +78,8 @@ def test_lists_of_values_and_options_with_values_of_every_type(config):
 
 
 EXTRACT = (
-    "codebook, device, index, inputs, jobs, list, max-failed, method, null, overwrite, queries, quiet, root, run, set, shard, train, "
-    "verbose"
+    "boxes, codebook, device, index, inputs, jobs, list, max-failed, method, null, overwrite, queries, quiet, root, run, set, shard, "
+    "train, verbose"
 )
 METHODS = ", ".join(f"'{name}'" for name in EXTRACTORS)
 

@@ -198,7 +198,7 @@ def test_make_runs_what_an_edit_changes_and_only_that(work):
     shutil.copy(work / "data/a/0.png", work / "data/a/4.png")
     assert sorted(make()[0]) == sorted(name for name in everything if name != "codebook")  # nothing new to learn from
     with open(work / "build/a/one/scores.json") as file:
-        assert json.load(file)["queries"] == 4
+        assert json.load(file)["runs"][0]["queries"] == 4
 
 
 def test_shipped_configs_are_whole_pipelines_that_imgret_accepts(tmp_path, monkeypatch):

@@ -5,6 +5,11 @@ import click
 from imgret.cli import options
 from imgret.extractors import EXTRACTORS
 
+BOXES = (
+    "Describe regions of photos, a row each, to ask with. The folder of Oxford's or Paris's ground truth, the .pkl or .json of the "
+    "revisited one, or a CSV with the header image,x1,y1,x2,y2 and perhaps id."
+)
+
 
 @click.command("extract")
 @options.photos
@@ -12,6 +17,7 @@ from imgret.extractors import EXTRACTORS
 @options.method(EXTRACTORS, "rootsift")
 @options.settings
 @click.option("-c", "--codebook", type=click.Path(), help="A projection of regions, for cnn with pool=rmac.")
+@click.option("--boxes", metavar="PATH", type=click.Path(), help=BOXES)
 @options.device
 @options.jobs
 @options.shard

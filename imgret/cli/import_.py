@@ -6,14 +6,22 @@ from imgret.cli import options
 
 
 @click.command("import")
-@click.argument("vectors", type=click.Path())
-@options.out("vectors store")
-@click.option("--names", required=True, type=click.Path(), help="A file that lists the rows' names, one per line.")
-@click.option("-0", "--null", "nul", is_flag=True, help="The list is NUL-terminated.")
-@click.option("--space", default="", help="What the vectors are, in a word; different spaces are never mixed.")
+@click.argument("file", type=click.Path())
+@options.out("store")
+@click.option("--names", type=click.Path(), help="A file that lists names, one per line: the rows', or of .ivecs the gallery's.")
+@click.option("--queries", type=click.Path(), help="The same for the rows of .ivecs.  [default: query00000 ...]")
+@click.option("-0", "--null", "nul", is_flag=True, help="These lists are NUL-terminated.")
+@click.option("--space", default="", help="What the vectors or features are, in a word; different spaces are never mixed.")
+@click.option(
+    "--format", "form", type=click.Choice(["fvecs", "bvecs", "npy", "ivecs", "hloc"]), help="What FILE is.  [default: by its ending]"
+)
 @options.run
-def command(vectors, out, verbose, quiet, **run):
-    """Make a vectors store of vectors from elsewhere: a .fvecs or .npy file and a list of names."""
-    from imgret.stages.vectors import import_vectors
+def command(file, out, verbose, quiet, **run):
+    """Make a store of a file of another program.
 
-    import_vectors(vectors, out, report=options.report(verbose, quiet), **run)
+    FILE is a matrix of vectors (.fvecs, .bvecs, .npy; one row each), local features or global descriptors as the hloc toolbox writes them
+    (.h5), or nearest neighbours (.ivecs: rows of positions in the gallery, from 0).
+    """
+    from imgret.stages.importing import import_file
+
+    import_file(file, out, report=options.report(verbose, quiet), **run)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from imgret.evaluation.names import shown, to_bytes
 
 QUERIES = 100_000
 LABELS = 1 << 27  # photos that all queries name, in all
+_FARTHEST = 1e9  # pixels
 LEVELS = ("easy", "hard", "junk")
 
 
@@ -135,7 +135,7 @@ def _box(where, values):
     values = unpickle.plain(values)
     good = isinstance(values, list | tuple) and len(values) == 4
     box = tuple(map(unpickle.plain, values)) if good else ()
-    good = good and all(type(value) in (int, float) and math.isfinite(value) for value in box)
+    good = good and all(type(value) in (int, float) and abs(value) < _FARTHEST for value in box)  # False for NaN
     if not good or box[0] > box[2] or box[1] > box[3]:
         raise ImgretError(f"{where} must be x1, y1, x2, y2 with x1 <= x2 and y1 <= y2")
     return tuple(map(float, box))

@@ -121,9 +121,13 @@ class Extractor:
             "descriptors": ((self.dim,), self.dtype, {"descriptor_type": self.descriptor_type}),
         }
 
-    def read(self, data):
-        """A photo's bytes as it wants them; see `imgret.images.decode`."""
-        return images.decode(data, max_size=self.max_size, grey=self.grey)
+    def read(self, data, box=None):
+        """A photo's bytes as it wants them; see `imgret.images.decode`.
+
+        Of a `box`, what gives vectors sees nothing but the pixels inside. What gives local features sees the whole photo, so that those
+        near the border are what they are without a box, and keeps those in it (`in_box`).
+        """
+        return images.decode(data, max_size=self.max_size, grey=self.grey, box=box, crop=self.gives == "vectors")
 
 
 def to_full_size(xy, photo):
@@ -131,3 +135,12 @@ def to_full_size(xy, photo):
     height, width = photo.pixels.shape[:2]
     factor = np.array([photo.size[0] / width, photo.size[1] / height], dtype=np.float64)
     return (xy + 0.5) * factor - 0.5, float(np.sqrt(factor.prod()))
+
+
+def in_box(xy, photo):
+    """Which of the places (T, 2), in pixels at full size, lie in the photo's box, borders included: bool (T,); all where it has none."""
+    if photo.box is None:
+        return np.ones(len(xy), dtype=bool)
+    low, high = np.array(photo.box, dtype=np.float32).reshape(2, 2)
+    xy = xy.astype(np.float32)  # as they are stored
+    return ((xy >= low) & (xy <= high)).all(axis=1)

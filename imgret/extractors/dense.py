@@ -7,7 +7,7 @@ import numpy as np
 from imgret import registry
 from imgret.arrays import rootsift
 from imgret.errors import UsageError
-from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, LocalFeatures, to_full_size
+from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, LocalFeatures, in_box, to_full_size
 from imgret.registry import SAMPLING, param
 
 BLUR = 1.6  # sigma of the first octave in pixels
@@ -73,6 +73,7 @@ class DenseSift(Extractor):
         filled = descriptors.any(axis=1) & _varied(photo.pixels, table[:, :2], np.array(sides))
         table[:, :2], factor = to_full_size(table[:, :2], photo)
         table[:, 2] *= factor
+        filled &= in_box(table[:, :2], photo)
         return LocalFeatures(table[filled].astype(np.float32), descriptors[filled].astype(np.uint8))
 
     def decode(self, descriptors):

@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret import registry
 from imgret.arrays import rootsift
-from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, LocalFeatures, to_full_size
+from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, LocalFeatures, in_box, to_full_size
 from imgret.registry import SAMPLING, param
 
 
@@ -14,7 +14,7 @@ class Sift(Extractor):
     """SIFT keypoints and descriptors.
 
     All keypoints are detected and described at once, sorted by response (descending), then y, x, scale and angle, and the first
-    `max_keypoints` are kept: OpenCV's own `nfeatures` leaves ties and order open.
+    `max_keypoints` (in the photo's box, where it has one) are kept: OpenCV's own `nfeatures` leaves ties and order open.
 
     References
     ----------
@@ -65,9 +65,10 @@ class Sift(Extractor):
         if not len(keypoints):
             return LocalFeatures(np.zeros((0, 5), np.float32), np.zeros((0, self.dim), np.uint8))
         table = np.array([(*point.pt, point.size / 2, point.angle, point.response) for point in keypoints], dtype=np.float64)
-        order = np.lexsort((table[:, 3], table[:, 2], table[:, 0], table[:, 1], -table[:, 4]))[: self.params.max_keypoints or None]
-        table = table[order]
+        order = np.lexsort((table[:, 3], table[:, 2], table[:, 0], table[:, 1], -table[:, 4]))
         table[:, :2], factor = to_full_size(table[:, :2], photo)
+        order = order[in_box(table[order, :2], photo)][: self.params.max_keypoints or None]
+        table = table[order]
         table[:, 2] *= factor
         if self.params.upright:
             table[:, 3] = np.nan

@@ -20,7 +20,7 @@ from imgret.registry import load
 from imgret.stages.output import input_of
 from imgret.stages.perphoto import PartWorker
 from imgret.store.parts import FolderVanished, Parts, Plan, publish_part
-from imgret.store.photos import PhotoWriter
+from imgret.store.photos import BOXED, PhotoWriter
 from imgret.store.reader import Store
 from imgret.store.writer import Writer, temporary_name
 
@@ -66,7 +66,7 @@ class DescribeWorker(PartWorker):
             self.sources = Sources(out, self.setup["kind"], self.setup["recipe"], self._older())
         first, _ = self.plan.range(task["part"])
         with Writer(temporary_name(self.plan.folder)) as writer:
-            photos = PhotoWriter(writer, self.setup["kind"], self.extractor.columns())
+            photos = PhotoWriter(writer, self.setup["kind"], self.extractor.columns() | (BOXED if "boxes" in task else {}))
             retry = False
             for entries in self._windows(task, first, starting):
                 self._describe(entries)
@@ -82,9 +82,10 @@ class DescribeWorker(PartWorker):
     def _windows(self, task, first, starting):
         """Yield the part's photos, read and decoded, as many at once as the extractor takes."""
         size, paths, crashed = self.extractor.window, task["paths"], set(task.get("crashed", ()))
+        asked = list(zip(task["photos"], task["boxes"], strict=True)) if "boxes" in task else [()] * len(paths)
 
         def read(item):
-            return self._read(first + item, paths[item], item in crashed)
+            return self._read(first + item, paths[item], item in crashed, *asked[item])
 
         windows = [range(start, min(start + size, len(paths))) for start in range(0, len(paths), size)]
         if self.setup["threads"] == 1 or task.get("careful"):
@@ -107,13 +108,14 @@ class DescribeWorker(PartWorker):
             while waiting:
                 yield [future.result() for future in waiting.popleft()]
 
-    def _read(self, row, path, crashed):
+    def _read(self, row, path, crashed, photo_name=None, box=None):
         """One photo, decoded, or failed, or found where it may be taken over from."""
         entry = Entry(self.plan.names[row], int(self.plan.sizes[row]), int(self.plan.mtimes[row]))
+        entry.photo_name = photo_name if photo_name is None else os.fsencode(photo_name)
         try:
             if path is None:
                 raise images.BadPhoto("unreadable", "it was listed, but has gone since")
-            source = self.sources.find(entry.name, entry.size)
+            source = self.sources.find(entry.name, entry.size, entry.photo_name)
             if source is not None and source.mtime == entry.mtime:
                 entry.source = source
                 return entry
@@ -124,7 +126,7 @@ class DescribeWorker(PartWorker):
             if source is not None and source.digest == file.digest:
                 entry.source = source
                 return entry
-            entry.photo = self.extractor.read(file.data)
+            entry.photo = self.extractor.read(file.data, box)
         except images.BadPhoto as bad:
             entry.bad = bad
         return entry
@@ -142,12 +144,13 @@ class DescribeWorker(PartWorker):
 
 @dataclasses.dataclass
 class Entry:
-    """A photo on its way into a part."""
+    """A photo, or a box of one, on its way into a part."""
 
     name: bytes
     size: int
     mtime: int
     digest: bytes = bytes(32)
+    photo_name: bytes | None = None  # of a box
     photo: images.Photo | None = None
     source: object = None
     bad: images.BadPhoto | None = None
@@ -171,6 +174,8 @@ class Entry:
                 "file_size": np.array([self.size]),
                 "file_mtime_ns": np.array([self.mtime]),
             }
+            if self.photo_name is not None:
+                meta |= {"photo_names": [self.photo_name], "box": np.array([self.photo.box])}
             photos.photos([self.name], meta)
             if photos.kind == "vectors":
                 photos.rows(vectors=self.described[None])
@@ -197,16 +202,17 @@ class Sources:
             else:
                 store.close()
 
-    def find(self, name, size):
-        """A `Source` of this name and file size, or None. It can be used until `release`."""
+    def find(self, name, size, photo_name=None):
+        """A `Source` of this name and file size (of the name of a box: of the photo of that name), or None, to be used until `release`."""
         with self._lock:
-            return self._find(name, size)
+            return self._find(name, size, photo_name)
 
-    def _find(self, name, size):
+    def _find(self, name, size, photo_name):
         for store, names, failed in self._candidates(name):
             row = names.find(name)
             if row >= 0 and int(store.read("file_size", row, row + 1)[0]) == size:
-                return Source(store, row, "")
+                if photo_name in (None, store.photo_names(row, row + 1)[0]):
+                    return Source(store, row, "")
             row = failed.find(name)
             if row >= 0 and int(store.read("failed/file_size", row, row + 1)[0]) == size:
                 source = Source(store, row, "failed/")

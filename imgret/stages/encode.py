@@ -16,7 +16,7 @@ from imgret.stages.gathering import JoinedPhotos, Photos
 from imgret.stages.output import Output, input_of
 from imgret.stages.perphoto import PartWorker, Step, run_to_end
 from imgret.store.parts import publish_part
-from imgret.store.photos import META, PhotoWriter
+from imgret.store.photos import PhotoWriter, boxed
 from imgret.store.reader import Store
 from imgret.store.writer import Writer, temporary_name
 
@@ -92,7 +92,7 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
             setup = {"inputs": list(map(os.fspath, inputs)), "codebook": codebook and os.fspath(codebook), "method": method}
             setup["encoder"] = encoder.params.to_json()
             setup["contents"] = [entry["content"] for entry in inputs_made]
-            data = {"vectors": ((encoder.dim,), encoder.params.dtype, {})}
+            data = _columns(encoder, stores)
             step = Step(output, plan, worker=WORKER, setup=setup, task=lambda *_: {}, data=data, report=report, jobs=jobs, shard=shard)
             missing = step.make_parts(lambda *_: None)
             if shard is not None:
@@ -110,6 +110,11 @@ def _encoder(kind, params, stores, learned):
     if learned is None:
         return kind(params, len(stores), [store.shape("vectors")[1] for store in stores])
     return kind(params, learned.component())
+
+
+def _columns(encoder, stores):
+    """The data columns of the output."""
+    return {"vectors": ((encoder.dim,), encoder.params.dtype, {})} | boxed(stores)
 
 
 def _check_fit(stores, words, learned, kind):
@@ -160,9 +165,8 @@ class EncodeWorker(PartWorker):
             return self._part(task["part"])
 
     def _part(self, part):
-        data = {"vectors": ((self.encoder.dim,), self.encoder.params.dtype, {})}
         with Writer(temporary_name(self.plan.folder)) as writer:
-            photos = PhotoWriter(writer, "vectors", data)
+            photos = PhotoWriter(writer, "vectors", _columns(self.encoder, self.stores))
             if self.joined:
                 self.photos.append_to(photos, *self.plan.range(part), self.encoder.join)
             else:
@@ -172,7 +176,7 @@ class EncodeWorker(PartWorker):
 
     def _encode(self, photos, part):
         for store, start, stop in self.photos.runs(*self.plan.range(part)):
-            photos.photos(store.texts("names", start, stop), {path: store.read(path, start, stop) for path in META})
+            photos.copy_meta(store, start, stop)
             for block in self._encoded(store, start, stop):
                 photos.rows(vectors=block)
 

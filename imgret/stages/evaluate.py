@@ -159,4 +159,6 @@ def _lists(judge, path, truth):
         return read_trec(path)
     with Store(path, ("ranking",), "evaluate") as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
-        return RankedLists(path, *texts, store.read("ids"), store.read("scores"))
+        boxes = store.read("query_box") if store.has("query_box") else np.full((len(texts[0]), 4), np.nan)
+        boxed = ~np.isnan(boxes).any(axis=1)
+        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxed=boxed)

@@ -12,9 +12,11 @@ from imgret.listing import list_photos
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.stages import stopping
+from imgret.stages.boxes import Boxes
 from imgret.stages.describe import projection_of
 from imgret.stages.output import Output
 from imgret.stages.perphoto import Step, run_to_end
+from imgret.store.photos import BOXED
 from imgret.store.reader import Store
 from imgret.store.text import Texts
 
@@ -31,6 +33,7 @@ def extract(
     settings=(),
     codebook=None,
     device="auto",
+    boxes=None,
     lists=(),
     root=None,
     nul=False,
@@ -56,6 +59,8 @@ def extract(
         A projection, for a method that takes one.
     device : str
         Where a network runs: "auto", "cpu", "cuda", "cuda:N" or "mps".
+    boxes : str, optional
+        Boxes to describe instead of whole photos, see `imgret.evaluation.boxes.read_boxes`: a row each, named by the query's id.
     lists, root, nul : see `imgret.listing.list_photos`
     jobs : int
     shard : tuple of int, optional
@@ -74,6 +79,7 @@ def extract(
     wanted = kind.Params.parse(settings)
     if not photos and not lists:
         raise UsageError("give at least one photo, a folder, '-' or --list")
+    asked = None if boxes is None else Boxes(boxes)
     learned, made_of = projection_of(codebook, kind)
     extractor = kind(wanted, None if learned is None else learned.component())
     extractor.settle(device)
@@ -81,20 +87,28 @@ def extract(
         report.warn(text)
     _check_projection(extractor, learned, codebook)
     params = {"step": "extract", "method": kind.name, "version": kind.version, "params": extractor.params.to_json()}
+    if asked is not None:
+        params["rows"] = "boxes"
+        made_of.append(asked.as_input())
     output = Output(out, extractor.gives, params, made_of, overwrite)
     for path in extractor.params.places().values():
         output.spare(path)
-    data = extractor.columns()
+    data = extractor.columns() | (BOXED if asked else {})
     existing = output.existing()
     if existing is not None:
         existing.close()
     listing = list_photos(photos, lists, root=root, nul=nul)
     _spare_photos(output, listing)
+    thing, things = "photo", "photos"
+    if asked is not None:
+        listing, thing, things = asked.of(listing, report), "box", "boxes"
     if existing is not None and _unchanged(output.path, listing):
         if shard is None:
             output.parts.remove()
-        report.note(f"{output.shown} is up to date ({len(listing)} photos)")
+        report.note(f"{output.shown} is up to date ({len(listing)} {things})")
         return
+    if asked is not None and existing is None and os.path.exists(output.path):
+        report.note(f"{output.shown}: its inputs have changed, making it again")
     if existing is not None:
         report.note(f"{output.shown}: the photos have changed; what is still the same is taken over")
 
@@ -103,16 +117,16 @@ def extract(
         allowed = limit(total)
         if failed > allowed:
             raise ImgretError(
-                f"{failed} of {total} photos could not be used, more than --max-failed allows ({allowed}): "
+                f"{failed} of {total} {things} could not be used, more than --max-failed allows ({allowed}): "
                 f"{_first_failures(step)}; the finished parts are kept"
             )
         if not described:
-            raise ImgretError(f"no photo could be used: {_first_failures(step)}")
+            raise ImgretError(f"no {thing} could be used: {_first_failures(step)}")
 
     def check_early(failed, total):
         if failed > limit(total) and shard is None:
             raise ImgretError(
-                f"{failed} photos could not be used so far, more than --max-failed allows of {total} ({limit(total)}): "
+                f"{failed} {things} could not be used so far, more than --max-failed allows of {total} ({limit(total)}): "
                 f"{_first_failures(step)}; the finished parts are kept"
             )
 
@@ -132,7 +146,18 @@ def extract(
         }
         processes = 1 if extractor.one_process else jobs
         task = _task_of(listing)
-        step = Step(output, plan, worker=WORKER, setup=setup, task=task, data=data, report=report, jobs=processes, shard=shard)
+        step = Step(
+            output,
+            plan,
+            worker=WORKER,
+            setup=setup,
+            task=task,
+            data=data,
+            report=report,
+            jobs=processes,
+            shard=shard,
+            photo_names=None if asked is None else dict(zip(listing.names, listing.photo_names, strict=True)),
+        )
         missing = step.make_parts(check_early)
         if shard is not None:
             report.note(step.shard_done(missing))
@@ -140,7 +165,7 @@ def extract(
         pipeline = Pipeline.of("extractor", extractor, [] if learned is None else [learned.without_inputs()])
         described, failed = step.join(pipeline, info={"device": extractor.device} if extractor.device else None, check=check)
         report.note(
-            f"{output.shown}: {described} photos described" + (f", {failed} could not be used (imgret info --failed)" if failed else "")
+            f"{output.shown}: {described} {things} described" + (f", {failed} could not be used (imgret info --failed)" if failed else "")
         )
 
     step = None
@@ -171,16 +196,17 @@ def parse_max_failed(text):
 
 
 def _task_of(listing):
-    """What a worker needs to know of a part: where its photos are."""
+    """What a worker needs to know of a part: where its photos are; with boxes, those and the names of their photos."""
     names = Texts.of(listing.names)
 
     def task(plan, part):
         first, last = plan.range(part)
-        paths = []
-        for name in plan.names[first:last]:
-            row = names.find(name)
-            paths.append(None if row < 0 else os.fsdecode(listing.paths[row]))
-        return {"paths": paths}
+        rows = [names.find(name) for name in plan.names[first:last]]
+        known = {"paths": [None if row < 0 else os.fsdecode(listing.paths[row]) for row in rows]}
+        if listing.boxes is not None:
+            known["photos"] = [None if row < 0 else os.fsdecode(listing.photo_names[row]) for row in rows]
+            known["boxes"] = [None if row < 0 else listing.boxes[row].tolist() for row in rows]
+        return known
 
     return task
 
@@ -206,6 +232,10 @@ def _unchanged(path, listing):
             store.texts("failed/code"),
             strict=True,
         )
+        if listing.photo_names is not None:
+            photo_of = dict(zip(store.texts("names"), store.photo_names(), strict=True))
+            if any(photo_of.get(name, photo) != photo for name, photo in zip(listing.names, listing.photo_names, strict=True)):
+                return False
         for name, size, mtime, code in failed_rows:
             described[name] = (size, mtime, code)
     for name, path, size, mtime in zip(listing.names, listing.paths, listing.sizes, listing.mtimes, strict=True):

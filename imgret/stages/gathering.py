@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError
+from imgret.store.photos import boxed
 from imgret.store.text import Texts
 
 
@@ -93,6 +94,7 @@ class JoinedPhotos:
         if len(self._failed) == len(everyone):
             raise ImgretError(f"there is no photo that all of {', '.join(store.shown for store in stores)} describe")
         self._check_digests()
+        self._check_boxes()
 
     def _check_sets(self, everyone, described, failed):
         for store, *known in zip(self.stores, described, failed, strict=True):
@@ -113,6 +115,20 @@ class JoinedPhotos:
                 raise ImgretError(
                     f"{len(differ)} photos have changed between {self.stores[0].shown} and {store.shown} (the first is '{name}'): "
                     "extract them again"
+                )
+
+    def _check_boxes(self):
+        if not boxed(self.stores):
+            return
+        there = self._rows[0] >= 0
+        first = _boxes(self.stores[0], self._rows[0][there])
+        for store, rows in zip(self.stores[1:], self._rows[1:], strict=True):
+            differ = np.flatnonzero((_boxes(store, rows[there]) != first).any(axis=1))
+            if len(differ):
+                name = os.fsdecode(self.names[int(np.flatnonzero(there)[differ[0]])])
+                raise ImgretError(
+                    f"{len(differ)} boxes differ between {self.stores[0].shown} and {store.shown} (the first is that of '{name}'): "
+                    "extract both with the same --boxes"
                 )
 
     def failed_from(self):
@@ -139,6 +155,11 @@ class JoinedPhotos:
                 photos.copy_meta(self.stores[0], int(run[0]), int(run[-1]) + 1)
             parts = [_rows(store, rows[kept]) for store, rows in zip(self.stores, self._rows, strict=True)]
             photos.rows(vectors=join(parts))
+
+
+def _boxes(store, rows):
+    """The boxes of some rows; zeros where a row is a whole photo."""
+    return store.read("box")[rows] if store.has("box") else np.zeros((len(rows), 4), np.float32)
 
 
 def _rows(store, rows):

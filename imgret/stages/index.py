@@ -14,7 +14,7 @@ from imgret.stages.gathering import Photos
 from imgret.stages.output import Output, input_of
 from imgret.stages.perphoto import run_to_end
 from imgret.stages.sampling import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
-from imgret.store.photos import PhotoWriter, totals_of
+from imgret.store.photos import PhotoWriter, boxed, totals_of
 from imgret.store.reader import Store
 
 ADD_ROWS = 8192  # vectors added at once
@@ -121,7 +121,7 @@ def _write(output, stores, photos, structure, pipeline, info):
     count = len(photos.names)
     with output.create(pipeline, info) as writer:
         totals = totals_of(stores) | {"R": count, "B": len(structure)}
-        columns = PhotoWriter(writer, "index", {}, totals)
+        columns = PhotoWriter(writer, "index", boxed(stores), totals)
         for store, start, stop in photos.runs(0, count):
             columns.copy_meta(store, start, stop)
         columns.rows(rows=np.arange(count), index=structure)

@@ -60,6 +60,7 @@ def of_evaluation(evaluation, path, roots, *, top, most, jobs=1, overwrite=False
         "protocol": evaluation.protocol.name,
         "conventions": evaluation.protocol.conventions,
         "note": _note(len(names), len(chosen)),
+        "measure": "AP" if evaluation.protocol.primary in ("map", None) else evaluation.protocol.primary,
         "settings": settings,
         "runs": [_run(each, result) for each, result in zip(judged, evaluation.results, strict=True)],
         "comparison": [_sentence(row) for row in evaluation.comparisons],
@@ -75,7 +76,7 @@ def of_evaluation(evaluation, path, roots, *, top, most, jobs=1, overwrite=False
     }
     data["photos"] = [to_text(_as_file(name, roots)) for name in photos.names]
     page.write(path, data, _made(thumbnails, data["photos"], report), overwrite=overwrite)
-    _say(path, data, (thumbnails,), roots, report)
+    _say(path, data, (thumbnails,), report)
 
 
 def _asked(judged):
@@ -204,6 +205,7 @@ class SearchPage:
             "protocol": None,
             "conventions": None,
             "note": f"the first {shown} of {self._total} queries are shown" if shown < self._total else None,
+            "measure": "AP",
             "settings": [""],
             "runs": [{"label": self._label, "summary": [["queries", self._total]], "warnings": [], "curves": None}],
             "comparison": [],
@@ -211,7 +213,7 @@ class SearchPage:
             "queries": self._queries,
         }
         page.write(self._path, data, made, overwrite=self._overwrite)
-        _say(self._path, data, (self._thumbnails, self._of_queries), self._roots, self._report)
+        _say(self._path, data, (self._thumbnails, self._of_queries), self._report)
 
     def _file(self, name):
         """Where a query photo is, relative to the root of the file system; its name where it is nowhere."""
@@ -227,22 +229,21 @@ def _made(thumbnails, names, report):
         return thumbnails.make(names, progress.update)
 
 
-def _say(path, data, thumbnails, roots, report):
-    missing, outside, bad = (sum(getattr(each, what) for each in thumbnails) for what in ("missing", "outside", "bad"))
-    if missing + outside + bad:
-        report.warn(
-            f"{missing + outside + bad} of {len(data['photos'])} photos have no thumbnail: {missing} are not below "
-            f"{', '.join(roots)}, {outside} have names that lead out of it, {bad} cannot be decoded"
-        )
+def _say(path, data, thumbnails, report):
+    for each in thumbnails:
+        if each.shortfall():
+            report.warn(each.shortfall())
     report.note(f"{path}: {len(data['queries'])} queries, {len(data['photos'])} photos")
 
 
 def _as_file(name, roots):
-    """A photo's name with the extension that its file has: lists by others leave it out."""
-    if bare(name) != name:
-        return name
+    """A photo's name as its file has it below the roots: lists by others leave the extension out, and a name may be a whole path."""
     for root in map(os.fsencode, roots):
-        for extension in (b"", *EXTENSIONS, *(each.upper() for each in EXTENSIONS)):
-            if os.path.isfile(os.path.join(root, name + extension)):
-                return name + extension
+        folder = os.path.abspath(root)
+        if os.path.isabs(name) and os.path.commonpath([folder, os.path.normpath(name)]) == folder:
+            return os.path.relpath(name, folder)
+        if bare(name) == name:
+            for extension in (b"", *EXTENSIONS, *(each.upper() for each in EXTENSIONS)):
+                if os.path.isfile(os.path.join(root, name + extension)):
+                    return name + extension
     return name

@@ -39,11 +39,13 @@ class Step:
     data : dict
         The data columns, as `PhotoWriter` takes them.
     report : imgret.stages.report.Report
+    photo_names : dict of bytes to bytes, optional
+        Where there is a row per box: the photo that each name of the plan stands for.
     """
 
-    def __init__(self, output, plan, *, worker, setup, task, data, report, jobs, shard=None):
+    def __init__(self, output, plan, *, worker, setup, task, data, report, jobs, shard=None, photo_names=None):
         self.output, self.plan, self.worker, self.task, self.data = output, plan, worker, task, data
-        self.report, self.jobs, self.shard = report, jobs, shard
+        self.report, self.jobs, self.shard, self.photo_names = report, jobs, shard, photo_names
         self.setup = setup | {"plan_folder": plan.folder, "kind": output.kind, "recipe": output.recipe, "params": output.params}
 
     def make_parts(self, failures):
@@ -87,7 +89,7 @@ class Step:
             progress.update(_length(self.plan, task["part"]))
             failures(failed, photos)
 
-        with self.report.progress(photos, "photo", done) as progress:
+        with self.report.progress(photos, "photo" if self.photo_names is None else "row", done) as progress:
             workers.run(
                 self.worker,
                 self.setup,
@@ -182,6 +184,10 @@ class Step:
         there = sorted([*store.texts("names"), *store.texts("failed/names")])
         if there != list(self.plan.names[first:last]):
             return "it holds other photos"
+        if self.photo_names is not None:
+            rows = zip(store.texts("names"), store.photo_names(), strict=True)
+            if any(self.photo_names.get(name) != photo for name, photo in rows):
+                return "it holds boxes of other photos"
         return next(store.problems(), "")
 
 

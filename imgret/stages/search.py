@@ -31,12 +31,19 @@ class Block:
     Attributes
     ----------
     names : list of bytes
+        The queries' own: a photo's, or the id of a box.
+    photo_names : list of bytes
+        The names of the photos that ask.
+    boxes : ndarray, shape (Q, 4), float32
+        x1, y1, x2, y2 of the box that each asks with, in pixels of its photo; NaN where it asks with all of it.
     scores : ndarray, shape (Q, k), float32
     ids : ndarray, shape (Q, k), int64
         Positions in the gallery's names; -1 where there are no more.
     """
 
     names: list
+    photo_names: list
+    boxes: np.ndarray
     scores: np.ndarray
     ids: np.ndarray
 
@@ -173,15 +180,15 @@ def search(
             if not failed_before and output.up_to_date(report):
                 return 0
         with stopping.guard():
-            answered = _store(output, gallery, blocks, k, failures)
+            answered = _store(output, gallery, blocks, k, failures, source.boxed)
         report.note(f"{output.shown}: {answered} queries, {k} ranks each" + (f", {len(failures.rows)} failed" if failures.rows else ""))
         return len(failures.rows)
 
 
 def _answers(gallery, source, k, jobs):
     size = max(1, min(BLOCK_QUERIES, BLOCK_RANKS // max(1, k)))
-    for names, vectors in source.blocks(size):
-        yield Block(names, *gallery.search(vectors, k, jobs))
+    for names, photo_names, boxes, vectors in source.blocks(size):
+        yield Block(names, photo_names, boxes, *gallery.search(vectors, k, jobs))
 
 
 class StoreQueries:
@@ -195,6 +202,7 @@ class StoreQueries:
 
     def __init__(self, stores, gallery):
         self.stores, self._describer, self._positions = stores, Describer(gallery.pipeline), []
+        self.boxed = any(store.has("box") for store in stores)
         for store in stores:
             node = Pipeline.load(store).node
             position = self._describer.position_of(node)
@@ -211,11 +219,13 @@ class StoreQueries:
         return [input_of(store) for store in self.stores]
 
     def blocks(self, size):
-        """Yield (names, vectors) of at most `size` queries."""
+        """Yield (names, photo names, boxes, vectors) of at most `size` queries."""
         for store, position in zip(self.stores, self._positions, strict=True):
             for start in range(0, len(store), size):
                 stop = min(start + size, len(store))
-                yield list(store.texts("names", start, stop)), self._vectors(store, position, start, stop)
+                names, photo_names = store.texts("names", start, stop), store.photo_names(start, stop)
+                boxes = store.read("box", start, stop) if store.has("box") else _no_boxes(stop - start)
+                yield list(names), list(photo_names), boxes, self._vectors(store, position, start, stop)
 
     def _vectors(self, store, position, start, stop):
         if store.kind == "vectors":
@@ -227,6 +237,8 @@ class StoreQueries:
 
 class PhotoQueries:
     """Queries that are photos: described as the index's own photos were."""
+
+    boxed = False
 
     def __init__(self, listing, gallery, failures, jobs, device, weights):
         self._listing, self._failures, self._jobs = listing, failures, jobs
@@ -241,7 +253,7 @@ class PhotoQueries:
         return [{"path": "photos", "kind": "photos", "content": of_json(rows)}]
 
     def blocks(self, size):
-        """Yield (names, vectors) of at most `size` queries; photos that cannot be used are left out."""
+        """Yield (names, photo names, boxes, vectors) of at most `size` queries; photos that cannot be used are left out."""
         pairs = list(zip(self._listing.names, self._listing.paths, strict=True))
         jobs = min(self._jobs, len(pairs))
         if jobs > 1:
@@ -257,7 +269,8 @@ class PhotoQueries:
                 else:
                     described.append((name, vector))
             if described:
-                yield [name for name, _ in described], np.stack([vector for _, vector in described])
+                names = [name for name, _ in described]
+                yield names, names, _no_boxes(len(names)), np.stack([vector for _, vector in described])
 
     def _describe(self, pair):
         if not hasattr(self._local, "describer"):
@@ -270,17 +283,24 @@ class PhotoQueries:
             return None, bad, file
 
 
-def _store(output, gallery, blocks, k, failures):
+def _no_boxes(count):
+    return np.full((count, 4), np.nan, np.float32)
+
+
+def _store(output, gallery, blocks, k, failures, boxed):
     """Write a ranking store; the number of queries is known when they have been answered, so its columns grow."""
     answered = 0
     with output.create(gallery.pipeline) as writer:
         ids, scores = writer.column("ids", (k,), np.int32), writer.column("scores", (k,), np.float32)
         query_names, query_ids = writer.text("query_names"), writer.text("query_ids")
+        boxes = writer.column("query_box", (4,), np.float32) if boxed else None
         for block in blocks:
             ids.append(block.ids)
             scores.append(block.scores)
-            query_names.append(block.names)
+            query_names.append(block.photo_names)
             query_ids.append(block.names)
+            if boxed:
+                boxes.append(block.boxes)
             answered += len(block.names)
         if not answered:
             raise ImgretError("no query could be used")

@@ -14,6 +14,7 @@ class Column:
     `shape` names the axes: N images, T descriptors, D descriptor dimensions, P keypoint properties, V vector dimensions, F failed
     photos, R index rows, B bytes, Q queries, k ranks. The dtype "text" stands for two datasets: `path` holds the bytes of all values
     one after the other (uint8), `path_offsets` where each begins and where the last ends (int64, one more than there are values).
+    A store has all columns that are not `optional`, and of those that are all or none.
     """
 
     path: str
@@ -21,14 +22,28 @@ class Column:
     dtypes: tuple
     meaning: str
     hashed: bool = True  # part of `content`
+    optional: bool = False
 
 
 PHOTO = (
-    Column("names", ("N",), ("text",), "the photos' names, as bytes of the file system, in byte order, each once"),
+    Column(
+        "names",
+        ("N",),
+        ("text",),
+        "the photos' names, as bytes of the file system, in byte order, each once; of a row per box (`extract --boxes`) the queries' own",
+    ),
     Column("image_size", ("N", 2), ("int32",), "width and height of the upright photo at full size, in pixels"),
     Column("digest", ("N", 32), ("uint8",), "SHA-256 of the photo's bytes (zero for vectors that came without photos)"),
     Column("file_size", ("N",), ("int64",), "size of the photo's file in bytes"),
     Column("file_mtime_ns", ("N",), ("int64",), "modification time of the photo's file in nanoseconds; not part of `content`", False),
+    Column("photo_names", ("N",), ("text",), "only where there is a row per box: the name of the photo that the box is of", optional=True),
+    Column(
+        "box",
+        ("N", 4),
+        ("float32",),
+        "only where there is a row per box: x1, y1, x2, y2 in pixels of the upright photo at full size, clipped to the photo",
+        optional=True,
+    ),
 )
 
 FAILED = (
@@ -37,7 +52,7 @@ FAILED = (
         "failed/code",
         ("F",),
         ("text",),
-        "why, in one word: unreadable, not-a-file, not-an-image, truncated, too-large, no-descriptors, not-finite or crashed",
+        "why, in one word: unreadable, not-a-file, not-an-image, truncated, too-large, box-outside, no-descriptors, not-finite or crashed",
     ),
     Column("failed/reason", ("F",), ("text",), "why, in one sentence"),
     Column("failed/digest", ("F", 32), ("uint8",), "SHA-256 of the photo's bytes; zero where they could not be read"),
@@ -53,7 +68,7 @@ KINDS = {
             "keypoints",
             ("T", "P"),
             ("float32",),
-            "one row per descriptor; the attribute `columns` names the properties: x y scale angle score, or x y size score",
+            "one row per descriptor; the attribute `columns` names the properties: x y, then what is known of scale, size, angle, score",
         ),
         Column(
             "descriptors",
@@ -78,6 +93,13 @@ KINDS = {
     "ranking": (
         Column("query_names", ("Q",), ("text",), "the query photos' names"),
         Column("query_ids", ("Q",), ("text",), "the queries' own names; they differ where one photo asks several times"),
+        Column(
+            "query_box",
+            ("Q", 4),
+            ("float32",),
+            "only where a query asked with a box: x1, y1, x2, y2 in pixels of the query photo; NaN for those that asked with all of it",
+            optional=True,
+        ),
         Column("names", ("N",), ("text",), "the names of the photos that were searched, in byte order"),
         Column("ids", ("Q", "k"), ("int32",), "positions in `names`, best first; -1 where the list is shorter"),
         Column("scores", ("Q", "k"), ("float32",), "higher is always better (L2 as -d²); NaN where there is no id"),

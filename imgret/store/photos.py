@@ -7,6 +7,7 @@ from imgret.store.hashing import PhotosHash
 from imgret.store.text import Texts
 
 META = ("image_size", "digest", "file_size", "file_mtime_ns")
+BOXED = {"photo_names": ((), np.uint8, {}), "box": ((4,), np.float32, {})}  # what a row per box has besides, as `PhotoWriter` takes it
 COPY_PHOTOS = 1024  # photos whose columns are copied at once
 COPY_BYTES = 4 << 20
 
@@ -20,7 +21,8 @@ class PhotoWriter:
     kind : str
         "features", "vectors" or "index".
     data : dict
-        What the data columns look like: `{path: (row_shape, dtype, {attribute: text})}`.
+        What the data columns look like: `{path: (row_shape, dtype, {attribute: text})}`. An optional column is
+        there if it is named here.
     totals : dict, optional
         Length of each axis, and of the bytes of each text column, where they are known (see `totals_of`): columns are then contiguous.
     """
@@ -31,6 +33,8 @@ class PhotoWriter:
         self._columns, self._end, self._identity = {}, 0, PhotosHash()
         for column in layout.COLUMNS[kind]:
             path = column.path
+            if column.optional and path not in data:
+                continue
             if column.dtypes == ("text",):
                 known = () if totals is None else (totals[column.shape[0]], totals["bytes of " + path])
                 self._columns[path] = writer.text(path, *known)
@@ -43,11 +47,14 @@ class PhotoWriter:
                 self._columns[path] = writer.column(path, row_shape, dtype, total, attributes)
 
     def photos(self, names, meta):
-        """Append photos: `names` (`Texts` or bytes), `meta` the columns of `META`, one row each."""
+        """Append photos: `names` (`Texts` or bytes), `meta` the columns of `META`, and `BOXED` where they are there, one row each."""
         texts = names if isinstance(names, Texts) else Texts.of(names)
         self._columns["names"].append(texts)
         for path in META:
             self._columns[path].append(np.asarray(meta[path]))
+        if "box" in self._columns:
+            self._columns["photo_names"].append(meta["photo_names"])
+            self._columns["box"].append(np.asarray(meta["box"]))
         self._identity.update(texts, np.asarray(meta["digest"]))
         self.count += len(texts)
 
@@ -77,8 +84,11 @@ class PhotoWriter:
         self.failed += 1
 
     def copy_meta(self, store, start, stop, mtimes=None):
-        """Append names, sizes and digests of the photos `start` to `stop` of another store."""
+        """Append names, sizes, digests and boxes of the photos `start` to `stop` of another store; a photo's own box is all of it."""
         meta = {path: store.read(path, start, stop) for path in META}
+        if "box" in self._columns:
+            meta["photo_names"] = store.photo_names(start, stop)
+            meta["box"] = store.read("box", start, stop) if store.has("box") else np.pad(meta["image_size"], [(0, 0), (2, 0)])
         if mtimes is not None:
             meta["file_mtime_ns"] = mtimes
         self.photos(store.texts("names", start, stop), meta)
@@ -124,6 +134,11 @@ class PhotoWriter:
             self.copy_failed(stores[which], row, row + 1)
 
 
+def boxed(stores):
+    """`BOXED` if one of the stores has a row per box, else nothing: what their rows put together have."""
+    return BOXED if any(store.has("box") for store in stores) else {}
+
+
 def totals_of(stores, failed_stores=None):
     """Axis lengths and text bytes of a store made of all of `stores`, for `PhotoWriter`.
 
@@ -151,4 +166,5 @@ def totals_of(stores, failed_stores=None):
 def _count(store, column, totals):
     if column.dtypes == ("text",):
         axis = "bytes of " + column.path
-        totals[axis] = totals.get(axis, 0) + store.sizes[axis]
+        known = axis if store.has(column.path) else "bytes of names"  # see `Store.photo_names`
+        totals[axis] = totals.get(axis, 0) + store.sizes[known]

@@ -126,7 +126,11 @@ class Store:
 
     def _bind_columns(self):
         self.sizes, self._columns = {}, {}
-        for column in layout.COLUMNS[self.kind]:
+        columns = layout.COLUMNS[self.kind]
+        optional = any(self._file.id.links.exists(column.path.encode()) for column in columns if column.optional)
+        for column in columns:
+            if column.optional and not optional:
+                continue
             if column.dtypes == ("text",):
                 self._bind(column.path, ("bytes of " + column.path,), ("uint8",))
                 self._bind(column.path + "_offsets", (column.shape[0] + "+1",), ("int64",))
@@ -191,7 +195,7 @@ class Store:
         return list(self._columns)
 
     def has(self, path):
-        """Whether the kind has this column."""
+        """Whether the store has this column."""
         return path in self._columns
 
     def attribute(self, path, name):
@@ -233,6 +237,10 @@ class Store:
             raise ImgretError(f"{self.shown} is damaged: the offsets of '{path}' do not rise")
         return Texts(self.read(path, first, last), offsets - first)
 
+    def photo_names(self, start=0, stop=None):
+        """The names of the photos that the rows `start` to `stop` stand for, as `Texts`: of a row per box, of the photo it is of."""
+        return self.texts("photo_names" if self.has("photo_names") else "names", start, stop)
+
     def text_list(self, path):
         """A short text column as a list of str."""
         return [value.decode("utf-8", "replace") for value in self.texts(path)]
@@ -273,12 +281,14 @@ class Store:
     def problems(self):
         """Everything that `info --check` finds wrong: structure, offsets, finiteness, hashes. Yields one sentence each."""
         for path, dataset in self._columns.items():
-            digest, finite, last, rising = ColumnHash(), True, None, True
+            digest, finite, last, rising, ordered = ColumnHash(), True, None, True, True
             try:
                 for block in self.blocks(path):
                     digest.update(block)
                     if block.dtype.kind == "f" and path not in ("scores", "keypoints"):
                         finite = finite and bool(np.isfinite(block).all())
+                    if path == "box":
+                        ordered = ordered and not np.any(block[:, :2] > block[:, 2:])
                     if path.endswith("offsets"):
                         rising = rising and bool(np.all(block[1:] >= block[:-1])) and (last is None or block[0] >= last)
                         last = block[-1]
@@ -287,6 +297,8 @@ class Store:
                 continue
             if not finite:
                 yield f"'{path}' holds NaN or infinite values"
+            if not ordered:
+                yield f"'{path}' holds boxes whose corners are not in order: x1, y1, x2, y2"
             if path.endswith("offsets"):
                 total = self._columns["descriptors" if path == "offsets" else path.removesuffix("_offsets")].shape[0]
                 if not rising or last != total or self.read(path, 0, 1)[0] != 0:

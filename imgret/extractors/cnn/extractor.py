@@ -4,7 +4,7 @@ import numpy as np
 
 from imgret import images
 from imgret.errors import ImgretError
-from imgret.extractors.base import Extractor, LocalFeatures, to_full_size
+from imgret.extractors.base import Extractor, LocalFeatures, in_box, to_full_size
 from imgret.extractors.cnn import fields, networks, pooling, regions, views
 from imgret.extractors.cnn import params as parameters
 
@@ -114,9 +114,9 @@ class Cnn(Extractor):
         other = parameters.Params.from_json(node["params"] | node.get("places", {}))
         return other.pool == "regions" and other.map_space() == self.params.map_space()
 
-    def read(self, data):
-        """A photo's bytes as RGB pixels of the size it takes."""
-        return views.read(data, self.params, self._network.least)
+    def read(self, data, box=None):
+        """A photo's bytes as RGB pixels of the size it takes; see `Extractor.read`."""
+        return views.read(data, self.params, self._network.least, box=box, crop=self.gives == "vectors")
 
     def decode(self, descriptors):
         """Stored descriptors (T, D) as float32."""
@@ -262,14 +262,14 @@ class Cnn(Extractor):
         return self._kept(photo, np.concatenate(descriptors), np.concatenate(scores), places)
 
     def _kept(self, photo, descriptors, scores, places):
-        """The local features of one photo: those that are not zero, the strongest where fewer are asked for, in order of the grid."""
+        """The local features of one photo: in its box, not zero, the strongest where fewer are asked for, in the grid's order."""
         if not (np.isfinite(scores).all() and np.isfinite(descriptors).all()):
             return _not_finite()
-        kept = np.flatnonzero(scores > 0)
+        xy, factor = to_full_size(places[:, :2], photo)
+        kept = np.flatnonzero((scores > 0) & in_box(xy, photo))
         if self.params.max_keypoints and len(kept) > self.params.max_keypoints:
             kept = np.sort(kept[np.argsort(-scores[kept], kind="stable")[: self.params.max_keypoints]])
-        xy, factor = to_full_size(places[kept, :2], photo)
-        table = np.column_stack([xy, places[kept, 2] * factor, scores[kept]])
+        table = np.column_stack([xy[kept], places[kept, 2] * factor, scores[kept]])
         return LocalFeatures(table.astype(np.float32), descriptors[kept].astype(np.float16))
 
 

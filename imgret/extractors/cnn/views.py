@@ -1,11 +1,13 @@
 """Photos as a network takes them: resized, gathered by shape, normalised, at several scales and mirrored."""
 
+import dataclasses
+
 import numpy as np
 
 from imgret import images
 
 
-def read(data, params, least):
+def read(data, params, least, **box):
     """Decode and resize a photo, to `max_size` or, where it is looked at larger too (`scales`), as far as that needs.
 
     Parameters
@@ -15,6 +17,8 @@ def read(data, params, least):
     least : int
         Sides the network takes at the least. A smaller photo is enlarged until its shorter side has as many pixels, as long as the longer
         one stays within `max_size`; then the border is repeated.
+    **box
+        `box` and `crop` of `imgret.images.decode`.
 
     Returns
     -------
@@ -23,10 +27,10 @@ def read(data, params, least):
     """
     longest = round(params.max_size * max(1.0, *params.scales))
     if params.resize == "square":
-        photo = images.decode(data, grey=False)
+        photo = images.decode(data, grey=False, **box)
         side = max(longest, least)
-        return images.Photo(images.resize(photo.pixels, side, side), photo.size)
-    photo = images.decode(data, max_size=longest, grey=False)
+        return dataclasses.replace(photo, pixels=images.resize(photo.pixels, side, side))
+    photo = images.decode(data, max_size=longest, grey=False, **box)
     pixels = photo.pixels
     height, width = pixels.shape[:2]
     if min(height, width) < least:
@@ -34,7 +38,7 @@ def read(data, params, least):
         pixels = images.resize(pixels, max(1, round(width * factor)), max(1, round(height * factor)))
         missing = [max(0, least - side) for side in pixels.shape[:2]]
         pixels = np.pad(pixels, [*((room // 2, room - room // 2) for room in missing), (0, 0)], mode="edge")
-    return images.Photo(np.ascontiguousarray(pixels), photo.size)
+    return dataclasses.replace(photo, pixels=np.ascontiguousarray(pixels))
 
 
 def batches(photos, most):

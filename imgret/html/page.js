@@ -1,0 +1,469 @@
+"use strict";
+(() => {
+  // What is shown is built of elements and text: no string of the data is ever read as markup.
+  const CHUNK = 20; // cards built at once; more follow as the end of the page comes near
+  const PRINTED = 200; // cards built for paper, at most
+  const NAME = 15; // characters of a name below a photo: its last part, and of that the end
+  const MARKS = {
+    h: { sign: "✓", text: "hit" },
+    m: { sign: "✗", text: "miss" },
+    j: { sign: "∅", text: "junk" },
+    q: { sign: "◎", text: "query photo" },
+  };
+  const $ = (id) => document.getElementById(id);
+  const data = JSON.parse($("data").textContent);
+  const thumbnails = JSON.parse($("thumbnails").textContent);
+  const { photos, queries, runs } = data;
+  const MEASURE = data.measure; // what the values are called: AP, for most protocols
+  const settings = data.settings.length ? data.settings : [""];
+
+  // --- text and elements
+
+  // bytes that are no UTF-8 (lone surrogates), control characters and those that turn the direction of text are spelt out
+  const shown = (text) => String(text).replace(/[\p{Cc}\p{Cs}\u2028-\u202e\u2066-\u2069]/gu, (sign) => {
+    const code = sign.codePointAt(0);
+    const byte = code >= 0xdc80 && code <= 0xdcff ? code - 0xdc00 : code;
+    return byte < 256 ? "\\x" + byte.toString(16).padStart(2, "0") : "\\u" + byte.toString(16).padStart(4, "0");
+  });
+
+  function fill(node, attributes, children) {
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    }
+    node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+    return node;
+  }
+  const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+  const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+  const name = (text, tag = "bdi") => el(tag, {}, shown(text));
+  const number = (value, digits = 4) => value === null || value === undefined ? "–" : value.toFixed(digits);
+  const score = (value) => value === null || value === undefined ? "" : String(Number(value.toPrecision(6)));
+  const signed = (value, digits = 4) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(digits);
+
+  function brief(text) {
+    if (text.length <= NAME) return text;
+    const last = Array.from(text.slice(text.lastIndexOf("/", text.length - 2) + 1));
+    return last.length < NAME && last.length < text.length ? "…/" + last.join("") : "…" + last.slice(1 - NAME).join("");
+  }
+
+  // --- what the data say
+
+  let setting = settings.includes("medium") ? "medium" : settings[0];
+  const judged = queries.some((query) => query.runs.some((run) => run && Object.keys(run.settings).length));
+  const two = runs.length > 1;
+  const photoNames = photos.map(shown);
+  const lowerPhotos = photoNames.map((text) => text.toLowerCase());
+  const queryNames = queries.map((query) => shown(query.name));
+  const lowerQueries = queries.map((query, i) => {
+    const photo = query.photo === null ? "" : lowerPhotos[query.photo];
+    return queryNames[i].toLowerCase() + "\n" + photo;
+  });
+
+  const outcome = (query, r) => query.runs[r]?.settings[setting] ?? null;
+  const apOf = (query, r) => outcome(query, r)?.ap ?? null;
+  function gain(query, r) { // AP of run r less that of the first run
+    const [before, after] = [apOf(query, 0), apOf(query, r)];
+    return before === null || after === null ? null : after - before;
+  }
+
+  function fails(query, r) { // the first result that counts is no hit; the query photo itself is not looked at
+    const it = outcome(query, r);
+    if (!it) return false;
+    const first = /[hm]/.exec(it.marks);
+    return first ? first[0] === "m" : it.first_hit !== 1;
+  }
+
+  function differs(query) {
+    return query.runs.slice(1).some((run, i) => {
+      const first = query.runs[0];
+      if (!first || !run) return first !== run;
+      if (apOf(query, i + 1) !== apOf(query, 0) || first.top.length !== run.top.length) return true;
+      return run.top.some(([photo], rank) => photo !== first.top[rank][0]);
+    });
+  }
+
+  // --- the head of the page
+
+  function head() {
+    const known = [];
+    if (data.protocol) known.push("protocol " + shown(data.protocol));
+    known.push(queries.length + (queries.length === 1 ? " query" : " queries"), photos.length + (photos.length === 1 ? " photo shown" : " photos shown"));
+    $("about").append(known.join(" · "));
+    if (data.note) $("note").append(shown(data.note));
+    for (const run of runs) {
+      for (const warning of run.warnings) $("warnings").append(el("li", {}, two ? name(run.label) : "", two ? ": " : "", shown(warning)));
+    }
+    for (const sentence of data.comparison) $("comparison").append(el("li", {}, shown(sentence)));
+    const conventions = Object.entries(data.conventions ?? {});
+    $("conventions").hidden = !conventions.length;
+    for (const [term, text] of conventions) $("conventions").querySelector("dl").append(el("dt", {}, shown(term)), el("dd", {}, shown(text)));
+    summary();
+    legend();
+  }
+
+  function summary() {
+    const values = runs.map((run) => new Map(run.summary.map(([row, value]) => [row, value])));
+    const digits = new Map(runs.flatMap((run) => run.summary.map(([row, , counts]) => [row, counts ? 0 : 4])));
+    const rows = [...new Set(runs.flatMap((run) => run.summary.map(([row]) => row)))];
+    if (!rows.length) return;
+    const compared = runs.length === 2;
+    const heads = runs.map((run) => el("th", { scope: "col", title: shown(run.label) }, name(run.label)));
+    const body = rows.map((row) => {
+      const [a, b] = values.map((value) => value.get(row));
+      const both = compared && typeof a === "number" && typeof b === "number";
+      const change = both && a !== b ? signed(b - a, digits.get(row)) : "";
+      const cells = values.map((value) => el("td", {}, number(value.get(row), digits.get(row))));
+      return el("tr", {}, el("th", { scope: "row" }, shown(row)), ...cells, compared ? el("td", {}, change) : null);
+    });
+    const top = el("tr", {}, el("th", { scope: "col" }, "measure"), ...heads, compared ? el("th", { scope: "col" }, "change") : null);
+    $("summary").append(el("table", {}, el("thead", {}, top), el("tbody", {}, ...body)));
+  }
+
+  function legend() {
+    if (!judged) return;
+    const used = new Set();
+    for (const query of queries) {
+      for (const run of query.runs) for (const it of Object.values(run?.settings ?? {})) for (const mark of it.marks) used.add(mark);
+    }
+    const items = Object.keys(MARKS).filter((mark) => used.has(mark)).map((mark) => {
+      return el("span", {}, el("i", { class: `${mark} ${mark}-text`, "aria-hidden": "true" }, MARKS[mark].sign), MARKS[mark].text);
+    });
+    if (two) items.push(el("span", {}, `▲ ▼ ranks gained or lost from ${shown(runs[0].label)} to ${runs.length === 2 ? shown(runs[1].label) : "the run"}`));
+    $("legend").append(...items);
+    $("legend").hidden = !items.length;
+  }
+
+  function curves() {
+    const drawn = runs.map((run, r) => ({ run, r, values: run.curves?.[setting] })).filter((curve) => curve.values?.length > 1);
+    $("curves").hidden = !drawn.length;
+    if (!drawn.length) return;
+    const [left, top, width, height] = [44, 10, 396, 236];
+    const x = (value) => (left + value * width).toFixed(1);
+    const y = (value) => (top + (1 - value) * height).toFixed(1);
+    const label = "Precision over recall: " + drawn.map(({ run }) => shown(run.label)).join(", ");
+    const picture = svg("svg", { viewBox: "0 0 452 292", role: "img", "aria-label": label });
+    for (const tick of [0, 0.2, 0.4, 0.6, 0.8, 1]) {
+      picture.append(
+        svg("path", { class: "grid", d: `M${x(tick)} ${y(0)}V${y(1)}M${x(0)} ${y(tick)}H${x(1)}` }),
+        svg("text", { x: x(tick), y: y(0) * 1 + 17, "text-anchor": "middle" }, tick.toFixed(1)),
+        svg("text", { x: left - 7, y: y(tick) * 1 + 4, "text-anchor": "end" }, tick.toFixed(1)),
+      );
+    }
+    picture.append(
+      svg("text", { x: x(0.5), y: y(0) * 1 + 36, "text-anchor": "middle" }, "recall"),
+      svg("text", { transform: `translate(11 ${y(0.5)}) rotate(-90)`, "text-anchor": "middle" }, "precision"),
+    );
+    const lines = el("ul", { class: "lines" });
+    for (const { run, r, values } of drawn) {
+      const points = values.map((value, i) => `${x(i / (values.length - 1))},${y(value)}`).join(" ");
+      picture.append(svg("polyline", { class: `curve curve-${r % 4}`, points }));
+      const sample = svg("svg", { viewBox: "0 0 34 10", "aria-hidden": "true" }, svg("path", { class: `curve curve-${r % 4}`, d: "M0 5H34" }));
+      lines.append(el("li", {}, sample, name(run.label)));
+    }
+    const caption = "Mean interpolated precision" + (setting ? `, ${shown(setting)}` : "");
+    $("curves").replaceChildren(picture, el("figcaption", {}, caption), lines);
+  }
+
+  // --- cards
+
+  const seen = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) { seen.unobserve(target); load(target); }
+  }, { rootMargin: "600px" });
+
+  function load(part) { // a picture gets its pixels when it comes near the window
+    for (const image of part.querySelectorAll("img[data-photo]")) {
+      image.src = "data:image/jpeg;base64," + thumbnails[image.dataset.photo][1];
+      image.removeAttribute("data-photo");
+    }
+  }
+
+  function picture(photo, box, fallback) {
+    const thumbnail = photo === null ? null : thumbnails[photo];
+    if (!thumbnail) return [el("span", { class: "absent" }, el("bdi", {}, fallback ?? photoNames[photo]))];
+    const parts = [el("img", { alt: "", "data-photo": photo, decoding: "async", draggable: "false" })];
+    if (box) {
+      const [x1, y1, x2, y2] = box;
+      const at = { x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1) };
+      const frame = (kind) => svg("rect", { class: kind, ...at });
+      parts.push(svg("svg", { viewBox: `0 0 ${thumbnail[2]} ${thumbnail[3]}`, "aria-hidden": "true" }, frame("box under"), frame("box")));
+    }
+    return parts;
+  }
+
+  // what a button shows large: the query, and the result beside it
+  const large = new WeakMap();
+
+  function queryTile(query, i) {
+    const text = photoNames[query.photo] ?? queryNames[i];
+    const tile = el("button", { type: "button", class: "tile", title: text, "aria-label": `query photo ${text}` }, picture(query.photo, query.box, text));
+    large.set(tile, [{ photo: query.photo, box: query.box, text, lines: ["query"] }]);
+    return tile;
+  }
+
+  function ranksOf(run) {
+    return run && new Map(run.top.map(([photo], i) => [photo, i + 1]));
+  }
+
+  function move(photo, r, ranks) { // from the first run to another: {text, kind, title}
+    const other = r || (runs.length === 2 ? 1 : 0);
+    if (!other || !ranks[0] || !ranks[other]) return null;
+    const [before, after] = [ranks[0].get(photo), ranks[other].get(photo)];
+    const names = [shown(runs[0].label), shown(runs[other].label)];
+    if (!before) return { text: "new", kind: "new", title: `not among the results of ${names[0]} shown here` };
+    if (!after) return { text: "gone", kind: "gone", title: `not among the results of ${names[1]} shown here` };
+    const title = `rank ${before} in ${names[0]}, ${after} in ${names[1]}`;
+    if (before === after) return { text: "=", kind: "same", title };
+    return { text: (after < before ? "▲" : "▼") + Math.abs(before - after), kind: after < before ? "up" : "down", title };
+  }
+
+  function result(query, r, i, ranks, it, source) {
+    const [photo, value] = query.runs[r].top[i];
+    const letter = it?.marks[i] ?? "-";
+    const mark = MARKS[letter];
+    const moved = move(photo, r, ranks);
+    const points = score(value);
+    const said = [`rank ${i + 1}`, mark?.text, points && `score ${points}`, moved && (moved.text === "=" ? "same rank" : moved.text), photoNames[photo]];
+    const attributes = { type: "button", class: mark ? `tile ${letter}` : "tile", "aria-label": said.filter(Boolean).join(", "), tabindex: i ? -1 : 0 };
+    const tile = el("button", attributes, picture(photo), points && el("span", { class: "score" }, points));
+    const lines = [`rank ${i + 1}` + (mark ? `, ${mark.text}` : "") + (two ? `, ${shown(runs[r].label)}` : ""), points && `score ${points}`, moved?.title];
+    large.set(tile, [...source, { photo, text: photoNames[photo], lines: lines.filter(Boolean) }]);
+    return el("li", {},
+      tile,
+      el("span", { class: "line", "aria-hidden": "true" },
+        el("span", {}, String(i + 1)),
+        mark && el("span", { class: `sign ${letter}-text`, title: mark.text }, mark.sign),
+        moved && el("span", { class: `move ${moved.kind}`, title: moved.title }, moved.text)),
+      el("bdi", { class: "name", title: photoNames[photo], "aria-hidden": "true" }, brief(photoNames[photo])));
+  }
+
+  function scores(it) {
+    if (!it) return judged ? [el("span", { class: "muted" }, "not evaluated")] : [];
+    return [
+      el("span", { class: "ap" }, `${MEASURE} ${number(it.ap)}`),
+      el("span", {}, `${it.found} of ${it.positives} found`),
+      el("span", {}, it.first_hit === null ? "no hit" : `first hit at ${it.first_hit}`),
+    ];
+  }
+
+  function card(i) {
+    const query = queries[i];
+    const tile = queryTile(query, i);
+    const source = query.photo === null ? [] : large.get(tile);
+    const ranks = query.runs.map(ranksOf);
+    const facts = el("div", { class: "facts" }, el("h2", {}, name(query.name)));
+    if (query.photo !== null && photoNames[query.photo] !== queryNames[i]) facts.append(el("p", { class: "muted" }, el("bdi", {}, photoNames[query.photo])));
+    if (!two) facts.append(...scores(query.runs[0] && outcome(query, 0)).map((part) => el("p", {}, part)));
+    runs.forEach((run, r) => {
+      const change = r ? gain(query, r) : null;
+      if (change === null) return;
+      const kind = change > 0 ? "up" : change < 0 ? "down" : "same";
+      const of = runs.length > 2 ? ` (${shown(run.label)})` : "";
+      facts.append(el("p", { class: `gain ${kind}` }, `${MEASURE} ${change > 0 ? "▲" : change < 0 ? "▼" : "="} ${signed(change)}${of}`));
+    });
+    const strips = el("div", { class: "strips" });
+    runs.forEach((run, r) => {
+      const own = query.runs[r];
+      const part = el("section", { class: "run", "aria-label": two ? shown(run.label) : "results" });
+      if (two) part.append(el("p", { class: "run-head" }, el("b", { title: shown(run.label) }, name(run.label)), ...(own ? scores(outcome(query, r)) : [])));
+      if (!own) part.append(el("p", { class: "muted" }, "this run has no such query"));
+      else if (!own.top.length) part.append(el("p", { class: "muted" }, "no result"));
+      else part.append(el("ol", { class: "strip" }, ...own.top.map((_, rank) => result(query, r, rank, ranks, outcome(query, r), source))));
+      strips.append(part);
+    });
+    const article = el("article", { class: "card", tabindex: -1, "aria-label": `query ${queryNames[i]}` }, el("div", { class: "query" }, tile, facts), strips);
+    seen.observe(article);
+    return article;
+  }
+
+  // --- which cards, in which order
+
+  let order = [];
+  const near = new IntersectionObserver(([entry]) => { if (entry.isIntersecting) more(); }, { rootMargin: "1500px" });
+
+  function more(count = CHUNK) {
+    const built = $("cards").children.length;
+    if (built < order.length) {
+      $("cards").append(...order.slice(built, built + count).map(card));
+      near.unobserve($("end")); // watched anew, it tells again whether the end is still near
+      near.observe($("end"));
+    }
+  }
+
+  const byOrder = new Map([["name", null]]);
+  function orders() {
+    const options = [["given", "order of the queries"], ["name", "name"]];
+    const add = (key, text, value) => {
+      for (const [suffix, sign, words] of [["asc", 1, "lowest first"], ["desc", -1, "highest first"]]) {
+        byOrder.set(`${key}-${suffix}`, { value, sign });
+        options.push([`${key}-${suffix}`, `${text}, ${words}`]);
+      }
+    };
+    if (judged) {
+      runs.forEach((run, r) => add(`ap${r}`, two ? `${MEASURE} of ${shown(run.label)}` : MEASURE, (query) => apOf(query, r)));
+      runs.slice(1).forEach((run, r) => add(`gain${r + 1}`, runs.length > 2 ? `${MEASURE} difference of ${shown(run.label)}` : `${MEASURE} difference`, (query) => gain(query, r + 1)));
+    }
+    $("order").append(...options.map(([value, text]) => el("option", { value }, text)));
+  }
+
+  const collator = new Intl.Collator("en", { numeric: true });
+
+  function update() {
+    const text = $("search").value.trim().toLowerCase();
+    const inResults = $("results").checked && text ? lowerPhotos.map((lower) => lower.includes(text)) : null;
+    const [failures, changed] = [$("failures").checked, $("changed").checked];
+    order = [];
+    queries.forEach((query, i) => {
+      if (text && !lowerQueries[i].includes(text) && !(inResults && query.runs.some((run) => run?.top.some(([photo]) => inResults[photo])))) return;
+      if (failures && !runs.some((_, r) => fails(query, r))) return;
+      if (changed && !differs(query)) return;
+      order.push(i);
+    });
+    const by = byOrder.get($("order").value);
+    if (by === null) order.sort((a, b) => collator.compare(queryNames[a], queryNames[b]) || a - b);
+    else if (by) {
+      const values = queries.map(by.value);
+      const missing = (i) => values[i] === null;
+      order.sort((a, b) => missing(a) - missing(b) || (missing(a) ? 0 : by.sign * (values[a] - values[b])) || a - b);
+    }
+    $("count").value = `${order.length} of ${queries.length} ${queries.length === 1 ? "query" : "queries"} shown`;
+    seen.disconnect();
+    $("cards").replaceChildren();
+    if (!order.length) $("cards").append(el("p", { class: "nothing" }, "No query is like that."));
+    more();
+  }
+
+  // --- keys and dialogs
+
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+  function show(node, block = "nearest") {
+    node.scrollIntoView({ block, inline: "nearest", behavior: calm.matches ? "auto" : "smooth" });
+  }
+
+  function goTo(position) {
+    if (!order.length) return;
+    const wanted = Math.max(0, Math.min(position, order.length - 1));
+    while ($("cards").children.length <= wanted) more();
+    const next = $("cards").children[wanted];
+    next.focus({ preventScroll: true });
+    show(next);
+  }
+
+  function currentCard() {
+    return document.activeElement?.closest(".card") ?? null;
+  }
+
+  function step(by) {
+    const at = currentCard();
+    if (at) return goTo([...$("cards").children].indexOf(at) + by);
+    const cards = [...$("cards").querySelectorAll(".card")];
+    const first = cards.findIndex((card) => card.getBoundingClientRect().bottom > $("tools").getBoundingClientRect().bottom + 40);
+    return goTo(first < 0 ? cards.length - 1 : first);
+  }
+
+  function sideways(by) {
+    const at = currentCard();
+    if (!at) return false;
+    const tiles = [...at.querySelectorAll(".tile")];
+    const next = tiles[Math.max(0, Math.min(tiles.indexOf(document.activeElement) + by, tiles.length - 1))];
+    next.focus({ preventScroll: true });
+    show(next);
+    return true;
+  }
+
+  let opened = null;
+  function open(tile) {
+    opened = tile;
+    const figures = large.get(tile).map(({ photo, box, text, lines }) => {
+      const size = thumbnails[photo] ? `${thumbnails[photo][2]} × ${thumbnails[photo][3]} pixels` : "no photo at hand";
+      const facts = [...lines, size].join(" · ");
+      return el("figure", {}, el("div", { class: "large" }, picture(photo, box, text)), el("figcaption", {}, name(text, "b"), el("br"), facts));
+    });
+    const place = $("large").querySelector(".figures");
+    place.replaceChildren(...figures);
+    load(place);
+    if (!$("large").open) $("large").showModal();
+  }
+
+  function neighbour(by) { // the photo before or after the one that is large
+    const tiles = [...opened.closest(".card").querySelectorAll(".tile")];
+    const next = tiles[tiles.indexOf(opened) + by];
+    if (next) open(next);
+  }
+
+  function key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    const target = event.target;
+    const down = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[event.key];
+    const across = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if ($("large").open && across) neighbour(across);
+    else if ($("large").open || $("keys").open) return;
+    else if (target === $("search")) {
+      if (event.key !== "Enter") return;
+      goTo(0);
+    } else if (target.matches("select")) return;
+    else if (event.key === "/") {
+      $("search").focus();
+      $("search").select();
+    } else if (event.key === "?") $("keys").showModal();
+    else if (event.key === "f" && judged) $("failures").click();
+    else if (down) step(down);
+    else if (across) {
+      if (!sideways(across)) return;
+    } else if (event.key === "o" || (event.key === "Enter" && target.matches(".card"))) {
+      const tile = target.closest(".tile") ?? target.closest(".card")?.querySelector(".tile");
+      if (!tile) return;
+      open(tile);
+    } else return;
+    event.preventDefault();
+  }
+
+  function listen() {
+    document.addEventListener("keydown", key);
+    for (const id of ["results", "failures", "changed", "order"]) $(id).addEventListener("change", update);
+    $("search").addEventListener("input", update);
+    $("setting").addEventListener("change", () => {
+      setting = $("setting").value;
+      curves();
+      update();
+    });
+    $("help").addEventListener("click", () => $("keys").showModal());
+    $("cards").addEventListener("click", (event) => {
+      const tile = event.target.closest(".tile");
+      if (tile) open(tile);
+    });
+    $("cards").addEventListener("focusin", (event) => { // one stop of the Tab key per strip: arrows lead on from there
+      const strip = event.target.closest(".strip");
+      for (const tile of strip?.querySelectorAll(".tile[tabindex='0']") ?? []) tile.tabIndex = -1;
+      if (strip) event.target.closest(".tile").tabIndex = 0;
+    });
+    for (const dialog of document.querySelectorAll("dialog")) {
+      dialog.addEventListener("click", (event) => {
+        if (event.target === dialog || event.target.closest(".close")) dialog.close();
+      });
+    }
+    $("large").addEventListener("close", () => {
+      opened?.focus({ preventScroll: true });
+      if (opened) show(opened);
+    });
+    new ResizeObserver(() => { // nothing scrolls to below the tools, where they stay in sight
+      const kept = getComputedStyle($("tools")).position === "sticky" ? $("tools").offsetHeight : 0;
+      document.documentElement.style.scrollPaddingTop = `${kept}px`;
+    }).observe($("tools"));
+    addEventListener("beforeprint", () => {
+      more(Math.max(0, PRINTED - $("cards").children.length));
+      load($("cards"));
+    });
+  }
+
+  head();
+  orders();
+  $("setting").append(...settings.map((value) => el("option", { value, selected: value === setting }, shown(value))));
+  $("setting-label").hidden = settings.length < 2;
+  $("failures-label").hidden = !judged;
+  $("changed-label").hidden = !two;
+  if (two) $("failures-label").querySelector("span").append(" in any run");
+  listen();
+  curves();
+  update();
+})();

@@ -1,0 +1,84 @@
+"""Query boxes: which photos they are of, and what is recorded of them."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.evaluation.boxes import PhotoFinder, read_boxes
+from imgret.evaluation.names import shown, to_text
+from imgret.store.hashing import of_json
+
+
+class Boxes:
+    """The boxes in a file or folder; see `imgret.evaluation.boxes.read_boxes`.
+
+    Parameters
+    ----------
+    path : str
+
+    Raises
+    ------
+    ImgretError
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self._boxes = sorted(read_boxes(path), key=lambda box: box.query_id)
+
+    def as_input(self):
+        """How they are recorded: by what they say, not by the file."""
+        rows = [[to_text(box.query_id), to_text(box.photo), *box.corners] for box in self._boxes]
+        return {"path": self.path, "kind": "boxes", "content": of_json(rows)}
+
+    def of(self, listing, report):
+        """A listing with a row for each box of a listed photo; what is left over on either side is told.
+
+        Parameters
+        ----------
+        listing : imgret.listing.Listing
+        report : imgret.stages.report.Report
+
+        Returns
+        -------
+        imgret.listing.Listing
+            Named by the boxes' ids, in byte order.
+
+        Raises
+        ------
+        ImgretError
+            If a box may be of several photos, or none is of any.
+        """
+        rows = {name: row for row, name in enumerate(listing.names)}
+        find, of = PhotoFinder(listing.names), {}
+        try:
+            for box in self._boxes:
+                if box.photo not in of:
+                    of[box.photo] = find(box.photo)
+        except ImgretError as error:
+            raise ImgretError(f"{self.path}: {error}") from None
+        kept = [box for box in self._boxes if of[box.photo] is not None]
+        missing = min((photo for photo, name in of.items() if name is None), default=b"")
+        if not kept:
+            raise ImgretError(
+                f"{self.path} has no box of any photo given: its boxes are of {shown(missing)}, the photos given are "
+                f"{shown(listing.names[0])} and the like; are these the right photos?"
+            )
+        if len(kept) < len(self._boxes):
+            report.warn(
+                f"{len(self._boxes) - len(kept)} of {len(self._boxes)} boxes in {self.path} are left out: "
+                f"their photos are not among those given (for example {shown(missing)})"
+            )
+        without = len(listing) - len({of[box.photo] for box in kept})
+        if without:
+            report.note(f"{without} of {len(listing)} photos have no box and are left out")
+        where = [rows[of[box.photo]] for box in kept]
+        return dataclasses.replace(
+            listing,
+            names=[box.query_id for box in kept],
+            paths=[listing.paths[row] for row in where],
+            sizes=listing.sizes[where],
+            mtimes=listing.mtimes[where],
+            photo_names=[listing.names[row] for row in where],
+            boxes=np.array([box.corners for box in kept], dtype=np.float64),
+        )

@@ -1,0 +1,371 @@
+"""export: what is in a store to files of other programs."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+
+import numpy as np
+
+from imgret.errors import ImgretError, UsageError
+from imgret.evaluation.lists import RankedLists, trec_lines
+from imgret.evaluation.names import shown, tsv_escape
+from imgret.pipeline import Pipeline
+from imgret.stages.matrices import block_rows, encode_rows, npy_header
+from imgret.store.hashing import of_json
+from imgret.store.parts import Parts, remove
+from imgret.store.reader import Store
+from imgret.store.writer import publish
+
+# what a file is to be by its ending
+ENDINGS = {
+    ".npy": "npy",
+    ".fvecs": "fvecs",
+    ".bvecs": "bvecs",
+    ".ivecs": "ivecs",
+    ".trec": "trec",
+    ".run": "trec",
+    ".txt": "trec",
+    ".tsv": "tsv",
+}
+MATRICES = ("npy", "fvecs", "bvecs")
+FORMATS = {"features": MATRICES, "vectors": MATRICES, "codebook": MATRICES, "ranking": ("trec", "tsv", "ivecs")}
+# which kinds of store an option is for; what is not here is for all
+OPTIONS = {
+    "names": ("features", "vectors", "ranking"),
+    "queries": ("ranking",),
+    "offsets": ("features",),
+    "keypoints": ("features",),
+    "decoded": ("features",),
+    "array": ("codebook",),
+}
+MAIN_ARRAY = "centroids"
+BLOCK_RANKS = 1 << 20  # ranks turned into text at once
+LINES = 4096  # written at once
+COMPARED = 1 << 20  # bytes
+
+
+def export(
+    store,
+    out,
+    *,
+    form=None,
+    names=None,
+    queries=None,
+    nul=False,
+    offsets=None,
+    keypoints=None,
+    decoded=False,
+    array=None,
+    overwrite=False,
+    report,
+):
+    """Write what is in a store as a file of another program.
+
+    Parameters
+    ----------
+    store : str
+        Vectors: one row per photo, in byte order of the names. Features: the descriptors of all photos one after the other. A ranking. A
+        codebook: one of its arrays.
+    out : str
+        Its ending says what it is to be: `.npy`, `.fvecs`, `.bvecs`; for a ranking `.trec`, `.run`, `.txt` (TREC run), `.tsv` or `.ivecs`.
+    form : str, optional
+        A value of `ENDINGS`, whatever `out` is called.
+    names : str, optional
+        A file for the photos' names, one per line (NUL-terminated with `nul`), in the order of rows; of a ranking, the gallery's in the
+        order of the numbers in `.ivecs`.
+    queries : str, optional
+        A file for the queries' names, in the order of rows.
+    offsets : str, optional
+        A `.npy` file, int64, shape (N + 1,): photo i has the descriptors offsets[i] to offsets[i + 1].
+    keypoints : str, optional
+        A `.npy` file, float32, shape (T, P).
+    decoded : bool
+        Descriptors as encoders take them (RootSIFT, say), float32, instead of as they are stored.
+    array : str, optional
+        Which array of a codebook; its centroids by default.
+    overwrite : bool
+        Replace files that hold something else.
+    report : imgret.stages.report.Report
+
+    Raises
+    ------
+    ImgretError
+    """
+    form = form or ENDINGS.get(os.path.splitext(out)[1].lower())
+    if form is None:
+        raise UsageError(f"-o {out}: its ending does not say what it is to be ({', '.join(ENDINGS)}): give --format")
+    given = {"names": names, "queries": queries, "offsets": offsets, "keypoints": keypoints, "decoded": decoded, "array": array}
+    paths = {"-o": out} | {f"--{option}": given[option] for option in ("names", "queries", "offsets", "keypoints") if given[option]}
+    for (first, path), (second, other) in itertools.combinations(paths.items(), 2):
+        if os.path.realpath(path) == os.path.realpath(other):
+            raise UsageError(f"{first} and {second} are both {path}: give each a file of its own")
+    with Store(store) as opened:
+        _check(opened, form, given)
+        content, what = CONTENTS[opened.kind](opened, form, given)
+        contents = {"-o": content}
+        if names is not None:
+            contents["--names"] = functools.partial(_name_lines, opened, "names", nul)
+        if queries is not None:
+            contents["--queries"] = functools.partial(_name_lines, opened, _query_column(opened), nul)
+        if offsets is not None:
+            contents["--offsets"] = functools.partial(_offsets, opened)
+        if keypoints is not None:
+            contents["--keypoints"] = functools.partial(_matrix, opened, "keypoints", "npy", None)
+        files = [File(path, option, contents[option], opened) for option, path in paths.items()]
+        if any([file.settle(overwrite) for file in files]):
+            with contextlib.ExitStack() as stack:
+                for file in files:
+                    stack.callback(file.discard)
+                    file.write()
+                for file in files[::-1]:  # none before all are whole; the file that the command is about comes last
+                    file.publish()
+            failed = opened.sizes.get("F", 0)
+            report.note(f"{files[0].shown}: {what}" + (f"; {failed} photos that failed are not in it" if failed else ""))
+        else:
+            for file in files:
+                file.freshen()
+            report.note(f"{files[0].shown} is up to date")
+
+
+def _check(store, form, given):
+    """Refuse what this kind of store does not give."""
+    if store.kind == "index":
+        made_of = [str(entry.get("path")) for entry in store.inputs if isinstance(entry, dict) and entry.get("kind") == "vectors"]
+        where = f" ({', '.join(made_of)})" if made_of else ""
+        raise ImgretError(f"{store.shown} is an index: export the vectors store that it was made from{where}")
+    if store.kind not in FORMATS:
+        raise ImgretError(f"{store.shown} is a {store.kind}, which cannot be exported")
+    if form not in FORMATS[store.kind]:
+        formats = ", ".join(FORMATS[store.kind])
+        raise ImgretError(f"{store.shown} holds {_held(store)}, which can be exported as {formats}, not as {form}: choose another -o")
+    for option, kinds in OPTIONS.items():
+        if given[option] and store.kind not in kinds:
+            *others, last = kinds
+            words = f"{', '.join(others)} and {last}" if others else last
+            raise ImgretError(f"--{option} is for {words}; {store.shown} holds {_held(store)}: leave it out")
+
+
+def _held(store):
+    return {"codebook": "a codebook", "ranking": "a ranking"}.get(store.kind, store.kind)
+
+
+@dataclasses.dataclass
+class File:
+    """One file to be made, of blocks of bytes.
+
+    Parameters
+    ----------
+    path : str
+    option : str
+        What names it on the command line.
+    content : callable
+        Gives an iterator of bytes, as often as it is called.
+    store : Store
+        What it is made from.
+    """
+
+    path: str
+    option: str
+    content: object
+    store: Store
+
+    def __post_init__(self):
+        self.shown = os.fsdecode(self.path)
+        self._there, self._temporary = False, None  # whether what is there is what is to be written; where it is until then
+        if not os.path.basename(self.path) or os.path.isdir(self.path):
+            raise ImgretError(f"{self.option} '{self.shown}' names a folder, a file is needed")
+        if os.path.lexists(self.path) and not os.path.isfile(self.path):
+            raise ImgretError(f"{self.option} {self.shown} is not a regular file: choose another {self.option}")
+        if os.path.exists(self.path) and os.path.samefile(self.path, self.store.path):
+            raise ImgretError(f"{self.shown} is both the store and the output: choose another {self.option}")
+        self._parts = Parts(self.path, of_json({"step": "export"}))
+
+    def settle(self, overwrite):
+        """Whether it has to be written.
+
+        Raises
+        ------
+        ImgretError
+            If there is a file that holds something else, and `overwrite` is not set.
+        """
+        if os.path.exists(self.path):
+            self._there = self._same()
+            if not self._there and not overwrite:
+                raise ImgretError(
+                    f"{self.shown} is there and holds something else: choose another {self.option}, or give --overwrite to replace it"
+                )
+        return not self._there
+
+    def _same(self):
+        with open(self.path, "rb") as file:
+            for block in self.content():
+                for start in range(0, len(block), COMPARED):
+                    piece = block[start : start + COMPARED]
+                    if file.read(len(piece)) != piece:
+                        return False
+            return not file.read(1)
+
+    def write(self):
+        """Write it beside its place, if it has to be written."""
+        if not self._there:
+            self._parts.prepare()
+            self._temporary = self._parts.temporary()
+            with self._explained(), open(self._temporary, "xb") as file:
+                for block in self.content():
+                    file.write(block)
+
+    def publish(self):
+        """Give what was written its name, in one atomic step."""
+        if self._temporary is not None:
+            with self._explained():
+                publish(self._temporary, self.path)
+
+    def discard(self):
+        """Remove what was written and has no name yet."""
+        if self._temporary is not None:
+            remove(self._temporary)
+            self._parts.remove()
+
+    @contextlib.contextmanager
+    def _explained(self):
+        try:
+            yield
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else error
+            raise ImgretError(f"{self.shown} cannot be written: {reason}; what was there before is untouched") from None
+
+    def freshen(self):
+        """Touch it where it is older than the store: for make."""
+        if os.stat(self.path).st_mtime_ns < os.stat(self.store.path).st_mtime_ns:
+            os.utime(self.path)
+
+
+def _vectors(store, form, _):
+    count, dim = store.shape("vectors")
+    # float16 becomes float32, which every program reads, and loses nothing
+    return functools.partial(_matrix, store, "vectors", form, _float), f"{count} vectors of {dim} dimensions"
+
+
+def _features(store, form, given):
+    count, dim = store.shape("descriptors")
+    decode = Pipeline.load(store).component().decode if given["decoded"] else None
+    store.descriptor_range(0, len(store))
+    what = f"{count} {'decoded ' if decode else ''}descriptors of {dim} dimensions, of {len(store)} photos"
+    return functools.partial(_matrix, store, "descriptors", form, decode), what
+
+
+def _float(block):
+    return block.astype(np.float32, copy=False)
+
+
+def _matrix(store, path, form, convert):
+    """A column of rows, as the bytes of a file; `convert` is applied to each block."""
+    count, dim = store.shape(path)
+    step = block_rows(4 * dim)
+    if form == "npy":
+        yield npy_header((count, dim), np.float32 if convert else store.dtype(path))
+    for start in range(0, count, step):
+        block = store.read(path, start, min(start + step, count))
+        yield _encoded(block if convert is None else convert(block), form, start, store.shown)
+
+
+def _encoded(block, form, start, shown_path):
+    try:
+        return encode_rows(block, form)
+    except ValueError as error:
+        row, value = error.args
+        raise ImgretError(
+            f"{shown_path}: row {start + row + 1} holds {value:.6g}, .bvecs takes whole numbers from 0 to 255: choose .fvecs or .npy"
+        ) from None
+
+
+def _codebook(store, form, given):
+    pipeline = Pipeline.load(store)
+    arrays = {name: pipeline.arrays[digest] for name, digest in pipeline.node["arrays"].items()}
+    arrays = {name: array for name, array in sorted(arrays.items()) if array.ndim in (1, 2)}
+    wanted = given["array"] or MAIN_ARRAY
+    if wanted not in arrays:
+        raise ImgretError(f"{store.shown} has no array '{wanted}': choose one with --array ({', '.join(arrays)})")
+    array = arrays[wanted]
+
+    def content():
+        if form == "npy":
+            yield npy_header(array.shape, array.dtype)
+        yield _encoded(np.atleast_2d(array), form, 0, store.shown)
+
+    return content, f"{wanted}, {' × '.join(map(str, array.shape))}"
+
+
+def _ranking(store, form, _):
+    count, k = store.shape("ids")
+    if not k or not count:
+        raise ImgretError(f"{store.shown} holds no ranked photo: there is nothing to export")
+    return functools.partial({"trec": _trec, "tsv": _tsv, "ivecs": _ivecs}[form], store), f"{count} queries, {k} ranks each"
+
+
+def _query_column(store):
+    """The queries' photos, or their own names where a photo asks several times: in either form each is there once."""
+    names = list(store.texts("query_names"))
+    return "query_names" if len(set(names)) == len(names) else "query_ids"
+
+
+def _ranked_blocks(store):
+    """The ranking, some queries at a time, checked."""
+    column, gallery = _query_column(store), list(store.texts("names"))
+    count, k = store.shape("ids")
+    step = max(1, BLOCK_RANKS // k)
+    for start in range(0, count, step):
+        stop = min(start + step, count)
+        queries = store.texts(column, start, stop)
+        yield RankedLists(store.shown, queries, queries, gallery, store.read("ids", start, stop), store.read("scores", start, stop))
+
+
+def _trec(store):
+    for lists in _ranked_blocks(store):
+        yield from _text(trec_lines(lists, "imgret"))
+
+
+def _tsv(store):
+    yield b"query\trank\tname\tscore\n"
+    for lists in _ranked_blocks(store):
+        yield from _text(_tsv_lines(lists))
+
+
+def _tsv_lines(lists):
+    for query, name in enumerate(lists.query_ids):
+        name, length = tsv_escape(name), int(lists.lengths[query])
+        pairs = zip(lists.ids[query, :length].tolist(), lists.scores[query, :length].tolist(), strict=True)
+        for rank, (photo, score) in enumerate(pairs, 1):
+            yield f"{name}\t{rank}\t{tsv_escape(lists.names[photo])}\t{score:.9g}"  # nine digits give the same float32 back
+
+
+def _ivecs(store):
+    for lists in _ranked_blocks(store):
+        yield encode_rows(lists.ids, "ivecs")
+
+
+def _text(lines):
+    while block := list(itertools.islice(lines, LINES)):
+        yield "".join(line + "\n" for line in block).encode("utf-8", "surrogateescape")
+
+
+def _name_lines(store, column, nul):
+    end = b"\0" if nul else b"\n"
+    for start in range(0, store.shape(column + "_offsets")[0] - 1, LINES):
+        names = list(store.texts(column, start, start + LINES))
+        for name in names:
+            if not name or (b"\0" in name if nul else b"\n" in name or name.endswith(b"\r")):
+                remedy = "rename the photo" if nul or not name else "give -0 for a NUL-terminated list"
+                raise ImgretError(f"{store.shown}: the name {shown(name)} cannot stand on a line of its own: {remedy}")
+        yield b"".join(name + end for name in names)
+
+
+def _offsets(store):
+    yield npy_header((len(store) + 1,), np.int64)
+    for block in store.blocks("offsets"):
+        yield encode_rows(block, "npy")
+
+
+CONTENTS = {"features": _features, "vectors": _vectors, "codebook": _codebook, "ranking": _ranking}

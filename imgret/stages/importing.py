@@ -1,0 +1,226 @@
+"""import: vectors, local features and rankings from elsewhere to a store."""
+
+import hashlib
+import os
+
+import numpy as np
+
+from imgret.errors import ImgretError, UsageError
+from imgret.evaluation.names import shown
+from imgret.pipeline import IMPORTED, NO_DESCRIPTORS, ImportedFeatures, ImportedVectors, Pipeline
+from imgret.stages.matrices import block_rows, open_matrix
+from imgret.stages.output import Output
+from imgret.store.hloc import HlocFile
+from imgret.store.photos import PhotoWriter
+from imgret.store.text import Texts
+
+# what a file is by its ending
+ENDINGS = {".fvecs": "fvecs", ".bvecs": "bvecs", ".npy": "npy", ".ivecs": "ivecs", ".h5": "hloc", ".hdf5": "hloc"}
+MAX_NAMES_BYTES = 1 << 30
+META_ROWS = 4096  # photos whose columns are written at once
+FAILED_TEXTS = ("names", "code", "reason")
+
+
+def import_file(path, out, *, form=None, names=None, queries=None, space="", nul=False, overwrite=False, report):
+    """Make a store of a file of another program.
+
+    Parameters
+    ----------
+    path : str
+        `.fvecs`, `.bvecs` or `.npy`: a matrix, one vector per row (vectors store). `.ivecs`: rows of gallery numbers from 0, best first,
+        ended by -1 where they are shorter, as ground truths of nearest neighbours are (ranking store). `.h5`, `.hdf5`: a feature file of
+        the hloc toolbox (features or vectors store).
+    out : str
+    form : str, optional
+        What it is, whatever it is called: a value of `ENDINGS`.
+    names : str, optional
+        A list of names (NUL-terminated with `nul`): one per row, in the rows' order; of `.ivecs`, the gallery in the order of its
+        numbers. Needed, except by hloc's files, which hold their own.
+    queries : str, optional
+        Of `.ivecs`: the queries' names, one per row, in the rows' order; query00000, query00001 and so on without it.
+    space : str
+        What the vectors or features are, in a word of the user's own: stores of different spaces are not mixed.
+    overwrite, report : see `imgret.stages.extract.extract`
+
+    Raises
+    ------
+    ImgretError
+    """
+    form = form or ENDINGS.get(os.path.splitext(path)[1].lower())
+    if form is None:
+        raise UsageError(f"{path}: its ending does not say what it is ({', '.join(ENDINGS)}): give --format")
+    if form == "hloc" and names is not None:
+        raise UsageError("a feature file of hloc holds its own names: leave --names out")
+    if form != "hloc" and names is None:
+        raise UsageError(f"a .{form} file holds no names: give --names, a list of one per {'gallery photo' if form == 'ivecs' else 'row'}")
+    if form != "ivecs" and queries is not None:
+        raise UsageError("--queries is for .ivecs: leave it out")
+    if form == "ivecs" and space:
+        raise UsageError("--space is for vectors and features: leave it out")
+    if form == "hloc":
+        _import_hloc(path, out, space, overwrite, report)
+    elif form == "ivecs":
+        _import_ranking(path, out, names, queries, nul, overwrite, report)
+    else:
+        _import_vectors(path, out, form, names, space, nul, overwrite, report)
+
+
+def _import_vectors(path, out, form, names, space, nul, overwrite, report):
+    vectors = open_matrix(path, form)
+    listed = _names(names, nul, "--names")
+    if len(listed) != len(vectors):
+        raise ImgretError(f"{path} has {len(vectors)} rows, {names} has {len(listed)} names: give one name per row, in the same order")
+    order = _order(listed, names)
+    dim = int(vectors.shape[1])
+    source = ImportedVectors(ImportedVectors.Params(dim, space))
+    made_of = [_made_of(path, "vectors file"), _made_of(names, "names")]
+    output = Output(out, "vectors", {"step": "import", "params": source.params.to_json()}, made_of, overwrite)
+    if output.up_to_date(report):
+        return
+    count, texts = len(listed), Texts.of(listed[row] for row in order)
+    step = block_rows(4 * dim)
+    with output.create(Pipeline.of(IMPORTED, source)) as writer:
+        photos = _photo_writer(writer, "vectors", {"vectors": ((dim,), np.float32, {})}, texts, np.zeros((count, 2), np.int32))
+        for start in range(0, count, step):
+            with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+                block = vectors[order[start : start + step]].astype(np.float32)
+            if not np.isfinite(block).all():
+                bad = order[start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])]
+                raise ImgretError(f"{path}: row {bad + 1} holds NaN or infinite values")
+            photos.rows(vectors=block)
+        writer.fingerprint = photos.fingerprint(output.recipe)
+    report.note(f"{output.shown}: {count} vectors of {dim} dimensions")
+
+
+def _photo_writer(writer, kind, data, names, sizes, failed=(), descriptors=0):
+    """A `PhotoWriter` that has written all that came without a photo: its name and, where it is known, its size."""
+    failed = list(failed)
+    totals = {"N": len(names), "T": descriptors, "F": len(failed), "bytes of names": len(names.flat)}
+    totals |= {f"bytes of failed/{text}": sum(len(row[text]) for row in failed) for text in FAILED_TEXTS}
+    photos = PhotoWriter(writer, kind, data, totals)
+    for start in range(0, len(names), META_ROWS):
+        some = names[start : start + META_ROWS]
+        unknown = np.full(len(some), -1, np.int64)
+        meta = {"image_size": sizes[start : start + META_ROWS], "digest": np.zeros((len(some), 32), np.uint8)}
+        photos.photos(some, meta | {"file_size": unknown, "file_mtime_ns": unknown})
+    for row in failed:
+        photos.fail(row["names"], row["code"], row["reason"], bytes(32), -1, -1)
+    return photos
+
+
+def _import_hloc(path, out, space, overwrite, report):
+    with HlocFile(path) as file:
+        kind = ImportedFeatures if file.gives == "features" else ImportedVectors
+        source = kind(kind.Params(file.dim, space))
+        output = Output(out, file.gives, {"step": "import", "params": source.params.to_json()}, [_made_of(path, "hloc file")], overwrite)
+        if output.up_to_date(report):
+            return
+        kept = np.flatnonzero(file.counts)
+        if not len(kept):
+            raise ImgretError(f"{path}: no image in it has a descriptor")
+        reason = NO_DESCRIPTORS
+        failed = [
+            {"names": file.names[row], "code": "no-descriptors", "reason": reason} for row in np.flatnonzero(file.counts == 0).tolist()
+        ]
+        names, total = Texts.of(file.names[row] for row in kept.tolist()), int(file.counts.sum())
+        with output.create(Pipeline.of(IMPORTED, source)) as writer:
+            photos = _photo_writer(writer, file.gives, file.columns(), names, file.sizes[kept], failed, total)
+            with report.progress(len(kept), "image") as progress:
+                for row in kept.tolist():
+                    if file.gives == "features":
+                        photos.descriptors(file.counts[row : row + 1])
+                    for block in file.rows(row):
+                        photos.rows(**block)
+                    progress.update()
+            writer.fingerprint = photos.fingerprint(output.recipe)
+        what = f"{total} descriptors of {len(kept)} images" if file.gives == "features" else f"{total} vectors"
+        report.note(f"{output.shown}: {what}, {file.dim} dimensions" + (f"; {len(failed)} images without any" if failed else ""))
+
+
+def _import_ranking(path, out, names, queries, nul, overwrite, report):
+    ranks = open_matrix(path, "ivecs")
+    gallery = _names(names, nul, "--names")
+    order = _order(gallery, names)
+    asked = _default_queries(len(ranks)) if queries is None else _names(queries, nul, "--queries")
+    if len(asked) != len(ranks):
+        raise ImgretError(f"{path} has {len(ranks)} rows, {queries} has {len(asked)} names: give one query per row, in the same order")
+    _order(asked, queries)
+    made_of = [_made_of(path, "ranking file"), _made_of(names, "names"), *([_made_of(queries, "queries")] if queries is not None else [])]
+    output = Output(out, "ranking", {"step": "import"}, made_of, overwrite)
+    if output.up_to_date(report):
+        return
+    count, k = ranks.shape
+    position = np.full(len(gallery) + 1, -1, np.int32)  # number -> place among the names in byte order; the last one stands for -1
+    position[order] = np.arange(len(gallery), dtype=np.int32)
+    step = block_rows(4 * k)
+    with output.create(None) as writer:
+        writer.texts("query_names", asked)
+        writer.texts("query_ids", asked)
+        writer.texts("names", [gallery[number] for number in order])
+        ids, scores = writer.column("ids", (k,), np.int32, count), writer.column("scores", (k,), np.float32, count)
+        for start in range(0, count, step):
+            block = np.asarray(ranks[start : start + step])
+            _check_ranks(path, block, start, len(gallery))
+            ids.append(position[block])
+            scores.append(np.where(block < 0, np.nan, -np.arange(1, k + 1)).astype(np.float32))
+        for text in FAILED_TEXTS:
+            writer.texts(f"failed/{text}", [])
+        writer.array("failed/digest", np.zeros((0, 32), np.uint8))
+        for column in ("file_size", "file_mtime_ns"):
+            writer.array(f"failed/{column}", np.zeros(0, np.int64))
+    report.note(f"{output.shown}: {count} queries, {k} ranks each, {len(gallery)} photos in the gallery")
+
+
+def _check_ranks(path, block, start, gallery):
+    """Refuse numbers that are no gallery photo's, are there twice, or come after the -1 that ends a row."""
+    outside = (block < -1) | (block >= gallery)
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        raise ImgretError(
+            f"{path}: row {start + row + 1} holds {block[row, column]}, while the gallery's {gallery} names have the numbers 0 to "
+            f"{gallery - 1}: list the whole gallery in --names, in its order"
+        )
+    resumed = (block[:, 1:] >= 0) & (block[:, :-1] < 0)
+    if resumed.any():
+        raise ImgretError(f"{path}: row {start + int(np.argwhere(resumed)[0][0]) + 1} goes on after the -1 that ends it")
+    ordered = np.sort(block, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if twice.any():
+        row, column = np.argwhere(twice)[0]
+        raise ImgretError(f"{path}: row {start + row + 1} holds {ordered[row, column]} twice")
+
+
+def _default_queries(count):
+    digits = max(5, len(str(count - 1)))
+    return [b"query%0*d" % (digits, number) for number in range(count)]
+
+
+def _order(listed, path):
+    """The positions of names in byte order, refused where a name is there twice."""
+    order = sorted(range(len(listed)), key=listed.__getitem__)
+    for first, second in zip(order, order[1:], strict=False):
+        if listed[first] == listed[second]:
+            raise ImgretError(f"{path}: the name {shown(listed[first])} is there twice, in lines {first + 1} and {second + 1}")
+    return order
+
+
+def _names(path, nul, option):
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_NAMES_BYTES + 1)
+    except OSError as error:
+        raise ImgretError(f"{option} {path}: {os.strerror(error.errno).lower()}") from None
+    if len(data) > MAX_NAMES_BYTES:
+        raise ImgretError(f"{option} {path} has more than {MAX_NAMES_BYTES} bytes")
+    parts = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    if parts and not parts[-1]:
+        parts.pop()
+    if b"" in parts:
+        raise ImgretError(f"{option} {path}, line {parts.index(b'') + 1}: the name is empty")
+    return parts
+
+
+def _made_of(path, kind):
+    """How a file is recorded as an input."""
+    with open(path, "rb") as file:
+        return {"path": path, "kind": kind, "content": hashlib.file_digest(file, "sha256").hexdigest()}

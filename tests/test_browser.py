@@ -1,0 +1,679 @@
+"""The report page in a real browser: what it shows, its controls and keys, and that it asks nobody for anything."""
+
+import os
+import shutil
+import socket
+
+import pages
+import pytest
+from helpers import photo
+
+from imgret.evaluation.names import to_text
+from imgret.html import page as page_module
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+CONTRAST = """(selectors) => {
+  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+  };
+  return selectors.flatMap((selector) => [...document.querySelectorAll(selector)].map((node) => {
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((x, y) => y - x);
+    return [selector, (a + 0.05) / (b + 0.05)];
+  }));
+}"""
+
+BREAK = """async (address) => {
+  const seen = [];
+  const all = new Promise((resolve) => {
+    addEventListener("securitypolicyviolation", (event) => { if (seen.push(event.effectiveDirective) === 4) resolve(); });
+  });
+  new Image().src = address + "photo.jpg";
+  fetch(address).catch(() => null);
+  const script = document.createElement("script");
+  script.textContent = "window.ran = true";
+  document.body.append(script);
+  document.body.setAttribute("style", "color: red");
+  await Promise.race([all, new Promise((resolve) => setTimeout(resolve, 10000))]);
+  return [seen.sort(), window.ran ?? false];
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser):
+    """`show(path, **context)` opens a page; at the end of the test it must have said nothing, and asked for nothing but itself."""
+    contexts, opened = [], []
+
+    def open_page(path, width=1280, height=800, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **{"reduced_motion": "reduce", **options})
+        contexts.append(context)
+        tab = context.new_page()
+        said, asked = [], []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("dialog", lambda dialog: said.append(dialog.message))
+        tab.on("request", lambda request: asked.append(request.url))
+        address = f"file://{path}"
+        tab.goto(address)
+        opened.append((address, said, asked))
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    for address, said, asked in opened:
+        assert said == []
+        assert [url for url in asked if not url.startswith("data:")] == [address]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return pages.made(tmp_path_factory.mktemp("one"), pages.one_run())
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    return pages.made(tmp_path_factory.mktemp("two"), pages.two_runs())
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A page of 130 queries."""
+    contents = pages.one_run()
+    contents["queries"] = [pages.query(f"q{i}", i % 6, pages.results([1, 2], _=pages.judgement(i / 200, "hm"))) for i in range(130)]
+    return pages.made(tmp_path_factory.mktemp("many"), contents)
+
+
+def cards(tab):
+    """Names of the queries that are shown."""
+    return tab.locator(".card h2").all_text_contents()  # not the inner text: the browser skips what is far away
+
+
+def focused(tab):
+    """What has the keyboard."""
+    return tab.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.tagName")
+
+
+def texts(tab, selector):
+    return tab.locator(selector).all_inner_texts()
+
+
+# --- what is shown
+
+
+def test_the_head_of_the_page(show, one):
+    tab = show(one)
+    assert tab.title() == "a report"
+    assert texts(tab, "h1, #about, #note, #warnings li") == [
+        "a report",
+        "protocol groups · 5 queries · 6 photos shown",
+        "A note.",
+        "the lists are short",
+    ]
+    assert texts(tab, "#summary tr") == ["measure\trootsift", "map\t0.5000", "queries\t5"]
+    tab.click("#conventions summary")
+    assert texts(tab, "#conventions dt, #conventions dd") == ["ap", "finite sum", "query", "taken out"]
+    assert texts(tab, "#legend span") == ["✓\nhit", "✗\nmiss", "∅\njunk", "◎\nquery photo"]
+    assert tab.locator("noscript").is_hidden()
+
+
+def test_the_curve_has_axes_and_a_legend(show, one):
+    tab = show(one)
+    assert tab.locator("#curves svg[role=img]").get_attribute("aria-label") == "Precision over recall: rootsift"
+    ticks = ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+    assert sorted(tab.locator("#curves text").all_text_contents()) == sorted([*ticks, *ticks, "recall", "precision"])
+    assert texts(tab, "#curves .lines li") == ["rootsift"]
+    points = [tuple(map(float, point.split(","))) for point in tab.locator("#curves polyline").get_attribute("points").split()]
+    assert len(points) == 101
+    (left, top), (right, bottom) = points[0], points[-1]
+    assert (left, top, right) == (44, 10, 440)
+    assert bottom == pytest.approx(10 + 236 / 2, abs=0.1)
+
+
+def test_a_card(show, one):
+    tab = show(one)
+    assert cards(tab) == ["bridge_10", "tower", "abbey", "bridge_2", "crop"]
+    first = tab.locator(".card").first
+    assert first.locator(".facts p").all_inner_texts() == ["0.png", "AP 0.7500", "1 of 2 found", "first hit at 1"]
+    assert [tile.get_attribute("aria-label") for tile in first.locator(".tile").all()] == [
+        "query photo 0.png",
+        "rank 1, query photo, score 0.9, 0.png",
+        "rank 2, hit, score 0.8, 1.png",
+        "rank 3, miss, score 0.7, 2.png",
+    ]
+    assert first.locator(".strip .line").all_inner_texts() == ["1\n◎", "2\n✓", "3\n✗"]
+    styles = first.locator(".strip .tile").evaluate_all("tiles => tiles.map(tile => getComputedStyle(tile).borderTopStyle)")
+    assert styles == ["double", "solid", "dashed"]
+    third = tab.locator(".card").nth(1).locator(".strip .tile").nth(1)
+    assert third.evaluate("tile => getComputedStyle(tile).borderTopStyle") == "dotted"
+    assert tab.locator(".card").nth(2).locator(".facts p").all_inner_texts()[-1] == "no hit"
+    assert tab.locator(".card").nth(3).locator(".facts").inner_text().split("\n")[-1] == "not evaluated"
+
+
+def test_photos_are_decoded_from_the_page(show, one):
+    tab = show(one, height=3000)
+    playwright.expect(tab.locator("img[data-photo]")).to_have_count(0)
+    sizes = tab.locator(".card img").evaluate_all(
+        "async images => { for (const i of images) await i.decode(); return images.map(i => i.naturalWidth); }"
+    )
+    assert sizes == [160] * (4 + 4 + 4 + 3 + 2)
+
+
+def test_the_box_lies_where_it_was_drawn(show, one):
+    tab = show(one)
+    box = tab.locator(".card").first.locator(".query svg")
+    assert box.get_attribute("viewBox") == "0 0 160 120"
+    rectangle = box.locator("rect").last
+    assert [rectangle.get_attribute(name) for name in ("x", "y", "width", "height")] == ["10", "10", "50", "50"]
+    tile, drawn = tab.locator(".card .tile").first.bounding_box(), rectangle.bounding_box()
+    factor = (tile["width"] - 2) / 160  # a photo of 160 × 120 fills the tile within its border
+    assert drawn["x"] - tile["x"] == pytest.approx(1 + 10 * factor, abs=3)
+    assert drawn["width"] == pytest.approx(50 * factor, abs=5)
+    assert tab.locator(".card").nth(1).locator(".query svg").count() == 0
+
+
+def test_the_score_is_seen_on_hover_and_on_focus(show, one):
+    tab = show(one)
+    tile = tab.locator(".strip .tile").nth(1)
+    opacity = "tile => getComputedStyle(tile.querySelector('.score')).opacity"
+    assert tile.evaluate(opacity) == "0"
+    tile.hover()
+    assert (tile.evaluate(opacity), tile.locator(".score").inner_text()) == ("1", "0.8")
+    tab.mouse.move(0, 0)
+    for key in ("j", "ArrowRight", "ArrowRight", "ArrowRight"):
+        tab.keyboard.press(key)
+    assert tile.evaluate(opacity) == "1"
+
+
+def test_a_photo_that_is_not_there_is_a_tile_with_its_name(show, tmp_path):
+    contents = pages.data(["none.png", "0.png"], [pages.run("a")], [pages.query("q", 0, pages.results([1, 0]), box=[0, 0, 5, 5])])
+    photo(tmp_path / "0.png")
+    tab = show(pages.made(tmp_path, contents, roots=[tmp_path]))
+    assert texts(tab, ".tile .absent") == ["none.png", "none.png"]
+    tab.locator(".tile").first.click()
+    assert texts(tab, "#large .absent, #large figcaption") == ["none.png", "none.png\nquery · no photo at hand"]
+
+
+def test_a_search_without_a_protocol(show, tmp_path):
+    contents = pages.data(
+        pages.names(2), [pages.run("index")], [pages.query("0.png", 0, pages.results([1])), pages.query("1.png", 1, pages.results([]))]
+    )
+    tab = show(pages.made(tmp_path, contents))
+    for hidden in ("#failures-label", "#changed-label", "#setting-label", "#legend", "#curves", "#conventions", "#summary table"):
+        assert tab.locator(hidden).is_hidden(), hidden
+    assert texts(tab, ".facts") == ["0.png", "1.png"]
+    assert texts(tab, ".run p") == ["no result"]
+    assert texts(tab, "#order option") == ["order of the queries", "name"]
+    tab.keyboard.press("f")
+    assert texts(tab, "#count") == ["2 of 2 queries shown"]
+
+
+def test_a_page_without_queries(show, tmp_path):
+    tab = show(pages.made(tmp_path, pages.data([], [], [])))
+    assert texts(tab, "#count, #cards") == ["0 of 0 queries shown", "No query is like that."]
+    for key in ("j", "k", "o", "ArrowRight"):
+        tab.keyboard.press(key)
+
+
+# --- controls
+
+
+def test_search_by_name(show, one):
+    tab = show(one)
+    tab.fill("#search", "BRIDGE")
+    assert cards(tab) == ["bridge_10", "bridge_2"]
+    assert texts(tab, "#count") == ["2 of 5 queries shown"]
+    tab.fill("#search", "5.PNG")
+    assert texts(tab, "#cards") == ["No query is like that."]
+    tab.check("#results")
+    assert cards(tab) == ["bridge_2", "crop"]
+    tab.fill("#search", "")
+    assert texts(tab, "#count") == ["5 of 5 queries shown"]
+
+
+def test_only_failures(show, one):
+    tab = show(one)
+    assert texts(tab, "#failures-label") == ["only failures (first result that counts is no hit)"]
+    tab.check("#failures")
+    assert cards(tab) == ["tower", "abbey"]
+    tab.fill("#search", "tower")
+    assert texts(tab, "#count") == ["1 of 5 queries shown"]
+
+
+def test_a_failure_beyond_what_is_shown(show, tmp_path):
+    """Where all that is shown is junk or the query photo itself, the rank of the first hit decides."""
+    runs = [pages.results([1], _=pages.judgement(0.5, "j") | {"first_hit": first}) for first in (1, 2, None)]
+    contents = pages.data(pages.names(2), [pages.run("a")], [pages.query(f"q{i}", 0, run) for i, run in enumerate(runs)])
+    tab = show(pages.made(tmp_path, contents))
+    tab.check("#failures")
+    assert cards(tab) == ["q1", "q2"]
+
+
+@pytest.mark.parametrize(
+    ("order", "wanted"),
+    [
+        ("name", ["abbey", "bridge_2", "bridge_10", "crop", "tower"]),
+        ("AP, lowest first", ["abbey", "tower", "bridge_10", "crop", "bridge_2"]),
+        ("AP, highest first", ["crop", "bridge_10", "tower", "abbey", "bridge_2"]),
+        ("order of the queries", ["bridge_10", "tower", "abbey", "bridge_2", "crop"]),
+    ],
+)
+def test_sorting(show, one, order, wanted):
+    tab = show(one)
+    tab.select_option("#order", label="name" if order != "name" else "AP, lowest first")
+    tab.select_option("#order", label=order)
+    assert cards(tab) == wanted
+
+
+# --- two runs
+
+
+def test_two_runs_are_compared(show, two):
+    tab = show(two)
+    assert texts(tab, "#summary tr") == [
+        "measure\tbefore\tafter\tchange",
+        "map\t0.5000\t0.6250\t+0.1250",
+        "queries\t4\t4\t",
+        "ns\t0.0000\t0.0000\t",
+    ]
+    assert texts(tab, "#comparison li") == ["after is above before by 0.1250 map."]
+    first = tab.locator(".card").first
+    assert first.locator(".run-head").all_inner_texts() == [
+        "before\nAP 0.2500\n1 of 2 found\nfirst hit at 3",
+        "after\nAP 0.7500\n1 of 2 found\nfirst hit at 1",
+    ]
+    assert first.locator(".gain").all_inner_texts() == ["AP ▲ +0.5000"]
+    before, after = (strip.locator(".move").all_inner_texts() for strip in first.locator(".strip").all())
+    assert before == ["▼1", "▼1", "▲2", "gone"]
+    assert after == ["▲2", "▼1", "▼1", "new"]
+    moved = first.locator(".strip").nth(1).locator("li").first
+    assert moved.locator(".move").get_attribute("title") == "rank 3 in before, 1 in after"
+    assert moved.locator(".tile").get_attribute("aria-label") == "rank 1, hit, score 0.9, ▲2, 3.png"
+    assert tab.locator(".card").nth(1).locator(".move").all_inner_texts() == ["=", "=", "=", "="]
+    assert tab.locator(".card").nth(1).locator(".gain").inner_text() == "AP = ±0.0000"
+    assert tab.locator(".card").nth(3).locator(".run").nth(1).inner_text() == "after\n\nthis run has no such query"
+    assert tab.locator(".card").nth(3).locator(".move, .gain").count() == 0
+
+
+def test_only_changed_and_failures_of_two_runs(show, two):
+    tab = show(two)
+    tab.check("#changed")
+    assert cards(tab) == ["gained", "lost", "only before"]
+    tab.check("#failures")
+    assert cards(tab) == ["gained", "lost"]
+    assert texts(tab, "#failures-label") == ["only failures (first result that counts is no hit) in any run"]
+
+
+@pytest.mark.parametrize(
+    ("order", "wanted"),
+    [
+        ("AP of before, lowest first", ["only before", "gained", "same", "lost"]),
+        ("AP of after, highest first", ["gained", "same", "lost", "only before"]),
+        ("AP difference, lowest first", ["lost", "same", "gained", "only before"]),
+        ("AP difference, highest first", ["gained", "same", "lost", "only before"]),
+    ],
+)
+def test_sorting_two_runs(show, two, order, wanted):
+    tab = show(two)
+    tab.select_option("#order", label=order)
+    assert cards(tab) == wanted
+
+
+def test_another_setting(show, two):
+    tab = show(two)
+    assert tab.locator("#setting").input_value() == "medium"
+    heights = []
+    for setting in ("medium", "easy"):
+        tab.select_option("#setting", setting)
+        heights.append(tab.locator("#curves polyline").nth(1).get_attribute("points").split(",")[1].split()[0])
+        assert tab.locator("#curves figcaption").inner_text() == f"Mean interpolated precision, {setting}"
+    assert heights == ["69.0", "128.0"]
+    first = tab.locator(".card").first
+    assert [text.split("\n")[1] for text in first.locator(".run-head").all_inner_texts()] == ["AP 1.0000", "AP 0.5000"]
+    assert first.locator(".gain").inner_text() == "AP ▼ −0.5000"
+    assert tab.locator(".card").nth(1).locator(".run-head").all_inner_texts() == ["before\nnot evaluated", "after\nnot evaluated"]
+    tab.select_option("#setting", "hard")
+    assert tab.locator("#curves").is_hidden()
+    assert tab.locator(".run-head", has_text="not evaluated").count() == 7
+    tab.check("#failures")
+    assert texts(tab, "#count") == ["0 of 4 queries shown"]
+
+
+def test_three_runs_are_compared_with_the_first(show, tmp_path):
+    contents = pages.data(
+        pages.names(4),
+        [pages.run(label) for label in "abc"],
+        [
+            pages.query(
+                "q", 0, *[pages.results(top, _=pages.judgement(ap, "hm")) for top, ap in (([1, 2], 0.5), ([2, 1], 0.75), ([3, 2], 0.25))]
+            )
+        ],
+    )
+    tab = show(pages.made(tmp_path, contents))
+    assert [strip.locator(".move").all_inner_texts() for strip in tab.locator(".strip").all()] == [[], ["▲1", "▼1"], ["new", "="]]
+    assert texts(tab, ".gain") == ["AP ▲ +0.2500 (b)", "AP ▼ −0.2500 (c)"]
+
+
+# --- keys
+
+
+def test_keys_move_between_queries_and_photos(show, one):
+    tab = show(one)
+    wanted = {"j": "bridge_10", "ArrowDown": "tower", "k": "bridge_10", "ArrowUp": "bridge_10"}
+    for key, name in wanted.items():
+        tab.keyboard.press(key)
+        assert focused(tab) == f"query {name}"
+    assert tab.evaluate("getComputedStyle(document.activeElement).boxShadow") != "none"
+    for label in ("query photo 0.png", "rank 1, query photo, score 0.9, 0.png", "rank 2, hit, score 0.8, 1.png"):
+        tab.keyboard.press("ArrowRight")
+        assert focused(tab) == label
+        assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.keyboard.press("ArrowLeft")
+    assert focused(tab) == "rank 1, query photo, score 0.9, 0.png"
+    for _ in range(9):
+        tab.keyboard.press("j")
+    assert focused(tab) == "query crop"
+    assert tab.evaluate("document.activeElement.getBoundingClientRect().bottom <= innerHeight")
+
+
+def test_a_strip_is_one_stop_of_the_tab_key(show, one):
+    tab = show(one)
+    for key in ("j", "ArrowRight", "ArrowRight", "ArrowRight", "Tab"):
+        tab.keyboard.press(key)
+    assert focused(tab) == "query photo 1.png"
+    for wanted in ("rank 2, hit, score 0.8, 1.png", "query photo 0.png"):
+        tab.keyboard.press("Shift+Tab")
+        assert focused(tab) == wanted
+
+
+def test_search_has_a_key_and_takes_letters(show, one):
+    tab = show(one)
+    tab.keyboard.press("/")
+    assert focused(tab) == "search by name"
+    tab.keyboard.type("fj?k/o")
+    assert tab.locator("#search").input_value() == "fj?k/o"
+    assert not tab.locator("#failures").is_checked()
+    tab.fill("#search", "bridge")
+    tab.keyboard.press("Enter")
+    assert focused(tab) == "query bridge_10"
+    tab.keyboard.press("/")
+    tab.keyboard.type("tower")  # in place of what was there
+    assert cards(tab) == ["tower"]
+
+
+def test_failures_have_a_key(show, one):
+    tab = show(one)
+    for wanted in (2, 5):
+        tab.keyboard.press("f")
+        assert len(cards(tab)) == wanted
+    tab.keyboard.press("Control+f")
+    assert len(cards(tab)) == 5
+
+
+@pytest.mark.parametrize("key", ["o", "Enter", "click"])
+def test_a_photo_is_shown_large(show, one, key):
+    tab = show(one)
+    for step in ("j", "ArrowRight", "ArrowRight", "ArrowRight"):
+        tab.keyboard.press(step)
+    if key == "click":
+        tab.locator(".strip .tile").nth(1).click()
+    else:
+        tab.keyboard.press(key)
+    assert tab.locator("#large").is_visible()
+    assert texts(tab, "#large figcaption") == ["0.png\nquery · 160 × 120 pixels", "1.png\nrank 2, hit · score 0.8 · 160 × 120 pixels"]
+    assert tab.locator("#large img").last.evaluate(
+        "async image => { await image.decode(); return image.getBoundingClientRect().width > 300; }"
+    )
+    assert tab.locator("#large rect").count() == 2
+    tab.keyboard.press("ArrowRight")
+    assert texts(tab, "#large figcaption b") == ["0.png", "2.png"]
+    tab.keyboard.press("j")  # the cards behind stay where they are
+    tab.keyboard.press("Escape")
+    assert tab.locator("#large").is_hidden()
+    assert focused(tab) == "rank 3, miss, score 0.7, 2.png"
+
+
+@pytest.mark.parametrize("key", ["o", "Enter"])
+def test_a_query_is_shown_large_and_closed_by_the_mouse(show, one, key):
+    tab = show(one)
+    for way in ("button", "behind"):
+        tab.keyboard.press("j")
+        tab.keyboard.press(key)
+        assert tab.locator("#large figure").count() == 1
+        if way == "button":
+            tab.click("#large .close")
+        else:
+            tab.mouse.click(3, 3)
+        assert tab.locator("#large").is_hidden()
+
+
+def test_the_keys_are_told(show, one):
+    tab = show(one)
+    for way in (lambda: tab.keyboard.press("?"), lambda: tab.click("#help")):
+        way()
+        assert tab.locator("#keys").is_visible()
+        assert len(texts(tab, "#keys dt")) == 7
+        tab.keyboard.press("f")
+        tab.keyboard.press("Escape")
+        assert tab.locator("#keys").is_hidden()
+    assert len(cards(tab)) == 5
+
+
+@pytest.mark.parametrize(("motion", "wanted"), [("reduce", "auto"), ("no-preference", "smooth")])
+def test_motion_is_a_choice(show, one, motion, wanted):
+    tab = show(one, reduced_motion=motion)
+    tab.evaluate("() => { Element.prototype.scrollIntoView = (how) => { window.how = how.behavior; }; }")
+    tab.keyboard.press("j")
+    assert tab.evaluate("window.how") == wanted
+
+
+# --- many queries
+
+
+def test_cards_are_built_as_they_are_needed(show, many):
+    tab = show(many)
+    assert texts(tab, "#count") == ["130 of 130 queries shown"]
+    assert len(cards(tab)) == 20
+    assert tab.locator("img[data-photo]").count() > 0
+    while len(cards(tab)) < 130:
+        before = len(cards(tab))
+        tab.evaluate("scrollTo(0, document.scrollingElement.scrollHeight)")
+        tab.locator(".card").nth(before).wait_for(state="attached")
+    assert cards(tab) == [f"q{i}" for i in range(130)]
+    tab.select_option("#order", label="AP, highest first")
+    assert cards(tab)[:3] == ["q129", "q128", "q127"]
+    assert len(cards(tab)) < 130
+
+
+def test_the_keyboard_reaches_all_cards(show, many):
+    tab = show(many)
+    for _ in range(60):
+        tab.keyboard.press("j")
+    assert focused(tab) == "query q59"
+
+
+def test_paper_gets_all_cards(show, many):
+    tab = show(many)
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    tab.emulate_media(media="print", color_scheme="dark")
+    assert len(cards(tab)) == 130
+    assert tab.locator("img[data-photo]").count() == 0
+    assert tab.locator("#tools").is_hidden()
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert tab.evaluate("getComputedStyle(document.querySelector('.strip')).flexWrap") == "wrap"
+
+
+# --- hostile names
+
+
+HOSTILE = [
+    b"<script>alert(1)<script>.png",
+    b"<img src=x onerror=alert(1)>.png",
+    b"\"'`&amp;&lt;.png",
+    b"<!--<script>.png",
+    b"line\nbreak\t\x1b.png",
+    b"caf\xe9 \xff.png",
+    "日本 👍 \u202egnp.png".encode(),
+    b"a" * 200 + b".png",
+]
+SHOWN = [
+    "<script>alert(1)<script>.png",
+    "<img src=x onerror=alert(1)>.png",
+    "\"'`&amp;&lt;.png",
+    "<!--<script>.png",
+    "line\\x0abreak\\x09\\x1b.png",
+    "caf\\xe9 \\xff.png",
+    "日本 👍 \\u202egnp.png",
+    "a" * 200 + ".png",
+]
+
+
+def test_hostile_names_are_text(show, tmp_path):
+    for number, name in enumerate(HOSTILE):
+        photo(os.path.join(os.fsencode(tmp_path), name), number)
+    names = [to_text(name) for name in HOSTILE] + ["</script><script>alert(2)</script>"]
+    wanted = [*SHOWN, names[-1]]
+    queries = [
+        pages.query(name, number, *[pages.results([number, 0], **{f"_{name}": pages.judgement(0.5, "hm")})] * 2)
+        for number, name in enumerate(names)
+    ]
+    runs = [pages.run(name, [[name, 0.5]], [name], {name: [0.5] * 101}) for name in names[:2]]
+    more = {
+        "title": names[0],
+        "protocol": names[1],
+        "conventions": {names[2]: names[3]},
+        "note": names[-1],
+        "measure": "AP",
+        "settings": names,
+        "comparison": names,
+    }
+    tab = show(pages.made(tmp_path, pages.data(names, runs, queries, **more)), height=6000)
+    assert tab.title() == wanted[0]
+    assert cards(tab) == wanted
+    assert texts(tab, "h1, #note, #warnings li, #comparison li") == [
+        wanted[0],
+        wanted[-1],
+        f"{wanted[0]}: {wanted[0]}",
+        f"{wanted[1]}: {wanted[1]}",
+        *wanted,
+    ]
+    assert tab.locator("#setting option").all_text_contents() == wanted
+    assert tab.locator(".query .tile").evaluate_all("tiles => tiles.map(tile => tile.title)") == wanted
+    playwright.expect(tab.locator("img[data-photo]")).to_have_count(0)
+    assert tab.locator(".query img").count() == len(HOSTILE)
+    assert tab.evaluate("[...document.querySelectorAll('script')].length") == 3
+    assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    tab.fill("#search", "\\xe9")
+    assert cards(tab) == [wanted[5]]
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("o")
+    assert texts(tab, "#large figcaption b") == [wanted[5]]
+
+
+def test_the_policy_keeps_the_page_from_asking(browser, one):
+    """What the other tests never see happen is shown to be impossible: a picture or an answer from elsewhere, a script, a style."""
+    tab = browser.new_page()
+    tab.goto(f"file://{one}")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        broken = tab.evaluate(BREAK, f"http://127.0.0.1:{server.getsockname()[1]}/")
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    tab.close()
+    assert broken == [["connect-src", "img-src", "script-src-elem", "style-src-attr"], False]
+
+
+# --- sizes and colours
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_window(show, one, two, width, scheme):
+    for path in (one, two):
+        tab = show(path, width=width, color_scheme=scheme)
+        assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+        tab.keyboard.press("j")
+        tab.keyboard.press("o")
+        box = tab.locator("#large").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        tab.keyboard.press("Escape")
+        tab.keyboard.press("?")
+        assert tab.locator("#keys").bounding_box()["width"] <= width
+
+
+def test_strips_scroll_within_the_page(show, tmp_path):
+    contents = pages.data(pages.names(20), [pages.run("a")], [pages.query("q", 0, pages.results(range(20)))])
+    tab = show(pages.made(tmp_path, contents), width=360)
+    strips = tab.locator(".strips")
+    assert strips.evaluate("strips => strips.scrollWidth > 3 * strips.clientWidth")
+    for key in ("j", *["ArrowRight"] * 21):
+        tab.keyboard.press(key)
+    assert strips.evaluate("strips => strips.scrollLeft > strips.clientWidth")
+    assert tab.evaluate("document.scrollingElement.scrollLeft") == 0
+    assert 0 <= tab.locator(".strip .tile").last.bounding_box()["x"] <= 360 - 96
+
+
+def test_light_and_dark_are_readable(show, two, one):
+    backs = {}
+    for scheme in ("light", "dark"):
+        for path in (one, two):
+            tab = show(path, color_scheme=scheme)
+            backs[scheme] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+            tab.keyboard.press("j")
+            selectors = [
+                "h1",
+                "#about",
+                "#warnings li",
+                "#comparison li",
+                "td",
+                "th",
+                "figcaption",
+                "#legend i",
+                "#tools label",
+                "#count",
+                "h2",
+            ]
+            selectors += [".facts p", ".run-head span", ".sign", ".move", ".name", ".score", ".muted"]
+            ratios = tab.evaluate(CONTRAST, selectors)
+            assert len({selector for selector, _ in ratios}) >= 15
+            assert [entry for entry in ratios if entry[1] < 4.5] == []
+            strokes = "nodes => nodes.map(node => getComputedStyle(node).stroke)"
+            assert backs[scheme] not in tab.locator("#curves polyline, #curves .grid").evaluate_all(strokes)
+            assert tab.locator("#curves text").first.evaluate("node => getComputedStyle(node).fill") == tab.evaluate(
+                "getComputedStyle(document.body).color"
+            )
+    assert backs == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}
+
+
+def test_real_photos(show, tmp_path, data):
+    root = data / "photos" / "scenes" / "images"
+    names = sorted(os.listdir(root))[:12]
+    queries = [
+        pages.query(name, i, pages.results([i, *range(11)], _=pages.judgement(0.5, "q" + "hm" * 5 + "j"))) for i, name in enumerate(names)
+    ]
+    contents = pages.data(names, [pages.run("rootsift")], queries)
+    tab = show(pages.made(tmp_path, contents, roots=[root]))
+    assert tab.locator(".absent").count() == 0
+    decoded = (
+        tab.locator(".card")
+        .first.locator("img")
+        .evaluate_all("async images => { for (const i of images) await i.decode(); return images.length; }")
+    )
+    assert decoded == 13
+    assert page_module.is_report(str(tmp_path / "report.html"))
