@@ -83,7 +83,9 @@ def read_file(path):
             if status.st_size > MAX_FILE_BYTES:
                 raise BadPhoto("too-large", f"the file has {status.st_size} bytes, the limit is {MAX_FILE_BYTES}")
             with open(descriptor, "rb", closefd=False) as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+                data = file.read(status.st_size + 1)  # not the limit: as much would be set aside
+                if len(data) > status.st_size:  # it has grown
+                    data += file.read(MAX_FILE_BYTES + 1 - len(data))
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -6,6 +6,7 @@ import stat
 from imgret.errors import ImgretError
 
 BLOCK = 32 << 20
+PIECE = 1 << 20
 LONGEST_LINE = 1 << 20
 
 
@@ -24,11 +25,14 @@ def read_bytes(path, limit, *, regular=True):
     ------
     ImgretError
     """
+    pieces, size = [], 0  # piece by piece: read(limit) would set aside as much
     with _opened(path, regular) as file:
-        data = _guarded(path, file.read, limit + 1)
-    if len(data) > limit:
+        while piece := _guarded(path, file.read, min(PIECE, limit + 1 - size)):
+            pieces.append(piece)
+            size += len(piece)
+    if size > limit:
         raise ImgretError(f"{path} is larger than {limit >> 20} MiB: this is no such file")
-    return data
+    return b"".join(pieces)
 
 
 def line_blocks(path, *, regular=True):

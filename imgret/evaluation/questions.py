@@ -141,10 +141,9 @@ def find(lists, asked, removes_query):
     kind, marked, seen = base.copy(), base > 0, np.zeros(len(base), dtype=bool)
     for row in sorted(rows):
         ids = lists.ids[row, : lists.lengths[row]]
-        _check_distinct(lists, row, ids, seen)
         relevant = np.concatenate([part for _, _, question in rows[row] for part in (question.ids, question.junk, _own(question))])
         marked[relevant] = True
-        places = np.flatnonzero(marked.take(ids))
+        places = _look_through(lists, row, ids, marked, seen)
         marked[relevant] = base[relevant] > 0
         there = ids[places]
         for setting, number, question in rows[row]:
@@ -172,17 +171,21 @@ def _packed(questions, parts):
     return Found(np.array([question.positives for question in questions], dtype=np.int64), offsets, places, kinds)
 
 
-def _check_distinct(lists, row, ids, seen):
-    """Refuse a list that names a photo twice. `seen` is scratch: all False before and after."""
-    if len(ids) * 16 < len(seen):
-        distinct = len(np.unique(ids))  # sorting a short list is less than a look at the whole gallery
+def _look_through(lists, row, ids, marked, seen):
+    """Where the marked photos are in a list; refuses one that names a photo twice. `seen` is scratch: all False before and after."""
+    if len(ids) * 16 < len(seen):  # sorting a short list is less than clearing the whole of `seen`
+        distinct, places = len(np.unique(ids)), np.flatnonzero(marked.take(ids))
     else:
+        found = np.empty(len(ids), dtype=bool)
         for start in range(0, len(ids), _BLOCK):
-            seen[ids[start : start + _BLOCK].astype(np.intp)] = True
-        distinct = np.count_nonzero(seen)
+            block = ids[start : start + _BLOCK].astype(np.intp)
+            seen[block] = True
+            marked.take(block, out=found[start : start + _BLOCK], mode="clip")  # ids are in range; clipping is the fast way
+        distinct, places = np.count_nonzero(seen), np.flatnonzero(found)
         seen[:] = False
     if distinct < len(ids):
         _, first = np.unique(ids, return_index=True)
         again = np.setdiff1d(np.arange(len(ids)), first)[0]
         name, query = shown(lists.names[ids[again]]), shown(lists.query_ids[row])
         raise ImgretError(f"{lists.label} lists {name} twice for query {query}: make the ranking again")
+    return places
