@@ -14,12 +14,14 @@ import reference_evaluation as reference
 from imgret import registry
 from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import PROTOCOLS, files, groundtruth, measures
-from imgret.evaluation.lists import RankedLists, read_folder, read_trec, trec_lines, tsv_escape
-from imgret.evaluation.names import bare, shown, to_bytes, to_text, trec_escape, trec_unescape
+from imgret.evaluation.listfolder import read_folder
+from imgret.evaluation.lists import RankedLists
+from imgret.evaluation.names import bare, shown, to_bytes, to_text, trec_escape, trec_unescape, tsv_escape
 from imgret.evaluation.protocols.folders import folder_of
 from imgret.evaluation.protocols.holidays import number_of as holidays_number
 from imgret.evaluation.protocols.ukbench import number_of as ukbench_number
 from imgret.evaluation.result import dumps
+from imgret.evaluation.trec import read_trec, trec_lines
 
 UGLY = [
     b"a b.jpg",

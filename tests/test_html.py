@@ -430,7 +430,7 @@ def test_an_error_of_the_disk_leaves_the_old_report(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, "replace", full)
-    is_refused(f"--html {path} cannot be written: No space left on device; what was there before is untouched", write, path)
+    is_refused(f"{path} cannot be written: No space left on device; what was there before is untouched", write, path)
     assert read(path) == before
     assert os.listdir(tmp_path) == ["report.html"]
 
@@ -453,7 +453,7 @@ def test_a_page_too_large_for_browsers_is_refused(tmp_path, monkeypatch):
     before = read(path)
     contents = pages.data(["a.png"], [], [])
     wanted = (
-        f"--html {path}: the page would have more than 1 MB, too much for a browser: show fewer queries or results, or smaller thumbnails"
+        f"--html {path}: the page would have more than 1 MB, too much for a browser: show fewer queries or results (--most, --top)"
     )
     is_refused(wanted, page.write, str(path), contents, {"a.png": ("key", b"\xff\xd8\xff" + bytes(1 << 20), (1, 1))})
     assert read(path) == before

@@ -14,9 +14,9 @@ from helpers import refused as refused_command
 from imgret import registry
 from imgret.errors import ImgretError
 from imgret.evaluation import PROTOCOLS
-from imgret.evaluation.lists import RankedLists, trec_lines
+from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.protocols.places import position_of, within
-from imgret.evaluation.qrels import qrels_lines, read_qrels
+from imgret.evaluation.trec import qrels_lines, read_qrels, trec_lines
 
 
 def protocol(name, *settings):

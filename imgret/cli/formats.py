@@ -47,6 +47,7 @@ def _jsonl(gallery, block):
 
 
 def _trec(gallery, block):
-    from imgret.evaluation.lists import RankedLists, trec_lines
+    from imgret.evaluation.lists import RankedLists
+    from imgret.evaluation.trec import trec_lines
 
     return trec_lines(RankedLists("imgret", block.names, block.names, gallery, block.ids, block.scores), "imgret")

@@ -76,25 +76,17 @@ def write(path, data, thumbnails, *, overwrite=False):
     ImgretError
         If the path is refused (see `check`), cannot be written to, or the page would be too large for browsers.
     """
-    from imgret.store.writer import publish, temporary_name
+    from imgret.store.writer import published
 
     check(path, overwrite=overwrite)
-    temporary = temporary_name(os.path.dirname(os.path.abspath(path)))
-    try:
-        with open(temporary, "xb") as file:
-            for part in _parts(data, thumbnails):
-                file.write(part.encode("utf-8"))
-                if file.tell() > MAX_BYTES:
-                    raise ImgretError(
-                        f"--html {path}: the page would have more than {MAX_BYTES >> 20} MB, too much for a browser: "
-                        "show fewer queries or results, or smaller thumbnails"
-                    )
-        publish(temporary, path)
-    except OSError as error:
-        raise ImgretError(f"--html {path} cannot be written: {os.strerror(error.errno)}; what was there before is untouched") from None
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    with published(path) as temporary, open(temporary, "xb") as file:
+        for part in _parts(data, thumbnails):
+            file.write(part.encode("utf-8"))
+            if file.tell() > MAX_BYTES:
+                raise ImgretError(
+                    f"--html {path}: the page would have more than {MAX_BYTES >> 20} MB, too much for a browser: "
+                    "show fewer queries or results (--most, --top)"
+                )
 
 
 def _parts(data, thumbnails):

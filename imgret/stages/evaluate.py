@@ -7,9 +7,10 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.evaluation import PROTOCOLS
-from imgret.evaluation.lists import RankedLists, read_trec
+from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.names import to_text
 from imgret.evaluation.statistics import bootstrap_interval, compare
+from imgret.evaluation.trec import read_trec
 from imgret.registry import load
 from imgret.stages import scorefiles
 from imgret.store.reader import Store, is_hdf5

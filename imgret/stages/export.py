@@ -9,8 +9,9 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation.lists import RankedLists, trec_lines
+from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.names import shown, tsv_escape
+from imgret.evaluation.trec import trec_lines
 from imgret.pipeline import Pipeline
 from imgret.stages.matrices import block_rows, encode_rows, npy_header
 from imgret.store.hashing import of_json

@@ -5,9 +5,9 @@ import re
 
 from imgret.errors import ImgretError, UsageError
 from imgret.evaluation.names import to_bytes, tsv_escape
-from imgret.evaluation.qrels import qrels_lines
 from imgret.evaluation.result import dumps
-from imgret.store.writer import publish, temporary_name
+from imgret.evaluation.trec import qrels_lines
+from imgret.store.writer import published
 
 PICTURES = {".png": rb"\x89PNG.*imgret", ".svg": rb"<\?xml.*imgret", ".pdf": rb"%PDF.*imgret"}
 CURVES = (".tsv", ".json", *PICTURES)
@@ -85,29 +85,6 @@ def write(path, lines):
     """
     with published(path) as temporary, open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         file.writelines(line + "\n" for line in lines)
-
-
-class published:
-    """A context manager: gives a temporary path beside `path`, and puts what was written there in its place if the block succeeds."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __enter__(self):
-        self.temporary = temporary_name(os.path.dirname(os.path.abspath(self.path)))
-        return self.temporary
-
-    def __exit__(self, kind, error, trace):
-        try:
-            if kind is None:
-                publish(self.temporary, self.path)
-        except OSError as failure:
-            error = failure
-        finally:
-            if os.path.exists(self.temporary):
-                os.unlink(self.temporary)
-        if isinstance(error, OSError):
-            raise ImgretError(f"{self.path} cannot be written: {os.strerror(error.errno) if error.errno else error}") from None
 
 
 def _records(evaluation):

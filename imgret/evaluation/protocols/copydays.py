@@ -3,7 +3,7 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import bare, last_part, shown
 from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, WHOLE, Protocol, counted
@@ -35,7 +35,7 @@ class Copydays(Protocol):
     }
 
     def _read_folder(self, path, truth):
-        return ranked.read_folder(path, lambda name: _number(name) is not None)
+        return read_folder(path, lambda name: _number(name) is not None)
 
     def ask(self, lists, truth):
         """What the numbers ask of the lists; see `Protocol.ask`."""

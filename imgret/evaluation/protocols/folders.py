@@ -3,8 +3,8 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
 from imgret.evaluation.groundtruth import read_names
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.protocols.base import (
     CLASSIC,
     FINITE_SUM,
@@ -47,7 +47,7 @@ class Folders(Protocol):
 
     def _read_folder(self, path, truth):
         known = None if truth is None else read_names(truth)
-        return ranked.read_folder(path, folder_of, known=known)
+        return read_folder(path, folder_of, known=known)
 
     def ask(self, lists, truth):
         positions = lists.positions()

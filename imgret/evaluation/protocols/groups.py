@@ -3,8 +3,8 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
 from imgret.evaluation.groundtruth import GALLERY, QUERY, read_groups
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import (
     FINITE_SUM,
@@ -48,7 +48,7 @@ class Groups(Protocol):
     def _read_folder(self, path, truth):
         truth = read_groups(truth)
         asking = [name for name, role in zip(truth.names, truth.roles, strict=True) if role & QUERY]
-        return ranked.read_folder(path, asking, known=truth.names)
+        return read_folder(path, asking, known=truth.names)
 
     def ask(self, lists, truth):
         path, truth = truth, read_groups(truth)

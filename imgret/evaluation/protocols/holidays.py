@@ -1,8 +1,8 @@
 """INRIA Holidays (Jégou, Douze & Schmid, ECCV 2008)."""
 
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
 from imgret.evaluation.groundtruth import read_names
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import bare, last_part, shown
 from imgret.evaluation.protocols.base import (
@@ -45,7 +45,7 @@ class Holidays(Protocol):
     }
 
     def _read_folder(self, path, truth):
-        return ranked.read_folder(path, lambda name: (number_of(name) or b"").endswith(b"00"))
+        return read_folder(path, lambda name: (number_of(name) or b"").endswith(b"00"))
 
     def ask(self, lists, truth):
         lists.check_names()

@@ -1,8 +1,8 @@
 """Oxford5k (Philbin et al., CVPR 2007) and Paris6k (Philbin et al., CVPR 2008) with their text ground truth."""
 
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
 from imgret.evaluation.groundtruth import read_oxford
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import (
@@ -45,7 +45,7 @@ class Oxford5k(Protocol):
 
     def _read_folder(self, path, truth):
         truth = read_oxford(truth)
-        return ranked.read_folder(path, [name for query in truth for name in (query.label, query.photo)])
+        return read_folder(path, [name for query in truth for name in (query.label, query.photo)])
 
     def ask(self, lists, truth):
         path, truth = truth, read_oxford(truth)

@@ -8,7 +8,7 @@ import numpy as np
 
 from imgret import registry
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.names import last_part, shown
 from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, WHOLE, Protocol, counted
 from imgret.evaluation.questions import Asked, Question
@@ -54,7 +54,7 @@ class Places(Protocol):
 
     def _read_folder(self, path, truth):
         known = None if truth is None else read_places(truth)
-        return ranked.read_folder(path, known or (lambda name: position_of(name) is not None), known=known)
+        return read_folder(path, known or (lambda name: position_of(name) is not None), known=known)
 
     def ask(self, lists, truth):
         """What the positions ask of the lists; see `Protocol.ask`."""

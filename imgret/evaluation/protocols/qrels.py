@@ -3,7 +3,7 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import (
     CLASSIC,
@@ -16,8 +16,8 @@ from imgret.evaluation.protocols.base import (
     counted,
     unasked_warning,
 )
-from imgret.evaluation.qrels import read_qrels
 from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.trec import read_qrels
 
 
 class Qrels(Protocol):
@@ -46,7 +46,7 @@ class Qrels(Protocol):
 
     def _read_folder(self, path, truth):
         judged = read_qrels(truth)
-        return ranked.read_folder(path, list(judged), known={name for names in judged.values() for name in names})
+        return read_folder(path, list(judged), known={name for names in judged.values() for name in names})
 
     def ask(self, lists, truth):
         """What the judgements ask of the lists; see `Protocol.ask`."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import CROP, TRAPEZOID, TRUNCATION, Protocol, absent_warning, counted, unasked_warning
@@ -45,7 +45,7 @@ class ROxford5k(Protocol):
     }
 
     def _read_folder(self, path, truth):
-        return ranked.read_folder(path, [query.name for query in read_revisited(truth).queries])
+        return read_folder(path, [query.name for query in read_revisited(truth).queries])
 
     def ask(self, lists, truth):
         """What the ground truth asks of the lists; see `Protocol.ask`."""

@@ -3,7 +3,7 @@
 import re
 
 from imgret.errors import ImgretError
-from imgret.evaluation import lists as ranked
+from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.names import bare, last_part, shown
 from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, WHOLE, Protocol, counted, ids_of
 from imgret.evaluation.questions import Asked, Question
@@ -34,7 +34,7 @@ class UKBench(Protocol):
     }
 
     def _read_folder(self, path, truth):
-        return ranked.read_folder(path, lambda name: number_of(name) is not None)
+        return read_folder(path, lambda name: number_of(name) is not None)
 
     def ask(self, lists, truth):
         lists.check_names()
