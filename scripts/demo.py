@@ -84,13 +84,15 @@ def run(folder, photos, learn, truth, query):
         scores = []
         if truth:
             asked = ("evaluate", *(at(f"{name}-ranking") for name in RESULTS), "--protocol", "groups", "--truth", truth)
-            step(*asked, "--format", "table")
+            report = os.path.join(folder, "report.html")
+            step(*asked, "--format", "table", "--html", report, "--photos", photos)
             scores = mean_average_precisions(asked)
         step("search", at("vlad-index"), query, "-k", "5", "--format", "table")
     except subprocess.CalledProcessError as error:
         return error.returncode
     if scores:
         say(*(f"mAP {name:7} {score:.4f}" for name, score in zip(RESULTS, scores, strict=True)))
+        say(f"Look at the results: {report}")
     say(f"Ask for another photo: {shlex.join(command('search', at('vlad-index'), 'PHOTO'))}")
     return 0
 

@@ -452,9 +452,7 @@ def test_a_page_too_large_for_browsers_is_refused(tmp_path, monkeypatch):
     write(path)
     before = read(path)
     contents = pages.data(["a.png"], [], [])
-    wanted = (
-        f"--html {path}: the page would have more than 1 MB, too much for a browser: show fewer queries or results (--most, --top)"
-    )
+    wanted = f"--html {path}: the page would have more than 1 MB, too much for a browser: show fewer queries or results (--most, --top)"
     is_refused(wanted, page.write, str(path), contents, {"a.png": ("key", b"\xff\xd8\xff" + bytes(1 << 20), (1, 1))})
     assert read(path) == before
     assert os.listdir(tmp_path) == ["report.html"]

@@ -65,15 +65,16 @@ def command(rankings, form, html, photo_roots, top, most, jobs, quiet, **run):
     from imgret.stages.evaluate import evaluate
 
     options.check_html(html, photo_roots)
+    if html:
+        from imgret.stages.pages import EvaluationPage
+
+        shown = {"top": top, "most": most, "jobs": jobs, "overwrite": run["overwrite"]}
+        page = EvaluationPage(html, photo_roots, report=options.report(0, quiet), **shown)
     evaluation = evaluate(rankings, **run)
     for result in evaluation.results:
         for warning in result.warnings:
             click.echo(f"imgret: warning: {result.label}: {warning}", err=True)
     if html:
-        from imgret.stages.pages import of_evaluation
-
-        of_evaluation(
-            evaluation, html, photo_roots, top=top, most=most, jobs=jobs, overwrite=run["overwrite"], report=options.report(0, quiet)
-        )
+        page.write(evaluation)
     form = form or ("table" if sys.stdout.isatty() else "tsv")
     click.echo({"table": scores.as_table, "tsv": scores.as_tsv, "json": scores.as_json}[form](evaluation))

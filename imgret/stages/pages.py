@@ -24,12 +24,11 @@ class Photos:
         return self._positions[name]
 
 
-def of_evaluation(evaluation, path, roots, *, top, most, jobs=1, overwrite=False, report):
-    """Write the page of an evaluation.
+class EvaluationPage:
+    """The page of an evaluation.
 
     Parameters
     ----------
-    evaluation : imgret.stages.evaluate.Evaluation
     path : str
     roots : sequence of str
         Folders that photos are named relative to.
@@ -45,26 +44,24 @@ def of_evaluation(evaluation, path, roots, *, top, most, jobs=1, overwrite=False
     Raises
     ------
     ImgretError
+        If the page cannot be written there, before there is any work to lose.
     """
-    page.check(path, overwrite=overwrite)
-    thumbnails = Thumbnails(roots, jobs=jobs, cache=path)
-    judged, photos = evaluation.judged, Photos()
-    settings = list(dict.fromkeys(setting for each in judged for setting in each.asked.settings))
-    shown = "medium" if "medium" in settings else settings[0]
-    answers = [_answers(each, top, photos) for each in judged]
-    names = list(dict.fromkeys(name for each in answers for name in each))
-    chosen = _chosen(names, judged[0], shown, most)
-    asked = _asked(judged)
-    data = {
-        "title": f"{evaluation.protocol.name}: {', '.join(each.lists.label for each in judged)}",
-        "protocol": evaluation.protocol.name,
-        "conventions": evaluation.protocol.conventions,
-        "note": _note(len(names), len(chosen)),
-        "measure": "AP" if evaluation.protocol.primary in ("map", None) else evaluation.protocol.primary,
-        "settings": settings,
-        "runs": [_run(each, result) for each, result in zip(judged, evaluation.results, strict=True)],
-        "comparison": [_sentence(row) for row in evaluation.comparisons],
-        "queries": [
+
+    def __init__(self, path, roots, *, top, most, jobs=1, overwrite=False, report):
+        page.check(path, overwrite=overwrite)
+        self._path, self._roots, self._top, self._most = path, roots, top, most
+        self._thumbnails = Thumbnails(roots, jobs=jobs, cache=path)
+        self._overwrite, self._report = overwrite, report
+
+    def write(self, evaluation):
+        """Write the page of an `imgret.stages.evaluate.Evaluation`."""
+        judged, photos, protocol = evaluation.judged, Photos(), evaluation.protocol
+        settings = list(dict.fromkeys(setting for each in judged for setting in each.asked.settings))
+        names = list(dict.fromkeys(name for each in judged for name in _rows(each)))
+        chosen = _chosen(names, judged[0], "medium" if "medium" in settings else settings[0], self._most)
+        answers = [_answers(each, set(chosen), self._top, photos) for each in judged]
+        asked = _asked(judged)
+        queries = [
             {
                 "name": to_text(name),
                 "photo": photos.position(asked[name][0]),
@@ -72,11 +69,27 @@ def of_evaluation(evaluation, path, roots, *, top, most, jobs=1, overwrite=False
                 "runs": [each.get(name) for each in answers],
             }
             for name in chosen
-        ],
-    }
-    data["photos"] = [to_text(_as_file(name, roots)) for name in photos.names]
-    page.write(path, data, _made(thumbnails, data["photos"], report), overwrite=overwrite)
-    _say(path, data, (thumbnails,), report)
+        ]
+        data = {
+            "title": f"{protocol.name}: {', '.join(each.lists.label for each in judged)}",
+            "protocol": protocol.name,
+            "conventions": protocol.conventions,
+            "note": _note(len(names), len(chosen)),
+            "measure": "AP" if protocol.primary in ("map", None) else protocol.primary,
+            "settings": settings,
+            "runs": [_run(each, result) for each, result in zip(judged, evaluation.results, strict=True)],
+            "comparison": [_sentence(row) for row in evaluation.comparisons],
+            "photos": [to_text(_as_file(name, self._roots)) for name in photos.names],
+            "queries": queries,
+        }
+        page.write(self._path, data, _made(self._thumbnails, data["photos"], self._report), overwrite=self._overwrite)
+        _say(self._path, data, (self._thumbnails,), self._report)
+
+
+def _rows(judged):
+    """query's own name -> row of the lists, of all that are asked in any setting."""
+    questions = (question for each in judged.asked.settings.values() for question in each)
+    return {judged.lists.query_ids[question.row]: question.row for question in questions}
 
 
 def _asked(judged):
@@ -90,13 +103,15 @@ def _asked(judged):
     return asked
 
 
-def _answers(judged, top, photos):
-    """query's own name -> its results as the page takes them."""
+def _answers(judged, chosen, top, photos):
+    """query's own name -> its results as the page takes them, of the chosen ones."""
     lists, answers = judged.lists, {}
     for setting, questions in judged.asked.settings.items():
         marks, values = judged.marks(setting, top), judged.values[setting]
         for question, value, record in zip(questions, values, judged.records(setting), strict=True):
             name = lists.query_ids[question.row]
+            if name not in chosen:
+                continue
             if name not in answers:
                 length = min(top, int(lists.lengths[question.row]))
                 ids = lists.ids[question.row, :length].tolist()
@@ -160,7 +175,7 @@ class SearchPage:
 
     Parameters
     ----------
-    path, roots, top, most, jobs, overwrite, report : see `of_evaluation`
+    path, roots, top, most, jobs, overwrite, report : see `EvaluationPage`
     query_roots : sequence of str
         Folders that query photos are named relative to.
     label : str

@@ -301,6 +301,8 @@ class Judged:
 
     def _shortages(self):
         """Warnings about positives that no list can show."""
+        if self.protocol.primary not in ("map", None):
+            return self._ended()
         worst = {}  # by list, of the setting that lacks most
         for setting, found in self.found.items():
             there = np.diff(found.ranks()[1])
@@ -325,6 +327,16 @@ class Judged:
                 f"{counted(int(few.sum()), 'list')} shorter than the query has positives: average precision 1 cannot be reached"
             )
         return warnings
+
+    def _ended(self):
+        """A warning about lists that end before the k of a recall@k."""
+        rows = sorted({question.row for questions in self.asked.settings.values() for question in questions})
+        lengths = self.lists.lengths[rows]
+        k = max(int(name.rpartition("@")[2]) for name in self.protocol.reported)
+        short = (lengths < k) & (lengths < len(self.lists.names) if self.lists.whole_gallery else True)
+        if not short.any():
+            return []
+        return [f"{counted(int(short.sum()), 'list')} ending at rank {_span(lengths[short])}: recall beyond it is that at the end"]
 
 
 def _span(lengths):
