@@ -350,6 +350,11 @@ def counted(count, noun):
     return f"{count} {noun if count == 1 else plural}"
 
 
+def noted(count, noun, what):
+    """A list of one sentence about so many, or of none where there are none."""
+    return [f"{counted(count, noun)} {what}"] if count else []
+
+
 def ids_of(positions, names):
     """Gallery id of each name, -1 where the gallery has none."""
     return np.fromiter((positions.get(name, -1) for name in names), dtype=np.int64)
@@ -367,9 +372,7 @@ def absent_warning(absent):
 
 def unasked_warning(count):
     """One sentence about ground-truth queries without a list, or none."""
-    if not count:
-        return []
-    return [f"{counted(count, 'query')} of the ground truth without a list in the ranking: left out of the means"]
+    return noted(count, "query", "of the ground truth without a list in the ranking: left out of the means")
 
 
 def partial_gallery_warning(lists, remedy):

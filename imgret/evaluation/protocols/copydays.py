@@ -6,7 +6,7 @@ from imgret.errors import ImgretError
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import bare, last_part, shown
-from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, WHOLE, Protocol, counted
+from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, WHOLE, Protocol, noted
 from imgret.evaluation.questions import Asked, Question
 
 
@@ -76,12 +76,9 @@ class Copydays(Protocol):
             settings["all"].append(question)
             settings.setdefault(setting, []).append(question)
         warnings = []
-        if skipped:
-            warnings.append(f"{counted(skipped, 'query')} of the ranking not a copy of Copydays: skipped")
-        if lost:
-            warnings.append(f"{counted(lost, 'query')} whose original is not in the gallery: excluded")
-        if copies:
-            warnings.append(f"{counted(len(copies), 'gallery photo')} not an original but a copy: taken out of every list")
+        warnings += noted(skipped, "query", "of the ranking not a copy of Copydays: skipped")
+        warnings += noted(lost, "query", "whose original is not in the gallery: excluded")
+        warnings += noted(len(copies), "gallery photo", "not an original but a copy: taken out of every list")
         if len(settings) == 2:  # one manipulation: its means are those of all
             settings = {"": settings["all"]}
             excluded = {"": excluded["all"]}

@@ -14,8 +14,8 @@ from imgret.evaluation.protocols.base import (
     WHOLE,
     Protocol,
     absent_warning,
-    counted,
     ids_of,
+    noted,
     partial_gallery_warning,
 )
 from imgret.evaluation.questions import Asked, Question
@@ -79,10 +79,8 @@ class Folders(Protocol):
             questions.append(Question(row, name, len(matching), known[known >= 0], own=positions.get(name, -1)))
 
         warnings = []
-        if skipped:
-            warnings.append(f"{counted(skipped, 'query')} of the ranking without a folder in the name: skipped")
-        if excluded:
-            warnings.append(f"{counted(excluded, 'query')} without another gallery photo in the folder: excluded")
+        warnings += noted(skipped, "query", "of the ranking without a folder in the name: skipped")
+        warnings += noted(excluded, "query", "without another gallery photo in the folder: excluded")
         absent = sorted(gallery[photo] for photo in absent)
         warnings += absent_warning(absent)
         if truth is None:

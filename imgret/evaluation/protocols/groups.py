@@ -14,8 +14,8 @@ from imgret.evaluation.protocols.base import (
     WHOLE,
     Protocol,
     absent_warning,
-    counted,
     ids_of,
+    noted,
     unasked_warning,
 )
 from imgret.evaluation.questions import Asked, Question
@@ -85,12 +85,9 @@ class Groups(Protocol):
             questions.append(Question(row, name, len(matching), known[known >= 0], own=int(ids[photo])))
 
         warnings = []
-        if unlisted:
-            warnings.append(f"{counted(unlisted, 'query')} of the ranking not in the ground truth: skipped")
-        if silent:
-            warnings.append(f"{counted(silent, 'query')} of the ranking whose role in the ground truth is not query: skipped")
-        if excluded:
-            warnings.append(f"{counted(excluded, 'query')} without positives in the ground truth: excluded")
+        warnings += noted(unlisted, "query", "of the ranking not in the ground truth: skipped")
+        warnings += noted(silent, "query", "of the ranking whose role in the ground truth is not query: skipped")
+        warnings += noted(excluded, "query", "without positives in the ground truth: excluded")
         warnings += unasked_warning(np.count_nonzero(roles & QUERY) - len(asked))
         absent = sorted(truth.names[photo] for photo in absent)
         warnings += absent_warning(absent)

@@ -13,8 +13,8 @@ from imgret.evaluation.protocols.base import (
     WHOLE,
     Protocol,
     absent_warning,
-    counted,
     ids_of,
+    noted,
     partial_gallery_warning,
     unasked_warning,
 )
@@ -72,10 +72,8 @@ class Holidays(Protocol):
             absent.update(other for other in matching if other not in numbers)
             questions.append(Question(row, name, len(matching), known[known >= 0], own=numbers.get(number, -1)))
         warnings = []
-        if skipped:
-            warnings.append(f"{counted(skipped, 'query')} of the ranking whose number does not end in 00: skipped")
-        if excluded:
-            warnings.append(f"{counted(excluded, 'query')} without another photo of the group: excluded")
+        warnings += noted(skipped, "query", "of the ranking whose number does not end in 00: skipped")
+        warnings += noted(excluded, "query", "without another photo of the group: excluded")
         warnings += unasked_warning(sum(number.endswith(b"00") and number not in asked for number in listed))
         warnings += absent_warning(absent)
         if truth is None:

@@ -12,7 +12,7 @@ from imgret.evaluation.protocols.base import (
     TRUNCATION,
     Protocol,
     absent_warning,
-    counted,
+    noted,
     unasked_warning,
 )
 from imgret.evaluation.protocols.shortnames import Rows, ShortNames, key
@@ -72,10 +72,8 @@ class Oxford5k(Protocol):
             questions.append(Question(asking[query.label], query.label, len(positives), ids, removed, own, query.box))
         skipped = len(lists.query_names) - len(set(asking.values()))
         warnings = []
-        if skipped:
-            warnings.append(f"{counted(skipped, 'query')} of the ranking not in the ground truth: skipped")
-        if excluded:
-            warnings.append(f"{counted(excluded, 'query')} without positives in the ground truth: excluded")
+        warnings += noted(skipped, "query", "of the ranking not in the ground truth: skipped")
+        warnings += noted(excluded, "query", "without positives in the ground truth: excluded")
         warnings += unasked_warning(len(truth) - len(asking))
         warnings += absent_warning(absent)
         return Asked({"": questions}, {"": excluded}, skipped, sorted(absent), warnings=warnings)

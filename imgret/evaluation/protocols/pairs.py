@@ -5,7 +5,7 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.evaluation import measures
 from imgret.evaluation.names import shown
-from imgret.evaluation.protocols.base import WHOLE, Judged, Protocol, absent_warning, counted
+from imgret.evaluation.protocols.base import WHOLE, Judged, Protocol, absent_warning, noted
 from imgret.evaluation.protocols.shortnames import ShortNames, key
 from imgret.evaluation.questions import HIT, QUERY, Asked, Question
 from imgret.evaluation.tables import read_pairs
@@ -77,10 +77,7 @@ class Pairs(Protocol):
             )
         absent = sorted(set().union(*truth.values()) - gallery.ids.keys())
         warnings = []
-        if unasked:
-            warnings.append(
-                f"{counted(unasked, 'query')} of the ground truth without a list in the ranking: their pairs count as never found"
-            )
+        warnings += noted(unasked, "query", "of the ground truth without a list in the ranking: their pairs count as never found")
         warnings += absent_warning(absent)
         total = sum(map(len, truth.values()))
         return Asked({"": questions}, {"": 0}, absent=absent, warnings=warnings, pairs=total)

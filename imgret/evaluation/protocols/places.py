@@ -10,7 +10,7 @@ from imgret import registry
 from imgret.errors import ImgretError
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.names import last_part, shown
-from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, WHOLE, Protocol, counted
+from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, WHOLE, Protocol, counted, noted
 from imgret.evaluation.questions import Asked, Question
 from imgret.evaluation.tables import read_places
 from imgret.registry import param
@@ -85,14 +85,9 @@ class Places(Protocol):
             questions.append(Question(row, lists.query_names[row], len(ids), ids, own=own))
         skipped, unplaced = len(lists.query_names) - len(asking), len(lists.names) - len(gallery)
         warnings = []
-        if skipped:
-            warnings.append(f"{counted(skipped, 'query')} of the ranking without a position: skipped")
-        if unplaced:
-            warnings.append(f"{counted(unplaced, 'gallery photo')} without a position: they match nothing")
-        if lonely:
-            warnings.append(
-                f"{counted(lonely, 'query')} without a gallery photo within {self.params.radius:g} m: these count as not recalled"
-            )
+        warnings += noted(skipped, "query", "of the ranking without a position: skipped")
+        warnings += noted(unplaced, "gallery photo", "without a position: they match nothing")
+        warnings += noted(lonely, "query", f"without a gallery photo within {self.params.radius:g} m: these count as not recalled")
         if not lists.whole_gallery:
             warnings.append("only photos that occur in the lists are known, so a query may have positives that are not seen here")
         if places is not None:

@@ -13,7 +13,7 @@ from imgret.evaluation.protocols.base import (
     WHOLE,
     Protocol,
     absent_warning,
-    counted,
+    noted,
     unasked_warning,
 )
 from imgret.evaluation.questions import Asked, Question
@@ -79,10 +79,8 @@ class Qrels(Protocol):
         rows = {topics[topic] for topic in asked}
         skipped = len(lists.query_names) - len(rows)
         warnings = []
-        if skipped:
-            warnings.append(f"{counted(skipped, 'query')} of the ranking without judgements: skipped")
-        if excluded:
-            warnings.append(f"{counted(excluded, 'query')} without positives in the judgements: excluded")
+        warnings += noted(skipped, "query", "of the ranking without judgements: skipped")
+        warnings += noted(excluded, "query", "without positives in the judgements: excluded")
         warnings += unasked_warning(len(judged) - len(asked))
         warnings += absent_warning(absent)
         return Asked({"": questions}, {"": excluded}, skipped, sorted(absent), warnings=warnings)

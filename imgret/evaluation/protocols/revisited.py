@@ -6,7 +6,7 @@ from imgret.errors import ImgretError
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import shown
-from imgret.evaluation.protocols.base import CROP, TRAPEZOID, TRUNCATION, Protocol, absent_warning, counted, unasked_warning
+from imgret.evaluation.protocols.base import CROP, TRAPEZOID, TRUNCATION, Protocol, absent_warning, noted, unasked_warning
 from imgret.evaluation.protocols.shortnames import Rows, ShortNames, key
 from imgret.evaluation.questions import Asked, Question
 from imgret.evaluation.revisited import read_revisited
@@ -82,12 +82,8 @@ class ROxford5k(Protocol):
         skipped = len(lists.query_names) - len(set(asking.values()))
         queries = gallery.of(sorted(own.values()))
         warnings = []
-        if skipped:
-            warnings.append(f"{counted(skipped, 'query')} of the ranking not in the ground truth: skipped")
-        if len(queries):
-            warnings.append(
-                f"{counted(len(queries), 'query photo')} in the gallery: taken out of every list, as the official gallery has none"
-            )
+        warnings += noted(skipped, "query", "of the ranking not in the ground truth: skipped")
+        warnings += noted(len(queries), "query photo", "in the gallery: taken out of every list, as the official gallery has none")
         warnings += unasked_warning(len(truth.queries) - len(asking))
         warnings += absent_warning(absent)
         return Asked(settings, excluded, skipped, sorted(absent), queries, warnings)

@@ -5,7 +5,7 @@ import re
 from imgret.errors import ImgretError
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.names import bare, last_part, shown
-from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, WHOLE, Protocol, counted, ids_of
+from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, WHOLE, Protocol, ids_of, noted
 from imgret.evaluation.questions import Asked, Question
 
 _NUMBER = re.compile(rb"[0-9]{1,18}\Z")
@@ -62,13 +62,10 @@ class UKBench(Protocol):
             alone += number not in by_number
             questions.append(Question(row, name, 4, known[known >= 0], own=by_number.get(number, -1)))
         warnings = []
-        if skipped:
-            warnings.append(f"{counted(skipped, 'query')} of the ranking without a number at the end of the name: skipped")
-        if alone:
-            warnings.append(f"{counted(alone, 'query')} not in the gallery: N-S counts the query itself, so these reach 3 at most")
+        warnings += noted(skipped, "query", "of the ranking without a number at the end of the name: skipped")
+        warnings += noted(alone, "query", "not in the gallery: N-S counts the query itself, so these reach 3 at most")
         incomplete = sum(len(question.ids) < 4 for question in questions)
-        if incomplete:
-            warnings.append(f"{counted(incomplete, 'query')} with fewer than four photos in the gallery: the others count as never found")
+        warnings += noted(incomplete, "query", "with fewer than four photos in the gallery: the others count as never found")
         return Asked({"": questions}, {"": 0}, skipped, warnings=warnings)
 
     @staticmethod
