@@ -163,6 +163,11 @@ def branches(node):
     return [child for child in node["inputs"] if child["family"] != "codebook"]
 
 
+def from_elsewhere(node):
+    """Whether anything in a pipeline's tree was imported."""
+    return node["family"] == IMPORTED or any(map(from_elsewhere, node["inputs"]))
+
+
 def space(node):
     """What a node's output means, as JSON: components, the parameters that change the meaning, arrays. Equal if and only if comparable."""
     if node is None:

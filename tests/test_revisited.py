@@ -317,6 +317,7 @@ def test_real_descriptors_give_the_recorded_figures(oxford):
     ranking, truth = oxford
     result = call("evaluate", ranking, "--protocol", "roxford5k", "--truth", truth, "--json")
     (run,) = json.loads(result.out)["runs"]
+    assert not any("box" in text for text in run["warnings"])  # who knows what these vectors describe
     assert {name: round(run["measures"][name], 4) for name in ("easy.map", "medium.map", "hard.map", "easy.mp@10", "hard.mp@5")} == {
         "easy.map": 0.2889,
         "medium.map": 0.2113,

@@ -11,6 +11,7 @@ from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.names import to_text
 from imgret.evaluation.statistics import bootstrap_interval, compare
 from imgret.evaluation.trec import read_trec
+from imgret.pipeline import check_tree, from_elsewhere
 from imgret.registry import load
 from imgret.stages import scorefiles
 from imgret.store.reader import Store, is_hdf5
@@ -160,6 +161,14 @@ def _lists(judge, path, truth):
         return read_trec(path)
     with Store(path, ("ranking",), "evaluate") as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
-        boxes = store.read("query_box") if store.has("query_box") else np.full((len(texts[0]), 4), np.nan)
-        boxed = ~np.isnan(boxes).any(axis=1)
-        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxed=boxed)
+        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxed=_boxed(store))
+
+
+def _boxed(store):
+    """Which queries of a ranking asked with a box; None where their vectors came from elsewhere."""
+    if store.has("query_box"):
+        return ~np.isnan(store.read("query_box")).any(axis=1)
+    if store.pipeline is None:
+        return None
+    check_tree(store.pipeline, store.shown)
+    return None if from_elsewhere(store.pipeline) else np.zeros(store.sizes["Q"], dtype=bool)
