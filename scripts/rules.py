@@ -131,7 +131,7 @@ class Rules:
         lines += [f"\t@ln -sfn {os.path.relpath(target, folder)} {folder}/{key}.h5" for key, target in links.items()]
         lines.append(
             f"\t$(IMGRET) evaluate {' '.join(files)} --protocol {content['protocol']} $(if {truth},--truth {truth}) --json"
-            f" --per-query {folder}/{table}.jsonl > $@.tmp"
+            f" --per-query {folder}/{table}.jsonl --overwrite > $@.tmp"
         )
         lines.append("\t@mv $@.tmp $@")
         self.rules[out] = "\n".join(lines)

@@ -668,9 +668,9 @@ def test_import_refuses(here):
         ("words.npy", "words.npy must hold a matrix of numbers, it has 2 axes of <U1"),
         ("none.npy", "none.npy holds no vectors"),
         ("zip.npy", "zip.npy is an archive of arrays, not a .npy file"),
-        ("nan.npy", "nan.npy: row 2 holds NaN or infinite values"),
-        ("large.npy", "large.npy: row 3 holds NaN or infinite values"),
-        ("nan.fvecs", "nan.fvecs: row 2 holds NaN or infinite values"),
+        ("nan.npy", "nan.npy: row 2 holds NaN, or values that float32 cannot hold"),
+        ("large.npy", "large.npy: row 3 holds NaN, or values that float32 cannot hold"),
+        ("nan.fvecs", "nan.fvecs: row 2 holds NaN, or values that float32 cannot hold"),
         ("odd.fvecs", "odd.fvecs is not a .fvecs file: 45 bytes are not whole rows of 3 dimensions"),
         ("empty.fvecs", "empty.fvecs is not a .fvecs file: 0 bytes are not whole rows of 0 dimensions"),
         ("minus.fvecs", "minus.fvecs is not a .fvecs file: 48 bytes are not whole rows of -3 dimensions"),
@@ -799,11 +799,11 @@ def test_rankings_and_ground_truths(here):
     os.mkdir("d")
     write("truth.csv", b"image,group\n0.png,a\n1.png,a\n")
     for path, text in (
-        ("gone/q.jsonl", " cannot be written: there is no such folder"),
-        ("d", " is not a regular file: it is not replaced"),
+        ("gone/q.jsonl", f"gone/q.jsonl: the folder {here}/gone does not exist: create it first"),
+        ("d", "--per-query 'd' names a folder, a file is needed"),
     ):
         result = call("evaluate", good.ranking, "--protocol", "groups", "--truth", "truth.csv", "--per-query", path)
-        assert result.err.splitlines()[-1] == f"imgret: error: {path}{text}"
+        assert result.err.splitlines()[-1] == f"imgret: error: {text}"
         assert (result.code, result.out) == (1, b"")
 
 

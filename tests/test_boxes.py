@@ -111,7 +111,7 @@ CSV_ERRORS = {
         (HEADER, "a#1,1,2,3,4", "a,1,2,3,4", "a,5,6,7,8"),
         "b.csv:3: the id 'a#1' is there again, first in line 2: one box per id",
     ),
-    "NUL": ((HEADER, b"a\0,1,2,3,4"), "b.csv:2: a NUL byte: the ground truth must be a CSV in UTF-8"),
+    "NUL": ((HEADER, b"a\0,1,2,3,4"), "b.csv:2: a NUL byte: a CSV in UTF-8 is needed"),
     "quote": ((HEADER, '"a"b,1,2,3,4'), "b.csv:2: malformed CSV (',' expected after '\"')"),
 }
 
@@ -227,7 +227,7 @@ def test_what_is_left_over_on_either_side_is_told(five):
     assert result.err.splitlines() == [
         "imgret: warning: 3 of 4 boxes in boxes.csv are left out: their photos are not among those given (for example 'y')",
         "imgret: 4 of 5 photos have no box and are left out",
-        "imgret: f.h5: 1 boxes described",
+        "imgret: f.h5: 1 box described",
     ]
     write(five, HEADER, "zz,1,2,3,4")
     text = (
@@ -431,7 +431,7 @@ def test_a_box_that_cannot_be_used_is_a_row_of_its_own(five):
     Image.new("L", (160, 120), 90).save("photos/flat.png")
     write(five, HEADER + ",id", "a,10,20,90,100,good", "a,500,20,900,100,far", "flat,0,0,90,90,empty")
     result = done(extract("f.h5", "--max-failed", "2"))
-    assert result.err.splitlines()[-1] == "imgret: f.h5: 1 boxes described, 2 could not be used (imgret info --failed)"
+    assert result.err.splitlines()[-1] == "imgret: f.h5: 1 box described, 2 could not be used (imgret info --failed)"
     assert failures("f.h5") == {
         "empty": ("no-descriptors", "no local feature was found in it"),
         "far": ("box-outside", "the box 500 20 900 100 lies outside its 160 × 120 pixels"),

@@ -141,7 +141,7 @@ def test_set_help_lists_parameters_without_an_output():
         result = call(*arguments)
         assert (result.code, result.err) == (0, "")
         assert not first or any(line.startswith(first) for line in result.lines)
-        assert all("=" in line for line in result.lines[::2])
+        assert result.lines == ["no parameters"] or all("=" in line for line in result.lines[::2])
 
 
 @pytest.fixture(scope="module")

@@ -178,22 +178,122 @@ def test_judgements(here):
     assert json.loads(again.out)["runs"][0]["measures"]["map"] == pytest.approx(own["runs"][0]["measures"]["map"], rel=1e-12)
 
 
-@pytest.mark.parametrize("option", ["--per-query", "--curve", "--qrels", "--html"])
-def test_other_peoples_files_are_not_replaced(here, option):
+FILES = ("--per-query", "--curve", "--qrels", "--trec-run", "--html")
+
+
+def more(option):
+    return ("--photos", "photos") if option == "--html" else ()
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_files_that_hold_something_else_are_not_replaced(here, option):
     path = pathlib.Path("mine.tsv")
-    more = ("--photos", ".") if option == "--html" else ()
-    for content in ("my notes\n", "query one is fine\n"):
+    pathlib.Path("photos").mkdir()
+    start = ("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", option)
+    for content in ("my notes\n", "query\tmy notes\n", "q1 0 a 1\n", "recall\tof my shop\n", ""):
         path.write_text(content)
-        result = call("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", option, path, *more)
-        assert (result.code, path.read_text()) == (1, content)
-        assert "--overwrite" in result.err
-    evaluate(option, path, *more, "--overwrite", rankings=("first.txt",))
-    assert path.read_text() != content
+        text = f"{path} is there and holds something else: choose another {option}, or give --overwrite to replace it"
+        if option == "--html":
+            text = f"--html {path} is not an imgret report and would be replaced: choose another --html, or give --overwrite"
+        result = call(*start, path, *more(option))
+        assert (result.code, result.err.splitlines()[-1]) == (1, f"imgret: error: {text}")
+        assert path.read_text() == content
+    evaluate(option, path, *more(option), "--overwrite", rankings=("first.txt",))
     written = path.read_text()
-    evaluate(option, path, *more, rankings=("first.txt",))  # its own
+    assert written != content
+    before = path.stat().st_mtime_ns
+    evaluate(option, path, *more(option), rankings=("first.txt",))  # the same again
     assert path.read_text() == written
-    for bad, text in ((".", "mine"), ("no/such/file.tsv", "folder")):
-        assert call("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", option, bad, *more).code in (1, 2), text
+    assert option == "--html" or path.stat().st_mtime_ns == before
+    assert sorted(entry.name for entry in pathlib.Path().iterdir()) == ["first.txt", "mine.tsv", "photos", "second.txt", "truth.csv"]
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_what_is_read_is_never_written(here, option):
+    pathlib.Path("photos").mkdir()
+    pathlib.Path("lists").mkdir()
+    pathlib.Path("lists/a0.jpg.txt").write_text("a1.jpg\n")
+    pathlib.Path("first.txt").rename("run.tsv")
+    pathlib.Path("truth.csv").rename("truth.tsv")
+    pathlib.Path("link.tsv").hardlink_to("run.tsv")
+    before = {name: pathlib.Path(name).read_bytes() for name in ("run.tsv", "truth.tsv", "lists/a0.jpg.txt")}
+    for ranking, path, text in (
+        ("run.tsv", "run.tsv", "run.tsv is both read and written: choose another {}"),
+        ("run.tsv", "link.tsv", "link.tsv is both read and written: choose another {}"),
+        ("run.tsv", "truth.tsv", "truth.tsv is both read and written: choose another {}"),
+        ("lists", "lists/new.tsv", "{} lists/new.tsv would lie in the folder lists, which is read: choose another {}"),
+    ):
+        start = ("evaluate", ranking, "--protocol", "groups", "--truth", "truth.tsv", "--overwrite")
+        refused(call(*start, option, path, *more(option)), 1, text.format(*[option] * 2))
+    assert before == {name: pathlib.Path(name).read_bytes() for name in before}
+
+
+def test_two_files_are_two(here):
+    start = ("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv")
+    refused(
+        call(*start, "--per-query", "x.tsv", "--curve", "./x.tsv"), 2, "--per-query and --curve are both x.tsv: give each a file of its own"
+    )
+    pathlib.Path("b.tsv").write_text("mine")
+    result = call(*start, "--per-query", "a.tsv", "--curve", "b.tsv")
+    assert result.code == 1
+    assert not pathlib.Path("a.tsv").exists()  # none before all may be written
+
+
+def test_judgements_of_several_settings_are_files_of_their_own(here):
+    gnd = [{"easy": [0], "hard": [1], "junk": [2]}]
+    pathlib.Path("gnd.json").write_text(json.dumps({"imlist": ["a", "b", "c", "gone"], "qimlist": ["q"], "gnd": gnd}))
+    pathlib.Path("run.txt").write_text("q Q0 c 1 3 x\nq Q0 b 2 2 x\nq Q0 a 3 1 x\n")
+    pathlib.Path("t.hard.qrels").write_text("my thesis")
+    start = ("evaluate", "run.txt", "--protocol", "roxford5k", "--truth", "gnd.json", "--qrels", "t.qrels")
+    result = call(*start)
+    assert (result.code, pathlib.Path("t.hard.qrels").read_text()) == (1, "my thesis")
+    assert not pathlib.Path("t.easy.qrels").exists()
+    assert call(*start, "--overwrite").code == 0
+    assert sorted(pathlib.Path("t.easy.qrels").read_text().splitlines()) == ["q 0 a 1", "q 0 b -1", "q 0 c -1"]
+    assert sorted(pathlib.Path("t.hard.qrels").read_text().splitlines()) == ["q 0 a -1", "q 0 b 1", "q 0 c -1"]
+
+
+def test_trec_eval_computes_the_same_of_what_is_written(here):
+    """Junk, the query photo, photos that no list holds, scores that tie: of the closed-up run nothing of it is left to convention."""
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    lines = []
+    for line in pathlib.Path("first.txt").read_text().splitlines():
+        topic, _, name, rank, score, tag = line.split()
+        if not (topic[0] == "a" and name == "a2.jpg"):
+            lines.append(f"{topic} Q0 {name} {rank} {float(score):.1f} {tag}\n")
+    pathlib.Path("tied.txt").write_text("".join(lines))
+    roles = TRUTH.replace("image,group", "image,group,role").splitlines()
+    roles = [roles[0], *(f"{line},{'query' if line.startswith('b1') else 'query+gallery'}" for line in roles[1:]), "z.jpg,c,gallery"]
+    pathlib.Path("truth.csv").write_text("\n".join(roles))
+    answer = json.loads(evaluate("--json", "--qrels", "t.qrels", "--trec-run", "t.run", rankings=("tied.txt",)).out)
+    qrels, ranked = {}, {}
+    for line in pathlib.Path("t.qrels").read_text().splitlines():
+        topic, _, name, relevance = line.split()
+        qrels.setdefault(topic, {})[name] = int(relevance)
+    for line in pathlib.Path("t.run").read_text().splitlines():
+        topic, _, name, _, score, _ = line.split()
+        ranked.setdefault(topic, {})[name] = float(score)
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, {"map"}).evaluate(ranked)
+    assert np.mean([values["map"] for values in theirs.values()]) == pytest.approx(answer["runs"][0]["measures"]["map"], rel=1e-9)
+    again = json.loads(call("evaluate", "t.run", "--protocol", "qrels", "--truth", "t.qrels", "--json").out)
+    assert again["runs"][0]["measures"]["map"] == pytest.approx(answer["runs"][0]["measures"]["map"], rel=1e-12)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(here):
+    for path in ("first.txt", "truth.csv"):
+        pathlib.Path("bom-" + path).write_bytes(b"\xef\xbb\xbf" + pathlib.Path(path).read_bytes())
+    result = call("evaluate", "bom-first.txt", "--protocol", "groups", "--truth", "bom-truth.csv", "--json")
+    own = json.loads(evaluate("--json", rankings=("first.txt",)).out)
+    assert json.loads(result.out)["runs"][0]["measures"] == own["runs"][0]["measures"]
+
+
+def test_names_do_not_reach_the_terminal_raw(here):
+    ugly = "a\x1b]0;pwn\x07\tb.txt"
+    pathlib.Path("first.txt").rename(ugly)
+    table = evaluate("--format", "table", rankings=(ugly, "second.txt"))
+    assert b"\x1b" not in table.out + table.err.encode()
+    header = evaluate(rankings=(ugly, "second.txt")).lines[0]
+    assert header.split("\t") == ["measure", "a\x1b]0;pwn\x07\\tb.txt", "second.txt"]
 
 
 def test_usage(here):
@@ -203,6 +303,8 @@ def test_usage(here):
     for arguments, text in (
         (("--html", "x.html"), "--html needs --photos ROOT: the folder that the photos were extracted from"),
         (("--photos", "."), "--photos is for --html"),
+        (("--top", "3"), "--top is for --html"),
+        (("--most", "3"), "--most is for --html"),
     ):
         result = call(*start, *arguments)
         assert result.code == 2

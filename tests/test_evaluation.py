@@ -508,7 +508,7 @@ def test_oxford_bytes_survive(tmp_path):
         ('image,group\na,1\n"b,1\nc,1\n', ":3: malformed CSV (unexpected end of data)"),
         ('image,group\n"a"x,1\n', ":2: malformed CSV (',' expected after '\"')"),
         ('image,group\n"a\nb",1\nc\n', ":4: 2 fields are expected (image,group), this line has 1"),
-        (b"image,group\na,1\nb\0,1\n", ":3: a NUL byte: the ground truth must be a CSV in UTF-8"),
+        (b"image,group\na,1\nb\0,1\n", ":3: a NUL byte: a CSV in UTF-8 is needed"),
         ("image,group\n" + "a" * 200_000 + ",1\n", ":2: malformed CSV (field larger than field limit (131072))"),
     ],
 )
@@ -681,7 +681,7 @@ def test_trec_round_trip(tmp_path):
     lists = RankedLists("run", UGLY, UGLY, names, ids, scores)
     path = write(tmp_path / "run.trec", "\n".join(trec_lines(lists, "my run")) + "\n")
     again = read_trec(path)
-    assert again.label == "run.trec"
+    assert again.label == str(tmp_path / "run.trec")
     assert not again.whole_gallery
     assert again.query_names == UGLY
     for query in range(len(UGLY)):
@@ -764,11 +764,15 @@ def test_folder_reads_the_queries_files_only(tmp_path):
 def test_folder_refusals(tmp_path):
     with refused(f"{tmp_path}/no is not a folder of ranked lists"):
         read_folder(tmp_path / "no", [b"q"])
-    nothing = f"{tmp_path} holds no list of a query (files named QUERY.txt or QUERY_top.txt): name them after the queries"
+    nothing = f"{tmp_path} holds no list of a query: files named QUERY.txt or QUERY_top.txt are needed, for example 'q.txt'"
     with refused(nothing):
         read_folder(tmp_path, [b"q"])
+    other = write(tmp_path / "other_top.txt", "a\n")
+    with refused(nothing + "; there is 'other_top.txt'"):
+        read_folder(tmp_path, [b"q"])
+    other.unlink()
     path = write(tmp_path / "q.txt", "a\n\nb\n")
-    with refused(nothing):
+    with refused(nothing.replace("'q.txt'", "'r.txt'; there is 'q.txt'")):
         read_folder(tmp_path, [b"r"])
     with refused(f"{path}:2: the line is empty, a photo name is expected"):
         read_folder(tmp_path, [b"q"])

@@ -247,7 +247,7 @@ def spoilt(change):
     """A function that changes each entry of a page's thumbnails."""
 
     def spoil(text):
-        return replaced(text, json.dumps([entry and change(*entry) for entry in block(text, "thumbnails")]))
+        return replaced(text, json.dumps([entry and change(*entry) for entry in block(text, "thumbnails")], separators=(",", ":")))
 
     return spoil
 
@@ -270,6 +270,8 @@ def spoilt(change):
         spoilt(lambda key, jpeg, width, height: [key, jpeg + "A" * (3 << 20), width, height]),
         spoilt(lambda key, jpeg, width, height: ["x" + key, jpeg, width, height]),
         spoilt(lambda key, *_: [key]),
+        spoilt(lambda key, jpeg, width, height: [key, base64.b64encode(b"\xff\xd8\xff no more than this").decode(), width, height]),
+        spoilt(lambda key, jpeg, width, height: [key, jpeg, height * 7, width]),
         lambda text: text[: text.index('id="thumbnails"') + 500],
     ],
 )

@@ -10,6 +10,7 @@ from helpers import call, failures, left_over, names_in, refused, stores
 
 import imgret.stages.export
 import imgret.stages.importing
+import imgret.stages.plainfiles
 import imgret.store.hloc
 from imgret.store.reader import Store
 
@@ -348,7 +349,7 @@ def test_outputs_that_are_no_files(here):
     os.mkfifo("pipe.npy")
     for out, text in (
         ("folder.npy", "-o 'folder.npy' names a folder, a file is needed"),
-        ("link.npy", "link.npy is both the store and the output: choose another -o"),
+        ("link.npy", "link.npy is both read and written: choose another -o"),
         ("dangling.npy", "-o dangling.npy is not a regular file: choose another -o"),
         ("pipe.npy", "-o pipe.npy is not a regular file: choose another -o"),
         ("gone/v.npy", f"gone/v.npy: the folder {here}/gone does not exist: create it first"),
@@ -389,7 +390,7 @@ def test_a_full_disk_leaves_what_was_there(here, monkeypatch):
     def publish(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(imgret.stages.export, "publish", publish)
+    monkeypatch.setattr(imgret.stages.plainfiles, "publish", publish)
     text = "v.npy cannot be written: No space left on device; what was there before is untouched"
     refused(call("export", good.vectors, "-o", "v.npy", "--overwrite"), 1, text)
     assert read("v.npy") == b"precious"

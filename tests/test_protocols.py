@@ -71,6 +71,13 @@ def test_copydays_against_the_loop():
     ]
 
 
+def test_a_folder_of_copies_may_be_called_all():
+    result = protocol("copydays").evaluate(
+        ranked({b"all/200000.jpg": [b"original/200000.jpg"], b"strong/200001.jpg": [b"original/200000.jpg"]})
+    )
+    assert {name: entry["queries"] for name, entry in result.settings.items()} == {"all": 2, "all/": 1, "strong": 1}
+
+
 def test_copydays_with_one_manipulation_and_a_gallery_without_folders():
     lists = {b"200001.jpg": [b"200100.jpg", b"200000.jpg"], b"200301.jpg": [b"200000.jpg"]}
     result = protocol("copydays").evaluate(ranked(lists))
@@ -146,6 +153,13 @@ def test_positions_in_names():
         assert position_of(name) is None
 
 
+def test_positions_that_cannot_be_metres_are_told_of(tmp_path):
+    truth = write(tmp_path / "t.csv", "image,east,north,zone\nq,48.1,11.5,\na,48.2,11.6,17\n")
+    warnings = protocol("places").evaluate(ranked({b"q": [b"a"]}), truth).warnings
+    assert "all positions are within 180: are they degrees? Metres are needed" in warnings
+    assert "some positions have a zone and others have none: these never match each other" in warnings
+
+
 def test_places_refusals(tmp_path):
     lists = ranked({b"q": [b"a", b"b"]})
     with refused("no gallery photo of run has a position in the names (@east@north@), for example 'a'; give a CSV with --truth"):
@@ -193,7 +207,7 @@ def test_micro_average_precision_against_the_loop(tmp_path, seed):
         lists[query] = [gallery[place] for place in rng.permutation(8)[: rng.integers(1, 8)]]
         scores[query] = np.sort(rng.integers(0, 6, len(lists[query])) / 4)[::-1]  # many ties
     truth = {(f"q{query}", f"r{photo}") for query, photo in zip(rng.integers(0, 7, 9), rng.integers(0, 9, 9), strict=True)}
-    path = write(tmp_path / "t.csv", "query_id,reference_id\nq3,\n" + "".join(f"{query},{photo}\n" for query, photo in sorted(truth)))
+    path = write(tmp_path / "t.csv", "query_id,reference_id\nq77,\n" + "".join(f"{query},{photo}\n" for query, photo in sorted(truth)))
     result = protocol("pairs").evaluate(ranked(lists, gallery, scores), path)
     pairs = [
         (score, (query[:-4].decode(), name[:-4].decode()) in truth)
@@ -233,6 +247,8 @@ def test_pairs_refusals(tmp_path):
         "query,reference\na,b\na,b\n": "{}:3: the pair 'a', 'b' is listed twice",
         "query,reference\n,b\n": "{}:2: the query has no name",
         "query,reference\na,\n": "{} lists no pair: one line per pair is expected below the header",
+        "query,reference\na,b\na,\n": "{}:3: 'a' is listed with a reference and without one: keep one",
+        "query,reference\na,\na,b\n": "{}:3: 'a' is listed with a reference and without one: keep one",
         "query,ref\n": "{}:1: the first line must be the header query,reference, got 'query,ref'",
         "query,reference\na.jpg,b\na.png,b\n": "{}: two queries are called 'a' without folder and extension",
     }.items():

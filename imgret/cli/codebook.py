@@ -7,14 +7,14 @@ from imgret.codebooks import CODEBOOKS
 
 
 @click.command("codebook")
-@click.argument("inputs", nargs=-1, type=click.Path())
+@click.argument("inputs", nargs=-1, type=options.PATH)
 @options.out("codebook")
 @options.method(CODEBOOKS, "kmeans")
 @options.settings
 @click.option("--size", type=int, help="Visual words, Gaussians, or dimensions to keep.")
 @options.seed
 @click.option("--sample", type=click.IntRange(1), help="Rows to draw, uniformly over all inputs.  [default: 1000000]")
-@click.option("--pairs", type=click.Path(), metavar="CSV", help="Photos that match (image,group), for lw.")
+@click.option("--pairs", type=options.PATH, metavar="CSV", help="Photos that match (image,group), for lw.")
 @options.max_memory
 @options.jobs
 @options.run

@@ -7,9 +7,9 @@ from imgret.encoders import ENCODERS
 
 
 @click.command("encode")
-@click.argument("inputs", nargs=-1, type=click.Path())
+@click.argument("inputs", nargs=-1, type=options.PATH)
 @options.out("vectors store")
-@click.option("-c", "--codebook", type=click.Path(), help="The codebook or projection (concat takes none).")
+@click.option("-c", "--codebook", type=options.PATH, help="The codebook or projection (concat takes none).")
 @options.method(ENCODERS, None, "How; the codebook decides without it.")
 @options.settings
 @options.jobs

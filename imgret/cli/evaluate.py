@@ -5,6 +5,7 @@ import sys
 import click
 
 from imgret.cli import options
+from imgret.errors import one_line
 from imgret.evaluation import PROTOCOLS
 
 
@@ -30,7 +31,7 @@ def _protocol(ctx, param, value):
 
 
 @click.command("evaluate")
-@click.argument("rankings", nargs=-1, required=True, type=click.Path())
+@click.argument("rankings", nargs=-1, required=True, type=options.PATH)
 @click.option(
     "--protocol",
     type=click.Choice([*PROTOCOLS, "help"]),
@@ -39,22 +40,23 @@ def _protocol(ctx, param, value):
     callback=_protocol,
     help="The named set of conventions; help lists what each fixes.",
 )
-@click.option("--truth", type=click.Path(), help="The ground truth: a file or folder, as the protocol needs it.")
+@click.option("--truth", type=options.PATH, help="The ground truth: a file or folder, as the protocol needs it.")
 @options.settings
 @click.option("--conventions", is_flag=True, help="Also print mAP under all common conventions, side by side.")
 @click.option("--resamples", type=click.IntRange(0, 1_000_000), default=10_000, show_default=True, help="Of bootstrap and test; 0: none.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Where their randomness comes from.")
-@click.option("--per-query", type=click.Path(), metavar="FILE", help="Write a record per query: TSV (.tsv) or JSON lines.")
-@click.option("--curve", type=click.Path(), metavar="FILE", help="Write the precision-recall curve: .tsv, .json, .png, .svg or .pdf.")
-@click.option("--qrels", type=click.Path(), metavar="FILE", help="Write the ground truth as TREC judgements.")
+@click.option("--per-query", type=options.PATH, metavar="FILE", help="Write a record per query: TSV (.tsv) or JSON lines.")
+@click.option("--curve", type=options.PATH, metavar="FILE", help="Write the precision-recall curve: .tsv, .json, .png, .svg or .pdf.")
+@click.option("--qrels", type=options.PATH, metavar="FILE", help="Write the ground truth as TREC judgements; -1 is taken out.")
+@click.option("--trec-run", type=options.PATH, metavar="FILE", help="Write the lists without what is taken out, for trec_eval.")
 @options.html
-@click.option("--overwrite", is_flag=True, help="Replace files that imgret did not write.")
+@click.option("--overwrite", is_flag=True, help="Replace files that hold something else.")
 @options.jobs
 @click.option("--format", "form", type=click.Choice(["table", "tsv", "json"]), help="How to print.  [default: table; tsv when piped]")
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 @options.config
-def command(rankings, form, html, photo_roots, top, most, jobs, quiet, **run):
+def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, jobs, quiet, **run):
     """Score rankings by a named protocol.
 
     RANKINGS are ranking stores, TREC run files, or folders of one list per query; each becomes a column. Of several, each is compared with
@@ -64,17 +66,17 @@ def command(rankings, form, html, photo_roots, top, most, jobs, quiet, **run):
     from imgret.cli import scores
     from imgret.stages.evaluate import evaluate
 
-    options.check_html(html, photo_roots)
+    options.check_html(html, photo_roots, top, most)
+    outputs = {"--per-query": per_query, "--curve": curve, "--qrels": qrels, "--trec-run": trec_run, "--html": html}
+    page = None
     if html:
         from imgret.stages.pages import EvaluationPage
 
-        shown = {"top": top, "most": most, "jobs": jobs, "overwrite": run["overwrite"]}
-        page = EvaluationPage(html, photo_roots, report=options.report(0, quiet), **shown)
-    evaluation = evaluate(rankings, **run)
-    for result in evaluation.results:
-        for warning in result.warnings:
-            click.echo(f"imgret: warning: {result.label}: {warning}", err=True)
-    if html:
+        page = EvaluationPage(html, photo_roots, top, most, jobs=jobs, overwrite=run["overwrite"], report=options.report(0, quiet))
+    evaluation = evaluate(rankings, outputs=outputs, **run)
+    for text in (*(f"{result.label}: {text}" for result in evaluation.results for text in result.warnings), *evaluation.notes):
+        click.echo(f"imgret: warning: {one_line(text)}", err=True)
+    if page is not None:
         page.write(evaluation)
     form = form or ("table" if sys.stdout.isatty() else "tsv")
     click.echo({"table": scores.as_table, "tsv": scores.as_tsv, "json": scores.as_json}[form](evaluation))

@@ -6,7 +6,7 @@ from imgret.cli import options
 
 
 @click.command("export")
-@click.argument("store", type=click.Path())
+@click.argument("store", type=options.PATH)
 @options.out("file")
 @click.option(
     "--format",
@@ -14,17 +14,16 @@ from imgret.cli import options
     type=click.Choice(["npy", "fvecs", "bvecs", "ivecs", "trec", "tsv"]),
     help="What to write.  [default: by the ending of -o]",
 )
-@click.option("--names", type=click.Path(), help="Also list the names here, one per line, in the order of the rows.")
-@click.option("--queries", type=click.Path(), help="The same for a ranking's queries; --names has its gallery.")
+@click.option("--names", type=options.PATH, help="Also list the names here, one per line, in the order of the rows.")
+@click.option("--queries", type=options.PATH, help="The same for a ranking's queries; --names has its gallery.")
 @click.option("-0", "--null", "nul", is_flag=True, help="NUL-terminate these lists.")
-@click.option("--offsets", type=click.Path(), help="Of features: also write where each photo's descriptors begin (.npy).")
-@click.option("--keypoints", type=click.Path(), help="Of features: also write the keypoints (.npy).")
+@click.option("--offsets", type=options.PATH, help="Of features: also write where each photo's descriptors begin (.npy).")
+@click.option("--keypoints", type=options.PATH, help="Of features: also write the keypoints (.npy).")
 @click.option("--decoded", is_flag=True, help="Descriptors as encoders take them (RootSIFT, say), not as stored.")
 @click.option("--array", metavar="NAME", help="Which array of a codebook.  [default: centroids]")
 @click.option("--overwrite", is_flag=True, help="Replace files that hold something else.")
 @click.option("-v", "--verbose", count=True, help="Say more.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
-@options.config
 def command(store, out, verbose, quiet, **run):
     """Write what is in a store as a file of another program.
 

@@ -16,8 +16,8 @@ BOXES = (
 @options.out("features or vectors store")
 @options.method(EXTRACTORS, "rootsift")
 @options.settings
-@click.option("-c", "--codebook", type=click.Path(), help="A projection of regions, for cnn with pool=rmac.")
-@click.option("--boxes", metavar="PATH", type=click.Path(), help=BOXES)
+@click.option("-c", "--codebook", type=options.PATH, help="A projection of regions, for cnn with pool=rmac.")
+@click.option("--boxes", metavar="PATH", type=options.PATH, help=BOXES)
 @options.device
 @options.jobs
 @options.shard

@@ -6,16 +6,16 @@ from imgret.cli import options
 
 
 @click.command("import")
-@click.argument("file", type=click.Path())
+@click.argument("file", type=options.PATH)
 @options.out("store")
-@click.option("--names", type=click.Path(), help="A file that lists names, one per line: the rows', or of .ivecs the gallery's.")
-@click.option("--queries", type=click.Path(), help="The same for the rows of .ivecs.  [default: query00000 ...]")
+@click.option("--names", type=options.PATH, help="A file that lists names, one per line: the rows', or of .ivecs the gallery's.")
+@click.option("--queries", type=options.PATH, help="The same for the rows of .ivecs.  [default: query00000 ...]")
 @click.option("-0", "--null", "nul", is_flag=True, help="These lists are NUL-terminated.")
 @click.option("--space", default="", help="What the vectors or features are, in a word; different spaces are never mixed.")
 @click.option(
     "--format", "form", type=click.Choice(["fvecs", "bvecs", "npy", "ivecs", "hloc"]), help="What FILE is.  [default: by its ending]"
 )
-@options.run
+@options.made
 def command(file, out, verbose, quiet, **run):
     """Make a store of a file of another program.
 

@@ -9,13 +9,13 @@ METHODS = [name for name in INDEXES if name != "factory"]
 
 
 @click.command("index")
-@click.argument("inputs", nargs=-1, type=click.Path())
+@click.argument("inputs", nargs=-1, type=options.PATH)
 @options.out("index")
 @options.method(METHODS, "flat")
 @options.settings
 @click.option("--factory", metavar="STRING", help="Any faiss index factory string, instead of a method.")
 @click.option("--metric", type=click.Choice(["cosine", "l2", "ip"]), default="cosine", show_default=True, help="How vectors compare.")
-@click.option("--train", multiple=True, type=click.Path(), help="A vectors store to learn from instead of the inputs.")
+@click.option("--train", multiple=True, type=options.PATH, help="A vectors store to learn from instead of the inputs.")
 @options.seed
 @options.max_memory
 @options.jobs

@@ -4,9 +4,11 @@ import json
 
 import click
 
+from imgret.cli import options
+
 
 @click.command("info")
-@click.argument("file", type=click.Path())
+@click.argument("file", type=options.PATH)
 @click.option("--check", is_flag=True, help="Verify structure, offsets, finiteness and every hash.")
 @click.option("--failed", is_flag=True, help="List the photos that could not be used, and why.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -6,12 +6,13 @@ import click
 
 from imgret.errors import UsageError
 
+PATH = click.Path(readable=False)  # whether it can be read is found out by reading: that is no error of usage
 REFERENCES = ("run", "inputs", "codebook", "train", "index", "queries")  # what a config says about files: the command line names them
 
 
 def out(what):
     """`-o/--out`."""
-    return click.option("-o", "--out", type=click.Path(), callback=needed, help=f"The {what} to make.  [required]")
+    return click.option("-o", "--out", type=PATH, callback=needed, help=f"The {what} to make.  [required]")
 
 
 def needed(ctx, param, value):
@@ -46,10 +47,10 @@ def _merge(ctx, _, values):
 def photos(command):
     """The arguments and options that name photos."""
     decorators = (
-        click.argument("photos", nargs=-1, type=click.Path()),
-        click.option("--list", "lists", multiple=True, type=click.Path(), help="A file that lists photos, one per line."),
+        click.argument("photos", nargs=-1, type=PATH),
+        click.option("--list", "lists", multiple=True, type=PATH, help="A file that lists photos, one per line."),
         click.option("-0", "--null", "nul", is_flag=True, help="Lists are NUL-terminated."),
-        click.option("--root", type=click.Path(), help="Name photos relative to this folder."),
+        click.option("--root", type=PATH, help="Name photos relative to this folder."),
     )
     return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
 
@@ -91,38 +92,43 @@ def _check_device(value):
 def html(command):
     """A page to look at results: `--html`, `--photos`, `--top`, `--most`."""
     decorators = (
-        click.option("--html", type=click.Path(), metavar="FILE", help="Write a page to look at: queries and their results."),
+        click.option("--html", type=PATH, metavar="FILE", help="Write a page to look at: queries and their results."),
         click.option(
             "--photos",
             "photo_roots",
             multiple=True,
-            type=click.Path(),
+            type=PATH,
             metavar="ROOT",
-            help="With --html: the folder that photos are named relative to.",
+            help="With --html: the folder that photos are named relative to; of several the first that has it.",
         ),
-        click.option("--top", type=click.IntRange(1, 100), default=10, show_default=True, help="With --html: results per query."),
-        click.option("--most", type=click.IntRange(1), default=2000, show_default=True, help="With --html: queries on the page."),
+        click.option("--top", type=click.IntRange(1, 100), help="With --html: results per query.  [default: 10]"),
+        click.option("--most", type=click.IntRange(1), help="With --html: queries on the page.  [default: 2000]"),
     )
     return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
 
 
-def check_html(html, roots):
-    """Refuse `--photos` without `--html`, and the other way round."""
+def check_html(html, roots, top, most):
+    """Refuse `--photos`, `--top` and `--most` without `--html`, and `--html` without `--photos`."""
     if html and not roots:
         raise click.UsageError("--html needs --photos ROOT: the folder that the photos were extracted from")
-    if roots and not html:
-        raise click.UsageError("--photos is for --html")
+    for option, given in (("--photos", roots), ("--top", top), ("--most", most)):
+        if given and not html:
+            raise click.UsageError(f"{option} is for --html")
 
 
-def run(command):
-    """What every step that makes a file takes: `--overwrite`, `-v`, `-q`, `--config`."""
+def made(command):
+    """What every command that makes a file takes: `--overwrite`, `-v`, `-q`."""
     decorators = (
         click.option("--overwrite", is_flag=True, help="Replace an output that was made with other parameters."),
         click.option("-v", "--verbose", count=True, help="Say more."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-        config,
     )
     return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
+
+
+def run(command):
+    """What every step of a pipeline takes: the same, and `--config`."""
+    return made(config(command))
 
 
 def config(command):
@@ -163,6 +169,8 @@ def explain_search(index):
 def _list_params(params, title=""):
     import dataclasses
 
+    if not dataclasses.fields(params):
+        click.echo("no parameters")
     for field in dataclasses.fields(params):
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         click.echo(f"{field.name}={default}{title}\n    {field.metadata['help']}")

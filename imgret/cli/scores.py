@@ -1,5 +1,6 @@
 """How scores are printed."""
 
+from imgret.errors import one_line
 from imgret.evaluation.names import shown, to_bytes, tsv_escape
 
 
@@ -57,9 +58,10 @@ def as_tsv(evaluation):
 def as_table(evaluation):
     """For eyes: measures, comparisons, conventions."""
     results = evaluation.results
-    widths = [max(10, len(result.label)) for result in results]
+    labels = [one_line(result.label) for result in results]
+    widths = [max(10, len(label)) for label in labels]
     first = max(12, *(len(name) + 5 for name, _ in _columns(results)))
-    lines = [f"{'':{first}}" + "".join(f"  {result.label:>{width}}" for result, width in zip(results, widths, strict=True))]
+    lines = [f"{'':{first}}" + "".join(f"  {label:>{width}}" for label, width in zip(labels, widths, strict=True))]
     for name, values in _columns(results):
         lines.append(_row(name, first, [_number(value, 4) for value in values], widths))
         if any(name in result.intervals for result in results):
@@ -91,7 +93,7 @@ def _short(value):
 def _comparison(row):
     low, high = row["interval"]
     name = f"{row['setting']}.{row['measure']}" if row["setting"] else row["measure"]
-    yield f"{row['second']} against {row['first']}, {name} of {row['queries']} queries that both answer"
+    yield f"{one_line(row['second'])} against {one_line(row['first'])}, {name} of {row['queries']} queries that both answer"
     yield f"  difference {row['difference']:+.4f} (95% {low:+.4f} to {high:+.4f}), randomisation test p = {row['p_value']:.2g}"
     yield f"  better on {row['better']}, worse on {row['worse']}, the same on {row['same']}"
     for side in ("gained", "lost"):
@@ -108,7 +110,7 @@ def _compared(result):
     for setting in dict.fromkeys(row["setting"] for row in result.compared):
         values = {(row["ap"], row["list"]): row["map"] for row in result.compared if row["setting"] == setting}
         yield ""
-        yield f"{result.label} {setting}".rstrip() + ": mean average precision under other conventions"
+        yield one_line(f"{result.label} {setting}".rstrip()) + ": mean average precision under other conventions"
         yield f"  {'':16}" + "".join(f"{way:>13}" for way in LISTS)
         for name in FORMULAS:
             cells = "".join(f"{_number(values[name, way], 4) + ('*' if (name, way) == own else ' '):>13}" for way in LISTS)

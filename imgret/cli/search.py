@@ -22,9 +22,9 @@ class Ranks(click.ParamType):
 
 
 @click.command("search")
-@click.argument("index", type=click.Path())
+@click.argument("index", type=options.PATH)
 @options.photos
-@click.option("-o", "--out", type=click.Path(), help="A ranking store to make instead of printing.")
+@click.option("-o", "--out", type=options.PATH, help="A ranking store to make instead of printing.")
 @click.option("-k", type=Ranks(), metavar="N|all", help="Ranks per query.  [default: 10 printed, 1000 stored]")
 @options.settings
 @click.option(
@@ -33,7 +33,7 @@ class Ranks(click.ParamType):
 @click.option("--json", "form", flag_value="jsonl", help="Short for --format jsonl.")
 @options.html
 @options.device
-@click.option("--weights", multiple=True, type=click.Path(), help="A network's weights, where they are no longer at the recorded place.")
+@click.option("--weights", multiple=True, type=options.PATH, help="A network's weights, where they are no longer at the recorded place.")
 @options.jobs
 @options.run
 @click.pass_context
@@ -49,16 +49,16 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, verbose
         options.explain_search(index)
     if out and form:
         raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
-    options.check_html(html, photo_roots)
+    options.check_html(html, photo_roots, top, most)
     if out and html:
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
     report, emit, page = options.report(verbose, quiet), printer(form), None
     if html:
         from imgret.stages.pages import SearchPage
 
-        roots = [path for path in photos if os.path.isdir(path)] + ([run["root"]] if run["root"] else []) + ["."]
-        options_of_page = {"top": top, "most": most, "jobs": run["jobs"], "overwrite": run["overwrite"]}
-        page = SearchPage(html, photo_roots, query_roots=roots, label=index, report=report, **options_of_page)
+        inputs = [index, *(path for path in photos if os.path.isfile(path)), *run["lists"]]
+        shown = {"jobs": run["jobs"], "overwrite": run["overwrite"], "report": report}
+        page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, **shown)
         printed = emit
 
         def emit(gallery, block):

@@ -7,6 +7,7 @@ from imgret.errors import ImgretError
 
 BLOCK = 32 << 20
 PIECE = 1 << 20
+BOM = b"\xef\xbb\xbf"
 LONGEST_LINE = 1 << 20
 
 
@@ -27,7 +28,8 @@ def read_bytes(path, limit, *, regular=True):
     """
     pieces, size = [], 0  # piece by piece: read(limit) would set aside as much
     with _opened(path, regular) as file:
-        while piece := _guarded(path, file.read, min(PIECE, limit + 1 - size)):
+        expected = os.fstat(file.fileno()).st_size + 1
+        while piece := _guarded(path, file.read, min(max(PIECE, expected), limit + 1 - size)):
             pieces.append(piece)
             size += len(piece)
     if size > limit:
@@ -36,16 +38,17 @@ def read_bytes(path, limit, *, regular=True):
 
 
 def line_blocks(path, *, regular=True):
-    """Yield (number of the block's first line, bytes of whole lines) over a text file of any size.
+    """Yield (number of the block's first line, bytes of whole lines) over a text file of any size, without a byte order mark.
 
     Raises
     ------
     ImgretError
         Also for a line longer than 1 MiB.
     """
-    number, rest = 1, b""
+    number, rest, started = 1, b"", False
     with _opened(path, regular) as file:
-        while piece := _guarded(path, file.read, BLOCK):
+        while piece := _guarded(path, file.read, BLOCK).removeprefix(b"" if started else BOM):
+            started = True
             head, newline, tail = piece.rpartition(b"\n")
             if newline:
                 block = rest + head + newline

@@ -99,7 +99,7 @@ def records(path):
     data = files.read_bytes(path, CSV_LIMIT, regular=False).removeprefix(b"\xef\xbb\xbf")
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise ImgretError(f"{path}:{line}: a NUL byte: the ground truth must be a CSV in UTF-8")
+        raise ImgretError(f"{path}:{line}: a NUL byte: a CSV in UTF-8 is needed")
     text = io.StringIO(to_text(data), newline="")
     reader = csv.reader(text, strict=True)
     number = 1

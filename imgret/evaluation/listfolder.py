@@ -49,7 +49,9 @@ def read_folder(path, queries, known=None):
             if name in queries:
                 found[name] = file
     if not found:
-        raise ImgretError(f"{path} holds no list of a query (files named QUERY.txt or QUERY_top.txt): name them after the queries")
+        wanted = "" if callable(queries) else f", for example {shown(min(queries) + b'.txt')}"
+        there = f"; there is {shown(os.fsencode(_base(min(stems.values()))))}" if stems else ""
+        raise ImgretError(f"{path} holds no list of a query: files named QUERY.txt or QUERY_top.txt are needed{wanted}{there}")
     photos, id_rows, line_rows = Numbering(), [], []
     found = dict(sorted(found.items()))
     for file in found.values():

@@ -5,7 +5,6 @@ import dataclasses
 import itertools
 import operator
 import os
-import pathlib
 
 import numpy as np
 
@@ -37,8 +36,9 @@ class RankedLists:
         Whether `names` is all that was searched; otherwise it is what the lists happen to hold.
     warnings : sequence of str
         What a reader should know of how they were read, one sentence each.
-    boxed : ndarray, shape (Q,), bool, or None
-        Whether each query asked with a box of its photo; None where nothing is known of it.
+    boxes : ndarray, shape (Q, 4), or None
+        x1, y1, x2, y2 of the box that each query asked with, in pixels of its photo; NaN where it asked with all of it. None where nothing
+        is known of it.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class RankedLists:
     scores: np.ndarray | None = None
     whole_gallery: bool = True
     warnings: tuple = ()
-    boxed: np.ndarray | None = None
+    boxes: np.ndarray | None = None
 
     def __post_init__(self):
         for field in ("query_names", "query_ids", "names"):
@@ -158,4 +158,5 @@ def refuse_twice(path, ids, lines, place, names):
 
 
 def label_of(path):
-    return pathlib.PurePath(os.fsdecode(path)).name or os.fsdecode(path)
+    """What a ranking is called: its path, as it was given."""
+    return os.fsdecode(path).rstrip("/") or "/"

@@ -31,6 +31,8 @@ class Question:
         Gallery ids that are taken out of this list; they win over `ids`.
     own : int
         Gallery id of the query photo itself, -1 where the gallery has it not.
+    absent : tuple of bytes
+        Names of the positives that the gallery has not, where the ground truth gives names.
     box : tuple of float, or None
         x1, y1, x2, y2 of the region asked for, in pixels of the query photo, where the ground truth gives one.
     """
@@ -41,6 +43,7 @@ class Question:
     ids: np.ndarray
     junk: np.ndarray = dataclasses.field(default_factory=lambda: _NONE)
     own: int = -1
+    absent: tuple = ()
     box: tuple | None = None
 
 

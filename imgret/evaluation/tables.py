@@ -98,10 +98,12 @@ def read_pairs(path):
         if not query:
             raise ImgretError(f"{path}:{number}: the query has no name")
         references = pairs.setdefault(query, {})
+        if references and b"" in {reference, *references} and reference not in references:
+            raise ImgretError(f"{path}:{number}: {shown(query)} is listed with a reference and without one: keep one")
         if reference in references:
             raise ImgretError(f"{path}:{number}: the pair {shown(query)}, {shown(reference)} is listed twice")
-        if reference:
-            references[reference] = number
+        references[reference] = number
+    pairs = {query: [name for name in references if name] for query, references in pairs.items()}
     if not any(pairs.values()):
         raise ImgretError(f"{path} lists no pair: one line per pair is expected below the header")
-    return {query: list(references) for query, references in pairs.items()}
+    return pairs

@@ -8,6 +8,7 @@ from imgret.errors import ImgretError
 from imgret.evaluation import files
 from imgret.evaluation.lists import Numbering, RankedLists, label_of, matrix, merge_names, refuse_twice
 from imgret.evaluation.names import shown, to_bytes, trec_escape, trec_unescape
+from imgret.evaluation.questions import HIT
 
 POSITIVE, WRONG, TAKEN_OUT = 1, 0, -1
 
@@ -202,8 +203,8 @@ def read_qrels(path):
 def qrels_lines(judged, setting):
     """Yield the lines of what a protocol asks of a ranking as judgements, each without its newline.
 
-    1 is a positive, -1 is taken out of the list: junk, and the query photo itself where the protocol takes it out. Positives that the
-    gallery has not have no line.
+    1 is a positive, whether the gallery has it or not; -1 is taken out of the list: junk, and the query photo itself where the protocol
+    takes it out. Other programs count those as not relevant instead: for them there is `closed_up_lines`.
 
     Parameters
     ----------
@@ -219,6 +220,33 @@ def qrels_lines(judged, setting):
         topic = trec_escape(lists.query_ids[question.row])
         own = [question.own] if judged.protocol.removes_query and question.own >= 0 else []
         gone = np.union1d(np.concatenate([question.junk, asked.junk]), own).astype(np.int64)
-        for ids, relevance in ((np.setdiff1d(question.ids, gone), POSITIVE), (gone, TAKEN_OUT)):
-            for photo in ids.tolist():
-                yield f"{topic} 0 {trec_escape(lists.names[photo])} {relevance}"
+        positives = [*(lists.names[photo] for photo in np.setdiff1d(question.ids, gone)), *question.absent]
+        for names, relevance in ((positives, POSITIVE), ((lists.names[photo] for photo in gone), TAKEN_OUT)):
+            for name in names:
+                yield f"{topic} 0 {trec_escape(name)} {relevance}"
+
+
+def closed_up_lines(judged, setting, run_tag="imgret"):
+    """Yield the lines of a TREC run of the lists as a protocol counts them: what it takes out is gone, and no two scores are the same.
+
+    With the judgements of `qrels_lines` every program then computes what imgret does. Scores are numbers that go down to 1: ties have
+    been broken as imgret breaks them, and trec_eval would break them the other way round.
+
+    Parameters
+    ----------
+    judged : imgret.evaluation.protocols.base.Judged
+    setting : str
+    run_tag : str
+
+    Yields
+    ------
+    str
+    """
+    lists, found = judged.lists, judged.found[setting]
+    for place, question in enumerate(judged.asked.settings[setting]):
+        part = slice(found.offsets[place], found.offsets[place + 1])
+        kept = np.ones(int(lists.lengths[question.row]), dtype=bool)
+        kept[found.places[part][found.kinds[part] != HIT]] = False
+        topic, photos = trec_escape(lists.query_ids[question.row]), lists.ids[question.row, : len(kept)][kept].tolist()
+        for rank, photo in enumerate(photos, 1):
+            yield f"{topic} Q0 {trec_escape(lists.names[photo])} {rank} {len(photos) - rank + 1} {run_tag}"

@@ -67,7 +67,8 @@ def write(path, data, thumbnails, *, overwrite=False):
 
         `marks` has a letter per result of `top`: h hit, m miss, j junk, q the query photo itself, - nothing known.
     thumbnails : dict of str to (str, bytes, (int, int)) or None
-        What `imgret.html.thumbnails.Thumbnails.make` gives; a photo that is not in it is shown as a tile with its name.
+        What `imgret.html.thumbnails.Thumbnails.make` gives; a photo that is not in it is shown as a tile with its name. Where a name
+        stands for two photos, one of them may go by its position in `photos` instead.
     overwrite : bool
         Replace a file that is not a report.
 

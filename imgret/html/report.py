@@ -1,15 +1,15 @@
 """What makes a file a report, and the line of it that holds the thumbnails: written, and read back by the next report."""
 
 import base64
-import json
 import os
+import re
 
 from imgret.errors import ImgretError
 
 BEGIN = b"<!doctype html><!-- imgret report"
 MAX_BYTES = 400 << 20  # Chromium holds no text of more than 512 MB, Firefox of 1 GB: the page would stay empty
 THUMBNAILS = b'<script type="application/json" id="thumbnails">'
-_END = b"</script>"
+_ENTRY = re.compile(rb'\["([0-9a-f]{32})","([A-Za-z0-9+/=]{4,1400000})",(\d{1,6}),(\d{1,6})\]')  # no thumbnail has a megabyte
 
 
 def is_report(path):
@@ -30,8 +30,8 @@ def is_report(path):
 def thumbnail_texts(photos, thumbnails):
     """Yield the JSON of the thumbnails piece by piece, on one line: `[key, base64, width, height]` or null for each of `photos`."""
     separator = "["
-    for name in photos:
-        thumbnail = thumbnails.get(name)
+    for position, name in enumerate(photos):
+        thumbnail = thumbnails.get(position, thumbnails.get(name))
         text = "null"
         if thumbnail is not None:
             key, jpeg, (width, height) = thumbnail
@@ -42,17 +42,15 @@ def thumbnail_texts(photos, thumbnails):
 
 
 def old_thumbnails(path):
-    """The thumbnails of an older report by their keys, `[key, base64, width, height]`; nothing where it is none or is damaged.
+    """The thumbnails of an older report: dict of key to (base64 as bytes, width, height); nothing where it is none.
 
-    Only the keys are looked at: the file may be anybody's.
+    The file may be anybody's: it is not parsed as JSON, which may take many times its size, and what is found is not yet looked at.
     """
     try:
         if not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES or not is_report(path):
             return {}
         with open(path, "rb") as file:
-            line = next((line for line in file if line.startswith(THUMBNAILS)), b"").rstrip()
-        entries = json.loads(line.removeprefix(THUMBNAILS).removesuffix(_END))
-    except (OSError, ImgretError, ValueError, RecursionError):
+            line = next((line for line in file if line.startswith(THUMBNAILS)), b"")
+    except (OSError, ImgretError):
         return {}
-    entries = entries if isinstance(entries, list) else []
-    return {entry[0]: entry for entry in entries if isinstance(entry, list) and entry and isinstance(entry[0], str)}
+    return {found[1].decode(): (found[2], int(found[3]), int(found[4])) for found in _ENTRY.finditer(line)}

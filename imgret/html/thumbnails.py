@@ -1,7 +1,6 @@
 """Thumbnails of photos by name: small JPEGs, made once; an older report gives back those that it has."""
 
 import base64
-import binascii
 import hashlib
 import io
 import os
@@ -14,7 +13,6 @@ from imgret.parallel import ordered_map
 
 QUALITY = 75
 MAX_EDGE = 1024
-MAX_JPEG_BYTES = 1 << 20  # of a thumbnail in an older report; one of MAX_EDGE takes a quarter of it
 
 
 class Thumbnails:
@@ -100,7 +98,8 @@ class Thumbnails:
                 status = os.stat(path)
             except OSError:
                 continue
-            thumbnail = _validated(old.get(_key(name, status.st_size, status.st_mtime_ns, self._edge)))
+            key = _key(name, status.st_size, status.st_mtime_ns, self._edge)
+            thumbnail = _validated(key, old.get(key), self._edge)
             if thumbnail is not None:
                 return "reused", thumbnail
             try:
@@ -133,13 +132,25 @@ def _key(name, size, mtime_ns, edge):
     return hashlib.sha256(identity).hexdigest()[:32]
 
 
-def _validated(entry):
-    """An entry `[key, base64, width, height]` of an older report as a thumbnail; None where it is not one. The file may be a stranger's."""
-    try:
-        key, text, *size = entry
-        if len(text) > MAX_JPEG_BYTES * 4 // 3 + 4 or len(size) != 2 or not all(type(side) is int and 0 < side < 1 << 31 for side in size):
-            return None
-        jpeg = base64.b64decode(text, validate=True)
-    except (TypeError, ValueError, binascii.Error):
+def _validated(key, entry, edge):
+    """A thumbnail of an older report, `(base64, width, height)`; None where it is not one. The file may be a stranger's."""
+    if entry is None:
         return None
-    return (key, jpeg, tuple(size)) if jpeg.startswith(b"\xff\xd8\xff") else None
+    from PIL import Image
+
+    text, width, height = entry
+    try:
+        jpeg = base64.b64decode(text, validate=True)
+        image = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+        if max(image.size) > edge or image.size != _reduced(width, height, edge):
+            return None
+        image.load()
+    except Exception:  # noqa: BLE001 - decoders raise anything over a damaged file
+        return None
+    return key, jpeg, (width, height)
+
+
+def _reduced(width, height, edge):
+    """The size of a thumbnail, as `imgret.images.reduce` makes it."""
+    factor = min(1.0, edge / max(width, height, 1))
+    return max(1, round(width * factor)), max(1, round(height * factor))

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import PROTOCOLS
 from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.names import to_text
@@ -14,6 +14,7 @@ from imgret.evaluation.trec import read_trec
 from imgret.pipeline import check_tree, from_elsewhere
 from imgret.registry import load
 from imgret.stages import scorefiles
+from imgret.stages.scorefiles import ScoreFiles
 from imgret.store.reader import Store, is_hdf5
 
 EXTREMES = 5  # queries named on each side of a comparison
@@ -32,12 +33,15 @@ class Evaluation:
         The same as numbers.
     comparisons : list of dict
         Each ranking after the first against the first, per setting; see `comparison_of`.
+    notes : list of str
+        What else a reader should know.
     """
 
     protocol: object
     judged: list
     results: list
     comparisons: list
+    notes: list
 
 
 def evaluate(
@@ -49,9 +53,7 @@ def evaluate(
     conventions=False,
     resamples=10_000,
     seed=0,
-    per_query=None,
-    curve=None,
-    qrels=None,
+    outputs=None,
     overwrite=False,
 ):
     """Score rankings by a named protocol.
@@ -70,10 +72,10 @@ def evaluate(
         Also compute the means under other conventions.
     resamples, seed : int
         Of the bootstrap and the randomisation test; 0 resamples for neither.
-    per_query, curve, qrels : str, optional
-        Files to write: one record per query, the precision-recall curve, the ground truth as TREC judgements.
+    outputs : dict of str to str, optional
+        Files to write, by option; see `imgret.stages.scorefiles.ScoreFiles`.
     overwrite : bool
-        Replace such a file even if imgret did not write it.
+        Replace such files where they hold something else.
 
     Returns
     -------
@@ -86,21 +88,33 @@ def evaluate(
     kind = load(PROTOCOLS, protocol, "protocol")
     judge = kind(kind.Params.parse(settings))
     judge.check_truth(truth)
-    writers = scorefiles.writers(per_query=per_query, curve=curve, qrels=qrels, overwrite=overwrite)
+    if conventions and judge.primary != "map":
+        raise UsageError(f"protocol {protocol} has no mean average precision: leave --conventions out")
+    files = ScoreFiles(outputs or {}, [*rankings, *([] if truth is None else [truth])], overwrite)
     judged = [judge.judge(_lists(judge, path, truth), truth) for path in rankings]
     results = []
     for each in judged:
         intervals = _intervals(each, resamples, seed)
-        compared = each.side_by_side() if conventions and judge.primary == "map" else []
+        compared = each.side_by_side() if conventions else []
         results.append(dataclasses.replace(each.result(), intervals=intervals, compared=compared))
     comparisons = []
     if judge.primary is not None and resamples:
         for other in judged[1:]:
             comparisons += [row for setting in judged[0].values for row in comparison_of(judged[0], other, setting, resamples, seed)]
-    evaluation = Evaluation(judge, judged, results, comparisons)
-    for write in writers:
-        write(evaluation)
+    evaluation = Evaluation(judge, judged, results, comparisons, list(_notes(judged, outputs or {})))
+    files.write(evaluation)
     return evaluation
+
+
+def _notes(judged, outputs):
+    """What a reader should know beside the warnings of each ranking."""
+    if len(judged) > 1 and judged[0].protocol.primary is None:
+        what = "is no mean over queries: the rankings are not compared, and have no intervals"
+        yield f"what protocol {judged[0].protocol.name} reports {what}"
+    if outputs.get("--qrels") and (count := scorefiles.unnamed(judged[0])):
+        yield f"{count} positives that the gallery has not have no name, and no line in {outputs['--qrels']}"
+    if len(judged) > 1 and (outputs.get("--qrels") or outputs.get("--trec-run")):
+        yield f"--qrels and --trec-run are of the first ranking, {judged[0].lists.label}"
 
 
 def _intervals(judged, resamples, seed):
@@ -161,14 +175,14 @@ def _lists(judge, path, truth):
         return read_trec(path)
     with Store(path, ("ranking",), "evaluate") as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
-        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxed=_boxed(store))
+        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=_boxes(store))
 
 
-def _boxed(store):
-    """Which queries of a ranking asked with a box; None where their vectors came from elsewhere."""
+def _boxes(store):
+    """The boxes that the queries of a ranking asked with; None where their vectors came from elsewhere."""
     if store.has("query_box"):
-        return ~np.isnan(store.read("query_box")).any(axis=1)
+        return store.read("query_box")
     if store.pipeline is None:
         return None
     check_tree(store.pipeline, store.shown)
-    return None if from_elsewhere(store.pipeline) else np.zeros(store.sizes["Q"], dtype=bool)
+    return None if from_elsewhere(store.pipeline) else np.full((store.sizes["Q"], 4), np.nan)

@@ -1,7 +1,5 @@
 """export: what is in a store to files of other programs."""
 
-import contextlib
-import dataclasses
 import functools
 import itertools
 import os
@@ -14,10 +12,8 @@ from imgret.evaluation.names import shown, tsv_escape
 from imgret.evaluation.trec import trec_lines
 from imgret.pipeline import Pipeline
 from imgret.stages.matrices import block_rows, encode_rows, npy_header
-from imgret.store.hashing import of_json
-from imgret.store.parts import Parts, remove
+from imgret.stages.plainfiles import PlainFile, apart, write_together
 from imgret.store.reader import Store
-from imgret.store.writer import publish
 
 # what a file is to be by its ending
 ENDINGS = {
@@ -44,7 +40,6 @@ OPTIONS = {
 MAIN_ARRAY = "centroids"
 BLOCK_RANKS = 1 << 20  # ranks turned into text at once
 LINES = 4096  # written at once
-COMPARED = 1 << 20  # bytes
 
 
 def export(
@@ -99,9 +94,7 @@ def export(
         raise UsageError(f"-o {out}: its ending does not say what it is to be ({', '.join(ENDINGS)}): give --format")
     given = {"names": names, "queries": queries, "offsets": offsets, "keypoints": keypoints, "decoded": decoded, "array": array}
     paths = {"-o": out} | {f"--{option}": given[option] for option in ("names", "queries", "offsets", "keypoints") if given[option]}
-    for (first, path), (second, other) in itertools.combinations(paths.items(), 2):
-        if os.path.realpath(path) == os.path.realpath(other):
-            raise UsageError(f"{first} and {second} are both {path}: give each a file of its own")
+    apart(paths)
     with Store(store) as opened:
         _check(opened, form, given)
         content, what = CONTENTS[opened.kind](opened, form, given)
@@ -114,20 +107,15 @@ def export(
             contents["--offsets"] = functools.partial(_offsets, opened)
         if keypoints is not None:
             contents["--keypoints"] = functools.partial(_matrix, opened, "keypoints", "npy", None)
-        files = [File(path, option, contents[option], opened) for option, path in paths.items()]
-        if any([file.settle(overwrite) for file in files]):
-            with contextlib.ExitStack() as stack:
-                for file in files:
-                    stack.callback(file.discard)
-                    file.write()
-                for file in files[::-1]:  # none before all are whole; the file that the command is about comes last
-                    file.publish()
+        files = [(PlainFile(path, option, [store]), contents[option]) for option, path in paths.items()]
+        if write_together(files, overwrite):
             failed = opened.sizes.get("F", 0)
-            report.note(f"{files[0].shown}: {what}" + (f"; {failed} photos that failed are not in it" if failed else ""))
-        else:
-            for file in files:
-                file.freshen()
-            report.note(f"{files[0].shown} is up to date")
+            report.note(f"{os.fsdecode(out)}: {what}" + (f"; {failed} photos that failed are not in it" if failed else ""))
+            return
+        for path in paths.values():
+            if os.stat(path).st_mtime_ns < os.stat(store).st_mtime_ns:
+                os.utime(path)  # for make
+        report.note(f"{os.fsdecode(out)} is up to date")
 
 
 def _check(store, form, given):
@@ -150,97 +138,6 @@ def _check(store, form, given):
 
 def _held(store):
     return {"codebook": "a codebook", "ranking": "a ranking"}.get(store.kind, store.kind)
-
-
-@dataclasses.dataclass
-class File:
-    """One file to be made, of blocks of bytes.
-
-    Parameters
-    ----------
-    path : str
-    option : str
-        What names it on the command line.
-    content : callable
-        Gives an iterator of bytes, as often as it is called.
-    store : Store
-        What it is made from.
-    """
-
-    path: str
-    option: str
-    content: object
-    store: Store
-
-    def __post_init__(self):
-        self.shown = os.fsdecode(self.path)
-        self._there, self._temporary = False, None  # whether what is there is what is to be written; where it is until then
-        if not os.path.basename(self.path) or os.path.isdir(self.path):
-            raise ImgretError(f"{self.option} '{self.shown}' names a folder, a file is needed")
-        if os.path.lexists(self.path) and not os.path.isfile(self.path):
-            raise ImgretError(f"{self.option} {self.shown} is not a regular file: choose another {self.option}")
-        if os.path.exists(self.path) and os.path.samefile(self.path, self.store.path):
-            raise ImgretError(f"{self.shown} is both the store and the output: choose another {self.option}")
-        self._parts = Parts(self.path, of_json({"step": "export"}))
-
-    def settle(self, overwrite):
-        """Whether it has to be written.
-
-        Raises
-        ------
-        ImgretError
-            If there is a file that holds something else, and `overwrite` is not set.
-        """
-        if os.path.exists(self.path):
-            self._there = self._same()
-            if not self._there and not overwrite:
-                raise ImgretError(
-                    f"{self.shown} is there and holds something else: choose another {self.option}, or give --overwrite to replace it"
-                )
-        return not self._there
-
-    def _same(self):
-        with open(self.path, "rb") as file:
-            for block in self.content():
-                for start in range(0, len(block), COMPARED):
-                    piece = block[start : start + COMPARED]
-                    if file.read(len(piece)) != piece:
-                        return False
-            return not file.read(1)
-
-    def write(self):
-        """Write it beside its place, if it has to be written."""
-        if not self._there:
-            self._parts.prepare()
-            self._temporary = self._parts.temporary()
-            with self._explained(), open(self._temporary, "xb") as file:
-                for block in self.content():
-                    file.write(block)
-
-    def publish(self):
-        """Give what was written its name, in one atomic step."""
-        if self._temporary is not None:
-            with self._explained():
-                publish(self._temporary, self.path)
-
-    def discard(self):
-        """Remove what was written and has no name yet."""
-        if self._temporary is not None:
-            remove(self._temporary)
-            self._parts.remove()
-
-    @contextlib.contextmanager
-    def _explained(self):
-        try:
-            yield
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else error
-            raise ImgretError(f"{self.shown} cannot be written: {reason}; what was there before is untouched") from None
-
-    def freshen(self):
-        """Touch it where it is older than the store: for make."""
-        if os.stat(self.path).st_mtime_ns < os.stat(self.store.path).st_mtime_ns:
-            os.utime(self.path)
 
 
 def _vectors(store, form, _):

@@ -165,7 +165,8 @@ def extract(
         pipeline = Pipeline.of("extractor", extractor, [] if learned is None else [learned.without_inputs()])
         described, failed = step.join(pipeline, info={"device": extractor.device} if extractor.device else None, check=check)
         report.note(
-            f"{output.shown}: {described} {things} described" + (f", {failed} could not be used (imgret info --failed)" if failed else "")
+            f"{output.shown}: {described} {thing if described == 1 else things} described"
+            + (f", {failed} could not be used (imgret info --failed)" if failed else "")
         )
 
     step = None

@@ -86,7 +86,7 @@ def _import_vectors(path, out, form, names, space, nul, overwrite, report):
                 block = vectors[order[start : start + step]].astype(np.float32)
             if not np.isfinite(block).all():
                 bad = order[start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])]
-                raise ImgretError(f"{path}: row {bad + 1} holds NaN or infinite values")
+                raise ImgretError(f"{path}: row {bad + 1} holds NaN, or values that float32 cannot hold")
             photos.rows(vectors=block)
         writer.fingerprint = photos.fingerprint(output.recipe)
     report.note(f"{output.shown}: {count} vectors of {dim} dimensions")
@@ -212,6 +212,7 @@ def _names(path, nul, option):
         raise ImgretError(f"{option} {path}: {os.strerror(error.errno).lower()}") from None
     if len(data) > MAX_NAMES_BYTES:
         raise ImgretError(f"{option} {path} has more than {MAX_NAMES_BYTES} bytes")
+    data = data.removeprefix(b"\xef\xbb\xbf")
     parts = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     if parts and not parts[-1]:
         parts.pop()

@@ -136,9 +136,13 @@ class Output:
         `pipeline` is an `imgret.pipeline.Pipeline` or None; `info` a dict that may be filled within the block.
         """
         self.parts.prepare()
-        with Writer(self.parts.temporary()) as writer:
-            yield writer
-            self.finish(writer, pipeline, info)
+        try:
+            with Writer(self.parts.temporary()) as writer:
+                yield writer
+                self.finish(writer, pipeline, info)
+        except BaseException:
+            self.parts.leave()
+            raise
         self.parts.remove()
 
     def finish(self, writer, pipeline, info=None):

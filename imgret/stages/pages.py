@@ -4,10 +4,14 @@ import os
 
 import numpy as np
 
+from imgret.errors import ImgretError
 from imgret.evaluation.names import bare, to_text
 from imgret.html import page
 from imgret.html.thumbnails import Thumbnails
 from imgret.images import EXTENSIONS
+from imgret.stages.plainfiles import PlainFile
+
+TOP, MOST = 10, 2000  # results per query, and queries, on a page
 
 
 class Photos:
@@ -32,10 +36,10 @@ class EvaluationPage:
     path : str
     roots : sequence of str
         Folders that photos are named relative to.
-    top : int
-        Results per query.
-    most : int
-        Queries on the page; of more, as many are shown, evenly spread from the worst to the best.
+    top : int, optional
+        Results per query: `TOP` by default.
+    most : int, optional
+        Queries on the page: `MOST` by default; of more, as many are shown, evenly spread from the worst to the best.
     jobs : int
     overwrite : bool
         Replace a file that is not a report.
@@ -47,9 +51,9 @@ class EvaluationPage:
         If the page cannot be written there, before there is any work to lose.
     """
 
-    def __init__(self, path, roots, *, top, most, jobs=1, overwrite=False, report):
+    def __init__(self, path, roots, top=None, most=None, *, jobs=1, overwrite=False, report):
         page.check(path, overwrite=overwrite)
-        self._path, self._roots, self._top, self._most = path, roots, top, most
+        self._path, self._roots, self._top, self._most = path, roots, top or TOP, most or MOST
         self._thumbnails = Thumbnails(roots, jobs=jobs, cache=path)
         self._overwrite, self._report = overwrite, report
 
@@ -93,14 +97,19 @@ def _rows(judged):
 
 
 def _asked(judged):
-    """query's own name -> (name of its photo, box or None)."""
+    """query's own name -> (name of its photo, box or None): the box that it asked with, or else the ground truth's."""
     asked = {}
     for each in judged:
         for questions in each.asked.settings.values():
             for question in questions:
-                photo = each.lists.query_names[question.row]
-                asked.setdefault(each.lists.query_ids[question.row], (photo, None if question.box is None else list(question.box)))
+                box = None if each.lists.boxes is None else _box(each.lists.boxes[question.row])
+                box = box or (None if question.box is None else list(question.box))
+                asked.setdefault(each.lists.query_ids[question.row], (each.lists.query_names[question.row], box))
     return asked
+
+
+def _box(corners):
+    return None if np.isnan(corners).any() else [round(float(corner), 3) for corner in corners]
 
 
 def _answers(judged, chosen, top, photos):
@@ -176,45 +185,49 @@ class SearchPage:
     Parameters
     ----------
     path, roots, top, most, jobs, overwrite, report : see `EvaluationPage`
-    query_roots : sequence of str
-        Folders that query photos are named relative to.
     label : str
         What was searched.
+    inputs : sequence of str
+        What is read, and never written to.
     """
 
-    def __init__(self, path, roots, *, query_roots, label, top, most, jobs=1, overwrite=False, report):
+    def __init__(self, path, roots, top=None, most=None, *, label, inputs=(), jobs=1, overwrite=False, report):
         page.check(path, overwrite=overwrite)
-        self._path, self._roots, self._query_roots, self._label, self._most = path, roots, [*query_roots, *roots], label, most
-        self._thumbnails, self._of_queries = (Thumbnails(where, jobs=jobs, cache=path) for where in (roots, ["/"]))
-        self._top, self._overwrite, self._report = top, overwrite, report
+        PlainFile(path, "--html", inputs)
+        self._path, self._label, self._top, self._most = path, label, top or TOP, most or MOST
+        self._below, self._anywhere = (Thumbnails(where, jobs=jobs, cache=path) for where in (roots, ["/"]))
+        self._overwrite, self._report = overwrite, report
         self._photos, self._asking, self._queries, self._total = Photos(), [], [], 0
 
     def add(self, gallery, block):
         """One more `imgret.stages.search.Block`."""
-        nothing = {"ap": None, "positives": 0, "found": 0, "first_hit": None}
-        for name, ids, scores in zip(block.names, block.ids.tolist(), block.scores.tolist(), strict=True):
+        for row, (name, photo) in enumerate(zip(block.names, block.photo_names, strict=True)):
             self._total += 1
             if len(self._queries) == self._most:
                 continue
-            best = [
-                [self._photos.position(gallery[photo]), _finite(score)]
-                for photo, score in zip(ids[: self._top], scores, strict=False)
-                if photo >= 0
-            ]
-            run = {"top": best, "settings": {"": nothing | {"marks": "-" * len(best)}}}
-            self._asking.append(name)
-            self._queries.append({"name": to_text(name), "box": None, "runs": [run]})
+            path = None if block.paths is None else os.path.abspath(block.paths[row])
+            if path is not None and self._path_is(path):
+                raise ImgretError(f"--html {self._path} is a query photo: choose another --html")
+            best = zip(block.ids[row, : self._top].tolist(), block.scores[row, : self._top].tolist(), strict=True)
+            best = [[self._photos.position(gallery[each]), _finite(score)] for each, score in best if each >= 0]
+            self._asking.append((to_text(photo), path))
+            self._queries.append({"name": to_text(name), "box": _box(block.boxes[row]), "runs": [{"top": best, "settings": {}}]})
+
+    def _path_is(self, path):
+        return os.path.exists(self._path) and os.path.samefile(path, self._path)
 
     def write(self):
         """Write the page."""
+        names = [to_text(name) for name in self._photos.names]
+        made = _made(self._below, [*names, *(name for name, path in self._asking if path is None)], self._report)
+        paths = [to_text(path.lstrip(b"/")) for _, path in self._asking if path is not None]
+        given = _made(self._anywhere, paths, self._report)
+        for query, (name, path) in zip(self._queries, self._asking, strict=True):
+            query["photo"] = len(names)
+            if path is not None:  # by position: it may have the name of another photo in the gallery
+                made[len(names)] = given[to_text(path.lstrip(b"/"))]
+            names.append(name)
         shown = len(self._queries)
-        gallery = [to_text(name) for name in self._photos.names]
-        files = [self._file(name) for name in self._asking]
-        made = _made(self._thumbnails, gallery, self._report)
-        # a query photo may have the name of another photo in the gallery, so it goes by its path
-        made |= {f"/{name}": thumbnail for name, thumbnail in _made(self._of_queries, files, self._report).items()}
-        for place, query in enumerate(self._queries):
-            query["photo"] = len(gallery) + place
         data = {
             "title": f"search in {self._label}",
             "protocol": None,
@@ -224,19 +237,11 @@ class SearchPage:
             "settings": [""],
             "runs": [{"label": self._label, "summary": [["queries", self._total]], "warnings": [], "curves": None}],
             "comparison": [],
-            "photos": [*gallery, *(f"/{name}" for name in files)],
+            "photos": names,
             "queries": self._queries,
         }
         page.write(self._path, data, made, overwrite=self._overwrite)
-        _say(self._path, data, (self._thumbnails, self._of_queries), self._report)
-
-    def _file(self, name):
-        """Where a query photo is, relative to the root of the file system; its name where it is nowhere."""
-        for root in self._query_roots:
-            path = os.path.abspath(os.path.join(os.fsencode(root), name))
-            if os.path.isfile(path):
-                return to_text(path.lstrip(b"/"))
-        return to_text(name)
+        _say(self._path, data, (self._below, self._anywhere), self._report)
 
 
 def _made(thumbnails, names, report):

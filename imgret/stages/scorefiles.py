@@ -1,90 +1,87 @@
-"""The files that `evaluate` writes beside its answer: records per query, curves, judgements."""
+"""The files that `evaluate` writes beside its answer: records per query, curves, and the same for TREC's programs."""
 
+import io
 import os
-import re
+import urllib.parse
+import warnings
 
 from imgret.errors import ImgretError, UsageError
 from imgret.evaluation.names import to_bytes, tsv_escape
 from imgret.evaluation.result import dumps
-from imgret.evaluation.trec import qrels_lines
-from imgret.store.writer import published
+from imgret.evaluation.trec import closed_up_lines, qrels_lines
+from imgret.stages.plainfiles import PlainFile, apart, write_together
 
-PICTURES = {".png": rb"\x89PNG.*imgret", ".svg": rb"<\?xml.*imgret", ".pdf": rb"%PDF.*imgret"}
+PICTURES = (".png", ".svg", ".pdf")
 CURVES = (".tsv", ".json", *PICTURES)
 LEVELS = 101
-_HEAD = 4 << 20  # bytes of an existing file that are looked at
+PER_SETTING = {"--qrels": qrels_lines, "--trec-run": closed_up_lines}
 
 
-def writers(*, per_query=None, curve=None, qrels=None, overwrite=False):
-    """Check what is to be written, before any work; returns functions that each write one file, given an `Evaluation`.
+class ScoreFiles:
+    """The files that one `evaluate` is asked for.
+
+    Parameters
+    ----------
+    paths : dict of str to str or None
+        By option: `--per-query`, `--curve`, `--qrels`, `--trec-run`, and `--html`, which is not written here, but is a file of its own too.
+    inputs : sequence of str
+        What is read, and never written to.
+    overwrite : bool
+        Replace files that hold something else.
 
     Raises
     ------
     UsageError
-        If a curve's extension names no format.
+        If a curve's extension names no format, or two options name one file.
     ImgretError
-        If a file exists and imgret did not write it.
+        If one of them cannot be a file of its own: before there is any work to lose.
     """
-    found = []
-    if per_query is not None:
-        tsv = per_query.endswith(".tsv")
-        check_replaceable(per_query, rb"(run\t)?query\t" if tsv else rb'\{"(run|query)": |\Z', overwrite)
-        found.append(lambda evaluation: write(per_query, _tsv_records(evaluation) if tsv else map(dumps, _records(evaluation))))
-    if curve is not None:
-        form = os.path.splitext(curve)[1].lower()
-        if form not in CURVES:
-            raise UsageError(f"`--curve` must end in one of {', '.join(CURVES)}, got '{curve}'")
-        check_replaceable(curve, PICTURES.get(form, rb'recall\t|\{"recall": '), overwrite)
+
+    def __init__(self, paths, inputs, overwrite=False):
+        self._paths = {option: path for option, path in paths.items() if path is not None}
+        self._inputs, self._overwrite = inputs, overwrite
+        form = self._form()
+        if form is not None and form not in CURVES:
+            raise UsageError(f"`--curve` must end in one of {', '.join(CURVES)}, got '{self._paths['--curve']}'")
+        apart(self._paths)
+        for option, path in self._paths.items():
+            PlainFile(path, option, inputs)
         if form in PICTURES:
             _matplotlib()
-        found.append(lambda evaluation: _curve(curve, form, evaluation))
-    if qrels is not None:
-        check_replaceable(qrels, rb"\S+ 0 \S+ -?1\n|\Z", overwrite)
-        found.append(lambda evaluation: _qrels(qrels, evaluation))
-    return found
+
+    def _form(self):
+        return os.path.splitext(self._paths["--curve"])[1].lower() if "--curve" in self._paths else None
+
+    def write(self, evaluation):
+        """Write them, none before all are whole."""
+        contents = {}
+        if "--per-query" in self._paths:
+            path = self._paths["--per-query"]
+            contents[path] = "--per-query", _tsv_records(evaluation) if path.endswith(".tsv") else map(dumps, _records(evaluation))
+        if "--curve" in self._paths:
+            contents[self._paths["--curve"]] = "--curve", _curve(self._form(), evaluation)
+        for option in PER_SETTING.keys() & self._paths.keys():
+            for setting, path in _settings(self._paths[option], evaluation.judged[0]):
+                contents[path] = option, PER_SETTING[option](evaluation.judged[0], setting)
+        files = []
+        for path, (option, lines) in contents.items():
+            data = lines if isinstance(lines, bytes) else "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+            files.append((PlainFile(path, option, self._inputs), lambda data=data: iter([data])))
+        write_together(files, self._overwrite)
 
 
-def check_replaceable(path, ours, overwrite=False):
-    """Refuse to replace what imgret did not write.
-
-    Parameters
-    ----------
-    path : str
-    ours : bytes
-        A regular expression that the beginning of such a file of imgret's matches.
-    overwrite : bool
-        Whether the user asked for it all the same.
-
-    Raises
-    ------
-    ImgretError
-    """
-    if not os.path.lexists(path):
-        if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
-            raise ImgretError(f"{path} cannot be written: there is no such folder")
-        return
-    if not os.path.isfile(path):
-        raise ImgretError(f"{path} is not a regular file: it is not replaced")
-    if overwrite:
-        return
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD)
-    except OSError as error:
-        raise ImgretError(f"{path} cannot be read: {os.strerror(error.errno)}") from None
-    if not re.match(ours, head, re.DOTALL):
-        raise ImgretError(f"{path} exists and is no such file of imgret's: choose another name, or give --overwrite to replace it")
+def _settings(path, judged):
+    """(setting, file for it): `FILE`, or `FILE.SETTING.EXTENSION` where there are several."""
+    root, extension = os.path.splitext(path)
+    several = len(judged.asked.settings) > 1
+    for setting in judged.asked.settings:
+        yield setting, f"{root}.{urllib.parse.quote(setting, safe='')}{extension}" if several else path
 
 
-def write(path, lines):
-    """Write lines of text (str, without newlines); the file appears, whole, only if nothing fails.
-
-    Raises
-    ------
-    ImgretError
-    """
-    with published(path) as temporary, open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        file.writelines(line + "\n" for line in lines)
+def unnamed(judged):
+    """How many positives have no line in `--qrels`: the ground truth counts them without a name."""
+    questions = (question for questions in judged.asked.settings.values() for question in questions)
+    return sum(question.positives - len(question.ids) - len(question.absent) for question in questions)
 
 
 def _records(evaluation):
@@ -129,40 +126,35 @@ def _curves(evaluation):
             yield judged.lists.label, setting, precisions.tolist()
 
 
-def _curve(path, form, evaluation):
+def _curve(form, evaluation):
+    """The file's lines, or the bytes of a picture."""
     recall = [step / (LEVELS - 1) for step in range(LEVELS)]
     curves = list(_curves(evaluation))
     if form == ".json":
-        write(
-            path,
-            [dumps({"recall": recall, "curves": [dict(zip(("run", "setting", "precision"), curve, strict=True)) for curve in curves]})],
-        )
-        return
+        named = [dict(zip(("run", "setting", "precision"), curve, strict=True)) for curve in curves]
+        return [dumps({"recall": recall, "curves": named})]
     labels = [f"{run} {setting}".strip() for run, setting, _ in curves]
     if form == ".tsv":
         rows = zip(recall, *(precisions for *_, precisions in curves), strict=True)
         head = "\t".join(["recall", *(tsv_escape(to_bytes(label)) for label in labels)])
-        write(path, [head, *("\t".join(f"{value:.6g}" for value in row) for row in rows)])
-        return
-    pyplot = _matplotlib()
-    figure, axes = pyplot.subplots(figsize=(6, 5), layout="constrained")
-    for label, (*_, precisions) in zip(labels, curves, strict=True):
-        axes.plot(recall, precisions, label=_plain(label))
-    axes.set(xlabel="recall", ylabel="precision (mean, interpolated)", xlim=(0, 1), ylim=(0, 1.02), title=evaluation.protocol.name)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    software = {
-        ".png": {"Software": "imgret"},
-        ".svg": {"Creator": "imgret", "Date": None},
-        ".pdf": {"Creator": "imgret", "CreationDate": None},
-    }
-    with published(path) as temporary:
-        figure.savefig(temporary, format=form[1:], dpi=150, metadata=software[form])
-    pyplot.close(figure)
+        return [head, *("\t".join(f"{value:.6g}" for value in row) for row in rows)]
+    pyplot, picture = _matplotlib(), io.BytesIO()
+    with warnings.catch_warnings(), pyplot.rc_context({"svg.hashsalt": "imgret"}):  # the same picture each time
+        warnings.simplefilter("ignore")  # about signs that the font lacks
+        figure, axes = pyplot.subplots(figsize=(6, 5), layout="constrained")
+        for label, (*_, precisions) in zip(labels, curves, strict=True):
+            axes.plot(recall, precisions, label=_plain(label))
+        axes.set(xlabel="recall", ylabel="precision (mean, interpolated)", xlim=(0, 1), ylim=(0, 1.02), title=evaluation.protocol.name)
+        axes.grid(alpha=0.3)
+        axes.legend()
+        undated = {".png": {"Software": "imgret"}, ".svg": {"Creator": "imgret", "Date": None}, ".pdf": {"CreationDate": None}}
+        figure.savefig(picture, format=form[1:], dpi=150, metadata=undated[form])
+        pyplot.close(figure)
+    return picture.getvalue()
 
 
 def _plain(label):
-    """A label without what matplotlib takes for formulas or glyphs no font has."""
+    """A label without what matplotlib takes for formulas, and without undecodable bytes."""
     return label.encode("utf-8", "replace").decode().replace("$", r"\$")
 
 
@@ -175,12 +167,3 @@ def _matplotlib():
     except ImportError:
         raise ImgretError("a picture of the curve needs matplotlib: pip install 'imgret[report]', or give a .tsv or .json file") from None
     return pyplot
-
-
-def _qrels(path, evaluation):
-    judged = evaluation.judged[0]
-    root, extension = os.path.splitext(path)
-    several = len(judged.asked.settings) > 1
-    for setting in judged.asked.settings:
-        target = f"{root}.{setting.replace('/', '-')}{extension}" if several else path
-        write(target, qrels_lines(judged, setting))

@@ -36,6 +36,8 @@ class Block:
         The names of the photos that ask.
     boxes : ndarray, shape (Q, 4), float32
         x1, y1, x2, y2 of the box that each asks with, in pixels of its photo; NaN where it asks with all of it.
+    paths : list of bytes, or None
+        Where the photos that ask are, where they were given as photos.
     scores : ndarray, shape (Q, k), float32
     ids : ndarray, shape (Q, k), int64
         Positions in the gallery's names; -1 where there are no more.
@@ -44,6 +46,7 @@ class Block:
     names: list
     photo_names: list
     boxes: np.ndarray
+    paths: list | None
     scores: np.ndarray
     ids: np.ndarray
 
@@ -187,8 +190,8 @@ def search(
 
 def _answers(gallery, source, k, jobs):
     size = max(1, min(BLOCK_QUERIES, BLOCK_RANKS // max(1, k)))
-    for names, photo_names, boxes, vectors in source.blocks(size):
-        yield Block(names, photo_names, boxes, *gallery.search(vectors, k, jobs))
+    for names, photo_names, boxes, paths, vectors in source.blocks(size):
+        yield Block(names, photo_names, boxes, paths, *gallery.search(vectors, k, jobs))
 
 
 class StoreQueries:
@@ -219,13 +222,13 @@ class StoreQueries:
         return [input_of(store) for store in self.stores]
 
     def blocks(self, size):
-        """Yield (names, photo names, boxes, vectors) of at most `size` queries."""
+        """Yield (names, photo names, boxes, None, vectors) of at most `size` queries."""
         for store, position in zip(self.stores, self._positions, strict=True):
             for start in range(0, len(store), size):
                 stop = min(start + size, len(store))
                 names, photo_names = store.texts("names", start, stop), store.photo_names(start, stop)
                 boxes = store.read("box", start, stop) if store.has("box") else _no_boxes(stop - start)
-                yield list(names), list(photo_names), boxes, self._vectors(store, position, start, stop)
+                yield list(names), list(photo_names), boxes, None, self._vectors(store, position, start, stop)
 
     def _vectors(self, store, position, start, stop):
         if store.kind == "vectors":
@@ -253,7 +256,7 @@ class PhotoQueries:
         return [{"path": "photos", "kind": "photos", "content": of_json(rows)}]
 
     def blocks(self, size):
-        """Yield (names, photo names, boxes, vectors) of at most `size` queries; photos that cannot be used are left out."""
+        """Yield (names, photo names, boxes, paths, vectors) of at most `size` queries; photos that cannot be used are left out."""
         pairs = list(zip(self._listing.names, self._listing.paths, strict=True))
         jobs = min(self._jobs, len(pairs))
         if jobs > 1:
@@ -267,10 +270,10 @@ class PhotoQueries:
                 if bad is not None:
                     self._failures.add(name, path, bad, file)
                 else:
-                    described.append((name, vector))
+                    described.append((name, path, vector))
             if described:
-                names = [name for name, _ in described]
-                yield names, names, _no_boxes(len(names)), np.stack([vector for _, vector in described])
+                names, paths, vectors = map(list, zip(*described, strict=True))
+                yield names, names, _no_boxes(len(names)), paths, np.stack(vectors)
 
     def _describe(self, pair):
         if not hasattr(self._local, "describer"):

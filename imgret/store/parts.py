@@ -205,6 +205,12 @@ class Parts:
                 with contextlib.suppress(FolderVanished, ImgretError):
                     yield Plan(os.path.join(self.folder, f"{number:04d}"), number)
 
+    def leave(self):
+        """Remove the folder if there is nothing in it: a step that failed before it had anything to keep leaves no trace."""
+        for folder in (self.folder, self.root):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
     def remove(self, plan=None):
         """Remove what is no longer needed: this plan and older ones (all, without a plan) and what other recipes left.
 

@@ -291,10 +291,10 @@ class Judged:
 
     def _uncropped(self, rows):
         """A warning about queries that asked with more than their box."""
-        boxed = self.lists.boxed
-        if self.protocol.conventions["crop"] != CROP or boxed is None:
+        boxes = self.lists.boxes
+        if self.protocol.conventions["crop"] != CROP or boxes is None:
             return []
-        whole = sum(not boxed[row] for row in rows)
+        whole = int(np.isnan(boxes[sorted(rows)]).any(axis=1).sum())
         return (
             [f"{counted(whole, 'query')} described as a whole photo, not within the ground truth's box (extract --boxes)"] if whole else []
         )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, one_line
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
 from imgret.evaluation.names import bare, last_part, shown
@@ -92,13 +92,14 @@ def _number(name):
 
 
 def _folder(name):
-    """The folder of a copy, from that of the manipulation on: `crops/50`."""
+    """The folder of a copy, from that of the manipulation on, as text: `crops/50`. One that is called `all` is `all/`."""
     parts = name.split(b"/")[:-1]
     for start, part in enumerate(parts):
         if part in (b"crops", b"crop", b"jpegqual", b"jpeg", b"strong"):
             parts = parts[start:]
             break
-    return b"/".join(parts).decode("utf-8", "backslashreplace")
+    folder = one_line(b"/".join(parts).decode("utf-8", "backslashreplace"))
+    return "all/" if folder == "all" else folder
 
 
 def _is_original(name, number):

@@ -75,13 +75,14 @@ class Folders(Protocol):
                 excluded += 1
                 continue
             known = ids[matching]
-            absent.update(matching[known < 0].tolist())
-            questions.append(Question(row, name, len(matching), known[known >= 0], own=positions.get(name, -1)))
+            lacking = tuple(gallery[other] for other in matching[known < 0])
+            absent.update(lacking)
+            questions.append(Question(row, name, len(matching), known[known >= 0], own=positions.get(name, -1), absent=lacking))
 
         warnings = []
         warnings += noted(skipped, "query", "of the ranking without a folder in the name: skipped")
         warnings += noted(excluded, "query", "without another gallery photo in the folder: excluded")
-        absent = sorted(gallery[photo] for photo in absent)
+        absent = sorted(absent)
         warnings += absent_warning(absent)
         if truth is None:
             warnings += partial_gallery_warning(lists, "give the gallery's names with --truth")

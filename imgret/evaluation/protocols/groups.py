@@ -80,16 +80,16 @@ class Groups(Protocol):
                 excluded += 1
                 continue
             known = ids[matching]
-            if (known < 0).any():
-                absent.update(matching[known < 0].tolist())
-            questions.append(Question(row, name, len(matching), known[known >= 0], own=int(ids[photo])))
+            lacking = tuple(truth.names[other] for other in matching[known < 0])
+            absent.update(lacking)
+            questions.append(Question(row, name, len(matching), known[known >= 0], own=int(ids[photo]), absent=lacking))
 
         warnings = []
         warnings += noted(unlisted, "query", "of the ranking not in the ground truth: skipped")
         warnings += noted(silent, "query", "of the ranking whose role in the ground truth is not query: skipped")
         warnings += noted(excluded, "query", "without positives in the ground truth: excluded")
         warnings += unasked_warning(np.count_nonzero(roles & QUERY) - len(asked))
-        absent = sorted(truth.names[photo] for photo in absent)
+        absent = sorted(absent)
         warnings += absent_warning(absent)
         only_asking = ids[(roles == QUERY) & (ids >= 0)]
         return Asked({"": questions}, {"": excluded}, unlisted + silent, absent, only_asking, warnings)

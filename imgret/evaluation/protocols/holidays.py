@@ -69,8 +69,9 @@ class Holidays(Protocol):
                 excluded += 1
                 continue
             known = ids_of(numbers, matching)
-            absent.update(other for other in matching if other not in numbers)
-            questions.append(Question(row, name, len(matching), known[known >= 0], own=numbers.get(number, -1)))
+            lacking = tuple(other for other in matching if other not in numbers)
+            absent.update(lacking)
+            questions.append(Question(row, name, len(matching), known[known >= 0], own=numbers.get(number, -1), absent=lacking))
         warnings = []
         warnings += noted(skipped, "query", "of the ranking whose number does not end in 00: skipped")
         warnings += noted(excluded, "query", "without another photo of the group: excluded")

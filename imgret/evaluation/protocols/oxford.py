@@ -66,10 +66,13 @@ class Oxford5k(Protocol):
                 excluded += 1
                 continue
             positives, junk = ({key(name) for name in names} for names in (query.positives, query.junk))
-            absent |= positives - gallery.ids.keys()
+            lacking = positives - gallery.ids.keys()
+            absent |= lacking
             ids, removed = gallery.of(sorted(positives)), gallery.of(sorted(junk))
             own = gallery.ids.get(key(query.photo), -1)
-            questions.append(Question(asking[query.label], query.label, len(positives), ids, removed, own, query.box))
+            questions.append(
+                Question(asking[query.label], query.label, len(positives), ids, removed, own, tuple(sorted(lacking)), query.box)
+            )
         skipped = len(lists.query_names) - len(set(asking.values()))
         warnings = []
         warnings += noted(skipped, "query", "of the ranking not in the ground truth: skipped")

@@ -68,7 +68,8 @@ class Pairs(Protocol):
             asked.add(label)
             references = truth.get(label, set())
             ids = gallery.of(sorted(references))
-            questions.append(Question(row, name, len(references), ids, own=positions.get(name, -1)))
+            lacking = tuple(sorted(references - gallery.ids.keys()))
+            questions.append(Question(row, name, len(references), ids, own=positions.get(name, -1), absent=lacking))
         unasked = sum(bool(references) and label not in asked for label, references in truth.items())
         if not asked & truth.keys():
             raise ImgretError(

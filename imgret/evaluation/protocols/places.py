@@ -88,6 +88,10 @@ class Places(Protocol):
         warnings += noted(skipped, "query", "of the ranking without a position: skipped")
         warnings += noted(unplaced, "gallery photo", "without a position: they match nothing")
         warnings += noted(lonely, "query", f"without a gallery photo within {self.params.radius:g} m: these count as not recalled")
+        if max(np.abs(coordinates).max(), np.abs(asked_at).max()) <= 180:
+            warnings.append("all positions are within 180: are they degrees? Metres are needed")
+        if len(zones) > 1 and b"" in zones:
+            warnings.append("some positions have a zone and others have none: these never match each other")
         if not lists.whole_gallery:
             warnings.append("only photos that occur in the lists are known, so a query may have positives that are not seen here")
         if places is not None:

@@ -65,12 +65,13 @@ class Qrels(Protocol):
             if not positives:
                 excluded += 1
                 continue
-            absent.update(name for name in positives if name not in positions)
+            lacking = tuple(name for name in positives if name not in positions)
+            absent.update(lacking)
             ids, junk = (
                 np.array([positions[name] for name in some if name in positions], dtype=np.int64)
                 for some in (positives, [name for name, relevance in names.items() if relevance < 0])
             )
-            questions.append(Question(topics[topic], topic, len(positives), ids, junk, positions.get(topic, -1)))
+            questions.append(Question(topics[topic], topic, len(positives), ids, junk, positions.get(topic, -1), lacking))
         if not asked:
             raise ImgretError(
                 f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"

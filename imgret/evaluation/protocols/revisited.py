@@ -74,10 +74,11 @@ class ROxford5k(Protocol):
                     excluded[setting] += 1
                     continue
                 known, gone = ids[positives], ids[junk]
-                absent.update(truth.gallery[photo] for photo in positives[known < 0])
+                lacking = tuple(truth.gallery[photo] for photo in positives[known < 0])
+                absent.update(lacking)
                 self_id = gallery.ids.get(own[query.name], -1)
                 row = asking[query.name]
-                questions.append(Question(row, query.name, len(positives), known[known >= 0], gone[gone >= 0], self_id, query.box))
+                questions.append(Question(row, query.name, len(positives), known[known >= 0], gone[gone >= 0], self_id, lacking, query.box))
             settings[setting] = questions
         skipped = len(lists.query_names) - len(set(asking.values()))
         queries = gallery.of(sorted(own.values()))

@@ -1,0 +1,167 @@
+"""Plain files that a command writes: made whole beside their places, and never over what somebody wants to keep.
+
+A file that is there is left alone where it holds the same, and replaced only where the user asked for it (`--overwrite`).
+"""
+
+import contextlib
+import itertools
+import os
+
+from imgret.errors import ImgretError, UsageError
+from imgret.store.hashing import of_json
+from imgret.store.parts import Parts, remove
+from imgret.store.writer import publish
+
+COMPARED = 1 << 20  # bytes
+
+
+class PlainFile:
+    """One file to be written.
+
+    Parameters
+    ----------
+    path : str
+    option : str
+        What names it on the command line.
+    inputs : sequence of str
+        What the command reads: files, and folders with all that is in them. None of it is ever written to.
+
+    Raises
+    ------
+    ImgretError
+        If it is a folder, a device or an input, or its folder is missing: before there is any work to lose.
+    """
+
+    def __init__(self, path, option, inputs=()):
+        self.path, self.option, self.shown = path, option, os.fsdecode(path)
+        self._content, self._same, self._temporary = None, False, None
+        if not os.path.basename(path) or os.path.isdir(path):
+            raise ImgretError(f"{option} '{self.shown}' names a folder, a file is needed")
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise ImgretError(f"{option} {self.shown} is not a regular file: choose another {option}")
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise ImgretError(f"{self.shown}: the folder {folder} does not exist: create it first")
+        for each in inputs:
+            spare(path, option, each)
+        self._parts = Parts(path, of_json({"step": "plain"}))
+
+    def settle(self, content, overwrite):
+        """Take the content, and find out whether it has to be written.
+
+        Parameters
+        ----------
+        content : callable
+            Gives an iterator of bytes, as often as it is called.
+        overwrite : bool
+
+        Raises
+        ------
+        ImgretError
+            If there is a file that holds something else, and `overwrite` is not set.
+        """
+        self._content = content
+        if os.path.exists(self.path):
+            self._same = self._compare()
+            if not self._same and not overwrite:
+                raise ImgretError(
+                    f"{self.shown} is there and holds something else: choose another {self.option}, or give --overwrite to replace it"
+                )
+
+    def _compare(self):
+        with self._explained("read"), open(self.path, "rb") as file:
+            for block in self._content():
+                for start in range(0, len(block), COMPARED):
+                    piece = block[start : start + COMPARED]
+                    if file.read(len(piece)) != piece:
+                        return False
+            return not file.read(1)
+
+    def write(self):
+        """Write it beside its place, if it has to be written."""
+        if not self._same:
+            self._parts.prepare()
+            self._temporary = self._parts.temporary()
+            with self._explained("written"), open(self._temporary, "xb") as file:
+                for block in self._content():
+                    file.write(block)
+
+    def publish(self):
+        """Give what was written its name, in one atomic step; returns whether anything was."""
+        if self._temporary is None:
+            return False
+        with self._explained("written"):
+            publish(self._temporary, self.path)
+        return True
+
+    def discard(self):
+        """Remove what was written and has no name yet."""
+        if self._temporary is not None:
+            remove(self._temporary)
+            self._parts.remove()
+
+    @contextlib.contextmanager
+    def _explained(self, what):
+        try:
+            yield
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else error
+            raise ImgretError(f"{self.shown} cannot be {what}: {reason}; what was there before is untouched") from None
+
+
+def write_together(files, overwrite):
+    """Write several files: none gets its name before all are whole; the first one comes last.
+
+    Parameters
+    ----------
+    files : sequence of (PlainFile, callable)
+        Each with its content; see `PlainFile.settle`.
+    overwrite : bool
+
+    Returns
+    -------
+    bool
+        Whether any had to be written.
+
+    Raises
+    ------
+    ImgretError
+    """
+    for file, content in files:
+        file.settle(content, overwrite)
+    with contextlib.ExitStack() as stack:
+        for file, _ in files:
+            stack.callback(file.discard)
+            file.write()
+        return any([file.publish() for file, _ in files[::-1]])
+
+
+def apart(paths):
+    """Refuse two options that name one file.
+
+    Parameters
+    ----------
+    paths : dict of str to str
+        By option.
+
+    Raises
+    ------
+    UsageError
+    """
+    for (first, path), (second, other) in itertools.combinations(paths.items(), 2):
+        if os.path.realpath(path) == os.path.realpath(other):
+            raise UsageError(f"{first} and {second} are both {path}: give each a file of its own")
+
+
+def spare(path, option, kept):
+    """Refuse to write to `path` where it is `kept`, or lies within it.
+
+    Raises
+    ------
+    ImgretError
+    """
+    shown, real, own = os.fsdecode(path), os.path.realpath(path), os.path.realpath(kept)
+    if os.path.exists(path) and os.path.exists(kept) and os.path.samefile(path, kept):
+        raise ImgretError(f"{shown} is both read and written: choose another {option}")
+    if os.path.isdir(own) and os.path.commonpath([os.fsencode(own), os.fsencode(real)]) == os.fsencode(own):
+        raise ImgretError(f"{option} {shown} would lie in the folder {os.fsdecode(kept)}, which is read: choose another {option}")
