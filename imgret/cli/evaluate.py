@@ -13,6 +13,7 @@ def _protocol(ctx, param, value):
     """Answer `--protocol help`."""
     if value != "help" or ctx.resilient_parsing:
         return value
+    import dataclasses
     import inspect
 
     from imgret.registry import load
@@ -26,6 +27,8 @@ def _protocol(ctx, param, value):
             click.echo(f"  --truth: {kind.truth_is}")
         for convention, text in kind.conventions.items():
             click.echo(f"  {convention}: {text}")
+        for field in dataclasses.fields(kind.Params):
+            click.echo(f"  --set {field.name}=VALUE: {field.metadata['help']}")
         click.echo()
     raise click.exceptions.Exit(0)
 
