@@ -734,3 +734,21 @@ def same_lists(first, second):
 def test_help_says_what_boxes_are():
     text = re.sub(r"\s+", " ", done(call("extract", "--help")).out.decode())
     assert "--boxes PATH Describe regions of photos, a row each, to ask with." in text
+
+
+def test_a_box_that_failed_is_looked_at_again_where_its_photo_is_another(here):
+    """Two photos of one name, size and time: the box lies outside the first."""
+    for folder, size in (("one", (20, 40)), ("two", (40, 20))):
+        os.mkdir(folder)
+        for name in "xy":
+            Image.fromarray(texture(0, *size)).save(f"{folder}/{name}.bmp")
+            os.utime(f"{folder}/{name}.bmp", ns=(10**18, 10**18))
+    assert os.path.getsize("one/x.bmp") == os.path.getsize("two/x.bmp")
+    write("boxes.csv", HEADER, "x.bmp,30,0,39,15", "y.bmp,0,0,15,15")
+    options = ("-m", "hsv-hist", "--max-failed", "1")
+    done(extract("v.h5", *options, photos="one"))
+    assert {name: code for name, (code, _) in failures("v.h5").items()} == {"x.bmp": "box-outside"}
+    assert done(extract("v.h5", *options, photos="one")).err.splitlines()[-1] == "imgret: v.h5 is up to date (2 boxes)"
+    done(extract("v.h5", *options, photos="two"))
+    done(extract("fresh.h5", *options, photos="two"))
+    assert failures("v.h5") == failures("fresh.h5") == {}

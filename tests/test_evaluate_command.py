@@ -253,6 +253,64 @@ def test_judgements_of_several_settings_are_files_of_their_own(here):
     assert sorted(pathlib.Path("t.hard.qrels").read_text().splitlines()) == ["q 0 a -1", "q 0 b 1", "q 0 c -1"]
 
 
+def test_files_of_settings_do_not_meet_others(here):
+    gnd = [{"easy": [0], "hard": [1], "junk": [2]}]
+    pathlib.Path("gnd.json").write_text(json.dumps({"imlist": ["a", "b", "c"], "qimlist": ["q"], "gnd": gnd}))
+    pathlib.Path("run.txt").write_text("q Q0 c 1 3 x\nq Q0 b 2 2 x\nq Q0 a 3 1 x\n")
+    start = ("evaluate", "run.txt", "--protocol", "roxford5k", "--truth", "gnd.json", "--qrels", "t.tsv")
+    text = "--per-query and --qrels (easy) are both t.easy.tsv: give each a file of its own"
+    refused_after_warnings(call(*start, "--per-query", "t.easy.tsv"), 2, text)
+    text = "--qrels (hard) and --html are both t.hard.tsv: give each a file of its own"
+    refused_after_warnings(call(*start, "--html", "t.hard.tsv", "--photos", "."), 2, text)
+    assert not list(pathlib.Path().glob("t.*"))
+
+
+def refused_after_warnings(result, code, text):
+    assert (result.code, result.out, result.err.splitlines()[-1]) == (code, b"", f"imgret: error: {text}")
+
+
+def test_two_questions_may_share_a_list(here):
+    """Oxford asks twice with one photo; runs are named by photos. Everything is told apart by the question."""
+    pathlib.Path("gt").mkdir()
+    for label, good in (("a_1", "p\n"), ("a_2", "r\ns\n"), ("b_1", "r\n")):
+        for kind, text in (("query", f"oxc1_{label[0]} 0 0 1 1\n"), ("good", good), ("ok", ""), ("junk", "")):
+            pathlib.Path(f"gt/{label}_{kind}.txt").write_text(text)
+    for name, first, second in (("one.txt", "p r s", "r p s"), ("two.txt", "r s p", "p r s")):
+        lines = [f"{query} Q0 {photo} 1 {9 - n} x\n" for query, row in (("a", first), ("b", second)) for n, photo in enumerate(row.split())]
+        pathlib.Path(name).write_text("".join(lines))
+    start = ("evaluate", "one.txt", "two.txt", "--protocol", "oxford5k", "--truth", "gt")
+    result = call(
+        *start, "--json", "--per-query", "p.jsonl", "--qrels", "t.qrels", "--trec-run", "t.run", "--html", "r.html", "--photos", "."
+    )
+    assert result.code == 0, result.err
+    answer = json.loads(result.out)
+    first, second = (run["measures"]["map"] for run in answer["runs"])
+    assert [run["queries"] for run in answer["runs"]] == [3, 3]
+    (row,) = answer["comparisons"]
+    assert row["queries"] == 3
+    assert row["difference"] == pytest.approx(second - first)
+    assert {entry["query"] for entry in (*row["gained"], *row["lost"])} == {"a_1", "a_2", "b_1"}
+    assert {line.split()[0] for line in pathlib.Path("t.run").read_text().splitlines()} == {"a_1", "a_2", "b_1"}
+    again = json.loads(call("evaluate", "t.run", "--protocol", "qrels", "--truth", "t.qrels", "--json", "--conventions").out)["runs"][0]
+    trapezoids = next(row["map"] for row in again["compared"] if (row["ap"], row["list"]) == ("trapezoids", "query in"))
+    assert trapezoids == pytest.approx(first)
+    import re
+
+    data = json.loads(re.search('id="data">(.*?)</script>', pathlib.Path("r.html").read_text())[1])
+    records = [json.loads(line) for line in pathlib.Path("p.jsonl").read_text().splitlines()][:3]
+    assert [query["name"] for query in data["queries"]] == ["a_1", "a_2", "b_1"]
+    assert [query["runs"][0]["settings"][""]["ap"] for query in data["queries"]] == [record["ap"] for record in records]
+    assert [query["runs"][0]["settings"][""]["marks"] for query in data["queries"]] == ["hmm", "mhh", "hmm"]
+
+
+def test_a_ranking_with_two_lists_of_one_query_is_refused(here):
+    from imgret.errors import ImgretError
+    from imgret.evaluation.lists import RankedLists
+
+    with pytest.raises(ImgretError, match=r"^run is damaged \(two lists of query 'q'\): make the ranking again$"):
+        RankedLists("run", [b"q", b"q"], [b"q", b"q"], [b"a"], np.array([[0], [0]]))
+
+
 def test_trec_eval_computes_the_same_of_what_is_written(here):
     """Junk, the query photo, photos that no list holds, scores that tie: of the closed-up run nothing of it is left to convention."""
     pytrec_eval = pytest.importorskip("pytrec_eval")

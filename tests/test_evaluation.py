@@ -258,7 +258,7 @@ def test_groups_keeps_ugly_names(tmp_path):
     assert groundtruth.read_groups(truth).names == UGLY
     result = protocol("groups").evaluate(ranked({name: [other for other in UGLY if other != name] for name in UGLY}), truth)
     assert result.measures["map"] == 1
-    lines = list(result.per_query_lines())
+    lines = [dumps(record) for record in result.per_query]
     assert [to_bytes(json.loads(line)["query"]) for line in lines] == UGLY
     assert all(line.isascii() and "\n" not in line for line in lines)
 
@@ -285,7 +285,7 @@ def test_json_is_stable_and_plain(tmp_path):
     assert list(answer["measures"]) == MEASURES
     assert answer["measures"]["map"] == 0.5
     assert result.per_query[1]["first_hit"] is None
-    assert json.loads(list(result.per_query_lines())[1])["first_hit"] is None
+    assert json.loads([dumps(record) for record in result.per_query][1])["first_hit"] is None
 
 
 # The other protocols

@@ -81,8 +81,8 @@ def test_a_folder_of_copies_may_be_called_all():
 def test_copydays_with_one_manipulation_and_a_gallery_without_folders():
     lists = {b"200001.jpg": [b"200100.jpg", b"200000.jpg"], b"200301.jpg": [b"200000.jpg"]}
     result = protocol("copydays").evaluate(ranked(lists))
-    assert result.measures["map"] == 0.25  # trapezoid at rank 2 of one positive
-    assert result.settings == {}
+    assert result.measures["all.map"] == result.measures["copies.map"] == 0.25  # trapezoid at rank 2 of one positive
+    assert result.settings == {"all": {"queries": 1, "excluded": 1}, "copies": {"queries": 1, "excluded": 1}}
     assert result.excluded == 1
     assert "1 query whose original is not in the gallery: excluded" in result.warnings
 
@@ -190,7 +190,9 @@ def test_places_on_the_command_line(tmp_path, monkeypatch):
     assert answer["runs"][0]["measures"]["recall@100"] == 0.0
     assert answer["runs"][0]["intervals"] == {"recall@1": [0.0, 0.0]}
     refused_command(
-        call("evaluate", "run.txt", "--protocol", "places", "--set", "radius=0"), 2, "`radius` must be a number above 0, got 0.0"
+        call("evaluate", "run.txt", "--protocol", "places", "--set", "radius=0"),
+        2,
+        "`radius` must be a number from 0.001 to 1000000.0, got 0.0",
     )
 
 
@@ -241,6 +243,10 @@ def test_pairs_refusals(tmp_path):
         protocol("pairs").evaluate(lists, path)
     with refused(f"run and {path} share no query: the ranking asks with 'x', the ground truth with 'a'"):
         protocol("pairs").evaluate(ranked({b"x": [b"b"]}), path)
+    write(path, "query,reference\na,a\n")
+    with refused(f"{path}: 'a' is paired with itself: a query photo is taken out of its own list"):
+        protocol("pairs").evaluate(ranked({b"a": [b"b"]}), path)
+    write(path, "query,reference\na,b\n")
     with refused("run has two lists for query 'a': keep one"):
         protocol("pairs").evaluate(ranked({b"a.jpg": [b"b"], b"x/a.png": [b"b"]}), path)
     for text, sentence in {

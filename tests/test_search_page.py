@@ -90,10 +90,17 @@ def test_the_page_is_none_of_what_is_read(here):
         start = ("search", "i.h5", queries, "--photos", "photos", "--overwrite", "--html")
         refused(call(*start, path), 1, f"{path} is both read and written: choose another --html")
         assert pathlib.Path(path).read_bytes() == before
-    before = pathlib.Path("photos/2.png").read_bytes()
-    result = call("search", "i.h5", "photos", "--photos", "photos", "--overwrite", "--html", "photos/2.png")
-    assert (result.code, result.err.splitlines()[-1]) == (1, "imgret: error: --html photos/2.png is a query photo: choose another --html")
-    assert pathlib.Path("photos/2.png").read_bytes() == before
+    pathlib.Path("asking").mkdir()
+    pathlib.Path("2.png").rename("asking/2.png")
+    before = [pathlib.Path(path).read_bytes() for path in ("asking/2.png", "photos/2.png")]
+    start = ("search", "i.h5", "photos/1.png", "asking", "--most", "1", "--photos", "photos", "--overwrite", "--html")
+    for path, text in (
+        ("asking/2.png", "is a query photo: choose another --html"),
+        ("photos/2.png", "is no report and lies in photos, whose photos are read: choose another --html"),
+    ):
+        result = call(*start, path)
+        assert (result.code, result.err.splitlines()[-1]) == (1, f"imgret: error: --html {path} {text}")
+    assert before == [pathlib.Path(path).read_bytes() for path in ("asking/2.png", "photos/2.png")]
 
 
 def test_more_queries_than_the_page_takes(here):

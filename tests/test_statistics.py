@@ -59,6 +59,13 @@ def test_few_queries_are_tested_exactly(seed):
     assert (found.better, found.worse, found.same) == ((second > first).sum(), (second < first).sum(), 2)
 
 
+@pytest.mark.parametrize("differences", [[0.1] * 20 + [-0.1] * 20, [0.1, 0.2, -0.3] * 10, [0.7, 0.6, -0.5, 0.3, -0.6, -0.5]])
+def test_differences_that_cancel_are_no_difference(differences):
+    """Their sum is 0, but for rounding: no exchange can be smaller."""
+    found = statistics.compare(np.zeros(len(differences)), np.array(differences), 2000, 0)
+    assert found.p_value == 1.0
+
+
 def test_many_queries_come_near_the_exact_test(monkeypatch):
     rng = np.random.default_rng(2)
     first = rng.random(14)
@@ -94,10 +101,13 @@ def test_other_conventions_against_loops(removes_query):
         positives, junk, own = chosen[: 4 + row], chosen[20:30], int(chosen[40])
         if row % 2:
             positives = np.append(positives, own)  # the ground truth counts the query itself
-        questions.append(Question(row, b"q", len(positives), positives, junk, own))
-        sets.append((set(positives.tolist()), set(junk.tolist()), own))
+        itself = row % 2 == 1
+        if row == 4:  # the gallery has it not, and the ground truth counts it
+            positives, own, itself = np.append(positives, -9), -1, True
+        questions.append(Question(row, b"q", len(positives), positives[positives >= 0], junk, own, itself=itself))
+        sets.append((set(positives.tolist()), set(junk.tolist()), own if own >= 0 else -9))
     formula = measures.average_precision_trapezoid
-    rows = conventions.side_by_side(lists, Asked({"": questions}, {"": 0}), removes_query, formula)
+    rows = conventions.side_by_side(lists, Asked({"": questions}, {"": 0}, 0), removes_query, formula)
     values = {(row["ap"], row["list"]): row["map"] for row in rows}
     assert [(row["ap"], row["list"]) for row in rows if row["own"]] == [("trapezoids", "query out" if removes_query else "query in")]
 
@@ -137,9 +147,14 @@ def test_other_conventions_against_loops(removes_query):
 
 def test_conventions_without_a_positive_left():
     lists = lists_of([[0, 1], [1, 0]], 2)
-    asked = Asked({"": [Question(0, b"q", 1, np.array([0]), own=0), Question(1, b"q", 1, np.array([0]))]}, {"": 0})
+    asked = Asked(
+        {"": [Question(0, b"q", 1, np.array([0]), own=0, itself=True), Question(1, b"q", 1, np.array([0]))], "none": []},
+        {"": 0, "none": 2},
+        0,
+    )
     rows = conventions.side_by_side(lists, asked, True, measures.average_precision)
-    assert {(row["list"], row["queries"]) for row in rows} == {("query out", 1), ("query in", 2), ("junk wrong", 1)}
+    found = {(row["setting"], row["list"], row["queries"]) for row in rows}
+    assert found == {("", "query out", 1), ("", "query in", 2), ("", "junk wrong", 1)} | {("none", way, 0) for way in conventions.LISTS}
 
 
 @pytest.mark.parametrize("seed", range(3))

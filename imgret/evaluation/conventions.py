@@ -58,8 +58,8 @@ def side_by_side(lists, asked, removes_query, formula):
     rows = []
     for setting, found in find(lists, asked, removes_query=True).items():
         questions = asked.settings[setting]
-        own = np.array([question.own >= 0 for question in questions])
-        counted = np.array([question.own in question.ids for question in questions])
+        own = np.array([question.own >= 0 for question in questions], dtype=bool)
+        counted = np.array([question.itself for question in questions], dtype=bool)
         ways = {
             "query out": ((HIT,), (JUNK, QUERY), found.positives - counted),
             "query in": ((HIT, QUERY), (JUNK,), found.positives + (own & ~counted)),

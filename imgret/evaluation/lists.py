@@ -60,6 +60,9 @@ class RankedLists:
     def __post_init__(self):
         for field in ("query_names", "query_ids", "names"):
             object.__setattr__(self, field, list(getattr(self, field)))
+        if len(set(self.query_ids)) < len(self.query_ids):
+            name, _ = collections.Counter(self.query_ids).most_common(1)[0]
+            raise self._damaged(f"two lists of query {shown(name)}")
         ids = np.asarray(self.ids)
         object.__setattr__(self, "ids", ids)
         count = len(self.query_names)

@@ -22,17 +22,20 @@ class Question:
     row : int
         Which list.
     name : bytes
-        What the query is called in the answer.
+        What the query is called in the answer: by the ground truth, or else as its photo.
     positives : int
         How many the ground truth gives, whether the gallery has them or not.
     ids : ndarray of int
-        Gallery ids of the positives that the gallery has; distinct.
+        Gallery ids of the positives that the gallery has; distinct. `own` may be among them where the protocol takes the query photo out:
+        the photos of a group can then share one array.
     junk : ndarray of int
         Gallery ids that are taken out of this list; they win over `ids`.
     own : int
         Gallery id of the query photo itself, -1 where the gallery has it not.
     absent : tuple of bytes
-        Names of the positives that the gallery has not, where the ground truth gives names.
+        Names of the positives that the gallery has not, where the ground truth gives names; `name` among them is none.
+    itself : bool
+        Whether `positives` counts the query photo itself, in the gallery or not.
     box : tuple of float, or None
         x1, y1, x2, y2 of the region asked for, in pixels of the query photo, where the ground truth gives one.
     """
@@ -44,6 +47,7 @@ class Question:
     junk: np.ndarray = dataclasses.field(default_factory=lambda: _NONE)
     own: int = -1
     absent: tuple = ()
+    itself: bool = False
     box: tuple | None = None
 
 
@@ -57,6 +61,8 @@ class Asked:
         By setting: "" where there is only one, `easy`, `medium` and `hard` for the revisited protocols.
     excluded : dict of str to int
         Per setting: queries without a positive, left out of the means.
+    left_out : int
+        Queries without a positive in any setting.
     skipped : int
         Queries of the ranking that may not ask, or that the ground truth does not know.
     absent : list of bytes
@@ -71,6 +77,7 @@ class Asked:
 
     settings: dict
     excluded: dict
+    left_out: int
     skipped: int = 0
     absent: list = dataclasses.field(default_factory=list)
     junk: np.ndarray = dataclasses.field(default_factory=lambda: _NONE)

@@ -110,10 +110,6 @@ class Result:
         left_out = ("protocol", "conventions", "per_query")
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in left_out}
 
-    def per_query_lines(self):
-        """Yield each query's record as one line of JSON, without its newline."""
-        return map(dumps, self.per_query)
-
 
 def dumps(value, **options):
     r"""`value` as JSON in ASCII, without NaN.

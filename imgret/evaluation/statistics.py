@@ -106,7 +106,7 @@ def _randomisation(differences, resamples, seed):
     count = len(differences)
     if count == 0:
         return 1.0
-    seen = abs(differences.sum()) * (1 - 1e-12)
+    seen = abs(differences.sum()) - 1e-12 * np.abs(differences).sum()  # sums of the same terms differ by rounding
     if count <= _EXACT:
         signs = 1 - 2.0 * ((np.arange(1 << count)[:, None] >> np.arange(count)) & 1)
         return float((np.abs(signs @ differences) >= seen).mean())

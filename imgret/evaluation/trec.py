@@ -217,26 +217,27 @@ def qrels_lines(judged, setting):
     """
     lists, asked = judged.lists, judged.asked
     for question in asked.settings[setting]:
-        topic = trec_escape(lists.query_ids[question.row])
+        topic = trec_escape(judged.identity(question))
         own = [question.own] if judged.protocol.removes_query and question.own >= 0 else []
         gone = np.union1d(np.concatenate([question.junk, asked.junk]), own).astype(np.int64)
-        positives = [*(lists.names[photo] for photo in np.setdiff1d(question.ids, gone)), *question.absent]
+        absent = (name for name in question.absent if name != question.name or not judged.protocol.removes_query)
+        positives = [*(lists.names[photo] for photo in np.setdiff1d(question.ids, gone)), *absent]
         for names, relevance in ((positives, POSITIVE), ((lists.names[photo] for photo in gone), TAKEN_OUT)):
             for name in names:
                 yield f"{topic} 0 {trec_escape(name)} {relevance}"
 
 
-def closed_up_lines(judged, setting, run_tag="imgret"):
+def closed_up_lines(judged, setting):
     """Yield the lines of a TREC run of the lists as a protocol counts them: what it takes out is gone, and no two scores are the same.
 
-    With the judgements of `qrels_lines` every program then computes what imgret does. Scores are numbers that go down to 1: ties have
-    been broken as imgret breaks them, and trec_eval would break them the other way round.
+    With the judgements of `qrels_lines` other programs then compute what imgret does where the protocol's average precision is the finite
+    sum. Scores are numbers that go down to 1: ties have been broken as imgret breaks them, and trec_eval would break them the other way
+    round. A query whose list is empty has no line: the format cannot say so (`trec_eval -c` counts it all the same).
 
     Parameters
     ----------
     judged : imgret.evaluation.protocols.base.Judged
     setting : str
-    run_tag : str
 
     Yields
     ------
@@ -247,6 +248,6 @@ def closed_up_lines(judged, setting, run_tag="imgret"):
         part = slice(found.offsets[place], found.offsets[place + 1])
         kept = np.ones(int(lists.lengths[question.row]), dtype=bool)
         kept[found.places[part][found.kinds[part] != HIT]] = False
-        topic, photos = trec_escape(lists.query_ids[question.row]), lists.ids[question.row, : len(kept)][kept].tolist()
+        topic, photos = trec_escape(judged.identity(question)), lists.ids[question.row, : len(kept)][kept].tolist()
         for rank, photo in enumerate(photos, 1):
-            yield f"{topic} Q0 {trec_escape(lists.names[photo])} {rank} {len(photos) - rank + 1} {run_tag}"
+            yield f"{topic} Q0 {trec_escape(lists.names[photo])} {rank} {len(photos) - rank + 1} imgret"

@@ -10,6 +10,8 @@ from imgret.errors import ImgretError
 from imgret.evaluation import files
 
 LIMIT = 64 << 20  # bytes of a file
+_CONTAINERS = frozenset("EMPTY_LIST LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT EMPTY_SET FROZENSET REDUCE".split())
+_MOST = 1 << 21  # containers: an empty one takes fifty times its byte in the file
 _SPARE = 1024  # numbers of the memo that may be left out
 _KINDS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 
@@ -60,11 +62,14 @@ class _Forbidden(Exception):  # noqa: N818 - a finding about a file
 
 def _check(data):
     """Refuse what no plain data needs, before the machine runs."""
-    stored = 0
+    stored = containers = 0
     for opcode, argument, _ in pickletools.genops(data):
         name = opcode.name
         if name not in _OPCODES:
             raise _Forbidden(f"an object ({name})")
+        containers += name in _CONTAINERS
+        if containers > _MOST:
+            raise _Forbidden(f"more than {_MOST} containers")
         if name in ("PUT", "BINPUT", "LONG_BINPUT"):
             # the machine makes room for as many as the largest number says
             if not 0 <= int(argument) <= stored + _SPARE:

@@ -77,7 +77,7 @@ def write(path, data, thumbnails, *, overwrite=False):
     ImgretError
         If the path is refused (see `check`), cannot be written to, or the page would be too large for browsers.
     """
-    from imgret.store.writer import published
+    from imgret.store.parts import published
 
     check(path, overwrite=overwrite)
     with published(path) as temporary, open(temporary, "xb") as file:

@@ -116,7 +116,8 @@ class DescribeWorker(PartWorker):
             if path is None:
                 raise images.BadPhoto("unreadable", "it was listed, but has gone since")
             source = self.sources.find(entry.name, entry.size, entry.photo_name)
-            if source is not None and source.mtime == entry.mtime:
+            # what failed does not say which photo a box was of: its bytes tell
+            if source is not None and source.mtime == entry.mtime and not (source.prefix and entry.photo_name is not None):
                 entry.source = source
                 return entry
             if crashed:  # it is not touched again

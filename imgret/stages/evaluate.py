@@ -163,7 +163,7 @@ def comparison_of(first, second, setting, resamples, seed):
 def values_by_query(judged, setting):
     """The primary measure by the query's own name: dict of bytes to float."""
     questions = judged.asked.settings.get(setting, ())
-    return dict(zip((judged.lists.query_ids[question.row] for question in questions), judged.values.get(setting, ()), strict=True))
+    return dict(zip(map(judged.identity, questions), judged.values.get(setting, ()), strict=True))
 
 
 def _lists(judge, path, truth):

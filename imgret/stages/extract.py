@@ -237,6 +237,7 @@ def _unchanged(path, listing):
             photo_of = dict(zip(store.texts("names"), store.photo_names(), strict=True))
             if any(photo_of.get(name, photo) != photo for name, photo in zip(listing.names, listing.photo_names, strict=True)):
                 return False
+            digests = dict(zip(store.texts("failed/names"), store.read("failed/digest"), strict=True))
         for name, size, mtime, code in failed_rows:
             described[name] = (size, mtime, code)
     for name, path, size, mtime in zip(listing.names, listing.paths, listing.sizes, listing.mtimes, strict=True):
@@ -249,7 +250,17 @@ def _unchanged(path, listing):
                 return False  # it can be read now
         elif there[:2] != (size, mtime):
             return False
+        elif len(there) > 2 and listing.photo_names is not None and not _is(path, digests[name].tobytes()):
+            return False  # a box that failed may now be of another photo
     return True
+
+
+def _is(path, digest):
+    """Whether a photo can be read and has this digest."""
+    try:
+        return images.read_file(path).digest == digest
+    except images.BadPhoto:
+        return False
 
 
 def _sound(output, report):

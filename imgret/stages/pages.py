@@ -7,6 +7,7 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.evaluation.names import bare, to_text
 from imgret.html import page
+from imgret.html.report import is_report
 from imgret.html.thumbnails import Thumbnails
 from imgret.images import EXTENSIONS
 from imgret.stages.plainfiles import PlainFile
@@ -53,6 +54,7 @@ class EvaluationPage:
 
     def __init__(self, path, roots, top=None, most=None, *, jobs=1, overwrite=False, report):
         page.check(path, overwrite=overwrite)
+        _spare_photos(path, roots)
         self._path, self._roots, self._top, self._most = path, roots, top or TOP, most or MOST
         self._thumbnails = Thumbnails(roots, jobs=jobs, cache=path)
         self._overwrite, self._report = overwrite, report
@@ -61,7 +63,7 @@ class EvaluationPage:
         """Write the page of an `imgret.stages.evaluate.Evaluation`."""
         judged, photos, protocol = evaluation.judged, Photos(), evaluation.protocol
         settings = list(dict.fromkeys(setting for each in judged for setting in each.asked.settings))
-        names = list(dict.fromkeys(name for each in judged for name in _rows(each)))
+        names = list(dict.fromkeys(name for each in judged for name in each.identities()))
         chosen = _chosen(names, judged[0], "medium" if "medium" in settings else settings[0], self._most)
         answers = [_answers(each, set(chosen), self._top, photos) for each in judged]
         asked = _asked(judged)
@@ -90,12 +92,6 @@ class EvaluationPage:
         _say(self._path, data, (self._thumbnails,), self._report)
 
 
-def _rows(judged):
-    """query's own name -> row of the lists, of all that are asked in any setting."""
-    questions = (question for each in judged.asked.settings.values() for question in each)
-    return {judged.lists.query_ids[question.row]: question.row for question in questions}
-
-
 def _asked(judged):
     """query's own name -> (name of its photo, box or None): the box that it asked with, or else the ground truth's."""
     asked = {}
@@ -104,7 +100,7 @@ def _asked(judged):
             for question in questions:
                 box = None if each.lists.boxes is None else _box(each.lists.boxes[question.row])
                 box = box or (None if question.box is None else list(question.box))
-                asked.setdefault(each.lists.query_ids[question.row], (each.lists.query_names[question.row], box))
+                asked.setdefault(each.identity(question), (each.lists.query_names[question.row], box))
     return asked
 
 
@@ -117,8 +113,8 @@ def _answers(judged, chosen, top, photos):
     lists, answers = judged.lists, {}
     for setting, questions in judged.asked.settings.items():
         marks, values = judged.marks(setting, top), judged.values[setting]
-        for question, value, record in zip(questions, values, judged.records(setting), strict=True):
-            name = lists.query_ids[question.row]
+        for question, value, mark, record in zip(questions, values, marks, judged.records(setting), strict=True):
+            name = judged.identity(question)
             if name not in chosen:
                 continue
             if name not in answers:
@@ -132,7 +128,7 @@ def _answers(judged, chosen, top, photos):
                 "positives": record["positives"],
                 "found": record["found"],
                 "first_hit": record["first_hit"],
-                "marks": marks[question.row],
+                "marks": mark,
             }
     return answers
 
@@ -145,9 +141,7 @@ def _chosen(names, judged, setting, most):
     """At most `most` queries, evenly spread over the values of the first run; in the order of `names`."""
     if len(names) <= most:
         return names
-    values = dict(
-        zip((judged.lists.query_ids[question.row] for question in judged.asked.settings[setting]), judged.values[setting], strict=True)
-    )
+    values = dict(zip(map(judged.identity, judged.asked.settings[setting]), judged.values[setting], strict=True))
     ranked = sorted(names, key=lambda name: values.get(name, -1.0))
     kept = {ranked[place] for place in np.linspace(0, len(ranked) - 1, most).round().astype(int)}
     return [name for name in names if name in kept]
@@ -193,6 +187,7 @@ class SearchPage:
 
     def __init__(self, path, roots, top=None, most=None, *, label, inputs=(), jobs=1, overwrite=False, report):
         page.check(path, overwrite=overwrite)
+        _spare_photos(path, roots)
         PlainFile(path, "--html", inputs)
         self._path, self._label, self._top, self._most = path, label, top or TOP, most or MOST
         self._below, self._anywhere = (Thumbnails(where, jobs=jobs, cache=path) for where in (roots, ["/"]))
@@ -203,11 +198,11 @@ class SearchPage:
         """One more `imgret.stages.search.Block`."""
         for row, (name, photo) in enumerate(zip(block.names, block.photo_names, strict=True)):
             self._total += 1
-            if len(self._queries) == self._most:
-                continue
             path = None if block.paths is None else os.path.abspath(block.paths[row])
             if path is not None and self._path_is(path):
                 raise ImgretError(f"--html {self._path} is a query photo: choose another --html")
+            if len(self._queries) == self._most:
+                continue
             best = zip(block.ids[row, : self._top].tolist(), block.scores[row, : self._top].tolist(), strict=True)
             best = [[self._photos.position(gallery[each]), _finite(score)] for each, score in best if each >= 0]
             self._asking.append((to_text(photo), path))
@@ -242,6 +237,15 @@ class SearchPage:
         }
         page.write(self._path, data, made, overwrite=self._overwrite)
         _say(self._path, data, (self._below, self._anywhere), self._report)
+
+
+def _spare_photos(path, roots):
+    """Refuse to write a page over what may be one of the photos, whatever the user asked for."""
+    if os.path.exists(path) and not is_report(path):
+        for root in roots:
+            folder = os.path.realpath(root)
+            if os.path.commonpath([folder, os.path.realpath(path)]) == folder:
+                raise ImgretError(f"--html {path} is no report and lies in {root}, whose photos are read: choose another --html")
 
 
 def _made(thumbnails, names, report):

@@ -1,6 +1,8 @@
 """The files that `evaluate` writes beside its answer: records per query, curves, and the same for TREC's programs."""
 
+import functools
 import io
+import itertools
 import os
 import urllib.parse
 import warnings
@@ -14,6 +16,7 @@ from imgret.stages.plainfiles import PlainFile, apart, write_together
 PICTURES = (".png", ".svg", ".pdf")
 CURVES = (".tsv", ".json", *PICTURES)
 LEVELS = 101
+LINES = 4096  # written at once
 PER_SETTING = {"--qrels": qrels_lines, "--trec-run": closed_up_lines}
 
 
@@ -53,21 +56,37 @@ class ScoreFiles:
         return os.path.splitext(self._paths["--curve"])[1].lower() if "--curve" in self._paths else None
 
     def write(self, evaluation):
-        """Write them, none before all are whole."""
-        contents = {}
+        """Write them, none before all are whole.
+
+        Raises
+        ------
+        UsageError
+            If a setting's file is one of the others.
+        ImgretError
+        """
+        files = {}  # by what names each
         if "--per-query" in self._paths:
             path = self._paths["--per-query"]
-            contents[path] = "--per-query", _tsv_records(evaluation) if path.endswith(".tsv") else map(dumps, _records(evaluation))
+            lines = _tsv_records if path.endswith(".tsv") else lambda evaluation: map(dumps, _records(evaluation))
+            files["--per-query"] = path, functools.partial(_text, lines, evaluation)
         if "--curve" in self._paths:
-            contents[self._paths["--curve"]] = "--curve", _curve(self._form(), evaluation)
+            data = _curve(self._form(), evaluation)
+            files["--curve"] = self._paths["--curve"], lambda: iter([data])
         for option in PER_SETTING.keys() & self._paths.keys():
             for setting, path in _settings(self._paths[option], evaluation.judged[0]):
-                contents[path] = option, PER_SETTING[option](evaluation.judged[0], setting)
-        files = []
-        for path, (option, lines) in contents.items():
-            data = lines if isinstance(lines, bytes) else "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
-            files.append((PlainFile(path, option, self._inputs), lambda data=data: iter([data])))
-        write_together(files, self._overwrite)
+                files[f"{option} ({setting})"] = path, functools.partial(_text, PER_SETTING[option], evaluation.judged[0], setting)
+        named = {name: path for name, (path, _) in files.items()}
+        apart(named | ({"--html": self._paths["--html"]} if "--html" in self._paths else {}))
+        write_together(
+            [(PlainFile(path, name.partition(" ")[0], self._inputs), content) for name, (path, content) in files.items()], self._overwrite
+        )
+
+
+def _text(lines, *of):
+    """Lines of text as blocks of bytes: a run with a million photos a list does not fit into memory."""
+    made = lines(*of)
+    while block := list(itertools.islice(made, LINES)):
+        yield "".join(line + "\n" for line in block).encode("utf-8", "surrogateescape")
 
 
 def _settings(path, judged):
@@ -80,8 +99,11 @@ def _settings(path, judged):
 
 def unnamed(judged):
     """How many positives have no line in `--qrels`: the ground truth counts them without a name."""
-    questions = (question for questions in judged.asked.settings.values() for question in questions)
-    return sum(question.positives - len(question.ids) - len(question.absent) for question in questions)
+    count, removes = 0, judged.protocol.removes_query
+    for question in (question for questions in judged.asked.settings.values() for question in questions):
+        own = (question.own in question.ids) + (question.name in question.absent) if removes else 0
+        count += question.positives - len(question.ids) - len(question.absent) + own
+    return count
 
 
 def _records(evaluation):
@@ -127,17 +149,18 @@ def _curves(evaluation):
 
 
 def _curve(form, evaluation):
-    """The file's lines, or the bytes of a picture."""
+    """The bytes of the file."""
     recall = [step / (LEVELS - 1) for step in range(LEVELS)]
     curves = list(_curves(evaluation))
     if form == ".json":
         named = [dict(zip(("run", "setting", "precision"), curve, strict=True)) for curve in curves]
-        return [dumps({"recall": recall, "curves": named})]
+        return dumps({"recall": recall, "curves": named}).encode() + b"\n"
     labels = [f"{run} {setting}".strip() for run, setting, _ in curves]
     if form == ".tsv":
         rows = zip(recall, *(precisions for *_, precisions in curves), strict=True)
         head = "\t".join(["recall", *(tsv_escape(to_bytes(label)) for label in labels)])
-        return [head, *("\t".join(f"{value:.6g}" for value in row) for row in rows)]
+        lines = [head, *("\t".join(f"{value:.6g}" for value in row) for row in rows)]
+        return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
     pyplot, picture = _matplotlib(), io.BytesIO()
     with warnings.catch_warnings(), pyplot.rc_context({"svg.hashsalt": "imgret"}):  # the same picture each time
         warnings.simplefilter("ignore")  # about signs that the font lacks

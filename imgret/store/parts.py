@@ -23,8 +23,9 @@ import time
 import numpy as np
 
 from imgret.errors import ImgretError
+from imgret.store.hashing import of_json
 from imgret.store.reader import Store
-from imgret.store.writer import Writer, fsync, temporary_name
+from imgret.store.writer import Writer, fsync, publish, temporary_name
 
 PLAN_TRIES = 20  # another process may be faster each time, but not for ever
 FOREIGN_LEFTOVER_SECONDS = 24 * 3600  # another machine's temporary files are swept after this
@@ -288,6 +289,31 @@ def remove(path):
     else:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+@contextlib.contextmanager
+def published(path):
+    """A context manager for a plain file: gives a temporary path, and puts what was written there in its place if the block succeeds.
+
+    Until then it is in the folder of parts of `path`, where the next run sweeps up after a process that was killed.
+
+    Raises
+    ------
+    ImgretError
+        If it cannot be written; what was there before is then untouched.
+    """
+    parts = Parts(path, of_json({"step": "plain"}))
+    parts.prepare()
+    temporary = parts.temporary()
+    try:
+        yield temporary
+        publish(temporary, path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise ImgretError(f"{os.fsdecode(path)} cannot be written: {reason}; what was there before is untouched") from None
+    finally:
+        remove(temporary)
+        parts.remove()
 
 
 def _in_use(path, local, pid):

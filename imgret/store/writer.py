@@ -242,27 +242,6 @@ def publish(temporary, final):
     fsync(os.path.dirname(final) or ".")
 
 
-@contextlib.contextmanager
-def published(path):
-    """A context manager for a plain file: gives a temporary path beside `path`, and puts what was written there in its place.
-
-    Only if the block succeeds; the temporary file never stays.
-
-    Raises
-    ------
-    ImgretError
-        If it cannot be written; what was there before is then untouched.
-    """
-    temporary = temporary_name(os.path.dirname(os.path.abspath(path)))
-    try:
-        with _explained(os.fsdecode(path)):
-            yield temporary
-            publish(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-
-
 def fsync(path):
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

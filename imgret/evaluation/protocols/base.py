@@ -8,7 +8,7 @@ from imgret import registry
 from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import conventions, measures
 from imgret.evaluation.names import shown, to_text
-from imgret.evaluation.questions import JUNK, QUERY, find
+from imgret.evaluation.questions import JUNK, QUERY, Question, find
 from imgret.evaluation.result import Result
 
 FINITE_SUM = "finite sum: mean over the positives of the precision at their ranks; not interpolated"
@@ -170,11 +170,12 @@ class Judged:
     def __init__(self, protocol, lists, asked):
         self.protocol, self.lists, self.asked = protocol, lists, asked
         if not any(asked.settings.values()):
-            excluded = min(asked.excluded.values())
             raise ImgretError(
                 f"no query of {lists.label} can be evaluated by protocol {protocol.name}: {asked.skipped} may not ask,"
-                f" {excluded} have no positive"
+                f" {asked.left_out} have no positive"
             )
+        names = {setting: [question.name for question in questions] for setting, questions in asked.settings.items()}
+        self._by_name = all(len(set(each)) == len(each) for each in names.values())
         self.found = find(lists, asked, protocol.removes_query)
         self.values = {setting: self._values(setting) for setting in self.found}
 
@@ -194,6 +195,15 @@ class Judged:
             else:
                 columns[name] = _MEASURES[kind](ranks, offsets, found.positives, k)
         return columns
+
+    def identity(self, question):
+        """What tells a question from all others, bytes: its name, or the list's where a photo asks several times."""
+        return question.name if self._by_name else self.lists.query_ids[question.row]
+
+    def identities(self):
+        """All of them, in the order of the questions: list of bytes."""
+        questions = (question for each in self.asked.settings.values() for question in each)
+        return list(dict.fromkeys(map(self.identity, questions)))
 
     def means(self, setting):
         """The measures: dict of name to float."""
@@ -215,11 +225,11 @@ class Judged:
             protocol=self.protocol.name,
             label=self.lists.label,
             conventions=dict(self.protocol.conventions),
-            queries=len(rows),
+            queries=len(self.identities()),
             measures=values,
             settings=settings if several else {},
             truncation=int(self.lists.lengths[sorted(rows)].max()),
-            excluded=min(self.asked.excluded.values()),
+            excluded=self.asked.left_out,
             skipped=self.asked.skipped,
             absent=[to_text(name) for name in self.asked.absent],
             warnings=[*self.lists.warnings, *self.asked.warnings, *self._uncropped(rows), *self._shortages()],
@@ -261,10 +271,10 @@ class Judged:
 
         Returns
         -------
-        dict of int to str
-            By row of the lists.
+        list of str
+            In the order of the setting's questions.
         """
-        found, letters = self.found[setting], {}
+        found, letters = self.found[setting], []
         for place, question in enumerate(self.asked.settings[setting]):
             marks = ["m"] * min(length, int(self.lists.lengths[question.row]))
             part = slice(found.offsets[place], found.offsets[place + 1])
@@ -274,7 +284,7 @@ class Judged:
             if not self.protocol.removes_query and question.own >= 0:
                 top = self.lists.ids[question.row, : len(marks)]
                 marks = ["q" if photo == question.own else mark for photo, mark in zip(top.tolist(), marks, strict=True)]
-            letters[question.row] = "".join(marks)
+            letters.append("".join(marks))
         return letters
 
     def curves(self, levels=101):
@@ -353,6 +363,29 @@ def counted(count, noun):
 def noted(count, noun, what):
     """A list of one sentence about so many, or of none where there are none."""
     return [f"{counted(count, noun)} {what}"] if count else []
+
+
+class Group:
+    """The gallery's photos of a group, which its questions share.
+
+    Parameters
+    ----------
+    photos : ndarray of int
+        Places in the ground truth.
+    ids : ndarray, shape (N,), int
+        Gallery id of each place, -1 where the gallery has it not.
+    names : sequence of bytes
+        Name of each place.
+    """
+
+    def __init__(self, photos, ids, names):
+        known = ids[photos]
+        self.photos, self.ids = photos, known[known >= 0]
+        self.absent = tuple(names[photo] for photo in photos[known < 0])
+
+    def asked_by(self, row, name, own, member):
+        """The `Question` of a photo, which is no positive of its own; `member` says whether it is in the group."""
+        return Question(row, name, len(self.photos) - member, self.ids, own=own, absent=self.absent)
 
 
 def ids_of(positions, names):

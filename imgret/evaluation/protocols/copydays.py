@@ -15,9 +15,9 @@ class Copydays(Protocol):
 
     Photos are numbered; all but the last two digits name the original, whose own number ends in 00. Crops and JPEG copies keep their
     original's number and are told apart by their folder (original/200000.jpg, crops/50/200000.jpg, jpegqual/15/200000.jpg,
-    strong/200001.jpg): a photo that is not below a folder `original` is a copy, unless its number ends in 00 and it has no folder. Copies
-    ask, each folder of copies is a setting of its own, and `all` has all of them. Originals that ask are skipped. Where the gallery has
-    copies too, they are taken out of every list; other photos stay and match nothing.
+    strong/200001.jpg): an original is a photo whose number ends in 00 and that lies below a folder `original`, or in none. Copies ask, each
+    folder of copies is a setting of its own, and `all` has all of them. Originals that ask are skipped. Where the gallery has copies too,
+    they are taken out of every list; other photos stay and match nothing.
     """
 
     name = "copydays"
@@ -66,6 +66,7 @@ class Copydays(Protocol):
                 continue
             setting = _folder(name) or "copies"
             excluded.setdefault(setting, 0)
+            settings.setdefault(setting, [])
             original = originals.get(number[:-2] + b"00")
             if original is None:
                 lost += 1
@@ -74,15 +75,12 @@ class Copydays(Protocol):
                 continue
             question = Question(row, name, 1, np.array([original]), own=positions.get(name, -1))
             settings["all"].append(question)
-            settings.setdefault(setting, []).append(question)
+            settings[setting].append(question)
         warnings = []
         warnings += noted(skipped, "query", "of the ranking not a copy of Copydays: skipped")
         warnings += noted(lost, "query", "whose original is not in the gallery: excluded")
         warnings += noted(len(copies), "gallery photo", "not an original but a copy: taken out of every list")
-        if len(settings) == 2:  # one manipulation: its means are those of all
-            settings = {"": settings["all"]}
-            excluded = {"": excluded["all"]}
-        return Asked(settings, excluded, skipped, [], np.array(copies, dtype=np.int64), warnings)
+        return Asked(settings, excluded, lost, skipped, [], np.array(copies, dtype=np.int64), warnings)
 
 
 def _number(name):

@@ -12,13 +12,14 @@ from imgret.evaluation.protocols.base import (
     SELF_REMOVED,
     TRUNCATION,
     WHOLE,
+    Group,
     Protocol,
     absent_warning,
     ids_of,
     noted,
     partial_gallery_warning,
 )
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.questions import Asked
 
 
 class Folders(Protocol):
@@ -59,8 +60,8 @@ class Folders(Protocol):
         for photo, name in enumerate(gallery):
             if folder := folder_of(name):
                 members.setdefault(folder, []).append(photo)
-        members = {folder: np.array(photos) for folder, photos in members.items()}
-        photo_of = {name: photo for photo, name in enumerate(gallery)}
+        members = {folder: Group(np.array(photos), ids, gallery) for folder, photos in members.items()}
+        listed = set(gallery)
 
         questions, absent = [], set()
         skipped = excluded = 0
@@ -69,15 +70,12 @@ class Folders(Protocol):
             if not folder:
                 skipped += 1
                 continue
-            matching = members.get(folder, np.empty(0, dtype=np.int64))
-            matching = matching[matching != photo_of.get(name, -1)]
-            if len(matching) == 0:
+            group, member = members.get(folder), name in listed
+            if group is None or len(group.photos) == member:
                 excluded += 1
                 continue
-            known = ids[matching]
-            lacking = tuple(gallery[other] for other in matching[known < 0])
-            absent.update(lacking)
-            questions.append(Question(row, name, len(matching), known[known >= 0], own=positions.get(name, -1), absent=lacking))
+            absent.update(other for other in group.absent if other != name)
+            questions.append(group.asked_by(row, name, positions.get(name, -1), member))
 
         warnings = []
         warnings += noted(skipped, "query", "of the ranking without a folder in the name: skipped")
@@ -86,7 +84,7 @@ class Folders(Protocol):
         warnings += absent_warning(absent)
         if truth is None:
             warnings += partial_gallery_warning(lists, "give the gallery's names with --truth")
-        return Asked({"": questions}, {"": excluded}, skipped, absent, warnings=warnings)
+        return Asked({"": questions}, {"": excluded}, excluded, skipped, absent, warnings=warnings)
 
 
 def folder_of(name):

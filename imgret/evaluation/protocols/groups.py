@@ -12,13 +12,14 @@ from imgret.evaluation.protocols.base import (
     SELF_REMOVED,
     TRUNCATION,
     WHOLE,
+    Group,
     Protocol,
     absent_warning,
     ids_of,
     noted,
     unasked_warning,
 )
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.questions import Asked
 
 
 class Groups(Protocol):
@@ -62,7 +63,7 @@ class Groups(Protocol):
         for photo in np.flatnonzero(roles & GALLERY):
             for group in truth.groups[photo]:
                 members.setdefault(group, []).append(photo)
-        members = {group: np.array(photos) for group, photos in members.items()}
+        sets = {}  # by the groups of a photo, of which there are mostly few
 
         questions, asked, absent = [], set(), set()
         unlisted = silent = excluded = 0
@@ -75,14 +76,16 @@ class Groups(Protocol):
                 silent += 1
                 continue
             asked.add(photo)
-            matching = _matching(members, truth.groups[photo], photo)
-            if len(matching) == 0:
+            groups = truth.groups[photo]
+            if groups not in sets:
+                photos = sorted(set().union(*(members.get(group, ()) for group in groups)))
+                sets[groups] = Group(np.array(photos, dtype=np.int64), ids, truth.names)
+            member = bool(roles[photo] & GALLERY and groups)
+            if len(sets[groups].photos) == member:
                 excluded += 1
                 continue
-            known = ids[matching]
-            lacking = tuple(truth.names[other] for other in matching[known < 0])
-            absent.update(lacking)
-            questions.append(Question(row, name, len(matching), known[known >= 0], own=int(ids[photo]), absent=lacking))
+            absent.update(other for other in sets[groups].absent if other != name)
+            questions.append(sets[groups].asked_by(row, name, int(ids[photo]), member))
 
         warnings = []
         warnings += noted(unlisted, "query", "of the ranking not in the ground truth: skipped")
@@ -92,7 +95,7 @@ class Groups(Protocol):
         absent = sorted(absent)
         warnings += absent_warning(absent)
         only_asking = ids[(roles == QUERY) & (ids >= 0)]
-        return Asked({"": questions}, {"": excluded}, unlisted + silent, absent, only_asking, warnings)
+        return Asked({"": questions}, {"": excluded}, excluded, unlisted + silent, absent, only_asking, warnings)
 
     @staticmethod
     def _check_shared(lists, path, truth, positions, photo_of, ids, roles):
@@ -115,11 +118,3 @@ class Groups(Protocol):
                 f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
                 f" the ground truth with {shown(min(asks))}; {remedy}"
             )
-
-
-def _matching(members, groups, photo):
-    found = [members[group] for group in groups if group in members]
-    if not found:
-        return np.empty(0, dtype=np.int64)
-    matching = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
-    return matching[matching != photo]

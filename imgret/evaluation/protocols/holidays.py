@@ -73,13 +73,13 @@ class Holidays(Protocol):
             absent.update(lacking)
             questions.append(Question(row, name, len(matching), known[known >= 0], own=numbers.get(number, -1), absent=lacking))
         warnings = []
-        warnings += noted(skipped, "query", "of the ranking whose number does not end in 00: skipped")
+        warnings += noted(skipped, "query", "of the ranking whose number does not end in 00, or is not listed: skipped")
         warnings += noted(excluded, "query", "without another photo of the group: excluded")
         warnings += unasked_warning(sum(number.endswith(b"00") and number not in asked for number in listed))
         warnings += absent_warning(absent)
         if truth is None:
             warnings += partial_gallery_warning(lists, "give holidays_images.dat with --truth")
-        return Asked({"": questions}, {"": excluded}, skipped, sorted(absent), warnings=warnings)
+        return Asked({"": questions}, {"": excluded}, excluded, skipped, sorted(absent), warnings=warnings)
 
 
 def number_of(name):

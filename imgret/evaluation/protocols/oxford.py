@@ -69,9 +69,10 @@ class Oxford5k(Protocol):
             lacking = positives - gallery.ids.keys()
             absent |= lacking
             ids, removed = gallery.of(sorted(positives)), gallery.of(sorted(junk))
-            own = gallery.ids.get(key(query.photo), -1)
+            photo = key(query.photo)
+            own, itself = gallery.ids.get(photo, -1), photo in positives
             questions.append(
-                Question(asking[query.label], query.label, len(positives), ids, removed, own, tuple(sorted(lacking)), query.box)
+                Question(asking[query.label], query.label, len(positives), ids, removed, own, tuple(sorted(lacking)), itself, query.box)
             )
         skipped = len(lists.query_names) - len(set(asking.values()))
         warnings = []
@@ -79,7 +80,7 @@ class Oxford5k(Protocol):
         warnings += noted(excluded, "query", "without positives in the ground truth: excluded")
         warnings += unasked_warning(len(truth) - len(asking))
         warnings += absent_warning(absent)
-        return Asked({"": questions}, {"": excluded}, skipped, sorted(absent), warnings=warnings)
+        return Asked({"": questions}, {"": excluded}, excluded, skipped, sorted(absent), warnings=warnings)
 
 
 class Paris6k(Oxford5k):

@@ -59,6 +59,8 @@ class Pairs(Protocol):
             if key(query) in truth:
                 raise ImgretError(f"{path}: two queries are called {shown(key(query))} without folder and extension")
             truth[key(query)] = {key(reference) for reference in references}
+            if key(query) in truth[key(query)]:
+                raise ImgretError(f"{path}: {shown(query)} is paired with itself: a query photo is taken out of its own list")
         gallery = ShortNames(lists, path, set().union(*truth.values()))
         questions, asked = [], set()
         for row, (query_id, name) in enumerate(zip(lists.query_ids, lists.query_names, strict=True)):
@@ -81,7 +83,7 @@ class Pairs(Protocol):
         warnings += noted(unasked, "query", "of the ground truth without a list in the ranking: their pairs count as never found")
         warnings += absent_warning(absent)
         total = sum(map(len, truth.values()))
-        return Asked({"": questions}, {"": 0}, absent=absent, warnings=warnings, pairs=total)
+        return Asked({"": questions}, {"": 0}, 0, absent=absent, warnings=warnings, pairs=total)
 
 
 class PairsJudged(Judged):

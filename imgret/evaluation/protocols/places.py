@@ -44,7 +44,7 @@ class Places(Protocol):
     class Params(registry.Params):
         """Parameters of `places`."""
 
-        radius: float = param(25.0, "metres within which a photo shows the same place", above=0)
+        radius: float = param(25.0, "metres within which a photo shows the same place", minimum=0.001, maximum=1e6)
         at: tuple[int] = param((1, 5, 10, 20, 100), "the N of recall@N", minimum=1, maximum=1_000_000)
 
     @property
@@ -99,7 +99,7 @@ class Places(Protocol):
             missing = sum(name not in known for name in places)
             if missing:
                 warnings.append(f"{counted(missing, 'photo')} of the CSV nowhere in the ranking: they count for nothing")
-        return Asked({"": questions}, {"": 0}, skipped, warnings=warnings)
+        return Asked({"": questions}, {"": 0}, 0, skipped, warnings=warnings)
 
 
 def position_of(name):

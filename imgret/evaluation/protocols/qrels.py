@@ -71,7 +71,9 @@ class Qrels(Protocol):
                 np.array([positions[name] for name in some if name in positions], dtype=np.int64)
                 for some in (positives, [name for name, relevance in names.items() if relevance < 0])
             )
-            questions.append(Question(topics[topic], topic, len(positives), ids, junk, positions.get(topic, -1), lacking))
+            photo = lists.query_names[topics[topic]]
+            own, itself = positions.get(photo, -1), photo in positives
+            questions.append(Question(topics[topic], topic, len(positives), ids, junk, own, lacking, itself))
         if not asked:
             raise ImgretError(
                 f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
@@ -84,4 +86,4 @@ class Qrels(Protocol):
         warnings += noted(excluded, "query", "without positives in the judgements: excluded")
         warnings += unasked_warning(len(judged) - len(asked))
         warnings += absent_warning(absent)
-        return Asked({"": questions}, {"": excluded}, skipped, sorted(absent), warnings=warnings)
+        return Asked({"": questions}, {"": excluded}, excluded, skipped, sorted(absent), warnings=warnings)

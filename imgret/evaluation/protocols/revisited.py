@@ -78,7 +78,9 @@ class ROxford5k(Protocol):
                 absent.update(lacking)
                 self_id = gallery.ids.get(own[query.name], -1)
                 row = asking[query.name]
-                questions.append(Question(row, query.name, len(positives), known[known >= 0], gone[gone >= 0], self_id, lacking, query.box))
+                questions.append(
+                    Question(row, query.name, len(positives), known[known >= 0], gone[gone >= 0], self_id, lacking, box=query.box)
+                )
             settings[setting] = questions
         skipped = len(lists.query_names) - len(set(asking.values()))
         queries = gallery.of(sorted(own.values()))
@@ -87,7 +89,7 @@ class ROxford5k(Protocol):
         warnings += noted(len(queries), "query photo", "in the gallery: taken out of every list, as the official gallery has none")
         warnings += unasked_warning(len(truth.queries) - len(asking))
         warnings += absent_warning(absent)
-        return Asked(settings, excluded, skipped, sorted(absent), queries, warnings)
+        return Asked(settings, excluded, excluded["medium"], skipped, sorted(absent), queries, warnings)
 
 
 class RParis6k(ROxford5k):

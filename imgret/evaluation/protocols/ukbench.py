@@ -60,13 +60,13 @@ class UKBench(Protocol):
                     raise self._ambiguous(lists, first, second)
             known = ids_of(by_number, four)
             alone += number not in by_number
-            questions.append(Question(row, name, 4, known[known >= 0], own=by_number.get(number, -1)))
+            questions.append(Question(row, name, 4, known[known >= 0], own=by_number.get(number, -1), itself=True))
         warnings = []
         warnings += noted(skipped, "query", "of the ranking without a number at the end of the name: skipped")
         warnings += noted(alone, "query", "not in the gallery: N-S counts the query itself, so these reach 3 at most")
         incomplete = sum(len(question.ids) < 4 for question in questions)
         warnings += noted(incomplete, "query", "with fewer than four photos in the gallery: the others count as never found")
-        return Asked({"": questions}, {"": 0}, skipped, warnings=warnings)
+        return Asked({"": questions}, {"": 0}, 0, skipped, warnings=warnings)
 
     @staticmethod
     def _ambiguous(lists, first, second):
