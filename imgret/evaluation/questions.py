@@ -148,12 +148,12 @@ def find(lists, asked, removes_query):
     found = {setting: [None] * len(questions) for setting, questions in asked.settings.items()}
     base = np.zeros(len(lists.names), dtype=np.int8)  # what a photo is in every list
     base[asked.junk] = JUNK
-    kind, marked, seen = base.copy(), base > 0, np.zeros(len(base), dtype=bool)
+    kind, marked, look = base.copy(), base > 0, _Look(lists)
     for row in sorted(rows):
         ids = lists.ids[row, : lists.lengths[row]]
         relevant = np.concatenate([part for _, _, question in rows[row] for part in (question.ids, question.junk, _own(question))])
         marked[relevant] = True
-        places = _look_through(lists, row, ids, marked, seen)
+        places = look.through(row, ids, marked)
         marked[relevant] = base[relevant] > 0
         there = ids[places]
         for setting, number, question in rows[row]:
@@ -181,21 +181,38 @@ def _packed(questions, parts):
     return Found(np.array([question.positives for question in questions], dtype=np.int64), offsets, places, kinds)
 
 
-def _look_through(lists, row, ids, marked, seen):
-    """Where the marked photos are in a list; refuses one that names a photo twice. `seen` is scratch: all False before and after."""
-    if len(ids) * 16 < len(seen):  # sorting a short list is less than clearing the whole of `seen`
-        distinct, places = len(np.unique(ids)), np.flatnonzero(marked.take(ids))
-    else:
-        found = np.empty(len(ids), dtype=bool)
-        for start in range(0, len(ids), _BLOCK):
-            block = ids[start : start + _BLOCK].astype(np.intp)
-            seen[block] = True
-            marked.take(block, out=found[start : start + _BLOCK], mode="clip")  # ids are in range; clipping is the fast way
-        distinct, places = np.count_nonzero(seen), np.flatnonzero(found)
-        seen[:] = False
-    if distinct < len(ids):
-        _, first = np.unique(ids, return_index=True)
-        again = np.setdiff1d(np.arange(len(ids)), first)[0]
-        name, query = shown(lists.names[ids[again]]), shown(lists.query_ids[row])
-        raise ImgretError(f"{lists.label} lists {name} twice for query {query}: make the ranking again")
-    return places
+class _Look:
+    """Looks through lists, one after the other, in memory that is set aside once."""
+
+    def __init__(self, lists):
+        self._lists = lists
+        self._seen = np.zeros(len(lists.names), dtype=bool)  # all False before and after
+        self._block = np.empty(_BLOCK, dtype=np.intp)
+
+    def through(self, row, ids, marked):
+        """Where the marked photos are in a list; refuses one that names a photo twice."""
+        if len(ids) * 16 < len(self._seen):  # sorting a short list is less than clearing the whole of `seen`
+            distinct = len(np.unique(ids))
+        else:
+            for start in range(0, len(ids), _BLOCK):
+                part = ids[start : start + _BLOCK]
+                block = self._block[: len(part)]
+                block[:] = part
+                self._seen[block] = True
+            distinct = np.count_nonzero(self._seen)
+            self._seen[:] = False
+        if distinct < len(ids):
+            _, first = np.unique(ids, return_index=True)
+            again = np.setdiff1d(np.arange(len(ids)), first)[0]
+            name, query = shown(self._lists.names[ids[again]]), shown(self._lists.query_ids[row])
+            raise ImgretError(f"{self._lists.label} lists {name} twice for query {query}: make the ranking again")
+        return self._places(ids, marked)
+
+    @staticmethod
+    def _places(ids, marked):
+        low, end = int(marked.argmax()), len(marked) - int(marked[::-1].argmax())
+        if end - low > len(marked) // 8 or not len(ids):
+            return np.flatnonzero(marked.take(ids))
+        # the photos that matter often lie together, beside a million distractors: two comparisons leave few to look up
+        near = np.flatnonzero((ids >= low) & (ids < end))
+        return near[marked[ids[near]]]
