@@ -6,7 +6,7 @@ import socket
 
 import pages
 import pytest
-from helpers import photo
+from helpers import call, photo
 
 from imgret.evaluation.names import to_text
 from imgret.html import page as page_module
@@ -677,3 +677,53 @@ def test_real_photos(show, tmp_path, data):
     )
     assert decoded == 13
     assert page_module.is_report(str(tmp_path / "report.html"))
+
+
+# What the commands write
+
+
+@pytest.fixture
+def ranked(tmp_path, monkeypatch):
+    """Six photos of three things, two rankings that differ, and an index."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("photos")
+    names = [f"{thing}{number}.png" for thing in "abc" for number in range(2)]
+    for number, name in enumerate(names):
+        photo(f"photos/{name}", number)
+    with open("truth.csv", "w") as file:
+        file.write("image,group\n" + "".join(f"{name},{name[0]}\n" for name in names))
+    for path, wrong in (("before.txt", "ab"), ("after.txt", "b")):
+        with open(path, "w") as file:
+            for query in names:
+                good = next(name for name in names if name != query and name[0] == query[0])
+                others = [name for name in names if name[0] != query[0]]
+                row = [query, others[0], good, *others[1:]] if query[0] in wrong else [query, good, *others]
+                file.writelines(f"{query} Q0 {name} {rank} {9 - rank} x\n" for rank, name in enumerate(row, 1))
+    for command in (("extract", "photos", "-m", "hsv-hist", "-o", "v.h5"), ("index", "v.h5", "-o", "i.h5")):
+        assert call(*command, "-q").code == 0
+    return tmp_path
+
+
+def test_a_page_of_evaluate(ranked, show):
+    files = ("--html", "report.html", "--photos", "photos")
+    result = call("evaluate", "before.txt", "after.txt", "--protocol", "groups", "--truth", "truth.csv", *files)
+    assert result.code == 0, result.err
+    tab = show(ranked / "report.html")
+    assert cards(tab) == ["a0.png", "a1.png", "b0.png", "b1.png", "c0.png", "c1.png"]
+    first = tab.locator(".card").first
+    assert [strip.locator(".tile").first.get_attribute("class") for strip in first.locator(".strip").all()] == ["tile q", "tile q"]
+    assert first.locator(".strip").first.locator(".tile").nth(1).get_attribute("class") == "tile m"
+    assert first.locator(".strip").last.locator(".tile").nth(1).get_attribute("class") == "tile h"
+    tab.keyboard.press("f")
+    assert cards(tab) == ["a0.png", "a1.png", "b0.png", "b1.png"]
+    tab.locator("#order").select_option(index=2)
+    assert tab.locator(".card").count() == 4
+
+
+def test_a_page_of_search(ranked, show):
+    result = call("search", "i.h5", "photos/a0.png", "photos/b1.png", "-k", "3", "--html", "found.html", "--photos", "photos")
+    assert result.code == 0, result.err
+    tab = show(ranked / "found.html")
+    assert cards(tab) == ["photos/a0.png", "photos/b1.png"]
+    assert [tab.locator(".card").nth(number).locator(".tile").count() for number in range(2)] == [4, 4]
+    assert "found" not in tab.locator(".card").first.inner_text()
