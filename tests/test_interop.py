@@ -10,8 +10,8 @@ from helpers import call, failures, left_over, names_in, refused, stores
 
 import imgret.stages.export
 import imgret.stages.importing
-import imgret.stages.plainfiles
 import imgret.store.hloc
+import imgret.store.parts
 from imgret.store.reader import Store
 
 
@@ -390,7 +390,7 @@ def test_a_full_disk_leaves_what_was_there(here, monkeypatch):
     def publish(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(imgret.stages.plainfiles, "publish", publish)
+    monkeypatch.setattr(imgret.store.parts, "publish", publish)
     text = "v.npy cannot be written: No space left on device; what was there before is untouched"
     refused(call("export", good.vectors, "-o", "v.npy", "--overwrite"), 1, text)
     assert read("v.npy") == b"precious"

@@ -2,12 +2,11 @@
 
 from imgret.errors import one_line
 from imgret.evaluation.names import shown, to_bytes, tsv_escape
+from imgret.evaluation.result import SCHEMA, SCHEMA_VERSION, dumps, qualified
 
 
 def as_json(evaluation):
     """One object, whatever the number of rankings; its schema is in the README."""
-    from imgret.evaluation.result import SCHEMA, SCHEMA_VERSION, dumps
-
     return dumps(
         {
             "schema": SCHEMA,
@@ -92,7 +91,7 @@ def _short(value):
 
 def _comparison(row):
     low, high = row["interval"]
-    name = f"{row['setting']}.{row['measure']}" if row["setting"] else row["measure"]
+    name = qualified(row["setting"], row["measure"])
     yield f"{one_line(row['second'])} against {one_line(row['first'])}, {name} of {row['queries']} queries that both answer"
     yield f"  difference {row['difference']:+.4f} (95% {low:+.4f} to {high:+.4f}), randomisation test p = {row['p_value']:.2g}"
     yield f"  better on {row['better']}, worse on {row['worse']}, the same on {row['same']}"

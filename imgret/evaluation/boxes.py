@@ -7,7 +7,7 @@ import os
 
 from imgret.errors import ImgretError
 from imgret.evaluation import groundtruth, revisited
-from imgret.evaluation.names import Resolver, bare, last_part, shown, to_bytes
+from imgret.evaluation.names import Resolver, last_part, short, shown, to_bytes
 
 CORNERS = ("x1", "y1", "x2", "y2")
 COLUMNS = ("image", *CORNERS)
@@ -67,19 +67,9 @@ def read_boxes(path):
 
 
 def _read_csv(path):
-    records = groundtruth.records(path)
-    number, header = next(records, (1, None))
-    if header is None:
-        raise ImgretError(f"{path} is empty: boxes must be a CSV with the header image,x1,y1,x2,y2")
-    columns = [column.strip().lower() for column in header]
-    if sorted(columns) not in (sorted(COLUMNS), sorted((*COLUMNS, "id"))):
-        got = shown(to_bytes(",".join(header)))
-        raise ImgretError(f"{path}:{number}: the first line must be the header image,x1,y1,x2,y2 or image,x1,y1,x2,y2,id, got {got}")
+    form, headers = "boxes must be a CSV with the header image,x1,y1,x2,y2", "image,x1,y1,x2,y2 or image,x1,y1,x2,y2,id"
     found = []
-    for number, record in records:
-        if len(record) != len(columns):
-            raise ImgretError(f"{path}:{number}: {len(columns)} fields are expected ({','.join(columns)}), this line has {len(record)}")
-        fields = dict(zip(columns, record, strict=True))
+    for number, fields in groundtruth.rows(path, COLUMNS, ("id",), form=form, headers=headers):
         photo = to_bytes(fields["image"])
         if not photo:
             raise ImgretError(f"{path}:{number}: the image has no name")
@@ -140,7 +130,7 @@ class PhotoFinder:
         self._whole = Resolver(self._known)
         self._by_last = {}
         for name in self._known:
-            self._by_last.setdefault(bare(last_part(name)), []).append(name)
+            self._by_last.setdefault(short(name), []).append(name)
 
     def __call__(self, name):
         """The known name that `name` means, or None.
@@ -156,7 +146,7 @@ class PhotoFinder:
         if found in self._known:
             return found
         folders = name.split(b"/")[:-1]
-        near = [known for known in self._by_last.get(bare(last_part(name)), ()) if _one_ends(folders, known.split(b"/")[:-1])]
+        near = [known for known in self._by_last.get(short(name), ()) if _one_ends(folders, known.split(b"/")[:-1])]
         last = Resolver(map(last_part, near))(last_part(name))
         fits = [known for known in near if last_part(known) == last]
         if len(fits) > 1:

@@ -60,21 +60,10 @@ def read_groups(path):
     ImgretError
         With file and line, for whatever is malformed, for an unknown role, and for a photo that has two lines.
     """
-    listed = records(path)
-    number, header = next(listed, (1, None))
-    if header is None:
-        raise ImgretError(f"{path} is empty: the ground truth must be a CSV with the header image,group,role")
-    columns = [column.strip().lower() for column in header]
-    if sorted(columns) not in (["group", "image"], ["group", "image", "role"]):
-        got = shown(to_bytes(",".join(header)))
-        raise ImgretError(f"{path}:{number}: the first line must be the header image,group or image,group,role, got {got}")
-    image, group = columns.index("image"), columns.index("group")
-    role = columns.index("role") if "role" in columns else None
     lines, groups, roles = {}, [], []
-    for number, record in listed:
-        if len(record) != len(columns):
-            raise ImgretError(f"{path}:{number}: {len(columns)} fields are expected ({','.join(columns)}), this line has {len(record)}")
-        name = to_bytes(record[image])
+    form, headers = "the ground truth must be a CSV with the header image,group,role", "image,group or image,group,role"
+    for number, row in rows(path, ("image", "group"), ("role",), form=form, headers=headers):
+        name = to_bytes(row["image"])
         if not name:
             raise ImgretError(f"{path}:{number}: the image has no name")
         if name in lines:
@@ -82,8 +71,8 @@ def read_groups(path):
                 f"{path}:{number}: {shown(name)} is listed again, first in line {lines[name]}: one line per image, several groups as a;b"
             )
         lines[name] = number
-        groups.append(tuple(dict.fromkeys(to_bytes(part.strip()) for part in record[group].split(";") if part.strip())))
-        word = "query+gallery" if role is None else record[role].strip()
+        groups.append(tuple(dict.fromkeys(to_bytes(part.strip()) for part in row["group"].split(";") if part.strip())))
+        word = row.get("role", "query+gallery").strip()
         if word not in ROLES:
             raise ImgretError(
                 f"{path}:{number}: there is no role {shown(to_bytes(word))}; a role is query, gallery, query+gallery or distractor"
@@ -94,8 +83,40 @@ def read_groups(path):
     return GroupTruth(list(lines), groups, roles)
 
 
-def records(path):
-    """Yield (line where it begins, fields) of each record of a CSV that is not blank; the fields are str (see `names.to_bytes`)."""
+def rows(path, needed, optional=(), *, form, headers, aliases=None):
+    """Yield (line, fields by column) of a CSV with a header, columns in any order; the fields are str (see `names.to_bytes`).
+
+    Parameters
+    ----------
+    path : str or path-like
+    needed, optional : sequence of str
+        Columns.
+    form, headers : str
+        For messages: what the file must be, and which headers it may have.
+    aliases : dict of str to str, optional
+        Other names of columns.
+
+    Raises
+    ------
+    ImgretError
+        With file and line.
+    """
+    listed = _records(path)
+    number, header = next(listed, (1, None))
+    if header is None:
+        raise ImgretError(f"{path} is empty: {form}")
+    columns = [(aliases or {}).get(column.strip().lower(), column.strip().lower()) for column in header]
+    if len(set(columns)) < len(columns) or not set(needed) <= set(columns) <= {*needed, *optional}:
+        got = shown(to_bytes(",".join(header)))
+        raise ImgretError(f"{path}:{number}: the first line must be the header {headers}, got {got}")
+    for number, record in listed:
+        if len(record) != len(columns):
+            raise ImgretError(f"{path}:{number}: {len(columns)} fields are expected ({','.join(columns)}), this line has {len(record)}")
+        yield number, dict(zip(columns, record, strict=True))
+
+
+def _records(path):
+    """Yield (line where it begins, fields) of each record of a CSV that is not blank."""
     data = files.read_bytes(path, CSV_LIMIT, regular=False).removeprefix(b"\xef\xbb\xbf")
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1

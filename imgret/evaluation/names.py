@@ -65,6 +65,11 @@ def last_part(name):
     return name.rpartition(b"/")[2]
 
 
+def short(name):
+    """`name` without folders, extension and the prefix `oxc1_`: as the authors' ground truths of many sets write it."""
+    return bare(last_part(name))
+
+
 class Resolver:
     """Finds among `known` names the one that another spelling means: with or without extension and `oxc1_`.
 

@@ -84,6 +84,11 @@ class Asked:
     warnings: list = dataclasses.field(default_factory=list)
     pairs: int = 0
 
+    def questions(self):
+        """Yield all questions, setting by setting."""
+        for questions in self.settings.values():
+            yield from questions
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:

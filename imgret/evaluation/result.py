@@ -53,6 +53,11 @@ JSON = {
 }
 
 
+def qualified(setting, name):
+    """A measure's name, with its setting before it where there are several: `medium.map`."""
+    return f"{setting}.{name}" if setting else name
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
     """Outcome of one ranking under one protocol.

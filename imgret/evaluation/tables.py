@@ -3,38 +3,10 @@
 import math
 
 from imgret.errors import ImgretError
-from imgret.evaluation.groundtruth import records
+from imgret.evaluation.groundtruth import rows
 from imgret.evaluation.names import shown, to_bytes
 
-
-def rows(path, needed, optional=(), aliases=None):
-    """Yield (line, fields by column) of a CSV with a header, columns in any order.
-
-    Parameters
-    ----------
-    path : str or path-like
-    needed, optional : sequence of str
-        Columns.
-    aliases : dict of str to str, optional
-        Other names of columns.
-
-    Raises
-    ------
-    ImgretError
-        With file and line.
-    """
-    listed = records(path)
-    wanted = ",".join(needed) + (f" (and, if need be, {','.join(optional)})" if optional else "")
-    number, header = next(listed, (1, None))
-    if header is None:
-        raise ImgretError(f"{path} is empty: the ground truth must be a CSV with the header {wanted}")
-    columns = [(aliases or {}).get(column.strip().lower(), column.strip().lower()) for column in header]
-    if len(set(columns)) < len(columns) or not set(needed) <= set(columns) <= {*needed, *optional}:
-        raise ImgretError(f"{path}:{number}: the first line must be the header {wanted}, got {shown(to_bytes(','.join(header)))}")
-    for number, record in listed:
-        if len(record) != len(columns):
-            raise ImgretError(f"{path}:{number}: {len(columns)} fields are expected ({','.join(columns)}), this line has {len(record)}")
-        yield number, dict(zip(columns, record, strict=True))
+FORM = "the ground truth must be a CSV with the header"
 
 
 def read_places(path):
@@ -55,7 +27,8 @@ def read_places(path):
         With file and line.
     """
     places = {}
-    for number, row in rows(path, ("image", "east", "north"), ("zone",)):
+    headers = "image,east,north (and, if need be, zone)"
+    for number, row in rows(path, ("image", "east", "north"), ("zone",), form=f"{FORM} {headers}", headers=headers):
         name = to_bytes(row["image"])
         if name in places:
             raise ImgretError(f"{path}:{number}: {shown(name)} is listed again: one line per image")
@@ -93,7 +66,8 @@ def read_pairs(path):
         With file and line, also for a pair that is listed twice.
     """
     pairs = {}
-    for number, row in rows(path, ("query", "reference"), (), aliases={"query_id": "query", "reference_id": "reference"}):
+    aliases = {"query_id": "query", "reference_id": "reference"}
+    for number, row in rows(path, ("query", "reference"), form=f"{FORM} query,reference", headers="query,reference", aliases=aliases):
         query, reference = to_bytes(row["query"].strip()), to_bytes(row["reference"].strip())
         if not query:
             raise ImgretError(f"{path}:{number}: the query has no name")

@@ -10,7 +10,7 @@ from imgret.evaluation.lists import Numbering, RankedLists, label_of, matrix, me
 from imgret.evaluation.names import shown, to_bytes, trec_escape, trec_unescape
 from imgret.evaluation.questions import HIT
 
-POSITIVE, WRONG, TAKEN_OUT = 1, 0, -1
+POSITIVE, TAKEN_OUT = 1, -1
 
 
 def read_trec(path):

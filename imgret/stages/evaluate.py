@@ -9,12 +9,12 @@ from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import PROTOCOLS
 from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.names import to_text
+from imgret.evaluation.result import qualified
 from imgret.evaluation.statistics import bootstrap_interval, compare
 from imgret.evaluation.trec import read_trec
 from imgret.pipeline import check_tree, from_elsewhere
 from imgret.registry import load
-from imgret.stages import scorefiles
-from imgret.stages.scorefiles import ScoreFiles
+from imgret.stages.scorefiles import ScoreFiles, unnamed
 from imgret.store.reader import Store, is_hdf5
 
 EXTREMES = 5  # queries named on each side of a comparison
@@ -111,7 +111,7 @@ def _notes(judged, outputs):
     if len(judged) > 1 and judged[0].protocol.primary is None:
         what = "is no mean over queries: the rankings are not compared, and have no intervals"
         yield f"what protocol {judged[0].protocol.name} reports {what}"
-    if outputs.get("--qrels") and (count := scorefiles.unnamed(judged[0])):
+    if outputs.get("--qrels") and (count := unnamed(judged[0])):
         yield f"{count} positives that the gallery has not have no name, and no line in {outputs['--qrels']}"
     if len(judged) > 1 and (outputs.get("--qrels") or outputs.get("--trec-run")):
         yield f"--qrels and --trec-run are of the first ranking, {judged[0].lists.label}"
@@ -120,9 +120,8 @@ def _notes(judged, outputs):
 def _intervals(judged, resamples, seed):
     if judged.protocol.primary is None or not resamples:
         return {}
-    several = len(judged.values) > 1
     return {
-        f"{setting}.{judged.protocol.primary}" if several else judged.protocol.primary: bootstrap_interval(values, resamples, seed)
+        qualified(setting, judged.protocol.primary): bootstrap_interval(values, resamples, seed)
         for setting, values in judged.values.items()
         if len(values)
     }

@@ -1,7 +1,6 @@
 """export: what is in a store to files of other programs."""
 
 import functools
-import itertools
 import os
 
 import numpy as np
@@ -12,7 +11,7 @@ from imgret.evaluation.names import shown, tsv_escape
 from imgret.evaluation.trec import trec_lines
 from imgret.pipeline import Pipeline
 from imgret.stages.matrices import block_rows, encode_rows, npy_header
-from imgret.stages.plainfiles import PlainFile, apart, write_together
+from imgret.stages.plainfiles import PlainFile, apart, encoded, write_together
 from imgret.store.reader import Store
 
 # what a file is to be by its ending
@@ -39,7 +38,7 @@ OPTIONS = {
 }
 MAIN_ARRAY = "centroids"
 BLOCK_RANKS = 1 << 20  # ranks turned into text at once
-LINES = 4096  # written at once
+NAMES = 4096  # written at once
 
 
 def export(
@@ -222,13 +221,13 @@ def _ranked_blocks(store):
 
 def _trec(store):
     for lists in _ranked_blocks(store):
-        yield from _text(trec_lines(lists, "imgret"))
+        yield from encoded(trec_lines(lists, "imgret"))
 
 
 def _tsv(store):
     yield b"query\trank\tname\tscore\n"
     for lists in _ranked_blocks(store):
-        yield from _text(_tsv_lines(lists))
+        yield from encoded(_tsv_lines(lists))
 
 
 def _tsv_lines(lists):
@@ -244,15 +243,10 @@ def _ivecs(store):
         yield encode_rows(lists.ids, "ivecs")
 
 
-def _text(lines):
-    while block := list(itertools.islice(lines, LINES)):
-        yield "".join(line + "\n" for line in block).encode("utf-8", "surrogateescape")
-
-
 def _name_lines(store, column, nul):
     end = b"\0" if nul else b"\n"
-    for start in range(0, store.shape(column + "_offsets")[0] - 1, LINES):
-        names = list(store.texts(column, start, start + LINES))
+    for start in range(0, store.shape(column + "_offsets")[0] - 1, NAMES):
+        names = list(store.texts(column, start, start + NAMES))
         for name in names:
             if not name or (b"\0" in name if nul else b"\n" in name or name.endswith(b"\r")):
                 remedy = "rename the photo" if nul or not name else "give -0 for a NUL-terminated list"

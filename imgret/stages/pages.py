@@ -6,6 +6,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.evaluation.names import bare, to_text
+from imgret.evaluation.result import qualified
 from imgret.html import page
 from imgret.html.report import is_report
 from imgret.html.thumbnails import Thumbnails
@@ -81,7 +82,7 @@ class EvaluationPage:
             "protocol": protocol.name,
             "conventions": protocol.conventions,
             "note": _note(len(names), len(chosen)),
-            "measure": "AP" if protocol.primary in ("map", None) else protocol.primary,
+            "measure": "AP" if protocol.value == "ap" else protocol.value,
             "settings": settings,
             "runs": [_run(each, result) for each, result in zip(judged, evaluation.results, strict=True)],
             "comparison": [_sentence(row) for row in evaluation.comparisons],
@@ -96,11 +97,10 @@ def _asked(judged):
     """query's own name -> (name of its photo, box or None): the box that it asked with, or else the ground truth's."""
     asked = {}
     for each in judged:
-        for questions in each.asked.settings.values():
-            for question in questions:
-                box = None if each.lists.boxes is None else _box(each.lists.boxes[question.row])
-                box = box or (None if question.box is None else list(question.box))
-                asked.setdefault(each.identity(question), (each.lists.query_names[question.row], box))
+        for question in each.asked.questions():
+            box = None if each.lists.boxes is None else _box(each.lists.boxes[question.row])
+            box = box or (None if question.box is None else list(question.box))
+            asked.setdefault(each.identity(question), (each.lists.query_names[question.row], box))
     return asked
 
 
@@ -164,7 +164,7 @@ def _run(judged, result):
 
 
 def _sentence(row):
-    name = f"{row['setting']}.{row['measure']}" if row["setting"] else row["measure"]
+    name = qualified(row["setting"], row["measure"])
     low, high = row["interval"]
     return (
         f"{row['second']} against {row['first']}: {name} {row['difference']:+.4f} (95% {low:+.4f} to {high:+.4f}), "

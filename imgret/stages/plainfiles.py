@@ -8,11 +8,10 @@ import itertools
 import os
 
 from imgret.errors import ImgretError, UsageError
-from imgret.store.hashing import of_json
-from imgret.store.parts import Parts, remove
-from imgret.store.writer import publish
+from imgret.store.parts import published
 
 COMPARED = 1 << 20  # bytes
+LINES = 4096  # written at once
 
 
 class PlainFile:
@@ -34,7 +33,7 @@ class PlainFile:
 
     def __init__(self, path, option, inputs=()):
         self.path, self.option, self.shown = path, option, os.fsdecode(path)
-        self._content, self._same, self._temporary = None, False, None
+        self._content, self._same = None, False
         if not os.path.basename(path) or os.path.isdir(path):
             raise ImgretError(f"{option} '{self.shown}' names a folder, a file is needed")
         if os.path.lexists(path) and not os.path.isfile(path):
@@ -44,7 +43,6 @@ class PlainFile:
             raise ImgretError(f"{self.shown}: the folder {folder} does not exist: create it first")
         for each in inputs:
             spare(path, option, each)
-        self._parts = Parts(path, of_json({"step": "plain"}))
 
     def settle(self, content, overwrite):
         """Take the content, and find out whether it has to be written.
@@ -69,44 +67,32 @@ class PlainFile:
                 )
 
     def _compare(self):
-        with self._explained("read"), open(self.path, "rb") as file:
-            for block in self._content():
-                for start in range(0, len(block), COMPARED):
-                    piece = block[start : start + COMPARED]
-                    if file.read(len(piece)) != piece:
-                        return False
-            return not file.read(1)
-
-    def write(self):
-        """Write it beside its place, if it has to be written."""
-        if not self._same:
-            self._parts.prepare()
-            self._temporary = self._parts.temporary()
-            with self._explained("written"), open(self._temporary, "xb") as file:
-                for block in self._content():
-                    file.write(block)
-
-    def publish(self):
-        """Give what was written its name, in one atomic step; returns whether anything was."""
-        if self._temporary is None:
-            return False
-        with self._explained("written"):
-            publish(self._temporary, self.path)
-        return True
-
-    def discard(self):
-        """Remove what was written and has no name yet."""
-        if self._temporary is not None:
-            remove(self._temporary)
-            self._parts.remove()
-
-    @contextlib.contextmanager
-    def _explained(self, what):
         try:
-            yield
+            with open(self.path, "rb") as file:
+                for block in self._content():
+                    for start in range(0, len(block), COMPARED):
+                        piece = block[start : start + COMPARED]
+                        if file.read(len(piece)) != piece:
+                            return False
+                return not file.read(1)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else error
-            raise ImgretError(f"{self.shown} cannot be {what}: {reason}; what was there before is untouched") from None
+            raise ImgretError(f"{self.shown} cannot be read: {reason}; what was there before is untouched") from None
+
+    def write(self, stack):
+        """Write it beside its place, if it has to be written; the `ExitStack` gives it its name. Returns whether it had to be."""
+        if not self._same:
+            with open(stack.enter_context(published(self.path)), "xb") as file:
+                for block in self._content():
+                    file.write(block)
+        return not self._same
+
+
+def encoded(lines):
+    """Lines of text (str, without newlines) as blocks of bytes: a run with a million photos a list does not fit into memory."""
+    lines = iter(lines)
+    while block := list(itertools.islice(lines, LINES)):
+        yield "".join(line + "\n" for line in block).encode("utf-8", "surrogateescape")
 
 
 def write_together(files, overwrite):
@@ -129,11 +115,8 @@ def write_together(files, overwrite):
     """
     for file, content in files:
         file.settle(content, overwrite)
-    with contextlib.ExitStack() as stack:
-        for file, _ in files:
-            stack.callback(file.discard)
-            file.write()
-        return any([file.publish() for file, _ in files[::-1]])
+    with contextlib.ExitStack() as stack:  # it ends what it began in reverse order
+        return any([file.write(stack) for file, _ in files])
 
 
 def apart(paths):

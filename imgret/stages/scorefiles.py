@@ -2,7 +2,6 @@
 
 import functools
 import io
-import itertools
 import os
 import urllib.parse
 import warnings
@@ -11,12 +10,11 @@ from imgret.errors import ImgretError, UsageError
 from imgret.evaluation.names import to_bytes, tsv_escape
 from imgret.evaluation.result import dumps
 from imgret.evaluation.trec import closed_up_lines, qrels_lines
-from imgret.stages.plainfiles import PlainFile, apart, write_together
+from imgret.stages.plainfiles import PlainFile, apart, encoded, write_together
 
 PICTURES = (".png", ".svg", ".pdf")
 CURVES = (".tsv", ".json", *PICTURES)
 LEVELS = 101
-LINES = 4096  # written at once
 PER_SETTING = {"--qrels": qrels_lines, "--trec-run": closed_up_lines}
 
 
@@ -67,14 +65,16 @@ class ScoreFiles:
         files = {}  # by what names each
         if "--per-query" in self._paths:
             path = self._paths["--per-query"]
-            lines = _tsv_records if path.endswith(".tsv") else lambda evaluation: map(dumps, _records(evaluation))
-            files["--per-query"] = path, functools.partial(_text, lines, evaluation)
+            lines = _tsv_records if path.endswith(".tsv") else _json_records
+            files["--per-query"] = path, lambda: encoded(lines(evaluation))
         if "--curve" in self._paths:
             data = _curve(self._form(), evaluation)
             files["--curve"] = self._paths["--curve"], lambda: iter([data])
-        for option in PER_SETTING.keys() & self._paths.keys():
-            for setting, path in _settings(self._paths[option], evaluation.judged[0]):
-                files[f"{option} ({setting})"] = path, functools.partial(_text, PER_SETTING[option], evaluation.judged[0], setting)
+        judged = evaluation.judged[0]
+        for option, lines_of in PER_SETTING.items():
+            for setting in judged.asked.settings if option in self._paths else ():
+                content = functools.partial(_encoded_setting, lines_of, judged, setting)
+                files[f"{option} ({setting})"] = _path_of(self._paths[option], setting), content
         named = {name: path for name, (path, _) in files.items()}
         apart(named | ({"--html": self._paths["--html"]} if "--html" in self._paths else {}))
         write_together(
@@ -82,25 +82,20 @@ class ScoreFiles:
         )
 
 
-def _text(lines, *of):
-    """Lines of text as blocks of bytes: a run with a million photos a list does not fit into memory."""
-    made = lines(*of)
-    while block := list(itertools.islice(made, LINES)):
-        yield "".join(line + "\n" for line in block).encode("utf-8", "surrogateescape")
+def _encoded_setting(lines_of, judged, setting):
+    return encoded(lines_of(judged, setting))
 
 
-def _settings(path, judged):
-    """(setting, file for it): `FILE`, or `FILE.SETTING.EXTENSION` where there are several."""
+def _path_of(path, setting):
+    """`FILE`, or `FILE.SETTING.EXTENSION` where there are several settings."""
     root, extension = os.path.splitext(path)
-    several = len(judged.asked.settings) > 1
-    for setting in judged.asked.settings:
-        yield setting, f"{root}.{urllib.parse.quote(setting, safe='')}{extension}" if several else path
+    return f"{root}.{urllib.parse.quote(setting, safe='')}{extension}" if setting else path
 
 
 def unnamed(judged):
     """How many positives have no line in `--qrels`: the ground truth counts them without a name."""
     count, removes = 0, judged.protocol.removes_query
-    for question in (question for questions in judged.asked.settings.values() for question in questions):
+    for question in judged.asked.questions():
         own = (question.own in question.ids) + (question.name in question.absent) if removes else 0
         count += question.positives - len(question.ids) - len(question.absent) + own
     return count
@@ -112,7 +107,7 @@ def _records(evaluation):
     if not several:
         yield from evaluation.results[0].per_query
         return
-    measure = "ap" if evaluation.protocol.primary in ("map", None) else evaluation.protocol.primary
+    measure = evaluation.protocol.value
     first = {_key(record): record[measure] for record in evaluation.results[0].per_query}
     for number, result in enumerate(evaluation.results):
         for record in result.per_query:
@@ -125,6 +120,10 @@ def _records(evaluation):
 
 def _key(record):
     return record["query"], record.get("id"), record.get("setting")
+
+
+def _json_records(evaluation):
+    return map(dumps, _records(evaluation))
 
 
 def _tsv_records(evaluation):
@@ -160,7 +159,7 @@ def _curve(form, evaluation):
         rows = zip(recall, *(precisions for *_, precisions in curves), strict=True)
         head = "\t".join(["recall", *(tsv_escape(to_bytes(label)) for label in labels)])
         lines = [head, *("\t".join(f"{value:.6g}" for value in row) for row in rows)]
-        return "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+        return b"".join(encoded(lines))
     pyplot, picture = _matplotlib(), io.BytesIO()
     with warnings.catch_warnings(), pyplot.rc_context({"svg.hashsalt": "imgret"}):  # the same picture each time
         warnings.simplefilter("ignore")  # about signs that the font lacks

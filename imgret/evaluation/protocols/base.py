@@ -9,7 +9,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import conventions, measures
 from imgret.evaluation.names import shown, to_text
 from imgret.evaluation.questions import JUNK, QUERY, Question, find
-from imgret.evaluation.result import Result
+from imgret.evaluation.result import Result, qualified
 
 FINITE_SUM = "finite sum: mean over the positives of the precision at their ranks; not interpolated"
 TRAPEZOID = "area under the precision-recall curve by trapezoids, as the official program computes it"
@@ -37,6 +37,8 @@ _MEASURES = {  # of ranks, offsets, positives and k
 
 class Protocol:
     """Fixes every convention of an evaluation.
+
+    A subclass has `ask(lists, truth)`, which gives an `imgret.evaluation.questions.Asked`, and `_read_folder(path, truth)`.
 
     Parameters
     ----------
@@ -76,6 +78,11 @@ class Protocol:
     def __init__(self, params=None):
         self.params = self.Params() if params is None else params
 
+    @property
+    def value(self):
+        """What the records call a query's own value: `ap`, or the primary measure."""
+        return "ap" if self.primary in ("map", None) else self.primary
+
     def evaluate(self, lists, truth=None):
         """Evaluate ranked lists: `judge(lists, truth).result()`.
 
@@ -112,15 +119,6 @@ class Protocol:
     def judged(self, lists, asked):
         """The `Judged` of questions."""
         return Judged(self, lists, asked)
-
-    def ask(self, lists, truth):
-        """What the ground truth asks of the lists.
-
-        Returns
-        -------
-        imgret.evaluation.questions.Asked
-        """
-        raise NotImplementedError
 
     def read_folder(self, path, truth=None):
         """Read a folder of one list per query (`lists.read_folder`) with this protocol's queries and names.
@@ -174,8 +172,7 @@ class Judged:
                 f"no query of {lists.label} can be evaluated by protocol {protocol.name}: {asked.skipped} may not ask,"
                 f" {asked.left_out} have no positive"
             )
-        names = {setting: [question.name for question in questions] for setting, questions in asked.settings.items()}
-        self._by_name = all(len(set(each)) == len(each) for each in names.values())
+        self._by_name = all(len({question.name for question in each}) == len(each) for each in asked.settings.values())
         self.found = find(lists, asked, protocol.removes_query)
         self.values = {setting: self._values(setting) for setting in self.found}
 
@@ -202,8 +199,7 @@ class Judged:
 
     def identities(self):
         """All of them, in the order of the questions: list of bytes."""
-        questions = (question for each in self.asked.settings.values() for question in each)
-        return list(dict.fromkeys(map(self.identity, questions)))
+        return list(dict.fromkeys(map(self.identity, self.asked.questions())))
 
     def means(self, setting):
         """The measures: dict of name to float."""
@@ -212,48 +208,49 @@ class Judged:
 
     def result(self):
         """The `imgret.evaluation.result.Result`."""
-        several, values, settings, per_query = len(self.asked.settings) > 1, {}, {}, []
+        values, settings, per_query = {}, {}, []
         for setting, questions in self.asked.settings.items():
-            settings[setting] = {"queries": len(questions), "excluded": self.asked.excluded.get(setting, 0)}
-            if not questions:
-                continue
-            prefix = f"{setting}." if several else ""
-            values |= {prefix + name: value for name, value in self.means(setting).items()}
-            per_query += self.records(setting, several)
-        rows = {question.row for questions in self.asked.settings.values() for question in questions}
+            if setting:
+                settings[setting] = {"queries": len(questions), "excluded": self.asked.excluded[setting]}
+            if questions:
+                values |= {qualified(setting, name): value for name, value in self.means(setting).items()}
+                per_query += self.records(setting)
         return Result(
             protocol=self.protocol.name,
             label=self.lists.label,
             conventions=dict(self.protocol.conventions),
             queries=len(self.identities()),
             measures=values,
-            settings=settings if several else {},
-            truncation=int(self.lists.lengths[sorted(rows)].max()),
+            settings=settings,
+            truncation=int(self.lists.lengths[self._rows()].max()),
             excluded=self.asked.left_out,
             skipped=self.asked.skipped,
             absent=[to_text(name) for name in self.asked.absent],
-            warnings=[*self.lists.warnings, *self.asked.warnings, *self._uncropped(rows), *self._shortages()],
+            warnings=[*self.lists.warnings, *self.asked.warnings, *self._uncropped(), *self._shortages()],
             per_query=per_query,
         )
 
-    def records(self, setting, several=False):
-        """One record per query; see `Result.per_query`. `several` says whether to name the setting."""
+    def _rows(self):
+        """Rows of the lists that are asked, each once."""
+        return sorted({question.row for question in self.asked.questions()})
+
+    def records(self, setting):
+        """One record per query; see `Result.per_query`."""
         found = self.found[setting]
         ranks, offsets = found.ranks()
         ns = self._columns(setting, ("ns",))["ns"] if "ns" in self.protocol.reported else None
-        measure = "ap" if self.protocol.primary in ("map", None) else self.protocol.primary
         records = []
         for place, question in enumerate(self.asked.settings[setting]):
             record = {"query": to_text(question.name)}
             query_id = self.lists.query_ids[question.row]
             if query_id != self.lists.query_names[question.row]:
                 record["id"] = to_text(query_id)
-            if several:
+            if setting:
                 record["setting"] = setting
             first, last = offsets[place], offsets[place + 1]
             value = float(self.values[setting][place])
             record |= {
-                measure: None if np.isnan(value) else value,
+                self.protocol.value: None if np.isnan(value) else value,
                 "positives": question.positives,
                 "found": int(last - first),
                 "first_hit": int(ranks[first]) if last > first else None,
@@ -299,15 +296,13 @@ class Judged:
         """The means under other conventions; see `imgret.evaluation.conventions.side_by_side`."""
         return conventions.side_by_side(self.lists, self.asked, self.protocol.removes_query, self.protocol.average_precision)
 
-    def _uncropped(self, rows):
+    def _uncropped(self):
         """A warning about queries that asked with more than their box."""
         boxes = self.lists.boxes
         if self.protocol.conventions["crop"] != CROP or boxes is None:
             return []
-        whole = int(np.isnan(boxes[sorted(rows)]).any(axis=1).sum())
-        return (
-            [f"{counted(whole, 'query')} described as a whole photo, not within the ground truth's box (extract --boxes)"] if whole else []
-        )
+        whole = int(np.isnan(boxes[self._rows()]).any(axis=1).sum())
+        return noted(whole, "query", "described as a whole photo, not within the ground truth's box (extract --boxes)")
 
     def _shortages(self):
         """Warnings about positives that no list can show."""
@@ -340,8 +335,7 @@ class Judged:
 
     def _ended(self):
         """A warning about lists that end before the k of a recall@k."""
-        rows = sorted({question.row for questions in self.asked.settings.values() for question in questions})
-        lengths = self.lists.lengths[rows]
+        lengths = self.lists.lengths[self._rows()]
         k = max(int(name.rpartition("@")[2]) for name in self.protocol.reported)
         short = (lengths < k) & (lengths < len(self.lists.names) if self.lists.whole_gallery else True)
         if not short.any():

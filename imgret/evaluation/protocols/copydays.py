@@ -5,7 +5,7 @@ import numpy as np
 from imgret.errors import ImgretError, one_line
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import bare, last_part, shown
+from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, WHOLE, Protocol, noted
 from imgret.evaluation.questions import Asked, Question
 
@@ -85,7 +85,7 @@ class Copydays(Protocol):
 
 def _number(name):
     """The six digits of a name without folders and extension; None where it has not six."""
-    stem = bare(last_part(name))
+    stem = short(name)
     return stem if len(stem) == 6 and stem.isdigit() else None
 
 

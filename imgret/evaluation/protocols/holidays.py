@@ -4,7 +4,7 @@ from imgret.errors import ImgretError
 from imgret.evaluation.groundtruth import read_names
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import bare, last_part, shown
+from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import (
     MEASURES,
     SELF_REMOVED,
@@ -84,7 +84,7 @@ class Holidays(Protocol):
 
 def number_of(name):
     """The digits of a name without folders and extension; None where it is not three digits or more."""
-    stem = bare(last_part(name))
+    stem = short(name)
     return stem if len(stem) >= 3 and stem.isdigit() else None
 
 

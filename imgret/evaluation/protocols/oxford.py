@@ -4,7 +4,7 @@ from imgret.errors import ImgretError
 from imgret.evaluation.groundtruth import read_oxford
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import shown
+from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import (
     CROP,
     MEASURES,
@@ -15,7 +15,7 @@ from imgret.evaluation.protocols.base import (
     noted,
     unasked_warning,
 )
-from imgret.evaluation.protocols.shortnames import Rows, ShortNames, key
+from imgret.evaluation.protocols.shortnames import Rows, ShortNames
 from imgret.evaluation.questions import Asked, Question
 
 
@@ -57,7 +57,7 @@ class Oxford5k(Protocol):
                 f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
                 f" the ground truth with {shown(truth[0].label)} (photo {shown(truth[0].photo)}); name queries by either"
             )
-        gallery = ShortNames(lists, path, {key(name) for query in truth for name in (query.photo, *query.positives, *query.junk)})
+        gallery = ShortNames(lists, path, {short(name) for query in truth for name in (query.photo, *query.positives, *query.junk)})
         questions, absent, excluded = [], set(), 0
         for query in truth:
             if query.label not in asking:
@@ -65,11 +65,11 @@ class Oxford5k(Protocol):
             if not query.positives:
                 excluded += 1
                 continue
-            positives, junk = ({key(name) for name in names} for names in (query.positives, query.junk))
+            positives, junk = ({short(name) for name in names} for names in (query.positives, query.junk))
             lacking = positives - gallery.ids.keys()
             absent |= lacking
             ids, removed = gallery.of(sorted(positives)), gallery.of(sorted(junk))
-            photo = key(query.photo)
+            photo = short(query.photo)
             own, itself = gallery.ids.get(photo, -1), photo in positives
             questions.append(
                 Question(asking[query.label], query.label, len(positives), ids, removed, own, tuple(sorted(lacking)), itself, query.box)

@@ -4,9 +4,9 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.evaluation import measures
-from imgret.evaluation.names import shown
+from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import WHOLE, Judged, Protocol, absent_warning, noted
-from imgret.evaluation.protocols.shortnames import ShortNames, key
+from imgret.evaluation.protocols.shortnames import ShortNames
 from imgret.evaluation.questions import HIT, QUERY, Asked, Question
 from imgret.evaluation.tables import read_pairs
 
@@ -56,15 +56,15 @@ class Pairs(Protocol):
         positions = lists.positions()
         truth = {}
         for query, references in pairs.items():
-            if key(query) in truth:
-                raise ImgretError(f"{path}: two queries are called {shown(key(query))} without folder and extension")
-            truth[key(query)] = {key(reference) for reference in references}
-            if key(query) in truth[key(query)]:
+            if short(query) in truth:
+                raise ImgretError(f"{path}: two queries are called {shown(short(query))} without folder and extension")
+            truth[short(query)] = {short(reference) for reference in references}
+            if short(query) in truth[short(query)]:
                 raise ImgretError(f"{path}: {shown(query)} is paired with itself: a query photo is taken out of its own list")
         gallery = ShortNames(lists, path, set().union(*truth.values()))
         questions, asked = [], set()
         for row, (query_id, name) in enumerate(zip(lists.query_ids, lists.query_names, strict=True)):
-            label = key(query_id) if key(query_id) in truth else key(name)
+            label = short(query_id) if short(query_id) in truth else short(name)
             if label in asked:
                 raise ImgretError(f"{lists.label} has two lists for query {shown(label)}: keep one")
             asked.add(label)

@@ -10,7 +10,7 @@ from imgret import registry
 from imgret.errors import ImgretError
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.names import last_part, shown
-from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, WHOLE, Protocol, counted, noted
+from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, WHOLE, Protocol, noted
 from imgret.evaluation.questions import Asked, Question
 from imgret.evaluation.tables import read_places
 from imgret.registry import param
@@ -97,8 +97,7 @@ class Places(Protocol):
         if places is not None:
             known = {*lists.names, *lists.query_names}
             missing = sum(name not in known for name in places)
-            if missing:
-                warnings.append(f"{counted(missing, 'photo')} of the CSV nowhere in the ranking: they count for nothing")
+            warnings += noted(missing, "photo", "of the CSV nowhere in the ranking: they count for nothing")
         return Asked({"": questions}, {"": 0}, 0, skipped, warnings=warnings)
 
 

@@ -5,9 +5,9 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import shown
+from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import CROP, TRAPEZOID, TRUNCATION, Protocol, absent_warning, noted, unasked_warning
-from imgret.evaluation.protocols.shortnames import Rows, ShortNames, key
+from imgret.evaluation.protocols.shortnames import Rows, ShortNames
 from imgret.evaluation.questions import Asked, Question
 from imgret.evaluation.revisited import read_revisited
 
@@ -58,8 +58,8 @@ class ROxford5k(Protocol):
                 f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
                 f" the ground truth with {shown(truth.queries[0].name)}"
             )
-        names = [key(name) for name in truth.gallery]
-        own = {query.name: key(query.name) for query in truth.queries}
+        names = [short(name) for name in truth.gallery]
+        own = {query.name: short(query.name) for query in truth.queries}
         gallery = ShortNames(lists, path, {*names, *own.values()})
         ids = np.array([gallery.ids.get(name, -1) for name in names], dtype=np.int64)
         settings, excluded, absent = {}, {}, set()

@@ -3,12 +3,7 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.names import bare, last_part, shown
-
-
-def key(name):
-    """The short name."""
-    return bare(last_part(name))
+from imgret.evaluation.names import short, shown
 
 
 class ShortNames:
@@ -36,12 +31,12 @@ class ShortNames:
     def __init__(self, lists, path, wanted):
         self.ids = {}
         for photo in _near(lists.names, wanted):
-            short = key(lists.names[photo])
-            if short in self.ids:
-                first, second = shown(lists.names[self.ids[short]]), shown(lists.names[photo])
-                raise ImgretError(f"{lists.label} has two gallery photos that {path} calls {shown(short)}: {first} and {second}; keep one")
-            if short in wanted:
-                self.ids[short] = photo
+            stem = short(lists.names[photo])
+            if stem in self.ids:
+                first, second = shown(lists.names[self.ids[stem]]), shown(lists.names[photo])
+                raise ImgretError(f"{lists.label} has two gallery photos that {path} calls {shown(stem)}: {first} and {second}; keep one")
+            if stem in wanted:
+                self.ids[stem] = photo
         if not self.ids:
             if not lists.names:
                 raise ImgretError(f"{lists.label} holds only empty lists: there is nothing to evaluate")
@@ -52,7 +47,7 @@ class ShortNames:
 
     def of(self, keys):
         """Gallery ids of short names; those that the gallery has not are left out."""
-        found = [self.ids[short] for short in keys if short in self.ids]
+        found = [self.ids[key] for key in keys if key in self.ids]
         return np.array(found, dtype=np.int64)
 
 
@@ -78,8 +73,8 @@ class Rows:
     def __init__(self, lists):
         self._lists, self._by_id, self._by_photo = lists, {}, {}
         for row, (query_id, photo) in enumerate(zip(lists.query_ids, lists.query_names, strict=True)):
-            self._by_id.setdefault(key(query_id), []).append(row)
-            self._by_photo.setdefault(key(photo), []).append(row)
+            self._by_id.setdefault(short(query_id), []).append(row)
+            self._by_photo.setdefault(short(photo), []).append(row)
 
     def of(self, label, photo):
         """The list of a query: the one called by its own name, or else the one of its photo; None where there is none.
@@ -89,7 +84,7 @@ class Rows:
         ImgretError
             If there are two.
         """
-        for found in (self._by_id.get(key(label)), self._by_photo.get(key(label)), self._by_photo.get(key(photo))):
+        for found in (self._by_id.get(short(label)), self._by_photo.get(short(label)), self._by_photo.get(short(photo))):
             if found and len(found) > 1:
                 first, second = (shown(self._lists.query_ids[row]) for row in found[:2])
                 raise ImgretError(f"{self._lists.label} has two lists for query {shown(label)} ({first} and {second}): keep one")

@@ -4,7 +4,7 @@ import re
 
 from imgret.errors import ImgretError
 from imgret.evaluation.listfolder import read_folder
-from imgret.evaluation.names import bare, last_part, shown
+from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, WHOLE, Protocol, ids_of, noted
 from imgret.evaluation.questions import Asked, Question
 
@@ -75,6 +75,6 @@ class UKBench(Protocol):
 
 def number_of(name):
     """The number at the end of a name without folders and extension; None where there is none, or where it cannot be one of UKBench."""
-    stem = bare(last_part(name))
+    stem = short(name)
     match = _NUMBER.search(stem)
     return int(match[0]) if match else None
