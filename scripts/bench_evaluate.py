@@ -27,8 +27,8 @@ import numpy as np
 
 from imgret import registry
 from imgret.evaluation import PROTOCOLS
-from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.statistics import bootstrap_interval
+from imgret.formats.lists import RankedLists
 
 REVISITED = (("easy",), ("junk", "hard")), (("easy", "hard"), ("junk",)), (("hard",), ("junk", "easy"))
 GROUPS = ((("easy",), ("junk",)),)

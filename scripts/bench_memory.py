@@ -19,7 +19,7 @@ import numpy as np
 
 from imgret.extractors.sift import RootSift
 from imgret.pipeline import Pipeline
-from imgret.stages.output import Output
+from imgret.runs.output import Output
 from imgret.store.photos import PhotoWriter
 
 BAR = 1.10

@@ -21,9 +21,9 @@ import numpy as np
 
 from imgret import images
 from imgret.extractors.sift import RootSift
-from imgret.stages.output import Output
-from imgret.stages.perphoto import Step
-from imgret.stages.report import Report
+from imgret.runs.output import Output
+from imgret.runs.parts import Step
+from imgret.runs.report import Report
 from imgret.store.parts import publish_part
 from imgret.store.photos import PhotoWriter
 from imgret.store.reader import BLOCK_BYTES, Store

@@ -27,8 +27,8 @@ from helpers import (
     tiff_header,
 )
 
-import imgret.stages.importing
-import imgret.stages.perphoto
+import imgret.runs.parts
+import imgret.stages.import_
 
 
 @pytest.fixture
@@ -928,7 +928,7 @@ def test_features_alone_make_no_vector():
 
 def test_a_list_of_names_without_end(here, monkeypatch):
     importable()
-    monkeypatch.setattr(imgret.stages.importing, "MAX_NAMES_BYTES", 4)
+    monkeypatch.setattr(imgret.stages.import_, "MAX_NAMES_BYTES", 4)
     refused(imported(), 1, "--names n.txt has more than 4 bytes")
 
 
@@ -961,7 +961,7 @@ def test_a_worker_that_ends(here, what, text):
 
 def test_a_part_that_stays_damaged(here, monkeypatch):
     folder("p", 2)
-    monkeypatch.setattr(imgret.stages.perphoto.Step, "_problem", lambda self, store, part: "a bit fell over")
+    monkeypatch.setattr(imgret.runs.parts.Step, "_problem", lambda self, store, part: "a bit fell over")
     result = call("extract", "p", "-o", "f.h5", "-j1")
     assert result.err.splitlines() == [
         "imgret: warning: part 0 is damaged; making it again",

@@ -16,8 +16,8 @@ from PIL import Image
 
 from imgret import registry
 from imgret.errors import ImgretError
-from imgret.evaluation.boxes import Box, PhotoFinder, read_boxes
 from imgret.extractors import EXTRACTORS
+from imgret.formats.boxes import Box, PhotoFinder, read_boxes
 from imgret.images import ORIENTATION, BadPhoto, clip_box, cropped, decode
 from imgret.stages.info import check, describe
 from imgret.store.reader import Store

@@ -8,8 +8,8 @@ import pages
 import pytest
 from helpers import call, photo
 
-from imgret.evaluation.names import to_text
 from imgret.html import page as page_module
+from imgret.names import to_text
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium")

@@ -11,9 +11,9 @@ from helpers import call, encoded, failures, folder, names_in, refused, same_ans
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
-from imgret.extractors.cnn import networks  # noqa: E402
-from imgret.extractors.cnn.extractor import Cnn  # noqa: E402
+from imgret.extractors.cnn import Cnn  # noqa: E402
 from imgret.images import File, Photo  # noqa: E402
+from imgret.networks import backbones as networks  # noqa: E402
 from imgret.pipeline import Describer, Pipeline  # noqa: E402
 from imgret.store.reader import Store  # noqa: E402
 
@@ -202,7 +202,7 @@ def test_the_same_photo_in_another_batch_has_the_same_vector(here, made):
 
 def test_decoding_threads_give_the_same(here, made, monkeypatch):
     """Where a device is fed by threads: on the CPU here, as if it were one."""
-    from imgret.stages.describe import DescribeWorker
+    from imgret.runs.describing import DescribeWorker
 
     monkeypatch.setattr(Cnn, "one_process", True)
     windows = []
@@ -566,7 +566,7 @@ def test_channels_and_range_follow_the_weights(here):
         std=(1.0, 1.0, 1.0),
         weights=str(here / "weights.pth"),
     )
-    from imgret.extractors.cnn import views
+    from imgret.networks import views
 
     x = views.tensor([Photo(pixels, (96, 96))], params, torch.device("cpu"))
     assert (x[0].permute(1, 2, 0) - wanted).abs().max() < 1e-4
@@ -649,7 +649,7 @@ def test_a_stranger_s_index(here, made, tmp_path, changes, text):
 
 def test_a_larger_scale_sees_what_the_photo_has():
     """Scales are relative to the photo at `max_size`; one above 1 is taken from the photo itself, not from a reduced one."""
-    from imgret.extractors.cnn import views
+    from imgret.networks import views
 
     pixels = texture(5, 400, 300, 3)
     both = Cnn.Params(model="squeezenet1_1", max_size=200, scales=(2.0, 1.0), mean=(0.0,) * 3, std=(1.0,) * 3)

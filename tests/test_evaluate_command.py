@@ -305,7 +305,7 @@ def test_two_questions_may_share_a_list(here):
 
 def test_a_ranking_with_two_lists_of_one_query_is_refused(here):
     from imgret.errors import ImgretError
-    from imgret.evaluation.lists import RankedLists
+    from imgret.formats.lists import RankedLists
 
     with pytest.raises(ImgretError, match=r"^run is damaged \(two lists of query 'q'\): make the ranking again$"):
         RankedLists("run", [b"q", b"q"], [b"q", b"q"], [b"a"], np.array([[0], [0]]))

@@ -13,15 +13,16 @@ import reference_evaluation as reference
 
 from imgret import registry
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation import PROTOCOLS, files, groundtruth, measures
-from imgret.evaluation.listfolder import read_folder
-from imgret.evaluation.lists import RankedLists
-from imgret.evaluation.names import bare, shown, to_bytes, to_text, trec_escape, trec_unescape, tsv_escape
+from imgret.evaluation import PROTOCOLS, measures
 from imgret.evaluation.protocols.folders import folder_of
 from imgret.evaluation.protocols.holidays import number_of as holidays_number
 from imgret.evaluation.protocols.ukbench import number_of as ukbench_number
 from imgret.evaluation.result import dumps
-from imgret.evaluation.trec import read_trec, trec_lines
+from imgret.formats import files, groundtruth
+from imgret.formats.listfolder import read_folder
+from imgret.formats.lists import RankedLists
+from imgret.formats.trec import read_trec, trec_lines
+from imgret.names import bare, shown, to_bytes, to_text, trec_escape, trec_unescape, tsv_escape
 
 UGLY = [
     b"a b.jpg",
@@ -738,7 +739,7 @@ def test_trec_in_many_blocks(tmp_path, monkeypatch):
 
 
 def test_very_uneven_lists_do_not_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("imgret.evaluation.lists._SPARE_CELLS", 10)
+    monkeypatch.setattr("imgret.formats.lists._SPARE_CELLS", 10)
     content = "".join(f"q Q0 p{photo} 1 {photo} t\n" for photo in range(20)) + "".join(f"r{query} Q0 p1 1 1 t\n" for query in range(20))
     path = write(tmp_path / "run.trec", content)
     with refused(f"{path} has 21 lists of very different lengths (the longest: 20): cut or split it"):

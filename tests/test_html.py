@@ -19,9 +19,9 @@ from PIL import Image
 
 from imgret import images
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation.names import to_text
 from imgret.html import page, report, thumbnails
 from imgret.html.thumbnails import Thumbnails
+from imgret.names import to_text
 
 
 def counts(made):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import call, failures, left_over, names_in, refused, stores
 
+import imgret.formats.hloc
 import imgret.stages.export
-import imgret.stages.importing
-import imgret.store.hloc
+import imgret.stages.import_
 import imgret.store.parts
 from imgret.store.reader import Store
 
@@ -81,7 +81,7 @@ def test_the_conventions_of_texmex(here):
 @pytest.mark.parametrize("ending", ["fvecs", "npy"])
 def test_vectors_come_back_bit_for_bit(here, monkeypatch, ending):
     monkeypatch.setattr(imgret.stages.export, "block_rows", lambda _: 2)  # several blocks
-    monkeypatch.setattr(imgret.stages.importing, "block_rows", lambda _: 2)
+    monkeypatch.setattr(imgret.stages.import_, "block_rows", lambda _: 2)
     good = stores()
     said = done("export", good.vectors, "-o", f"v.{ending}", "--names", "n.txt")
     assert said == f"imgret: v.{ending}: 6 vectors of 512 dimensions\n"
@@ -455,7 +455,7 @@ def test_features_of_hloc_in_bounded_blocks(here, monkeypatch):
         image(file, "a", 50)
         image(file, "b", 7)
     done("import", "f.h5", "-o", "whole.h5")
-    monkeypatch.setattr(imgret.store.hloc, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(imgret.formats.hloc, "BLOCK_BYTES", 64)
     done("import", "f.h5", "-o", "blocks.h5")
     assert content("whole.h5") == content("blocks.h5")
 

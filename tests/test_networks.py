@@ -21,9 +21,10 @@ from imgret.errors import ImgretError, UsageError
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
-from imgret.extractors.cnn import fields, networks, weights  # noqa: E402 - after what it needs
-from imgret.extractors.cnn.networks import Network  # noqa: E402
-from imgret.extractors.cnn.params import Params  # noqa: E402
+from imgret.networks import backbones as networks  # noqa: E402 - after what it needs
+from imgret.networks import fields, weights  # noqa: E402
+from imgret.networks.backbones import Network  # noqa: E402
+from imgret.networks.params import Params  # noqa: E402
 
 HEIGHT, WIDTH = 96, 64
 # model: the default layer, its channels, the map's height and width for a photo of 96 x 64

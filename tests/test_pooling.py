@@ -7,14 +7,14 @@ import pytest
 import reference_pooling as reference
 from helpers import texture
 
-from imgret.extractors.cnn.regions import MOST, OVERLAP, patch_grid, rmac_regions
 from imgret.images import Photo
+from imgret.networks.regions import MOST, OVERLAP, patch_grid, rmac_regions
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
-from imgret.extractors.cnn import pooling  # noqa: E402 - after what it needs
-from imgret.extractors.cnn.extractor import Cnn  # noqa: E402
+from imgret.extractors.cnn import Cnn  # noqa: E402 - after what it needs
+from imgret.networks import pooling  # noqa: E402
 
 BATCH, CHANNELS = 2, 6
 SHAPES = [(1, 1), (1, 7), (7, 1), (5, 3), (6, 6), (4, 9)]

@@ -14,9 +14,10 @@ from helpers import refused as refused_command
 from imgret import registry
 from imgret.errors import ImgretError
 from imgret.evaluation import PROTOCOLS
-from imgret.evaluation.lists import RankedLists
+from imgret.evaluation.judgements import qrels_lines
 from imgret.evaluation.protocols.places import position_of, within
-from imgret.evaluation.trec import qrels_lines, read_qrels, trec_lines
+from imgret.formats.lists import RankedLists
+from imgret.formats.trec import read_qrels, trec_lines
 
 
 def protocol(name, *settings):

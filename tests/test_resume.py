@@ -245,7 +245,7 @@ def test_finished_by_another_process_in_the_middle(stores, tmp_path, monkeypatch
 
 
 def test_folder_of_parts_that_somebody_deleted(photos, tmp_path, monkeypatch):
-    from imgret.stages.perphoto import Step
+    from imgret.runs.parts import Step
 
     out = tmp_path / "made.h5"
     monkeypatch.setattr(Step, "join", lambda step, *_, **__: (shutil.rmtree(f"{out}.parts"), step.plan.finished()))

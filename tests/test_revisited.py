@@ -15,9 +15,10 @@ from helpers import refused as refused_command
 
 from imgret import registry
 from imgret.errors import ImgretError
-from imgret.evaluation import PROTOCOLS, unpickle
-from imgret.evaluation.lists import RankedLists
-from imgret.evaluation.revisited import read_revisited
+from imgret.evaluation import PROTOCOLS
+from imgret.formats import unpickle
+from imgret.formats.lists import RankedLists
+from imgret.formats.revisited import read_revisited
 
 SETTINGS = {"easy": (("easy",), ("junk", "hard")), "medium": (("easy", "hard"), ("junk",)), "hard": (("hard",), ("junk", "easy"))}
 

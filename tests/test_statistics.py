@@ -7,8 +7,8 @@ import pytest
 import reference_evaluation as reference
 
 from imgret.evaluation import conventions, measures, statistics
-from imgret.evaluation.lists import RankedLists
 from imgret.evaluation.questions import Asked, Question
+from imgret.formats.lists import RankedLists
 
 
 def test_the_interval_is_seeded_and_holds_the_mean():

@@ -23,8 +23,8 @@ def command(inputs, codebook, out, method, settings, shard, verbose, quiet, **ru
     if "help" in settings and method is None:
         raise click.UsageError("--set help needs -m")
     options.explain(ENCODERS, "encoder", method, settings)
+    from imgret.runs.parts import parse_shard
     from imgret.stages.encode import encode
-    from imgret.stages.perphoto import parse_shard
 
     shard = parse_shard(shard) if shard else None
     encode(inputs, codebook, out, method=method, settings=settings, shard=shard, report=options.report(verbose, quiet), **run)

@@ -29,8 +29,8 @@ def command(photos, out, method, settings, shard, verbose, quiet, **run):
     PHOTOS are folders (searched for known image extensions), files, or - for a list on standard input.
     """
     options.explain(EXTRACTORS, "extractor", method, settings)
+    from imgret.runs.parts import parse_shard
     from imgret.stages.extract import extract
-    from imgret.stages.perphoto import parse_shard
 
     shard = parse_shard(shard) if shard else None
     extract(photos, out, method=method, settings=settings, shard=shard, report=options.report(verbose, quiet), **run)

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from imgret.evaluation.names import to_text, tsv_escape
+from imgret.names import to_text, tsv_escape
 
 
 def printer(form):
@@ -47,7 +47,7 @@ def _jsonl(gallery, block):
 
 
 def _trec(gallery, block):
-    from imgret.evaluation.lists import RankedLists
-    from imgret.evaluation.trec import trec_lines
+    from imgret.formats.lists import RankedLists
+    from imgret.formats.trec import trec_lines
 
     return trec_lines(RankedLists("imgret", block.names, block.names, gallery, block.ids, block.scores), "imgret")

@@ -22,6 +22,6 @@ def command(file, out, verbose, quiet, **run):
     FILE is a matrix of vectors (.fvecs, .bvecs, .npy; one row each), local features or global descriptors as the hloc toolbox writes them
     (.h5), or nearest neighbours (.ivecs: rows of positions in the gallery, from 0).
     """
-    from imgret.stages.importing import import_file
+    from imgret.stages.import_ import import_file
 
     import_file(file, out, report=options.report(verbose, quiet), **run)

@@ -35,7 +35,7 @@ def command(ctx, file, check, failed, as_json):
 def _escaped(text):
     import os
 
-    from imgret.evaluation.names import tsv_escape
+    from imgret.names import tsv_escape
 
     return tsv_escape(os.fsencode(text))
 

@@ -140,7 +140,7 @@ def config(command):
 
 def report(verbose, quiet):
     """The `Report` that `-v` and `-q` ask for."""
-    from imgret.stages.report import Report
+    from imgret.runs.report import Report
 
     return Report(-1 if quiet else verbose)
 

@@ -1,8 +1,8 @@
 """How scores are printed."""
 
 from imgret.errors import one_line
-from imgret.evaluation.names import shown, to_bytes, tsv_escape
 from imgret.evaluation.result import SCHEMA, SCHEMA_VERSION, dumps, qualified
+from imgret.names import shown, to_bytes, tsv_escape
 
 
 def as_json(evaluation):

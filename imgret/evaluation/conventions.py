@@ -42,7 +42,7 @@ def side_by_side(lists, asked, removes_query, formula):
 
     Parameters
     ----------
-    lists : imgret.evaluation.lists.RankedLists
+    lists : imgret.formats.lists.RankedLists
     asked : imgret.evaluation.questions.Asked
     removes_query : bool
         What the protocol does.

@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.evaluation.measures import kept
-from imgret.evaluation.names import shown
+from imgret.names import shown
 
 HIT, JUNK, QUERY = 1, 2, 3  # what a photo in a list can be, besides a miss
 _BLOCK = 1 << 15  # ids at once: their positions stay in the processor's cache
@@ -132,7 +132,7 @@ def find(lists, asked, removes_query):
 
     Parameters
     ----------
-    lists : imgret.evaluation.lists.RankedLists
+    lists : imgret.formats.lists.RankedLists
     asked : Asked
     removes_query : bool
         Whether the query photo itself is taken out of its list.

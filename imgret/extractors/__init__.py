@@ -4,7 +4,7 @@ EXTRACTORS = {
     "sift": "imgret.extractors.sift:Sift",
     "rootsift": "imgret.extractors.sift:RootSift",
     "dense-sift": "imgret.extractors.dense:DenseSift",
-    "cnn": "imgret.extractors.cnn.extractor:Cnn",
+    "cnn": "imgret.extractors.cnn:Cnn",
     "hsv-hist": "imgret.extractors.hsv_hist:HsvHist",
     "color-moments": "imgret.extractors.color_moments:ColorMoments",
     "lbp": "imgret.extractors.lbp:Lbp",

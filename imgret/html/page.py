@@ -11,9 +11,9 @@ import os
 import re
 
 from imgret.errors import ImgretError, one_line
-from imgret.evaluation.names import to_bytes
 from imgret.evaluation.result import dumps
 from imgret.html.report import MAX_BYTES, is_report, thumbnail_texts
+from imgret.names import to_bytes
 
 _UNSAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})  # the rest that could matter is not ASCII, and escaped already
 
@@ -51,7 +51,7 @@ def write(path, data, thumbnails, *, overwrite=False):
     ----------
     path : str
     data : dict
-        What the page shows, plain JSON values; names as `imgret.evaluation.names.to_text` spells them::
+        What the page shows, plain JSON values; names as `imgret.names.to_text` spells them::
 
             {"title": str, "protocol": str | None, "conventions": {name: text} | None, "note": str | None,
              "measure": str,             # what "ap" is, as it is to be called

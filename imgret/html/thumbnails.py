@@ -6,9 +6,9 @@ import io
 import os
 
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation.names import to_bytes
 from imgret.html.report import old_thumbnails
 from imgret.images import BadPhoto, decode, read_file
+from imgret.names import to_bytes
 from imgret.parallel import ordered_map
 
 QUALITY = 75
@@ -60,7 +60,7 @@ class Thumbnails:
         Parameters
         ----------
         names : iterable of str
-            As `imgret.evaluation.names.to_text` spells them.
+            As `imgret.names.to_text` spells them.
         progress : callable, optional
             Called with 1 after each photo.
 

@@ -1,1 +1,1 @@
-"""Stages: one function per step, from named files to one named file; resume, progress and parallelism."""
+"""Stages: one function and one file per step, named as its command: named files in, one named file out."""

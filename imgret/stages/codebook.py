@@ -9,14 +9,14 @@ import numpy as np
 
 from imgret.codebooks import CODEBOOKS
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation.files import read_bytes
-from imgret.evaluation.groundtruth import CSV_LIMIT, read_groups
+from imgret.formats.files import read_bytes
+from imgret.formats.groundtruth import CSV_LIMIT, read_groups
+from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.stages import stopping
-from imgret.stages.output import Output, input_of
-from imgret.stages.perphoto import run_to_end
-from imgret.stages.sampling import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
+from imgret.runs import stopping
+from imgret.runs.output import Output, input_of
+from imgret.runs.parts import run_to_end
 from imgret.store.hashing import of_array
 from imgret.store.reader import Store
 from imgret.store.writer import Writer
@@ -57,12 +57,12 @@ def codebook(
     sample : int, optional
         Rows to draw.
     pairs : str, optional
-        A CSV of groups (`imgret.evaluation.groundtruth.read_groups`): photos of one group match. For methods that learn from pairs.
+        A CSV of groups (`imgret.formats.groundtruth.read_groups`): photos of one group match. For methods that learn from pairs.
     max_memory : str, optional
         What the sample may take ("2G").
     jobs : int
     overwrite : bool
-    report : imgret.stages.report.Report
+    report : imgret.runs.report.Report
 
     Raises
     ------

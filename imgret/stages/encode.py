@@ -8,13 +8,13 @@ import numpy as np
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError
+from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.parallel import one_thread
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.registry import load
-from imgret.stages import stopping
-from imgret.stages.gathering import JoinedPhotos, Photos
-from imgret.stages.output import Output, input_of
-from imgret.stages.perphoto import PartWorker, Step, run_to_end
+from imgret.runs import stopping
+from imgret.runs.output import Output, input_of
+from imgret.runs.parts import PartWorker, Step, run_to_end
 from imgret.store.parts import publish_part
 from imgret.store.photos import PhotoWriter, boxed
 from imgret.store.reader import Store

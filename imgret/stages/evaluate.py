@@ -7,11 +7,11 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import PROTOCOLS
-from imgret.evaluation.lists import RankedLists
-from imgret.evaluation.names import to_text
 from imgret.evaluation.result import qualified
 from imgret.evaluation.statistics import bootstrap_interval, compare
-from imgret.evaluation.trec import read_trec
+from imgret.formats.lists import RankedLists
+from imgret.formats.trec import read_trec
+from imgret.names import to_text
 from imgret.pipeline import check_tree, from_elsewhere
 from imgret.registry import load
 from imgret.stages.scorefiles import ScoreFiles, unnamed

@@ -6,12 +6,12 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation.lists import RankedLists
-from imgret.evaluation.names import shown, tsv_escape
-from imgret.evaluation.trec import trec_lines
+from imgret.formats.lists import RankedLists
+from imgret.formats.matrices import block_rows, encode_rows, npy_header
+from imgret.formats.trec import trec_lines
+from imgret.names import shown, tsv_escape
 from imgret.pipeline import Pipeline
-from imgret.stages.matrices import block_rows, encode_rows, npy_header
-from imgret.stages.plainfiles import PlainFile, apart, encoded, write_together
+from imgret.runs.plainfiles import PlainFile, apart, encoded, write_together
 from imgret.store.reader import Store
 
 # what a file is to be by its ending
@@ -82,7 +82,7 @@ def export(
         Which array of a codebook; its centroids by default.
     overwrite : bool
         Replace files that hold something else.
-    report : imgret.stages.report.Report
+    report : imgret.runs.report.Report
 
     Raises
     ------

@@ -8,19 +8,19 @@ import numpy as np
 from imgret import images
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import EXTRACTORS
+from imgret.inputs.boxes import Boxes
 from imgret.listing import list_photos
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.stages import stopping
-from imgret.stages.boxes import Boxes
-from imgret.stages.describe import projection_of
-from imgret.stages.output import Output
-from imgret.stages.perphoto import Step, run_to_end
+from imgret.runs import stopping
+from imgret.runs.describing import projection_of
+from imgret.runs.output import Output
+from imgret.runs.parts import Step, run_to_end
 from imgret.store.photos import BOXED
 from imgret.store.reader import Store
 from imgret.store.text import Texts
 
-WORKER = "imgret.stages.describe:DescribeWorker"
+WORKER = "imgret.runs.describing:DescribeWorker"
 DEFAULT_MAX_FAILED = "5%"
 SHOWN_FAILURES = 5
 
@@ -60,7 +60,7 @@ def extract(
     device : str
         Where a network runs: "auto", "cpu", "cuda", "cuda:N" or "mps".
     boxes : str, optional
-        Boxes to describe instead of whole photos, see `imgret.evaluation.boxes.read_boxes`: a row each, named by the query's id.
+        Boxes to describe instead of whole photos, see `imgret.formats.boxes.read_boxes`: a row each, named by the query's id.
     lists, root, nul : see `imgret.listing.list_photos`
     jobs : int
     shard : tuple of int, optional
@@ -68,7 +68,7 @@ def extract(
     max_failed : str, optional
         "N" or "N%": the step fails where more photos cannot be used.
     overwrite : bool
-    report : imgret.stages.report.Report
+    report : imgret.runs.report.Report
 
     Raises
     ------

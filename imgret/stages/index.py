@@ -7,13 +7,13 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import INDEXES
+from imgret.inputs.photos import Photos
+from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.stages import stopping
-from imgret.stages.gathering import Photos
-from imgret.stages.output import Output, input_of
-from imgret.stages.perphoto import run_to_end
-from imgret.stages.sampling import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
+from imgret.runs import stopping
+from imgret.runs.output import Output, input_of
+from imgret.runs.parts import run_to_end
 from imgret.store.photos import PhotoWriter, boxed, totals_of
 from imgret.store.reader import Store
 

@@ -5,13 +5,13 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.names import bare, to_text
 from imgret.evaluation.result import qualified
 from imgret.html import page
 from imgret.html.report import is_report
 from imgret.html.thumbnails import Thumbnails
 from imgret.images import EXTENSIONS
-from imgret.stages.plainfiles import PlainFile
+from imgret.names import bare, to_text
+from imgret.runs.plainfiles import PlainFile
 
 TOP, MOST = 10, 2000  # results per query, and queries, on a page
 
@@ -45,7 +45,7 @@ class EvaluationPage:
     jobs : int
     overwrite : bool
         Replace a file that is not a report.
-    report : imgret.stages.report.Report
+    report : imgret.runs.report.Report
 
     Raises
     ------

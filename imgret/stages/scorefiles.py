@@ -7,10 +7,10 @@ import urllib.parse
 import warnings
 
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation.names import to_bytes, tsv_escape
+from imgret.evaluation.judgements import closed_up_lines, qrels_lines
 from imgret.evaluation.result import dumps
-from imgret.evaluation.trec import closed_up_lines, qrels_lines
-from imgret.stages.plainfiles import PlainFile, apart, encoded, write_together
+from imgret.names import to_bytes, tsv_escape
+from imgret.runs.plainfiles import PlainFile, apart, encoded, write_together
 
 PICTURES = (".png", ".svg", ".pdf")
 CURVES = (".tsv", ".json", *PICTURES)

@@ -14,8 +14,8 @@ from imgret.listing import list_photos
 from imgret.parallel import ordered_map
 from imgret.pipeline import Describer, Pipeline, differences
 from imgret.registry import load
-from imgret.stages import stopping
-from imgret.stages.output import Output, input_of
+from imgret.runs import stopping
+from imgret.runs.output import Output, input_of
 from imgret.store.hashing import of_json
 from imgret.store.reader import Store, is_hdf5
 

@@ -7,9 +7,9 @@ import numpy as np
 from imgret import registry
 from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import conventions, measures
-from imgret.evaluation.names import shown, to_text
 from imgret.evaluation.questions import JUNK, QUERY, Question, find
 from imgret.evaluation.result import Result, qualified
+from imgret.names import shown, to_text
 
 FINITE_SUM = "finite sum: mean over the positives of the precision at their ranks; not interpolated"
 TRAPEZOID = "area under the precision-recall curve by trapezoids, as the official program computes it"
@@ -149,7 +149,7 @@ class Judged:
     Parameters
     ----------
     protocol : Protocol
-    lists : imgret.evaluation.lists.RankedLists
+    lists : imgret.formats.lists.RankedLists
     asked : imgret.evaluation.questions.Asked
 
     Attributes

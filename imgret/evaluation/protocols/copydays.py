@@ -3,11 +3,11 @@
 import numpy as np
 
 from imgret.errors import ImgretError, one_line
-from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, WHOLE, Protocol, noted
 from imgret.evaluation.questions import Asked, Question
+from imgret.formats.listfolder import read_folder
+from imgret.names import short, shown
 
 
 class Copydays(Protocol):

@@ -3,8 +3,6 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.groundtruth import read_names
-from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.protocols.base import (
     CLASSIC,
     FINITE_SUM,
@@ -20,6 +18,8 @@ from imgret.evaluation.protocols.base import (
     partial_gallery_warning,
 )
 from imgret.evaluation.questions import Asked
+from imgret.formats.groundtruth import read_names
+from imgret.formats.listfolder import read_folder
 
 
 class Folders(Protocol):

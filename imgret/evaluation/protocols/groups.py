@@ -3,9 +3,6 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.groundtruth import GALLERY, QUERY, read_groups
-from imgret.evaluation.listfolder import read_folder
-from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import (
     FINITE_SUM,
     MEASURES,
@@ -20,6 +17,9 @@ from imgret.evaluation.protocols.base import (
     unasked_warning,
 )
 from imgret.evaluation.questions import Asked
+from imgret.formats.groundtruth import GALLERY, QUERY, read_groups
+from imgret.formats.listfolder import read_folder
+from imgret.names import shown
 
 
 class Groups(Protocol):

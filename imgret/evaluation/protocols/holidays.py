@@ -1,10 +1,7 @@
 """INRIA Holidays (Jégou, Douze & Schmid, ECCV 2008)."""
 
 from imgret.errors import ImgretError
-from imgret.evaluation.groundtruth import read_names
-from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import (
     MEASURES,
     SELF_REMOVED,
@@ -19,6 +16,9 @@ from imgret.evaluation.protocols.base import (
     unasked_warning,
 )
 from imgret.evaluation.questions import Asked, Question
+from imgret.formats.groundtruth import read_names
+from imgret.formats.listfolder import read_folder
+from imgret.names import short, shown
 
 
 class Holidays(Protocol):

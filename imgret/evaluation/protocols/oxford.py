@@ -1,10 +1,7 @@
 """Oxford5k (Philbin et al., CVPR 2007) and Paris6k (Philbin et al., CVPR 2008) with their text ground truth."""
 
 from imgret.errors import ImgretError
-from imgret.evaluation.groundtruth import read_oxford
-from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import (
     CROP,
     MEASURES,
@@ -17,6 +14,9 @@ from imgret.evaluation.protocols.base import (
 )
 from imgret.evaluation.protocols.shortnames import Rows, ShortNames
 from imgret.evaluation.questions import Asked, Question
+from imgret.formats.groundtruth import read_oxford
+from imgret.formats.listfolder import read_folder
+from imgret.names import short, shown
 
 
 class Oxford5k(Protocol):

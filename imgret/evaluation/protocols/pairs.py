@@ -4,11 +4,11 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.evaluation import measures
-from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import WHOLE, Judged, Protocol, absent_warning, noted
 from imgret.evaluation.protocols.shortnames import ShortNames
 from imgret.evaluation.questions import HIT, QUERY, Asked, Question
-from imgret.evaluation.tables import read_pairs
+from imgret.formats.tables import read_pairs
+from imgret.names import short, shown
 
 PRECISION = 0.9  # of recall@p90
 

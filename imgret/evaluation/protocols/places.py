@@ -8,11 +8,11 @@ import numpy as np
 
 from imgret import registry
 from imgret.errors import ImgretError
-from imgret.evaluation.listfolder import read_folder
-from imgret.evaluation.names import last_part, shown
 from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, WHOLE, Protocol, noted
 from imgret.evaluation.questions import Asked, Question
-from imgret.evaluation.tables import read_places
+from imgret.formats.listfolder import read_folder
+from imgret.formats.tables import read_places
+from imgret.names import last_part, shown
 from imgret.registry import param
 
 

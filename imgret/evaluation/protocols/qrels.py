@@ -3,8 +3,6 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.listfolder import read_folder
-from imgret.evaluation.names import shown
 from imgret.evaluation.protocols.base import (
     CLASSIC,
     FINITE_SUM,
@@ -17,7 +15,9 @@ from imgret.evaluation.protocols.base import (
     unasked_warning,
 )
 from imgret.evaluation.questions import Asked, Question
-from imgret.evaluation.trec import read_qrels
+from imgret.formats.listfolder import read_folder
+from imgret.formats.trec import read_qrels
+from imgret.names import shown
 
 
 class Qrels(Protocol):

@@ -3,13 +3,13 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.listfolder import read_folder
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import CROP, TRAPEZOID, TRUNCATION, Protocol, absent_warning, noted, unasked_warning
 from imgret.evaluation.protocols.shortnames import Rows, ShortNames
 from imgret.evaluation.questions import Asked, Question
-from imgret.evaluation.revisited import read_revisited
+from imgret.formats.listfolder import read_folder
+from imgret.formats.revisited import read_revisited
+from imgret.names import short, shown
 
 SETTINGS = {  # positives; what is taken out beside the query
     "easy": (("easy",), ("junk", "hard")),

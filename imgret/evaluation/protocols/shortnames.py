@@ -3,7 +3,7 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.names import short, shown
+from imgret.names import short, shown
 
 
 class ShortNames:
@@ -11,7 +11,7 @@ class ShortNames:
 
     Parameters
     ----------
-    lists : imgret.evaluation.lists.RankedLists
+    lists : imgret.formats.lists.RankedLists
     path : str
         The ground truth, for messages.
     wanted : set of bytes
@@ -67,7 +67,7 @@ class Rows:
 
     Parameters
     ----------
-    lists : imgret.evaluation.lists.RankedLists
+    lists : imgret.formats.lists.RankedLists
     """
 
     def __init__(self, lists):

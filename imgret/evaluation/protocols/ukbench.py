@@ -3,10 +3,10 @@
 import re
 
 from imgret.errors import ImgretError
-from imgret.evaluation.listfolder import read_folder
-from imgret.evaluation.names import short, shown
 from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, WHOLE, Protocol, ids_of, noted
 from imgret.evaluation.questions import Asked, Question
+from imgret.formats.listfolder import read_folder
+from imgret.names import short, shown
 
 _NUMBER = re.compile(rb"[0-9]{1,18}\Z")
 

@@ -9,9 +9,9 @@ import re
 import threading
 
 from imgret.errors import ImgretError, UsageError
-from imgret.extractors.cnn import folding
-from imgret.extractors.cnn import weights as weights_of
-from imgret.extractors.cnn.hooks import listening
+from imgret.networks import folding
+from imgret.networks import weights as weights_of
+from imgret.networks.hooks import listening
 
 # where the last convolutional map is, by the beginning of the network's name; elsewhere it is looked for
 LAST_MAPS = {
@@ -57,7 +57,7 @@ class Network:
 
     Parameters
     ----------
-    params : imgret.extractors.cnn.params.Params
+    params : imgret.networks.params.Params
     device : str
         "cpu", "cuda", "cuda:1", "mps".
     given : sequence of str

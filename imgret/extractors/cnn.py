@@ -5,8 +5,9 @@ import numpy as np
 from imgret import images
 from imgret.errors import ImgretError
 from imgret.extractors.base import Extractor, LocalFeatures, in_box, to_full_size
-from imgret.extractors.cnn import fields, networks, pooling, regions, views
-from imgret.extractors.cnn import params as parameters
+from imgret.networks import backbones as networks
+from imgret.networks import fields, pooling, regions, views
+from imgret.networks import params as parameters
 
 WINDOW = 4  # batches of photos that are sorted by shape together
 
@@ -15,7 +16,7 @@ class Cnn(Extractor):
     """A torchvision network: pooled to one vector, or its columns, regions or patches as local features.
 
     Photos keep their aspect and go through the network in batches of one shape; `max_size` bounds their longer side. `pool` decides what
-    comes out (formulas and sources in `imgret.extractors.cnn.pooling`): one vector of unit L2 norm, or local features of unit L2 norm,
+    comes out (formulas and sources in `imgret.networks.pooling`): one vector of unit L2 norm, or local features of unit L2 norm,
     stored as float16, with the centre and side of what they look at in pixels, for `codebook` and `encode`. Several layers are pooled each
     by itself, L2-normalised and put one after another. At several scales, or mirrored too, the vectors of all views are combined; local
     features of all scales are kept.
@@ -25,7 +26,7 @@ class Cnn(Extractor):
 
     Parameters
     ----------
-    params : imgret.extractors.cnn.params.Params
+    params : imgret.networks.params.Params
     codebook : fitted projection, optional
         rmac: what each region is whitened by, learned on the regions of other photos (`pool=regions`).
     """

@@ -6,8 +6,8 @@ import math
 import os
 
 from imgret.errors import ImgretError
-from imgret.evaluation import groundtruth, revisited
-from imgret.evaluation.names import Resolver, last_part, short, shown, to_bytes
+from imgret.formats import groundtruth, revisited
+from imgret.names import Resolver, last_part, short, shown, to_bytes
 
 CORNERS = ("x1", "y1", "x2", "y2")
 COLUMNS = ("image", *CORNERS)

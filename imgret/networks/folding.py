@@ -2,7 +2,7 @@
 
 import copy
 
-from imgret.extractors.cnn.hooks import listening
+from imgret.networks.hooks import listening
 
 TOLERANCE = 1e-4  # relative to the largest output; what folding leaves is a hundred times less
 

@@ -6,11 +6,11 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.evaluation.names import shown
+from imgret.formats.hloc import HlocFile
+from imgret.formats.matrices import block_rows, open_matrix
+from imgret.names import shown
 from imgret.pipeline import IMPORTED, NO_DESCRIPTORS, ImportedFeatures, ImportedVectors, Pipeline
-from imgret.stages.matrices import block_rows, open_matrix
-from imgret.stages.output import Output
-from imgret.store.hloc import HlocFile
+from imgret.runs.output import Output
 from imgret.store.photos import PhotoWriter
 from imgret.store.text import Texts
 

@@ -9,7 +9,7 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.names import shown
+from imgret.names import shown
 
 _SPARE_CELLS = 1 << 28  # a matrix of lists may be this large, or else four times as large as what it holds
 

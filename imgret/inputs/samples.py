@@ -95,7 +95,7 @@ def matching(stores, truth, shown, max_memory):
     ----------
     stores : list of Store
         Vectors.
-    truth : imgret.evaluation.groundtruth.GroupTruth
+    truth : imgret.formats.groundtruth.GroupTruth
         Photos of one group match, whatever their role.
     shown : str
         Where it came from, for messages.

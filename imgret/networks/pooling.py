@@ -140,7 +140,7 @@ def rmac(maps, grid, project=None):
     ----------
     maps : torch.Tensor, shape (B, C, H, W)
     grid : array_like, shape (R, 3)
-        See `imgret.extractors.cnn.regions.rmac_regions`.
+        See `imgret.networks.regions.rmac_regions`.
     project : callable, optional
         (R, C) to (R, d), both ndarrays.
 

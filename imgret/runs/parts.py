@@ -4,7 +4,7 @@ import contextlib
 import os
 
 from imgret.errors import ImgretError
-from imgret.stages import workers
+from imgret.runs import workers
 from imgret.store.parts import FolderVanished, Plan, sweep_of
 from imgret.store.photos import PhotoWriter, totals_of
 from imgret.store.reader import Store
@@ -31,14 +31,14 @@ class Step:
 
     Parameters
     ----------
-    output : imgret.stages.output.Output
+    output : imgret.runs.output.Output
     plan : imgret.store.parts.Plan
-    worker, setup : see `imgret.stages.workers.run`
+    worker, setup : see `imgret.runs.workers.run`
     task : callable
         `task(plan, part)`: what a worker needs to know to make a part, or None for nothing more than its number.
     data : dict
         The data columns, as `PhotoWriter` takes them.
-    report : imgret.stages.report.Report
+    report : imgret.runs.report.Report
     photo_names : dict of bytes to bytes, optional
         Where there is a row per box: the photo that each name of the plan stands for.
     """
@@ -198,7 +198,7 @@ class PartWorker:
         self.setup, self.plan = setup, None
 
     def work(self, task, starting):
-        """Make one part; see `imgret.stages.workers.run`. A folder of parts that has gone is told, not raised."""
+        """Make one part; see `imgret.runs.workers.run`. A folder of parts that has gone is told, not raised."""
         try:
             if self.plan is None:
                 self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)

@@ -7,7 +7,7 @@ import pickletools
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import files
+from imgret.formats import files
 
 LIMIT = 64 << 20  # bytes of a file
 _CONTAINERS = frozenset("EMPTY_LIST LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT EMPTY_SET FROZENSET REDUCE".split())

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from imgret.extractors.cnn.hooks import listening
+from imgret.networks.hooks import listening
 
 SHORTEST, LONGEST = 1024, 8192  # pixels of the strip that is looked through
 
@@ -16,7 +16,7 @@ def receptive_field(network, layer):
 
     Parameters
     ----------
-    network : imgret.extractors.cnn.networks.Network
+    network : imgret.networks.backbones.Network
     layer : str
 
     Returns

@@ -5,12 +5,9 @@ import itertools
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import files
-from imgret.evaluation.lists import Numbering, RankedLists, label_of, matrix, merge_names, refuse_twice
-from imgret.evaluation.names import shown, to_bytes, trec_escape, trec_unescape
-from imgret.evaluation.questions import HIT
-
-POSITIVE, TAKEN_OUT = 1, -1
+from imgret.formats import files
+from imgret.formats.lists import Numbering, RankedLists, label_of, matrix, merge_names, refuse_twice
+from imgret.names import shown, to_bytes, trec_escape, trec_unescape
 
 
 def read_trec(path):
@@ -198,56 +195,3 @@ def read_qrels(path):
     if not judged:
         raise ImgretError(f"{path} is empty: it holds no judgement")
     return judged
-
-
-def qrels_lines(judged, setting):
-    """Yield the lines of what a protocol asks of a ranking as judgements, each without its newline.
-
-    1 is a positive, whether the gallery has it or not; -1 is taken out of the list: junk, and the query photo itself where the protocol
-    takes it out. Other programs count those as not relevant instead: for them there is `closed_up_lines`.
-
-    Parameters
-    ----------
-    judged : imgret.evaluation.protocols.base.Judged
-    setting : str
-
-    Yields
-    ------
-    str
-    """
-    lists, asked = judged.lists, judged.asked
-    for question in asked.settings[setting]:
-        topic = trec_escape(judged.identity(question))
-        own = [question.own] if judged.protocol.removes_query and question.own >= 0 else []
-        gone = np.union1d(np.concatenate([question.junk, asked.junk]), own).astype(np.int64)
-        absent = (name for name in question.absent if name != question.name or not judged.protocol.removes_query)
-        positives = [*(lists.names[photo] for photo in np.setdiff1d(question.ids, gone)), *absent]
-        for names, relevance in ((positives, POSITIVE), ((lists.names[photo] for photo in gone), TAKEN_OUT)):
-            for name in names:
-                yield f"{topic} 0 {trec_escape(name)} {relevance}"
-
-
-def closed_up_lines(judged, setting):
-    """Yield the lines of a TREC run of the lists as a protocol counts them: what it takes out is gone, and no two scores are the same.
-
-    With the judgements of `qrels_lines` other programs then compute what imgret does where the protocol's average precision is the finite
-    sum. Scores are numbers that go down to 1: ties have been broken as imgret breaks them, and trec_eval would break them the other way
-    round. A query whose list is empty has no line: the format cannot say so (`trec_eval -c` counts it all the same).
-
-    Parameters
-    ----------
-    judged : imgret.evaluation.protocols.base.Judged
-    setting : str
-
-    Yields
-    ------
-    str
-    """
-    lists, found = judged.lists, judged.found[setting]
-    for place, question in enumerate(judged.asked.settings[setting]):
-        part = slice(found.offsets[place], found.offsets[place + 1])
-        kept = np.ones(int(lists.lengths[question.row]), dtype=bool)
-        kept[found.places[part][found.kinds[part] != HIT]] = False
-        topic, photos = trec_escape(judged.identity(question)), lists.ids[question.row, : len(kept)][kept].tolist()
-        for rank, photo in enumerate(photos, 1):
-            yield f"{topic} Q0 {trec_escape(lists.names[photo])} {rank} {len(photos) - rank + 1} imgret"

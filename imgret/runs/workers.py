@@ -14,12 +14,12 @@ import subprocess
 import sys
 
 from imgret.errors import ImgretError
-from imgret.stages import stopping
+from imgret.runs import stopping
 
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 # glibc keeps freed memory for the next photo instead of giving it back and asking for it again: page faults cost 5 % of an extraction
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 26), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
-CODE = "from imgret.stages.workers import serve; serve()"
+CODE = "from imgret.runs.workers import serve; serve()"
 
 
 def run(worker, setup, tasks, jobs, done, on_end=lambda pids: None):

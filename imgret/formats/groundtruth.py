@@ -9,8 +9,8 @@ import pathlib
 import re
 
 from imgret.errors import ImgretError
-from imgret.evaluation import files
-from imgret.evaluation.names import shown, to_bytes, to_text
+from imgret.formats import files
+from imgret.names import shown, to_bytes, to_text
 
 CSV_LIMIT = 1 << 30  # bytes: room for ten million photos
 NAMES_LIMIT = 1 << 30

@@ -3,8 +3,8 @@
 import math
 
 from imgret.errors import ImgretError
-from imgret.evaluation.groundtruth import rows
-from imgret.evaluation.names import shown, to_bytes
+from imgret.formats.groundtruth import rows
+from imgret.names import shown, to_bytes
 
 FORM = "the ground truth must be a CSV with the header"
 

@@ -6,9 +6,9 @@ import pathlib
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import files
-from imgret.evaluation.lists import Numbering, RankedLists, label_of, matrix, merge_names, refuse_twice
-from imgret.evaluation.names import Resolver, shown
+from imgret.formats import files
+from imgret.formats.lists import Numbering, RankedLists, label_of, matrix, merge_names, refuse_twice
+from imgret.names import Resolver, shown
 
 LIST_LIMIT = 1 << 30  # bytes in one list of names
 

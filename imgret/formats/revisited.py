@@ -6,8 +6,8 @@ import json
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation import files, unpickle
-from imgret.evaluation.names import shown, to_bytes
+from imgret.formats import files, unpickle
+from imgret.names import shown, to_bytes
 
 QUERIES = 100_000
 LABELS = 1 << 27  # photos that all queries name, in all

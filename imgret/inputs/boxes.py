@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.boxes import PhotoFinder, read_boxes
-from imgret.evaluation.names import shown, to_text
+from imgret.formats.boxes import PhotoFinder, read_boxes
+from imgret.names import shown, to_text
 from imgret.store.hashing import of_json
 
 
 class Boxes:
-    """The boxes in a file or folder; see `imgret.evaluation.boxes.read_boxes`.
+    """The boxes in a file or folder; see `imgret.formats.boxes.read_boxes`.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Boxes:
         Parameters
         ----------
         listing : imgret.listing.Listing
-        report : imgret.stages.report.Report
+        report : imgret.runs.report.Report
 
         Returns
         -------

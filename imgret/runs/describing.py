@@ -17,8 +17,8 @@ from imgret.errors import ImgretError
 from imgret.extractors import EXTRACTORS
 from imgret.pipeline import NO_DESCRIPTORS, Pipeline
 from imgret.registry import load
-from imgret.stages.output import input_of
-from imgret.stages.perphoto import PartWorker
+from imgret.runs.output import input_of
+from imgret.runs.parts import PartWorker
 from imgret.store.parts import FolderVanished, Parts, Plan, publish_part
 from imgret.store.photos import BOXED, PhotoWriter
 from imgret.store.reader import Store

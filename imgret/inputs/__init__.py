@@ -1,0 +1,1 @@
+"""What steps read: the photos of several stores as one, samples of rows, boxes."""
