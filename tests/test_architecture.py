@@ -12,13 +12,15 @@ from imgret.cli import COMMANDS
 
 PACKAGE = os.path.join(ROOT, "imgret")
 FAMILIES = {"extractors", "codebooks", "encoders", "indexes"}
-BASE = {"errors", "registry", "arrays", "parallel"}
+BASE = {"errors", "registry", "arrays", "parallel", "features", "components"}
 # what each part of the package may import of the others
 MAY = {
     "errors": set(),
     "registry": {"errors"},
     "arrays": {"errors"},
     "parallel": {"errors"},
+    "features": set(),
+    "components": {"registry"},
     "images": {"errors"},
     "listing": {"errors", "images"},
     "names": {"errors"},
@@ -31,11 +33,14 @@ MAY = {
     "codebooks": BASE,
     "encoders": BASE,
     "indexes": BASE,
-    "pipeline": BASE | FAMILIES | {"store", "images"},
+    "pipeline": BASE | FAMILIES | {"store"},
+    "describer": BASE | {"store", "images", "pipeline"},
     "html": BASE | {"images", "names", "evaluation", "store"},
     "inputs": BASE | {"names", "formats", "store", "listing", "pipeline"},
     "runs": BASE | FAMILIES | {"images", "store", "pipeline"},
-    "stages": BASE | FAMILIES | {"names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
+    "stages": BASE
+    | FAMILIES
+    | {"describer", "names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
     "cli": BASE | FAMILIES | {"names", "runs", "stages", "evaluation", "formats", "config", ""},
     "__main__": {"cli"},
     "": set(),
