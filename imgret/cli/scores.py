@@ -6,7 +6,7 @@ from imgret.evaluation.result import SCHEMA, SCHEMA_VERSION, dumps, qualified
 
 
 def as_json(evaluation):
-    """One object, whatever the number of rankings; its schema is in the README."""
+    """One object, whatever the number of rankings; docs/json.md has its fields."""
     return dumps(
         {
             "schema": SCHEMA,
