@@ -139,7 +139,8 @@ def space(node):
     """What a node's output means, as JSON: components, the parameters that change the meaning, arrays. Equal if and only if comparable."""
     if node is None:
         return None
-    params = component_class(node).Params.from_json(node["params"]).space()
+    imported = node["family"] == ELSEWHERE
+    params = node["params"] if imported else component_class(node).Params.from_json(node["params"]).space()
     own = {"component": node["component"], "version": node["version"], "params": params, "arrays": node["arrays"]}
     return own | {"inputs": [space(child) for child in node["inputs"]]}
 

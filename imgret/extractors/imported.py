@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from imgret import registry
+from imgret.errors import ImgretError
 from imgret.extractors.base import Extractor
-from imgret.registry import param
 
 
 class ImportedVectors(Extractor):
@@ -20,11 +19,26 @@ class ImportedVectors(Extractor):
     reduces = False
 
     @dataclasses.dataclass(frozen=True)
-    class Params(registry.Params):
-        """What is known of them: all of it is the space that they are in."""
+    class Params:
+        """What is known: dimensions, and what they are, in a word of the user's own. All of it is the space they are in."""
 
-        dim: int = param(0, "dimensions")
-        space: str = param("", "what they are, in a word of the user's own")
+        dim: int
+        space: str
+
+        @classmethod
+        def from_json(cls, data):
+            """As a store recorded them."""
+            if set(data) != {"dim", "space"}:
+                raise ImgretError(f"the file says of what was imported what this imgret does not know ({sorted(data)}): upgrade imgret")
+            return cls(**data)
+
+        def to_json(self):
+            """Plain values."""
+            return dataclasses.asdict(self)
+
+        def places(self):
+            """None: it needs no file."""
+            return {}
 
     @property
     def dim(self):
