@@ -10,8 +10,9 @@ from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
 from imgret.formats.trec import trec_lines
 from imgret.names import shown, tsv_escape
+from imgret.paths import check_apart
 from imgret.pipeline import Pipeline
-from imgret.runs.plainfiles import PlainFile, apart, encoded, write_together
+from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.store.reader import Store
 
 # what a file is to be by its ending
@@ -93,7 +94,7 @@ def export(
         raise UsageError(f"-o {out}: its ending does not say what it is to be ({', '.join(ENDINGS)}): give --format")
     given = {"names": names, "queries": queries, "offsets": offsets, "keypoints": keypoints, "decoded": decoded, "array": array}
     paths = {"-o": out} | {f"--{option}": given[option] for option in ("names", "queries", "offsets", "keypoints") if given[option]}
-    apart(paths)
+    check_apart(paths)
     with Store(store) as opened:
         _check(opened, form, given)
         content, what = CONTENTS[opened.kind](opened, form, given)
