@@ -15,7 +15,7 @@ from imgret.encoders import ENCODERS
 @options.jobs
 @options.shard
 @options.run
-def command(inputs, codebook, out, method, settings, shard, verbose, quiet, **run):
+def command(inputs, codebook, out, method, settings, **given):
     """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
 
     INPUTS are features stores (vlad, fisher) or vectors stores (project), or vectors stores of the same photos (concat).
@@ -23,8 +23,6 @@ def command(inputs, codebook, out, method, settings, shard, verbose, quiet, **ru
     if "help" in settings and method is None:
         raise click.UsageError("--set help needs -m")
     options.explain(ENCODERS, "encoder", method, settings)
-    from imgret.runs.parts import parse_shard
     from imgret.stages.encode import encode
 
-    shard = parse_shard(shard) if shard else None
-    encode(inputs, codebook, out, method=method, settings=settings, shard=shard, report=options.report(verbose, quiet), **run)
+    encode(inputs, codebook, out, method=method, settings=settings, **options.running(given))

@@ -12,18 +12,16 @@ from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.parallel import one_thread
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.registry import load
-from imgret.runs import stopping
 from imgret.runs.output import Output, input_of
-from imgret.runs.parts import PartWorker, Step, run_to_end
-from imgret.store.parts import publish_part
-from imgret.store.photos import PhotoWriter, boxed
+from imgret.runs.parts import PartWorker, Step, Work
+from imgret.runs.run import Run
+from imgret.store.photos import boxed
 from imgret.store.reader import Store
-from imgret.store.writer import Writer, temporary_name
 
 WORKER = "imgret.stages.encode:EncodeWorker"
 
 
-def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=None, overwrite=False, report):
+def encode(inputs, codebook, out, *, method=None, settings=(), run=Run()):
     """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
 
     Parameters
@@ -39,7 +37,7 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
         A name of `ENCODERS`; the codebook decides without it.
     settings : sequence of str
         NAME=VALUE.
-    jobs, shard, overwrite, report : see `imgret.stages.extract.extract`
+    run : imgret.runs.run.Run
 
     Raises
     ------
@@ -79,30 +77,22 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
             _check_fit(stores, words, learned, kind)
         inputs_made = [*map(input_of, stores), *([] if words is None else [input_of(words)])]
         params = {"step": "encode", "method": method, "version": kind.version, "params": encoder.params.to_json()}
-        output = Output(out, "vectors", params, inputs_made, overwrite)
-        if output.up_to_date(report):
+        output = Output(out, "vectors", params, inputs_made, run)
+        if output.up_to_date():
             return
         photos = Photos(stores) if learned else JoinedPhotos(stores)
         made_of = [Pipeline.load(store) for store in (stores[:1] if learned else stores)]
         pipeline = Pipeline.of("encoder", encoder, [*made_of, *([learned.without_inputs()] if learned else [])])
 
-        def body():
-            output.parts.prepare()
-            plan = output.parts.plan(photos.names, *photos.identities(), follow=shard is not None)
+        with output.being_made() as parts:
+            plan = parts.plan(photos.names, *photos.identities(), follow=run.shard is not None)
             setup = {"inputs": list(map(os.fspath, inputs)), "codebook": codebook and os.fspath(codebook), "method": method}
             setup["encoder"] = encoder.params.to_json()
             setup["contents"] = [entry["content"] for entry in inputs_made]
-            data = _columns(encoder, stores)
-            step = Step(output, plan, worker=WORKER, setup=setup, task=lambda *_: {}, data=data, report=report, jobs=jobs, shard=shard)
-            missing = step.make_parts(lambda *_: None)
-            if shard is not None:
-                report.note(step.shard_done(missing))
-                return
-            count, _ = step.join(pipeline, failed_from=photos.failed_from())
-            report.note(f"{output.shown}: {count} vectors of {encoder.dim} dimensions ({method})")
-
-        with stopping.guard():
-            run_to_end(output, report, body)
+            step = Step(output, plan, Work(WORKER, setup, _columns(encoder, stores)))
+            done = step.complete(pipeline, failed_from=photos.failed_from())
+            if done is not None:
+                run.report.note(f"{output.shown}: {done[0]} vectors of {encoder.dim} dimensions ({method})")
 
 
 def _encoder(kind, params, stores, learned):
@@ -165,14 +155,14 @@ class EncodeWorker(PartWorker):
             return self._part(task["part"])
 
     def _part(self, part):
-        with Writer(temporary_name(self.plan.folder)) as writer:
-            photos = PhotoWriter(writer, "vectors", _columns(self.encoder, self.stores))
+        def fill(photos):
             if self.joined:
                 self.photos.append_to(photos, *self.plan.range(part), self.encoder.join)
             else:
                 self._encode(photos, part)
-            publish_part(writer, self.plan, part, "vectors", recipe=self.setup["recipe"], params=self.setup["params"], retry=False)
-            return photos.failed
+            return False
+
+        return self.write(part, _columns(self.encoder, self.stores), fill)
 
     def _encode(self, photos, part):
         for store, start, stop in self.photos.runs(*self.plan.range(part)):
