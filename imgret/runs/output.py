@@ -150,12 +150,6 @@ class Output:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns
 
-    def freshen(self):
-        """Touch the output where it is older than an input: for make."""
-        newest = max((os.stat(entry["path"]).st_mtime_ns for entry in self.inputs if os.path.exists(entry["path"])), default=0)
-        if os.stat(self.path).st_mtime_ns < newest:
-            os.utime(self.path)
-
     def up_to_date(self):
         """Whether the finished file is there, inputs and all; says so."""
         store, report = self.existing(), self.run.report
@@ -164,7 +158,7 @@ class Output:
                 report.note(f"{self.shown}: its inputs have changed, making it again")
             return False
         store.close()
-        self.freshen()
+        freshen(self.path, [entry["path"] for entry in self.inputs])
         self.parts.remove()
         report.note(f"{self.shown} is up to date")
         return True
@@ -197,6 +191,13 @@ class Output:
             info=info,
         )
         writer.publish(self.path)
+
+
+def freshen(path, inputs):
+    """Touch a finished file where it is older than an input: for make."""
+    newest = max((os.stat(each).st_mtime_ns for each in inputs if os.path.exists(each)), default=0)
+    if os.stat(path).st_mtime_ns < newest:
+        os.utime(path)
 
 
 def input_of(store):

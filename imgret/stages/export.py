@@ -12,6 +12,7 @@ from imgret.formats.trec import trec_lines
 from imgret.names import shown, tsv_escape
 from imgret.paths import check_apart
 from imgret.pipeline import Pipeline
+from imgret.runs.output import freshen
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.runs.run import Run
 from imgret.store.reader import Store
@@ -98,14 +99,10 @@ def export(
         _check(opened, form, given)
         contents, what = _contents(opened, form, given, nul)
         files = [(PlainFile(path, option, [store]), contents[option]) for option, path in paths.items()]
-        if write_together(files, run.overwrite):
-            failed = opened.sizes.get("F", 0)
-            run.report.note(f"{os.fsdecode(out)}: {what}" + (f"; {failed} photos that failed are not in it" if failed else ""))
-            return
-        for path in paths.values():
-            if os.stat(path).st_mtime_ns < os.stat(store).st_mtime_ns:
-                os.utime(path)  # for make
-        run.report.note(f"{os.fsdecode(out)} is up to date")
+        written = write_together(files, run.overwrite)
+        for path in () if written else paths.values():
+            freshen(path, [store])
+        run.report.note(f"{os.fsdecode(out)}: {what}" if written else f"{os.fsdecode(out)} is up to date")
 
 
 def _contents(store, form, given, nul):
@@ -120,7 +117,8 @@ def _contents(store, form, given, nul):
         contents["--offsets"] = functools.partial(_offsets, store)
     if given["keypoints"] is not None:
         contents["--keypoints"] = functools.partial(_matrix, store, "keypoints", "npy", None)
-    return contents, what
+    failed = store.sizes.get("F", 0)
+    return contents, what + (f"; {failed} photos that failed are not in it" if failed else "")
 
 
 def _check(store, form, given):
