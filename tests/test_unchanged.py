@@ -37,10 +37,11 @@ def test_everything_is_what_it_was(unchanged, tmp_path):
 
 
 def test_every_method_is_run(unchanged):
+    from imgret.extractors.cnn.params import LOCAL, VECTORS
+
     from imgret.codebooks import CODEBOOKS
     from imgret.encoders import ENCODERS
     from imgret.extractors import EXTRACTORS
-    from imgret.extractors.cnn.params import LOCAL, VECTORS
     from imgret.indexes import INDEXES
 
     words = {word for command in unchanged.COMMANDS for word in command.arguments}

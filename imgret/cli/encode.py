@@ -22,7 +22,7 @@ from imgret.encoders import ENCODERS
 @options.jobs
 @options.shard
 @options.run
-def command(inputs, codebooks, out, method, settings, shard, verbose, quiet, **run):
+def command(inputs, codebooks, out, method, settings, **given):
     """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
 
     INPUTS are features stores (vlad, fisher) or vectors stores (project), or vectors stores of the same photos (concat).
@@ -30,8 +30,6 @@ def command(inputs, codebooks, out, method, settings, shard, verbose, quiet, **r
     if "help" in settings and method is None:
         raise click.UsageError("--set help needs -m")
     options.explain(ENCODERS, "encoder", method, settings)
-    from imgret.runs.parts import parse_shard
     from imgret.stages.encode import encode
 
-    shard = parse_shard(shard) if shard else None
-    encode(inputs, codebooks, out, method=method, settings=settings, shard=shard, report=options.report(verbose, quiet), **run)
+    encode(inputs, codebooks, out, method=method, settings=settings, **options.running(given))

@@ -1,6 +1,7 @@
 """encode: each photo's descriptors, its vector, or several vectors of it, to one vector."""
 
 import contextlib
+import dataclasses
 import os
 
 from imgret.codebooks import CODEBOOKS
@@ -11,19 +12,26 @@ from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.parallel import one_thread
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.registry import load
-from imgret.runs import stopping
 from imgret.runs.output import Output, input_of
-from imgret.runs.parts import PartWorker, Step, run_to_end
-from imgret.store.parts import publish_part
-from imgret.store.photos import PhotoWriter, boxed
+from imgret.runs.parts import PartWorker, Step, Work
+from imgret.runs.run import Run
+from imgret.store.photos import boxed
 from imgret.store.reader import Store
-from imgret.store.writer import Writer, temporary_name
 
 WORKER = "imgret.stages.encode:EncodeWorker"
 COLUMNS = {"features": "descriptors", "vectors": "vectors"}  # where the width of an input is seen
 
 
-def encode(inputs, codebooks, out, *, method=None, settings=(), jobs=1, shard=None, overwrite=False, report):
+@dataclasses.dataclass(frozen=True)
+class Codebooks:
+    """Codebooks in the order in which an encoder needs them: their stores, pipelines and components."""
+
+    stores: list
+    pipelines: list
+    fitted: list
+
+
+def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
     """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
 
     Parameters
@@ -39,7 +47,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), jobs=1, shard=No
         A name of `ENCODERS`; a single codebook decides without it.
     settings : sequence of str
         NAME=VALUE.
-    jobs, shard, overwrite, report : see `imgret.stages.extract.extract`
+    run : imgret.runs.run.Run
 
     Raises
     ------
@@ -49,44 +57,39 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), jobs=1, shard=No
         raise UsageError("give at least one features or vectors store")
     _check_method(method, settings, codebooks)
     with contextlib.ExitStack() as stack:
-        words = [stack.enter_context(Store(path, ("codebook",), "--codebook")) for path in codebooks]
-        learned = [Pipeline.load(store) for store in words]
-        method = method or load(CODEBOOKS, learned[0].node["component"], "codebook").default_encoder
-        kind = load(ENCODERS, method, "encoder")
-        words, learned, fitted = _assigned(kind, words, learned)
+        kind, learned = _learned(method, [stack.enter_context(Store(path, ("codebook",), "--codebook")) for path in codebooks])
         kinds = ("features", "vectors") if kind.needs else (kind.takes,)
         stores = [stack.enter_context(Store(path, kinds, "encode")) for path in inputs]
-        joins = not kind.takes_branches(1)
-        if joins and not kind.takes_branches(len(stores)):
-            raise UsageError(f"-m {method} joins {kind.takes} of the same photos: give at least two {kind.takes} stores")
-        _check_fit(kind, stores, zip(words, learned, fitted, strict=True), joins)
-        encoder = kind(kind.Params.parse(settings), *fitted).over(_widths(stores if joins else stores[:1]))
-        inputs_made = [*map(input_of, stores), *map(input_of, words)]
-        params = {"step": "encode", "method": method, "version": kind.version, "params": encoder.params.to_json()}
-        output = Output(out, encoder.gives, params, inputs_made, overwrite)
-        if output.up_to_date(report):
+        _check_fit(kind, stores, learned)
+        encoder = kind(kind.Params.parse(settings), *learned.fitted).over(_widths(_branches(kind, stores)))
+        made_of = [input_of(store) for store in (*stores, *learned.stores)]
+        params = {"step": "encode", "method": kind.name, "version": kind.version, "params": encoder.params.to_json()}
+        output = Output(out, encoder.gives, params, made_of, run)
+        if output.up_to_date():
             return
-        photos = JoinedPhotos(stores) if joins else Photos(stores)
-        made_of = [Pipeline.load(store) for store in (stores if joins else stores[:1])]
-        pipeline = Pipeline.of("encoder", encoder, [*made_of, *(each.without_inputs() for each in learned)])
+        photos = _photos(kind, stores)
+        setup = {"inputs": list(map(os.fspath, inputs)), "codebooks": [os.fspath(store.path) for store in learned.stores]}
+        setup |= {"method": kind.name, "encoder": encoder.params.to_json(), "contents": [entry["content"] for entry in made_of]}
+        with output.being_made() as parts:
+            plan = parts.plan(photos.names, *photos.identities(), follow=run.shard is not None)
+            step = Step(output, plan, Work(WORKER, setup, encoder.columns() | boxed(stores)))
+            done = step.complete(_pipeline(encoder, _branches(kind, stores), learned), failed_from=photos.failed_from())
+            if done is not None:
+                run.report.note(f"{output.shown}: {done[0]} vectors of {encoder.dim} dimensions ({kind.name})")
 
-        def body():
-            output.parts.prepare()
-            plan = output.parts.plan(photos.names, *photos.identities(), follow=shard is not None)
-            setup = {"inputs": list(map(os.fspath, inputs)), "codebooks": [os.fspath(store.path) for store in words], "method": method}
-            setup["encoder"] = encoder.params.to_json()
-            setup["contents"] = [entry["content"] for entry in inputs_made]
-            data = encoder.columns() | boxed(stores)
-            step = Step(output, plan, worker=WORKER, setup=setup, task=lambda *_: {}, data=data, report=report, jobs=jobs, shard=shard)
-            missing = step.make_parts(lambda *_: None)
-            if shard is not None:
-                report.note(step.shard_done(missing))
-                return
-            count, _ = step.join(pipeline, failed_from=photos.failed_from())
-            report.note(f"{output.shown}: {count} vectors of {encoder.dim} dimensions ({method})")
 
-        with stopping.guard():
-            run_to_end(output, report, body)
+def _branches(kind, stores):
+    """The stores that are inputs of their own; where an encoder joins none, all hold one input's rows, and the first speaks for them."""
+    return stores[:1] if kind.takes_branches(1) else stores
+
+
+def _photos(kind, stores):
+    return Photos(stores) if kind.takes_branches(1) else JoinedPhotos(stores)
+
+
+def _pipeline(encoder, branches, learned):
+    made_of = [Pipeline.load(store) for store in branches]
+    return Pipeline.of("encoder", encoder, [*made_of, *(each.without_inputs() for each in learned.pipelines)])
 
 
 def _check_method(method, settings, codebooks):
@@ -105,48 +108,54 @@ def _check_method(method, settings, codebooks):
         raise UsageError(f"-m {method} takes no codebook: leave -c out")
 
 
-def _assigned(kind, words, learned):
-    """The codebooks' stores, pipelines and components, in the order in which the encoder needs them."""
-    places, missing, left = kind.assigned([each.node["component"] for each in learned])
+def _learned(method, words):
+    """The encoder's class, and its `Codebooks` of the open stores `words`."""
+    pipelines = [Pipeline.load(store) for store in words]
+    names = [pipeline.node["component"] for pipeline in pipelines]
+    kind = load(ENCODERS, method or load(CODEBOOKS, names[0], "codebook").default_encoder, "encoder")
+    places, missing, left = kind.assigned(names)
     if left is not None:
-        methods = " or ".join(method for need in kind.needs for method in need.methods)
+        methods = " or ".join(name for need in kind.needs for name in need.methods)
         raise ImgretError(
-            f"{words[left].shown} is a {learned[left].node['component']} codebook; {kind.name} needs {methods}: "
-            "leave -m out, and the codebook decides"
+            f"{words[left].shown} is a {names[left]} codebook; {kind.name} needs {methods}: leave -m out, and the codebook decides"
         )
     if missing is not None:
         raise ImgretError(f"{kind.name} needs a {missing} codebook ({missing.role}) too: give it with another -c")
     places = [place for place in places if place is not None]
-    return [words[place] for place in places], [learned[place] for place in places], [learned[place].component() for place in places]
+    return kind, Codebooks(
+        *([each[place] for place in places] for each in (words, pipelines)), [pipelines[place].component() for place in places]
+    )
 
 
 def _widths(stores):
     return [store.shape(COLUMNS[store.kind])[1] for store in stores]
 
 
-def _check_fit(kind, stores, codebooks, joins):
+def _check_fit(kind, stores, learned):
     """Refuse codebooks that were learned in another space than the stores': than any of them, where they are joined."""
-    codebooks = list(codebooks)
+    joins = not kind.takes_branches(1)
+    if joins and not kind.takes_branches(len(stores)):
+        raise UsageError(f"-m {kind.name} joins {kind.takes} of the same photos: give at least two {kind.takes} stores")
     for store in stores:
         if store.kind != kind.takes:
-            with_what = f" with {codebooks[0][0].shown}" if codebooks else ""
+            with_what = f" with {learned.stores[0].shown}" if learned.stores else ""
             raise ImgretError(f"{store.shown} holds {store.kind}; {kind.name}{with_what} needs {kind.takes}")
     nodes = [Pipeline.load(store).node for store in stores]
-    for words, learned, fitted in codebooks:
-        problems = [_misfit(words, learned, fitted, store, node) for store, node in zip(stores, nodes, strict=True)]
-        found = [problem for problem in problems if problem]
-        if found and (not joins or len(found) == len(stores)):
-            raise ImgretError(found[0])
+    for words, pipeline, fitted in zip(learned.stores, learned.pipelines, learned.fitted, strict=True):
+        found = [_misfit(words, pipeline, fitted, store, node) for store, node in zip(stores, nodes, strict=True)]
+        problems = [problem for problem in found if problem]
+        if problems and (not joins or len(problems) == len(stores)):
+            raise ImgretError(problems[0])
 
 
-def _misfit(words, learned, fitted, store, node):
+def _misfit(words, pipeline, fitted, store, node):
     """Why a codebook does not fit a store's rows; None where it does."""
     width = store.shape(COLUMNS[store.kind])[1]
     if width != fitted.dim_:
         return (
             f"{words.shown} was fitted on {fitted.dim_} columns, {store.shown} has {width}: learn it on {store.kind} made in the same way"
         )
-    for trained in learned.node["inputs"]:
+    for trained in pipeline.node["inputs"]:
         if not same_space(trained, node):
             return (
                 f"{words.shown} was learned in another space than {store.shown} is in ({differences(trained, node)}): "
@@ -170,9 +179,8 @@ class EncodeWorker(PartWorker):
             if content != expected:
                 raise ImgretError(f"{path} has changed while it was being encoded: run the same command again")
         kind = load(ENCODERS, setup["method"], "encoder")
-        joins = not kind.takes_branches(1)
-        self.encoder = kind(kind.Params.from_json(setup["encoder"]), *fitted).over(_widths(self.stores if joins else self.stores[:1]))
-        self.photos = JoinedPhotos(self.stores) if joins else Photos(self.stores)
+        self.encoder = kind(kind.Params.from_json(setup["encoder"]), *fitted).over(_widths(_branches(kind, self.stores)))
+        self.photos = _photos(kind, self.stores)
         self._readers = {}
 
     def make(self, task, starting):
@@ -181,14 +189,13 @@ class EncodeWorker(PartWorker):
             return self._part(task["part"])
 
     def _part(self, part):
-        kind = self.encoder.gives
-        with Writer(temporary_name(self.plan.folder)) as writer:
-            photos = PhotoWriter(writer, kind, self.encoder.columns() | boxed(self.stores))
+        def fill(photos):
             for inputs in self.photos.append_to(photos, *self.plan.range(part)):
                 for block in self._encoded(inputs):
                     photos.rows(vectors=block)
-            publish_part(writer, self.plan, part, kind, recipe=self.setup["recipe"], params=self.setup["params"], retry=False)
-            return photos.failed
+            return False
+
+        return self.write(part, self.encoder.columns() | boxed(self.stores), fill)
 
     def _encoded(self, inputs):
         if self.encoder.takes == "vectors":

@@ -10,7 +10,8 @@ from imgret.errors import ImgretError, UsageError
 from imgret.evaluation.judgements import closed_up_lines, qrels_lines
 from imgret.evaluation.result import dumps
 from imgret.names import to_bytes, tsv_escape
-from imgret.runs.plainfiles import PlainFile, apart, encoded, write_together
+from imgret.paths import check_apart
+from imgret.runs.plainfiles import PlainFile, encoded, write_together
 
 PICTURES = (".png", ".svg", ".pdf")
 CURVES = (".tsv", ".json", *PICTURES)
@@ -44,7 +45,7 @@ class ScoreFiles:
         form = self._form()
         if form is not None and form not in CURVES:
             raise UsageError(f"`--curve` must end in one of {', '.join(CURVES)}, got '{self._paths['--curve']}'")
-        apart(self._paths)
+        check_apart(self._paths)
         for option, path in self._paths.items():
             PlainFile(path, option, inputs)
         if form in PICTURES:
@@ -76,7 +77,7 @@ class ScoreFiles:
                 content = functools.partial(_encoded_setting, lines_of, judged, setting)
                 files[f"{option} ({setting})"] = _path_of(self._paths[option], setting), content
         named = {name: path for name, (path, _) in files.items()}
-        apart(named | ({"--html": self._paths["--html"]} if "--html" in self._paths else {}))
+        check_apart(named | ({"--html": self._paths["--html"]} if "--html" in self._paths else {}))
         write_together(
             [(PlainFile(path, name.partition(" ")[0], self._inputs), content) for name, (path, content) in files.items()], self._overwrite
         )
