@@ -576,6 +576,9 @@ def test_every_protocol_says_what_it_fixes(name):
     assert one.__doc__
     assert one.truth_is or not one.takes_truth
     assert one.takes_truth >= one.needs_truth
+    assert set(one.recorded) <= set(one.reported)
+    for measure in one.reported:  # of a query with its only positive at rank 1
+        assert measures.named(measure, np.array([1]), np.array([0, 1]), np.array([1])).shape == (1,)
 
 
 def test_no_such_file(tmp_path):

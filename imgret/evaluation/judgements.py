@@ -16,7 +16,7 @@ def qrels_lines(judged, setting):
 
     Parameters
     ----------
-    judged : imgret.evaluation.protocols.base.Judged
+    judged : imgret.evaluation.judged.Judged
     setting : str
 
     Yields
@@ -44,7 +44,7 @@ def closed_up_lines(judged, setting):
 
     Parameters
     ----------
-    judged : imgret.evaluation.protocols.base.Judged
+    judged : imgret.evaluation.judged.Judged
     setting : str
 
     Yields
