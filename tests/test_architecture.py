@@ -34,7 +34,7 @@ MAY = {
     "pipeline": BASE | FAMILIES | {"store", "images"},
     "html": BASE | {"images", "names", "evaluation", "store"},
     "inputs": BASE | {"names", "formats", "store", "listing", "pipeline"},
-    "runs": BASE | FAMILIES | {"images", "store", "pipeline"},
+    "runs": BASE | FAMILIES | {"images", "names", "store", "pipeline", "html"},
     "stages": BASE | FAMILIES | {"names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
     "cli": BASE | FAMILIES | {"names", "runs", "stages", "evaluation", "formats", "config", ""},
     "__main__": {"cli"},

@@ -73,7 +73,7 @@ def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots
     outputs = {"--per-query": per_query, "--curve": curve, "--qrels": qrels, "--trec-run": trec_run, "--html": html}
     page = None
     if html:
-        from imgret.stages.pages import EvaluationPage
+        from imgret.runs.page import EvaluationPage
 
         page = EvaluationPage(html, photo_roots, top, most, jobs=jobs, overwrite=run["overwrite"], report=options.report(0, quiet))
     evaluation = evaluate(rankings, outputs=outputs, **run)

@@ -54,7 +54,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, verbose
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
     report, emit, page = options.report(verbose, quiet), printer(form), None
     if html:
-        from imgret.stages.pages import SearchPage
+        from imgret.runs.page import SearchPage
 
         inputs = [index, *(path for path in photos if os.path.isfile(path)), *run["lists"]]
         shown = {"jobs": run["jobs"], "overwrite": run["overwrite"], "report": report}

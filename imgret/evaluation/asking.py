@@ -44,12 +44,12 @@ class Asking:
         self.absent = set()
 
     def add(self, question, *settings):
-        """One more `imgret.evaluation.questions.Question`, in the first setting or in those that are named."""
+        """One more `imgret.evaluation.questions.Question`, in the settings that are named: in `whole` where none is."""
         for setting in settings or (self._whole,):
             self._begun(setting).append(question)
 
     def exclude(self, *settings):
-        """One more query without a positive, in the first setting or in those that are named."""
+        """One more query without a positive, in the settings that are named: in `whole` where none is."""
         for setting in settings or (self._whole,):
             self._begun(setting)
             self._excluded[setting] += 1
