@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from imgret.arrays import rows
+from imgret.codebooks.base import Codebook
 from imgret.errors import ImgretError
 from imgret.parallel import ordered_map
 
@@ -151,7 +152,7 @@ def project(x, mean, components, out=None):
     return out
 
 
-class LocalCodebook:
+class LocalCodebook(Codebook):
     """A codebook of local descriptors that may learn a PCA of them first (`params.pca`; 0 = none).
 
     Attributes

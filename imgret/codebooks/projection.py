@@ -4,11 +4,12 @@ import numpy as np
 
 from imgret.arrays import rows
 from imgret.codebooks import common
+from imgret.codebooks.base import Codebook
 from imgret.codebooks.common import check_names, check_rows, take
 from imgret.errors import ImgretError
 
 
-class Projection:
+class Projection(Codebook):
     """Base of `pca` and `lw`: y = components_ (x − mean_).
 
     Attributes
@@ -22,10 +23,6 @@ class Projection:
     """
 
     default_encoder = "project"
-
-    def __init__(self, params):
-        self.params = params
-        self._summary = {}
 
     def _check_sample(self, x):
         """Refuse a sample with fewer rows or columns than dimensions are asked for."""
@@ -55,10 +52,6 @@ class Projection:
     def transform(self, x):
         """`project`, under the name that every codebook has."""
         return self.project(x)
-
-    def summary(self):
-        """Plain numbers of the fit. Empty after `from_arrays`."""
-        return dict(self._summary)
 
     def to_arrays(self):
         """What was learned, by name."""

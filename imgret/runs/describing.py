@@ -15,7 +15,8 @@ import numpy as np
 from imgret import images
 from imgret.errors import ImgretError
 from imgret.extractors import EXTRACTORS
-from imgret.pipeline import NO_DESCRIPTORS, Pipeline
+from imgret.features import NO_DESCRIPTORS
+from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.output import input_of
 from imgret.runs.parts import PartWorker
@@ -31,10 +32,11 @@ def projection_of(codebook, kind):
         return None, []
     with Store(codebook, ("codebook",), "--codebook") as words:
         learned = Pipeline.load(words)
-        if learned.node["component"] not in kind.codebooks:
+        *_, left = kind.assigned([learned.node["component"]])
+        if left is not None:
             raise ImgretError(
                 f"{words.shown} is a {learned.node['component']} codebook; extract -m {kind.name} "
-                + (f"takes {' or '.join(kind.codebooks)}" if kind.codebooks else "takes none: it is for encode")
+                + (f"takes {kind.needs[0]}" if kind.needs else "takes none: it is for encode")
             )
         return learned, [input_of(words)]
 
@@ -137,7 +139,7 @@ class DescribeWorker(PartWorker):
         for entry, described in zip(new, self.extractor.describe([entry.photo for entry in new]) if new else (), strict=True):
             if isinstance(described, images.BadPhoto):
                 entry.bad = described
-            elif self.extractor.gives == "features" and not len(described.descriptors):
+            elif self.extractor.gives == "features" and not len(described):
                 entry.bad = images.BadPhoto("no-descriptors", NO_DESCRIPTORS)
             else:
                 entry.described = described
@@ -182,7 +184,7 @@ class Entry:
                 photos.rows(vectors=self.described[None])
             else:
                 features = self.described
-                photos.descriptors([len(features.descriptors)], keypoints=features.keypoints, descriptors=features.descriptors)
+                photos.descriptors([len(features)], keypoints=features.keypoints, descriptors=features.stored)
 
 
 class Sources:

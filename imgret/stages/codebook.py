@@ -73,16 +73,15 @@ def codebook(
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)
     if not inputs:
         raise UsageError("give at least one features or vectors store")
-    from_pairs = getattr(kind, "needs_groups", False)
+    from_pairs = kind.needs_groups
     if from_pairs and pairs is None:
         raise UsageError(f"-m {method} learns from photos that match: give --pairs, a CSV with the header image,group")
     if pairs is not None and not from_pairs:
         raise UsageError(f"-m {method} does not learn from pairs: leave --pairs out")
     if from_pairs and sample is not None:
         raise UsageError(f"-m {method} learns from all photos in --pairs: leave --sample out")
-    kinds = ("vectors",) if from_pairs else ("features", "vectors")
     with contextlib.ExitStack() as stack:
-        stores = [stack.enter_context(Store(path, kinds, "codebook")) for path in inputs]
+        stores = [stack.enter_context(Store(path, kind.takes, "codebook")) for path in inputs]
         check_one_space(stores)
         params = {
             "step": "codebook",
@@ -101,7 +100,7 @@ def codebook(
             if from_pairs:
                 *learned_from, info = matching(stores, read_groups(pairs), pairs, memory)
             else:
-                *learned_from, info = draw(stores, sample or DEFAULT_SAMPLE, fitted.params.seed, memory)
+                *learned_from, info = draw(stores, sample or DEFAULT_SAMPLE, fitted.params.seed if fitted.seeded else 0, memory)
                 if info["limited_by_memory"]:
                     report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
             with report.progress(1, "iteration") as progress:

@@ -6,10 +6,12 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
+from imgret.extractors.imported import ImportedFeatures, ImportedVectors
+from imgret.features import NO_DESCRIPTORS
 from imgret.formats.hloc import HlocFile
 from imgret.formats.matrices import block_rows, open_matrix
 from imgret.names import shown
-from imgret.pipeline import IMPORTED, NO_DESCRIPTORS, ImportedFeatures, ImportedVectors, Pipeline
+from imgret.pipeline import ELSEWHERE, Pipeline
 from imgret.runs.output import Output
 from imgret.store.photos import PhotoWriter
 from imgret.store.text import Texts
@@ -79,7 +81,7 @@ def _import_vectors(path, out, form, names, space, nul, overwrite, report):
         return
     count, texts = len(listed), Texts.of(listed[row] for row in order)
     step = block_rows(4 * dim)
-    with output.create(Pipeline.of(IMPORTED, source)) as writer:
+    with output.create(Pipeline.of(ELSEWHERE, source)) as writer:
         photos = _photo_writer(writer, "vectors", {"vectors": ((dim,), np.float32, {})}, texts, np.zeros((count, 2), np.int32))
         for start in range(0, count, step):
             with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
@@ -123,7 +125,7 @@ def _import_hloc(path, out, space, overwrite, report):
             {"names": file.names[row], "code": "no-descriptors", "reason": reason} for row in np.flatnonzero(file.counts == 0).tolist()
         ]
         names, total = Texts.of(file.names[row] for row in kept.tolist()), int(file.counts.sum())
-        with output.create(Pipeline.of(IMPORTED, source)) as writer:
+        with output.create(Pipeline.of(ELSEWHERE, source)) as writer:
             photos = _photo_writer(writer, file.gives, file.columns(), names, file.sizes[kept], failed, total)
             with report.progress(len(kept), "image") as progress:
                 for row in kept.tolist():

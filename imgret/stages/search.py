@@ -8,11 +8,13 @@ import threading
 import numpy as np
 
 from imgret import images
+from imgret.describer import Describer
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import INDEXES
+from imgret.inputs.features import FeatureReader
 from imgret.listing import list_photos
 from imgret.parallel import ordered_map
-from imgret.pipeline import Describer, Pipeline, differences
+from imgret.pipeline import Pipeline, differences
 from imgret.registry import load
 from imgret.runs import stopping
 from imgret.runs.output import Output, input_of
@@ -74,13 +76,14 @@ class Gallery:
             kind = load(INDEXES, str(params["method"]), "index")
             self.settings = kind.SearchParams.parse(settings)
             made_with = kind.Params.from_json(params.get("params"))
-            dim = self.store.info.get("dim")
-            self.index = kind.from_buffer(made_with, params.get("metric"), self.store.map("index"), dim, self.store.sizes["R"])
+            self.pipeline = Pipeline.load(self.store)
+            structure, facts = {"faiss": self.store.map("index")}, {"dim": self.store.info.get("dim")}
+            codebooks = self.pipeline.codebooks_for(kind)
+            self.index = kind.opened(made_with, params.get("metric"), structure, facts, self.store.sizes["R"], codebooks)
             self.names = self.store.texts("names")
             self.rows = self.store.read("rows")
             if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= len(self.names)):
                 raise ImgretError(f"{self.store.shown} is damaged: 'rows' point outside its photos")
-            self.pipeline = Pipeline.load(self.store)
         except ImgretError:
             self.store.close()
             raise
@@ -233,9 +236,7 @@ class StoreQueries:
     def _vectors(self, store, position, start, stop):
         if store.kind == "vectors":
             return self._describer.vectors(store.read("vectors", start, stop).astype(np.float32), position)
-        offsets = store.descriptor_range(start, stop)
-        ranges = zip(offsets, offsets[1:], strict=False)
-        return np.stack([self._describer.features(store.read("descriptors", int(first), int(last))) for first, last in ranges])
+        return np.stack([self._describer.features(features) for features in FeatureReader(store).photos(range(start, stop))])
 
 
 class PhotoQueries:
