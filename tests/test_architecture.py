@@ -38,7 +38,7 @@ MAY = {
     "describer": BASE | {"store", "images", "pipeline"},
     "html": BASE | {"paths", "images", "names", "evaluation", "store"},
     "inputs": BASE | {"names", "formats", "store", "listing", "pipeline"},
-    "runs": BASE | FAMILIES | {"paths", "images", "store", "pipeline"},
+    "runs": BASE | FAMILIES | {"paths", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
     | {"describer", "paths", "names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},

@@ -164,7 +164,7 @@ def running(given):
     how = {name: given.pop(name) for name in ("jobs", "shard", "overwrite") if name in given}
     if "shard" in how:
         how["shard"] = parse_shard(how["shard"]) if how["shard"] else None
-    how["report"] = report(given.pop("verbose"), given.pop("quiet"))
+    how["report"] = report(given.pop("verbose", 0), given.pop("quiet"))
     return given | {"run": Run(**how)}
 
 

@@ -54,12 +54,10 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
     given, emit, page = options.running(given), printer(form), None
     if html:
-        from imgret.stages.pages import SearchPage
+        from imgret.runs.page import SearchPage
 
         inputs = [index, *(path for path in photos if os.path.isfile(path)), *given["lists"]]
-        run = given["run"]
-        how = {"jobs": run.jobs, "overwrite": run.overwrite, "report": run.report}
-        page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, **how)
+        page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, run=given["run"])
         printed = emit
 
         def emit(gallery, block):
