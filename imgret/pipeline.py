@@ -15,8 +15,7 @@ from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import EXTRACTORS
 from imgret.registry import load
-from imgret.store.hashing import canonical, of_array
-from imgret.store.reader import pipeline_hashes
+from imgret.store.hashing import canonical, of_array, pipeline_hashes
 
 IMPORTED = "imported"  # the family of what came from elsewhere: it describes no photo
 FAMILIES = {

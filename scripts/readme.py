@@ -27,10 +27,6 @@ FAMILIES = {  # title, module, table, what it is called in messages
     "Encoders: `imgret encode -m`": ("imgret.encoders", "ENCODERS", "encoder"),
     "Indexes: `imgret index -m`": ("imgret.indexes", "INDEXES", "index"),
 }
-AXES = (
-    "N images, T descriptors, D descriptor dimensions, P keypoint properties, V vector dimensions, F failed photos, R index rows, "
-    "B bytes, Q queries, k ranks"
-)
 
 
 def commands():
@@ -119,18 +115,32 @@ def schema():
 
 def format_section():
     """The stores' layout."""
-    lines = [f"Axes: {AXES}.", "", "Root attributes, written last:", "", "| attribute | |", "| --- | --- |"]
+    axes = ", ".join(f"{axis} {meaning}" for axis, meaning in layout.AXES.items())
+    lines = [f"Axes: {axes}.", "", "Root attributes, written last:", "", "| attribute | |", "| --- | --- |"]
     lines += [f"| `{name}` | {_cell(text)} |" for name, text in layout.ATTRIBUTES.items()]
-    for kind, columns in layout.KINDS.items():
-        lines += ["", f"#### {kind}, version {layout.SCHEMA_VERSIONS[kind]}", ""]
-        if not columns:
+    for kind in layout.KINDS.values():
+        lines += ["", f"#### {kind.name}, version {kind.version}", ""]
+        if not kind.columns:
             lines.append(f"No columns: the arrays of the fitted component are in the group `{layout.PIPELINE_GROUP}`.")
             continue
-        lines += ["| column | shape | type | |", "| --- | --- | --- | --- |"]
-        for column in columns:
-            shape = " × ".join(map(str, column.shape))
-            lines.append(f"| `{column.path}` | {shape} | {' or '.join(column.dtypes)} | {_cell(column.meaning)} |")
+        lines += ["| column | shape | type | |", "| --- | --- | --- | --- |", *map(_column, kind.columns)]
+        for version in kind.older:
+            older = kind.at(version).columns
+            new = " and ".join(f"`{_path(column)}`" for column in kind.columns if column not in older)
+            lines += ["", f"Version {version}, which is still read, has in place of {new}:", "", "| column | shape | type | |"]
+            lines += ["| --- | --- | --- | --- |", *(_column(column) for column in older if column not in kind.columns)]
     return "\n".join(lines)
+
+
+def _column(column):
+    shape, dtypes = " × ".join(map(str, column.shape)), " or ".join(column.dtypes)
+    if column.group:
+        shape, dtypes = "any", "numbers"
+    return f"| `{_path(column)}` | {shape} | {dtypes} | {_cell(column.meaning)} |"
+
+
+def _path(column):
+    return f"{column.path}NAME" if column.group else column.path
 
 
 def _cell(text):

@@ -182,7 +182,7 @@ class Entry:
                 photos.rows(vectors=self.described[None])
             else:
                 features = self.described
-                photos.descriptors([len(features.descriptors)], keypoints=features.keypoints, descriptors=features.descriptors)
+                photos.ragged([len(features.descriptors)], keypoints=features.keypoints, descriptors=features.descriptors)
 
 
 class Sources:

@@ -128,7 +128,7 @@ def _import_hloc(path, out, space, overwrite, report):
             with report.progress(len(kept), "image") as progress:
                 for row in kept.tolist():
                     if file.gives == "features":
-                        photos.descriptors(file.counts[row : row + 1])
+                        photos.ragged(file.counts[row : row + 1])
                     for block in file.rows(row):
                         photos.rows(**block)
                     progress.update()

@@ -100,7 +100,7 @@ def index(
                 for block in _blocks(photos):
                     built.add(block)
                     progress.update(len(block))
-            _write(output, stores, photos, built.to_bytes(), pipeline, {"layout": layout, "train": drawn, "dim": dim})
+            _write(output, stores, photos, built.to_bytes(), pipeline, {"layout": layout, "train": drawn, "dim": dim}, {"dim": dim})
             size = os.stat(output.path).st_size
             report.note(f"{output.shown}: {len(photos.names)} photos, {size / 1e6:.3g} MB")
 
@@ -117,13 +117,14 @@ def _blocks(photos):
             yield block
 
 
-def _write(output, stores, photos, structure, pipeline, info):
+def _write(output, stores, photos, structure, pipeline, info, facts):
     count = len(photos.names)
-    with output.create(pipeline, info) as writer:
-        totals = totals_of(stores) | {"R": count, "B": len(structure)}
+    with output.create(pipeline, info, facts) as writer:
+        totals = totals_of(stores) | {"R": count}
         columns = PhotoWriter(writer, "index", boxed(stores), totals)
         for store, start, stop in photos.runs(0, count):
             columns.copy_meta(store, start, stop)
-        columns.rows(rows=np.arange(count), index=structure)
+        columns.rows(rows=np.arange(count))
+        writer.array("structure/faiss", structure)
         columns.copy_all_failed(stores)
         writer.fingerprint = columns.fingerprint(output.recipe)

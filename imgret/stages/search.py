@@ -74,8 +74,11 @@ class Gallery:
             kind = load(INDEXES, str(params["method"]), "index")
             self.settings = kind.SearchParams.parse(settings)
             made_with = kind.Params.from_json(params.get("params"))
-            dim = self.store.info.get("dim")
-            self.index = kind.from_buffer(made_with, params.get("metric"), self.store.map("index"), dim, self.store.sizes["R"])
+            dim, structure = self.store.facts.get("dim"), self.store.group("structure")
+            if "faiss" not in structure:
+                raise ImgretError(f"{self.store.shown} is damaged: it has no column 'structure/faiss'")
+            buffer = self.store.map(structure["faiss"])
+            self.index = kind.from_buffer(made_with, params.get("metric"), buffer, dim, self.store.sizes["R"])
             self.names = self.store.texts("names")
             self.rows = self.store.read("rows")
             if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= len(self.names)):
