@@ -618,6 +618,8 @@ ATTRIBUTE_CASES = {
     "deep": ("pipeline", DEEP, "{} is damaged: its attribute 'pipeline' is not JSON"),
     "other type": ("params", "[]", "{} is damaged: its attribute 'params' holds another type than it should"),
     "no text": ("inputs", 3, "{} is damaged: its attribute 'inputs' holds another type than it should"),
+    "facts": ("facts", "{", "{} is damaged: its attribute 'facts' is not JSON"),
+    "facts of another type": ("facts", "[]", "{} is damaged: its attribute 'facts' holds another type than it should"),
     "newer": ("schema_version", 9, "{} has version 9 of the vectors layout, this imgret reads up to 1: upgrade imgret"),
     "version 0": ("schema_version", 0, "{} is damaged: it has no 'schema_version'"),
     "version text": ("schema_version", "1", "{} is damaged: it has no 'schema_version'"),
