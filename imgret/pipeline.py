@@ -12,8 +12,7 @@ from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError
 from imgret.extractors import EXTRACTORS, IMPORTED
 from imgret.registry import load
-from imgret.store.hashing import canonical, of_array
-from imgret.store.reader import pipeline_hashes
+from imgret.store.hashing import canonical, of_array, pipeline_hashes
 
 ELSEWHERE = "imported"  # the family of what came from elsewhere: it describes no photo
 FAMILIES = {"extractor": EXTRACTORS, "codebook": CODEBOOKS, "encoder": ENCODERS, ELSEWHERE: IMPORTED}

@@ -69,7 +69,7 @@ def made_up_features(path, photos, size=500):
             }
             appended.photos([b"%08d.jpg" % number], meta)
             descriptors = rng.integers(0, 256, (size, 128), dtype=np.uint8)
-            appended.descriptors([size], keypoints=rng.random((size, 5), dtype=np.float32), descriptors=descriptors)
+            appended.ragged([size], keypoints=rng.random((size, 5), dtype=np.float32), descriptors=descriptors)
     return path
 
 

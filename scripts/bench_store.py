@@ -69,7 +69,7 @@ class Photos:
         for number in range(first, last, block):
             keypoints, descriptors = self.rows(number, block)
             photos.photos(self.names[number : number + block], meta)
-            photos.descriptors([self.size] * block, keypoints=keypoints, descriptors=descriptors)
+            photos.ragged([self.size] * block, keypoints=keypoints, descriptors=descriptors)
 
 
 def write_store(path, made, block=1):

@@ -1,8 +1,9 @@
-"""Make the golden files of the present schema: one small store of each kind, from four small synthetic photos.
+"""Make the golden files of a version of the layout: one small store of each kind that is of this version now.
 
-    python scripts/golden.py tests/data/schema-1
+    python scripts/golden.py tests/data/schema-2
 
-They are made once for each version of the layout and then stay as they are, readable for ever: a new version gets a new folder.
+They are made once and then stay as they are, readable for ever. Version 1 has every kind, made of four small synthetic photos; a later
+one is made of the files of version 1 beside it.
 """
 
 import os
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from imgret.cli.main import main
+from imgret.store import layout
 
 PHOTOS = 4
 SIDE = 96
@@ -37,19 +39,40 @@ def step(*arguments):
             raise
 
 
-def make(folder):
-    """Photos, then a store of each kind."""
-    os.makedirs(os.path.join(folder, "photos"))
-    os.chdir(folder)
+STEPS = {
+    "features": ("extract", "photos", "--max-failed", "1", "--set", "max_keypoints=40", "--set", "contrast_threshold=0.01"),
+    "codebook": ("codebook", "features.h5", "--size", "4"),
+    "vectors": ("encode", "features.h5", "-c", "codebook.h5"),
+    "index": ("index", "vectors.h5"),
+    "ranking": ("search", "index.h5", "vectors.h5"),
+}
+
+
+def make_photos():
+    """The photos, in `photos`; one of them is none."""
+    os.makedirs("photos")
     for seed in range(PHOTOS):
         Image.fromarray(photo(seed)).save(f"photos/{seed}.png")
     with open("photos/bad.jpg", "wb") as file:
         file.write(b"not a photo")
-    step("extract", "photos", "-o", "features.h5", "--max-failed", "1", "--set", "max_keypoints=40", "--set", "contrast_threshold=0.01")
-    step("codebook", "features.h5", "-o", "codebook.h5", "--size", "4")
-    step("encode", "features.h5", "-c", "codebook.h5", "-o", "vectors.h5")
-    step("index", "vectors.h5", "-o", "index.h5")
-    step("search", "index.h5", "vectors.h5", "-o", "ranking.h5")
+
+
+def make(folder):
+    """The stores of the version that the folder is named after."""
+    version = int(folder.rstrip("/").rpartition("-")[2])
+    os.makedirs(folder)
+    os.chdir(folder)
+    if version == 1:
+        make_photos()
+    for kind, (name, *arguments) in STEPS.items():
+        if version == 1 or layout.KINDS[kind].version == version:
+            step(name, *map(_found, arguments), "-o", f"{kind}.h5")
+
+
+def _found(argument):
+    """An input where it is: here, or among the files of version 1."""
+    earlier = f"../schema-1/{argument}"
+    return earlier if os.path.exists(earlier) and not os.path.exists(argument) else argument
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stores: what is in a file, what is found wrong with it, what a stranger may have put there, and disks that are full."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,10 +13,12 @@ import pytest
 from helpers import ROOT, call, refused, run
 
 from imgret.errors import ImgretError
-from imgret.stages.info import check
+from imgret.stages.info import check, describe
 from imgret.store import layout
 from imgret.store.hashing import of_array
+from imgret.store.photos import PhotoWriter, totals_of
 from imgret.store.reader import Store
+from imgret.store.schema import Column, Kind
 from imgret.store.text import Texts
 from imgret.store.writer import Writer, temporary_name
 
@@ -54,6 +57,9 @@ SCHEMA_1 = {
     }
     | {name: column for name, column in PHOTO.items() if name.startswith("failed/")},
 }
+# What has changed since, in the same way.
+SCHEMA_2 = {"index": PHOTO | {"rows": ("int64", "N"), "structure/faiss": ("uint8", 1)}}
+SCHEMA = SCHEMA_1 | SCHEMA_2
 FILES = {"features": "features", "vectors": "vlad", "codebook": "kmeans", "index": "index", "ranking": "ranking"}
 ATTRIBUTES = {
     "format", "kind", "schema_version", "created", "generated_by", "recipe", "content", "fingerprint",
@@ -80,8 +86,8 @@ def test_files_are_laid_out_as_promised(stores, kind):
     found, length = columns(path), {"N": 28, "F": 0, "Q": 28}
     with Store(path) as store:
         length["T"] = store.sizes.get("T")
-    assert sorted(found) == sorted(SCHEMA_1[kind])
-    for name, (dtype, shape) in SCHEMA_1[kind].items():
+    assert sorted(found) == sorted(SCHEMA[kind])
+    for name, (dtype, shape) in SCHEMA[kind].items():
         axes = (shape,) if isinstance(shape, str) else shape
         assert found[name][0] == dtype, name
         if axes == 1:
@@ -92,11 +98,18 @@ def test_files_are_laid_out_as_promised(stores, kind):
 
 
 @pytest.mark.parametrize("kind", FILES)
+def test_files_of_version_1_are_laid_out_as_they_were(kind):
+    found = columns(os.path.join(ROOT, "tests", "data", "schema-1", f"{kind}.h5"))
+    assert {name: dtype for name, (dtype, _) in found.items()} == {name: dtype for name, (dtype, _) in SCHEMA_1[kind].items()}
+
+
+@pytest.mark.parametrize("kind", FILES)
 def test_attributes_are_as_promised(stores, kind):
     with h5py.File(getattr(stores, FILES[kind]), "r", locking=False) as file:
-        assert set(file.attrs) == ATTRIBUTES == set(layout.ATTRIBUTES)
-        assert (file.attrs["format"], file.attrs["kind"], file.attrs["schema_version"]) == ("imgret", kind, 1)
-        assert bool(file.attrs["fingerprint"]) == ("digest" in SCHEMA_1[kind])
+        assert set(file.attrs) == ATTRIBUTES | ({"facts"} if kind == "index" else set())
+        assert set(layout.ATTRIBUTES) == ATTRIBUTES | {"facts"}
+        assert (file.attrs["format"], file.attrs["kind"], file.attrs["schema_version"]) == ("imgret", kind, 1 + (kind in SCHEMA_2))
+        assert bool(file.attrs["fingerprint"]) == ("digest" in SCHEMA[kind])
         if kind == "features":
             assert file["keypoints"].attrs["columns"] == "x y scale angle score"
             assert file["descriptors"].attrs["descriptor_type"] == "uint8"
@@ -213,6 +226,179 @@ def test_column_that_this_imgret_does_not_know_is_passed_over(stores, tmp_path):
     with Store(path) as store:
         assert not store.has("colour")
     assert check(path) == []
+
+
+# columns of any name, facts, kinds to come
+
+
+def structured(path, arrays, facts=None):
+    """Write a small index by hand, with these columns in its structure."""
+    totals = {"N": 1, "F": 0, "R": 1, "bytes of names": 1} | {f"bytes of failed/{name}": 0 for name in ("names", "code", "reason")}
+    with Writer(temporary_name(os.path.dirname(path))) as writer:
+        photos = PhotoWriter(writer, "index", {}, totals)
+        photos.photos([b"a"], {name: np.zeros((1, *axes), np.int64) for name, axes in META_AXES.items()})
+        photos.rows(rows=np.zeros(1, np.int64))
+        for name, array in arrays.items():
+            writer.array(f"structure/{name}", array)
+        content = writer.finish("index", recipe="00", params={}, facts=facts)
+        writer.publish(path)
+    return content
+
+
+META_AXES = {"image_size": (2,), "digest": (32,), "file_size": (), "file_mtime_ns": ()}
+STRUCTURE = {
+    "offsets": np.array([0, 2, 2], np.int64),
+    "a-b_9": np.arange(12, dtype=np.float16).reshape(2, 3, 2),
+    "nothing": np.zeros((0, 7), np.float32),
+    "no-width": np.zeros((7, 0), np.uint16),
+}
+
+
+def test_columns_of_any_name(tmp_path):
+    path = str(tmp_path / "index.h5")
+    structured(path, STRUCTURE, {"dim": 7})
+    with Store(path, ("index",)) as store:
+        assert store.facts == {"dim": 7}
+        assert store.group("structure") == {name: f"structure/{name}" for name in STRUCTURE}
+        for name, array in STRUCTURE.items():
+            for read in (store.read(f"structure/{name}"), store.map(f"structure/{name}")):
+                assert (read.dtype, read.shape) == (array.dtype, array.shape)
+                assert np.array_equal(read, array)
+    assert check(path) == []
+    facts = describe(path)
+    assert facts["facts"] == {"dim": 7}
+    assert facts["columns"]["structure/a-b_9"] == {"shape": [2, 3, 2], "dtype": "float16"}
+
+
+def test_facts_and_named_columns_are_part_of_content(tmp_path):
+    arrays = {"x": np.arange(3)}
+    cases = [(arrays, {"dim": 7}), (arrays, {"dim": 8}), (arrays,), ({"y": np.arange(3)},), ({"x": np.arange(4)},)]
+    contents = [structured(str(tmp_path / f"{number}.h5"), *case) for number, case in enumerate(cases)]
+    assert len(set(contents)) == len(contents)
+    assert structured(str(tmp_path / "again.h5"), arrays, {}) == contents[2]  # no facts are none
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda f: f["structure"].__setitem__("Upper", [1]), "no column can be called 'structure/Upper'"),
+        (lambda f: f["structure"].__setitem__("a\nb", [1]), "no column can be called 'structure/a\\nb'"),
+        (lambda f: f["structure"].__setitem__("x" * 65, [1]), f"no column can be called 'structure/{'x' * 65}'"),
+        (lambda f: f["structure"].create_group("deeper"), "'structure/deeper' is no dataset"),
+        (lambda f: f["structure"].__setitem__("soft", h5py.SoftLink("/digest")), "it has no column 'structure/soft'"),
+        (lambda f: f["structure"].__setitem__("far", h5py.ExternalLink("other.h5", "x")), "it has no column 'structure/far'"),
+        (lambda f: f["structure"].__setitem__("scalar", 1), "'structure/scalar' has no axes"),
+        (lambda f: f["structure"].__setitem__("text", ["a"]), "'structure/text' is not all there"),
+        (
+            lambda f: f["structure"].__setitem__("big", np.zeros(2, ">f4")),
+            f"'structure/big' is of type >f4, not {' or '.join(layout.NUMBERS)}",
+        ),
+        (lambda f: f["structure"].pop("a-b_9"), "it has no column 'structure/a-b_9'"),
+        (lambda f: f.pop("structure"), "it has no column 'structure'"),
+        (lambda f: f.__setitem__("structure", f.pop("structure")["a-b_9"]), "'structure' is no group"),
+    ],
+)
+def test_hostile_columns_in_a_group_are_refused(tmp_path, make, text):
+    path = tmp_path / "index.h5"
+    structured(str(path), STRUCTURE)
+    copy = spoil(path, make)
+    with pytest.raises(ImgretError) as caught:
+        Store(copy)
+    assert str(caught.value) == f"{copy} is damaged: {text}"
+
+
+def test_changes_in_a_group_and_in_facts_are_found(tmp_path):
+    path = tmp_path / "index.h5"
+    structured(str(path), STRUCTURE, {"dim": 7})
+    for change, text in (
+        (lambda f: f["structure/offsets"].__setitem__(1, 1), "'structure/offsets' does not match its checksum"),
+        (lambda f: f["structure"].__setitem__("more", [1]), "'structure/more' does not match its checksum"),
+        (lambda f: f.attrs.modify("facts", '{"dim":8}'), "the attribute 'facts' does not match its checksum"),
+        (lambda f: f.attrs.pop("facts"), "the attribute 'facts' does not match its checksum"),
+    ):
+        assert check(spoil(path, change)) == [text]
+    copy = spoil(path, lambda f: f["structure/a-b_9"].__setitem__((0, 0, 0), np.nan))
+    assert check(copy) == ["'structure/a-b_9' holds NaN or infinite values", "'structure/a-b_9' does not match its checksum"]
+
+
+def test_an_index_without_its_structure_is_refused(tmp_path, stores):
+    copy = spoil(shutil.copy(stores.index, tmp_path / "index.h5"), lambda f: f.move("structure/faiss", "structure/other"))
+    refused(call("search", copy, stores.vlad), 1, f"{copy} is damaged: it has no column 'structure/faiss'")
+    path = tmp_path / "other.h5"
+    with h5py.File(stores.index, "r", locking=False) as file:
+        params = json.loads(file.attrs["params"])
+    structured(str(path), {"other": np.arange(3)})
+    copy = spoil(path, lambda f: f.attrs.modify("params", json.dumps(params)))
+    refused(call("search", copy, stores.vlad), 1, f"{copy} is damaged: it has no column 'structure/faiss'")
+
+
+WORDS = Kind(
+    "words",
+    "a words store",
+    "words",
+    (
+        *layout.PHOTO,
+        Column("offsets", ("N+1",), ("int64",), "", counts="W"),
+        Column("word", ("W",), ("int32",), ""),
+        Column("weight", ("W",), ("float32",), "", optional="weight"),
+        Column("norm", ("N",), ("float32",), "", optional="weight"),
+        Column("label", ("N",), ("text",), ""),
+        *layout.FAILED,
+    ),
+    photos=True,
+    counted={"W": "words"},
+)
+
+
+def write_words(path, photos, data):
+    """A store of the kind `WORDS`: photo i has i words."""
+    with Writer(temporary_name(os.path.dirname(path))) as writer:
+        made = PhotoWriter(writer, "words", data)
+        for photo in photos:
+            made.photos([b"%d" % photo], {name: np.full((1, *axes), photo) for name, axes in META_AXES.items()})
+            columns = {"word": np.arange(photo), "weight": np.full(photo, 0.5)}
+            made.ragged([photo], **{name: values for name, values in columns.items() if name in ("word", *data)})
+            made.rows(label=[b"label %d" % photo], **({"norm": [photo]} if "norm" in data else {}))
+        made.fail(b"bad", "truncated", "it ends", bytes(32), 3, 4)
+        writer.finish("words", recipe="00", params={})
+        writer.publish(path)
+
+
+@pytest.mark.parametrize("data", [{}, {name: ((), np.float32, {}) for name in ("weight", "norm")}])
+def test_a_kind_to_come_is_one_entry_of_the_layout(tmp_path, monkeypatch, data):
+    """Written photo by photo, checked, counted, put together and refused where it does not fit, without a line about it elsewhere."""
+    monkeypatch.setitem(layout.ALL_KINDS, "words", WORDS)
+    paths = [str(tmp_path / name) for name in ("one.h5", "two.h5", "both.h5")]
+    write_words(paths[0], range(3), data)
+    write_words(paths[1], range(3, 7), data)
+    with contextlib.ExitStack() as stack, Writer(str(tmp_path / "tmp")) as writer:
+        stores = [stack.enter_context(Store(path, ("words",))) for path in paths[:2]]
+        both = PhotoWriter(writer, "words", data, totals_of(stores))
+        for store in stores:
+            both.copy(store)
+            both.copy_failed(store)
+        writer.fingerprint = both.fingerprint("00")
+        writer.finish("words", recipe="00", params={})
+        writer.publish(paths[2])
+    with Store(paths[2]) as store:
+        assert store.descriptor_range(0, 7).tolist() == np.cumsum([0, *range(7)]).tolist()
+        assert store.read("word").tolist() == [word for photo in range(7) for word in range(photo)]
+        assert store.text_list("label") == [f"label {photo}" for photo in range(7)]
+        assert store.has("weight") == store.has("norm") == bool(data)
+        if data:
+            assert store.read("norm").tolist() == list(range(7))
+            assert store.read("weight").tolist() == [0.5] * 21
+            assert store.map("weight").dtype == np.float32
+    for path in paths:
+        assert check(path) == []
+    facts = describe(paths[2])
+    assert list(facts)[-9:-5] == ["fingerprint", "photos", "words", "failed"]
+    assert (facts["photos"], facts["words"], facts["failed"]) == (7, 21, 2)
+    assert "words           21" in call("info", paths[2]).lines
+    refused(call("export", paths[2], "-o", tmp_path / "x.npy"), 1, f"{paths[2]} is a words store, which cannot be exported")
+    refused(call("index", paths[2], "-o", tmp_path / "i.h5"), 1, f"{paths[2]} is a words store; index needs vectors")
+    copy = spoil(tmp_path / "both.h5", lambda file: file["offsets"].__setitem__(3, 9))
+    assert "'offsets' does not rise from 0 to 21" in check(copy)
 
 
 # what `info --check` finds
@@ -432,6 +618,8 @@ ATTRIBUTE_CASES = {
     "deep": ("pipeline", DEEP, "{} is damaged: its attribute 'pipeline' is not JSON"),
     "other type": ("params", "[]", "{} is damaged: its attribute 'params' holds another type than it should"),
     "no text": ("inputs", 3, "{} is damaged: its attribute 'inputs' holds another type than it should"),
+    "facts": ("facts", "{", "{} is damaged: its attribute 'facts' is not JSON"),
+    "facts of another type": ("facts", "[]", "{} is damaged: its attribute 'facts' holds another type than it should"),
     "newer": ("schema_version", 9, "{} has version 9 of the vectors layout, this imgret reads up to 1: upgrade imgret"),
     "version 0": ("schema_version", 0, "{} is damaged: it has no 'schema_version'"),
     "version text": ("schema_version", "1", "{} is damaged: it has no 'schema_version'"),
@@ -458,8 +646,6 @@ def test_hostile_attributes_are_refused(vlad, case):
     ],
 )
 def test_hostile_pipelines_are_refused(vlad, stores, tmp_path, node, text):
-    import json
-
     with h5py.File(vlad, "r", locking=False) as file:
         tree = json.loads(file.attrs["pipeline"])
     changed = node if "family" in node else tree | node
@@ -544,7 +730,7 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("kind", ["features", "vectors", "codebook"])
+@pytest.mark.parametrize("kind", ["features", "vectors", "codebook", "index"])
 def test_bytes_changed_anywhere_end_in_a_sentence(stores, tmp_path, kind):
     """No other exception, no crash of the HDF5 library, no reading for ever, whatever is overwritten."""
     command = [sys.executable, "-c", FUZZ, getattr(stores, FILES[kind]), tmp_path / "fuzzed.h5", "7"]

@@ -28,7 +28,7 @@ def command(ctx, file, check, failed, as_json):
         for photo in facts["failed_photos"]:
             click.echo("\t".join(_escaped(photo[name]) for name in ("name", "code", "reason")), color=True)  # bytes as they are
     else:
-        click.echo("\n".join(_lines(facts)), color=True)
+        click.echo("\n".join(_lines(facts, info.counted(facts["kind"]))), color=True)
     ctx.exit(1 if facts.get("problems") else 0)
 
 
@@ -40,23 +40,8 @@ def _escaped(text):
     return tsv_escape(os.fsencode(text))
 
 
-def _lines(facts):
-    for name in (
-        "path",
-        "kind",
-        "schema_version",
-        "file_size",
-        "created",
-        "photos",
-        "descriptors",
-        "queries",
-        "ranks",
-        "gallery",
-        "failed",
-    ):
-        if name in facts:
-            yield f"{name:15} {facts[name]}"
-    for name in ("recipe", "content", "fingerprint"):
+def _lines(facts, counted):
+    for name in ("path", "kind", "schema_version", "file_size", "created", *counted, "recipe", "content", "fingerprint"):
         if name in facts:
             yield f"{name:15} {facts[name]}"
     yield f"{'generated_by':15} " + ", ".join(f"{name} {version}" for name, version in facts["generated_by"].items())
@@ -67,9 +52,10 @@ def _lines(facts):
         yield f"  {entry.get('path')} ({entry.get('kind')}, content {str(entry.get('content'))[:16]})"
     yield "pipeline"
     yield from _tree(facts["pipeline"], 1)
-    if facts["info"]:
-        yield "info"
-        yield from _nested(facts["info"], 1)
+    for name in ("info", "facts"):
+        if facts.get(name):
+            yield name
+            yield from _nested(facts[name], 1)
     yield "columns"
     for name, column in facts["columns"].items():
         yield f"  {name:24} {column['dtype']:8} {' × '.join(map(str, column['shape']))}"

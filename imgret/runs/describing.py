@@ -183,4 +183,4 @@ class Entry:
                 photos.rows(vectors=self.described[None])
             else:
                 features = self.described
-                photos.descriptors([len(features)], keypoints=features.keypoints, descriptors=features.stored)
+                photos.ragged([len(features)], keypoints=features.keypoints, descriptors=features.stored)

@@ -164,22 +164,22 @@ class Output:
         return True
 
     @contextlib.contextmanager
-    def create(self, pipeline, info=None):
+    def create(self, pipeline, info=None, facts=None):
         """Write the output in one go: a context manager that gives a `Writer`; the file appears if the block succeeds.
 
-        `pipeline` is an `imgret.pipeline.Pipeline` or None; `info` a dict that may be filled within the block.
+        `pipeline` is an `imgret.pipeline.Pipeline` or None; `info` and `facts` dicts that may be filled within the block.
         """
         self.parts.prepare()
         try:
             with Writer(self.parts.temporary()) as writer:
                 yield writer
-                self.finish(writer, pipeline, info)
+                self.finish(writer, pipeline, info, facts)
         except BaseException:
             self.parts.leave()
             raise
         self.parts.remove()
 
-    def finish(self, writer, pipeline, info=None):
+    def finish(self, writer, pipeline, info=None, facts=None):
         """Write the attributes and publish."""
         writer.finish(
             self.kind,
@@ -189,6 +189,7 @@ class Output:
             pipeline=None if pipeline is None else pipeline.node,
             arrays=None if pipeline is None else pipeline.arrays,
             info=info,
+            facts=facts,
         )
         writer.publish(self.path)
 

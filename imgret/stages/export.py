@@ -15,6 +15,7 @@ from imgret.pipeline import Pipeline
 from imgret.runs.output import freshen
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.runs.run import Run
+from imgret.store import layout
 from imgret.store.reader import Store
 
 # what a file is to be by its ending
@@ -27,17 +28,6 @@ ENDINGS = {
     ".run": "trec",
     ".txt": "trec",
     ".tsv": "tsv",
-}
-MATRICES = ("npy", "fvecs", "bvecs")
-FORMATS = {"features": MATRICES, "vectors": MATRICES, "codebook": MATRICES, "ranking": ("trec", "tsv", "ivecs")}
-# which kinds of store an option is for; what is not here is for all
-OPTIONS = {
-    "names": ("features", "vectors", "ranking"),
-    "queries": ("ranking",),
-    "offsets": ("features",),
-    "keypoints": ("features",),
-    "decoded": ("features",),
-    "array": ("codebook",),
 }
 MAIN_ARRAY = "centroids"
 BLOCK_RANKS = 1 << 20  # ranks turned into text at once
@@ -107,7 +97,7 @@ def export(
 
 def _contents(store, form, given, nul):
     """What to write, by option, and what the main file holds in words."""
-    content, what = CONTENTS[store.kind](store, form, given)
+    content, what = CONTENTS[store.layout.export.of](store, form, given)
     contents = {"-o": content}
     if given["names"] is not None:
         contents["--names"] = functools.partial(_name_lines, store, "names", nul)
@@ -123,38 +113,41 @@ def _contents(store, form, given, nul):
 
 def _check(store, form, given):
     """Refuse what this kind of store does not give."""
-    if store.kind == "index":
-        made_of = [str(entry.get("path")) for entry in store.inputs if isinstance(entry, dict) and entry.get("kind") == "vectors"]
-        where = f" ({', '.join(made_of)})" if made_of else ""
-        raise ImgretError(f"{store.shown} is an index: export the vectors store that it was made from{where}")
-    if store.kind not in FORMATS:
-        raise ImgretError(f"{store.shown} is a {store.kind}, which cannot be exported")
-    if form not in FORMATS[store.kind]:
-        formats = ", ".join(FORMATS[store.kind])
-        raise ImgretError(f"{store.shown} holds {_held(store)}, which can be exported as {formats}, not as {form}: choose another -o")
-    for option, kinds in OPTIONS.items():
-        if given[option] and store.kind not in kinds:
-            *others, last = kinds
+    kind = store.layout
+    if kind.export is None:
+        raise ImgretError(f"{store.shown} is {kind.noun}{_instead(store)}")
+    if form not in kind.export.formats:
+        formats = ", ".join(kind.export.formats)
+        raise ImgretError(f"{store.shown} holds {kind.holds}, which can be exported as {formats}, not as {form}: choose another -o")
+    for option, value in given.items():
+        if value and option not in kind.export.options:
+            *others, last = (other.name for other in layout.KINDS.values() if other.export and option in other.export.options)
             words = f"{', '.join(others)} and {last}" if others else last
-            raise ImgretError(f"--{option} is for {words}; {store.shown} holds {_held(store)}: leave it out")
+            raise ImgretError(f"--{option} is for {words}; {store.shown} holds {kind.holds}: leave it out")
 
 
-def _held(store):
-    return {"codebook": "a codebook", "ranking": "a ranking"}.get(store.kind, store.kind)
+def _instead(store):
+    """What to do with a store that cannot be exported."""
+    if not store.layout.export_instead:
+        return ", which cannot be exported"
+    source = layout.KINDS[store.layout.export_instead]
+    made_of = [str(entry.get("path")) for entry in store.inputs if isinstance(entry, dict) and entry.get("kind") == source.name]
+    where = f" ({', '.join(made_of)})" if made_of else ""
+    return f": export the {source.noun.partition(' ')[2]} that it was made from{where}"
 
 
-def _vectors(store, form, _):
-    count, dim = store.shape("vectors")
+def _column(store, form, given):
+    """The rows of a column: what an extractor can decode as it is stored, unless it is to be decoded, and all else as floats."""
+    export, ragged = store.layout.export, store.layout.offsets is not None
+    count, dim = store.shape(export.column)
     # float16 becomes float32, which every program reads, and loses nothing
-    return functools.partial(_matrix, store, "vectors", form, _float), f"{count} vectors of {dim} dimensions"
-
-
-def _features(store, form, given):
-    count, dim = store.shape("descriptors")
-    decode = Pipeline.load(store).component().decode if given["decoded"] else None
-    store.descriptor_range(0, len(store))
-    what = f"{count} {'decoded ' if decode else ''}descriptors of {dim} dimensions, of {len(store)} photos"
-    return functools.partial(_matrix, store, "descriptors", form, decode), what
+    convert = None if "decoded" in export.options else _float
+    if given["decoded"]:
+        convert = Pipeline.load(store).component().decode
+    if ragged:
+        store.descriptor_range(0, len(store))
+    what = f"{count} {'decoded ' if given['decoded'] else ''}{export.column} of {dim} dimensions"
+    return functools.partial(_matrix, store, export.column, form, convert), what + (f", of {len(store)} photos" if ragged else "")
 
 
 def _float(block):
@@ -182,7 +175,7 @@ def _encoded(block, form, start, shown_path):
         ) from None
 
 
-def _codebook(store, form, given):
+def _array(store, form, given):
     pipeline = Pipeline.load(store)
     arrays = {name: pipeline.arrays[digest] for name, digest in pipeline.node["arrays"].items()}
     arrays = {name: array for name, array in sorted(arrays.items()) if array.ndim in (1, 2)}
@@ -264,4 +257,4 @@ def _offsets(store):
         yield encode_rows(block, "npy")
 
 
-CONTENTS = {"features": _features, "vectors": _vectors, "codebook": _codebook, "ranking": _ranking}
+CONTENTS = {"column": _column, "arrays": _array, "ranking": _ranking}  # by what the layout says that a kind's export is of

@@ -161,7 +161,7 @@ def _copy_hloc(file, writer, report):
     with report.progress(len(kept), "image") as progress:
         for row in kept:
             if file.gives == "features":
-                photos.descriptors(file.counts[row : row + 1])
+                photos.ragged(file.counts[row : row + 1])
             for block in file.rows(row):
                 photos.rows(**block)
             progress.update()

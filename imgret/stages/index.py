@@ -115,12 +115,14 @@ def _blocks(photos):
 
 
 def _write(output, stores, photos, built, pipeline, info):
-    count, structure = len(photos.names), built.arrays()["faiss"]
-    with output.create(pipeline, info) as writer:
-        totals = totals_of(stores) | {"R": count, "B": len(structure)}
+    count = len(photos.names)
+    with output.create(pipeline, info, built.facts()) as writer:
+        totals = totals_of(stores) | {"R": count}
         columns = PhotoWriter(writer, "index", boxed(stores), totals)
         for store, start, stop in photos.runs(0, count):
             columns.copy_meta(store, start, stop)
-        columns.rows(rows=np.arange(count), index=structure)
+        columns.rows(rows=np.arange(count))
+        for name, array in built.arrays().items():
+            writer.array(f"structure/{name}", array)
         columns.copy_all_failed(stores)
         writer.fingerprint = columns.fingerprint(output.recipe)

@@ -4,9 +4,8 @@ import os
 
 from imgret.errors import ImgretError
 from imgret.pipeline import check_tree
+from imgret.store import layout
 from imgret.store.reader import Store
-
-PHOTOS = {"features", "vectors", "index"}
 
 
 def describe(path):
@@ -19,8 +18,8 @@ def describe(path):
     Returns
     -------
     dict
-        kind, schema_version, counts, columns (shape, dtype, bytes), identities, params, inputs, pipeline, info, created,
-        generated_by, file_size.
+        kind, schema_version, counts, columns (shape, dtype, bytes), identities, params, inputs, pipeline, info, facts where there are
+        any, created, generated_by, file_size.
 
     Raises
     ------
@@ -43,19 +42,17 @@ def describe(path):
         }
         if store.fingerprint:
             facts["fingerprint"] = store.fingerprint
-        if store.kind in PHOTOS:
-            facts["photos"] = len(store)
-        if store.kind == "features":
-            facts["descriptors"] = store.sizes["T"]
-        if store.kind == "ranking":
-            facts |= {"queries": store.sizes["Q"], "ranks": store.sizes["k"], "gallery": store.sizes["N"]}
-        if "F" in store.sizes:
-            facts["failed"] = store.sizes["F"]
-        facts |= {"params": store.params, "inputs": store.inputs, "pipeline": store.pipeline, "info": store.info}
+        facts |= {name: store.sizes[axis] for axis, name in store.layout.counts.items() if axis in store.sizes}
+        facts |= store.recorded
         facts["columns"] = {
             name: {"shape": list(map(int, store.shape(name))), "dtype": str(store.dtype(name))} for name in store.column_names()
         }
     return facts
+
+
+def counted(kind):
+    """What `describe` counts in a store of a kind: the names, in order."""
+    return list(layout.ALL_KINDS[kind].counts.values())
 
 
 def failed_photos(path):

@@ -78,9 +78,10 @@ class Gallery:
             self.settings = kind.SearchParams.parse(settings)
             made_with = kind.Params.from_json(params.get("params"))
             self.pipeline = Pipeline.load(self.store)
-            structure, facts = {"faiss": self.store.map("index")}, {"dim": self.store.info.get("dim")}
+            structure = {name: self.store.map(column) for name, column in self.store.group("structure").items()}
             codebooks = self.pipeline.codebooks_for(kind)
-            self.index = kind.opened(made_with, params.get("metric"), structure, facts, self.store.sizes["R"], codebooks)
+            size = self.store.sizes["R"]
+            self.index = kind.opened(made_with, params.get("metric"), structure, self.store.facts, size, codebooks)
             self.names = self.store.texts("names")
             self.rows = self.store.read("rows")
             if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= len(self.names)):

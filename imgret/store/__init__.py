@@ -1,4 +1,5 @@
 """Stores: the files that steps read and write. The only user of h5py, but for `formats.hloc`.
 
-`Store` opens one; `parts.Job` builds one that holds photos, part by part; `single.create` writes one in one go.
+`reader.Store` opens one, `writer.Writer` makes one in a temporary file and publishes it; `photos.PhotoWriter` appends photos to one whose
+kind holds photos; `parts` is how a long step makes one part by part. What may be in a file is in `layout`, in the words of `schema`.
 """

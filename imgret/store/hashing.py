@@ -6,6 +6,10 @@ import json
 import numpy as np
 import xxhash
 
+from imgret.errors import ImgretError
+
+JSON = ("params", "inputs", "pipeline", "info", "facts")  # the root attributes that have a checksum
+
 
 def canonical(value):
     """JSON text that is the same for equal values: sorted keys, no spaces, ASCII."""
@@ -23,6 +27,26 @@ def without_places(node):
         return node
     inputs = {"inputs": [without_places(child) for child in node["inputs"]]} if isinstance(node.get("inputs"), list) else {}
     return {name: value for name, value in node.items() if name != "places"} | inputs
+
+
+def pipeline_hashes(node):
+    """Yield the hash of every array that a pipeline's tree names.
+
+    Raises
+    ------
+    ImgretError
+        If the tree is not one.
+    """
+    if node is None:
+        return
+    if not isinstance(node, dict) or not isinstance(node.get("arrays", {}), dict) or not isinstance(node.get("inputs", []), list):
+        raise ImgretError("the pipeline is not a tree of components: the file is damaged")
+    for digest in node.get("arrays", {}).values():
+        if not isinstance(digest, str):
+            raise ImgretError("the pipeline names an array by something else than its hash: the file is damaged")
+        yield digest
+    for child in node.get("inputs", []):
+        yield from pipeline_hashes(child)
 
 
 class ColumnHash:
@@ -71,3 +95,23 @@ def of_array(array):
 def of_columns(checksums):
     """`content`: one hash from those of the columns, hex."""
     return xxhash.xxh3_128(canonical(checksums).encode()).hexdigest()
+
+
+def content_of(kind, checksums, array_hashes):
+    """`content`: one hash over the columns that count, params, facts and the pipeline with its arrays.
+
+    Parameters
+    ----------
+    kind : imgret.store.schema.Kind
+    checksums : dict of str to str
+        Of columns by path, and of attributes by "@" and name.
+    array_hashes : iterable of str
+    """
+    unhashed = {column.path for column in kind.columns if not column.hashed} | {"@inputs", "@info"}
+    counted = {path: digest for path, digest in checksums.items() if path not in unhashed}
+    return of_columns({"kind": kind.name, "columns": counted, "arrays": sorted(set(array_hashes))})
+
+
+def checksums_of_json(values):
+    """Checksums of root attributes: "@" and name -> hex. `values` maps names of `JSON` to what they hold."""
+    return {f"@{name}": of_json(without_places(value) if name == "pipeline" else value) for name, value in values.items()}

@@ -1,28 +1,28 @@
-"""The layout of every kind of store, as data: files are validated against it and docs/format.md is generated from it."""
+"""The layout of every kind of store, as data: what is in its files, what readers check, what `info` counts, what `export` gives.
 
-import dataclasses
+Files are validated against it and docs/format.md is generated from it. A new kind is an entry of `KINDS`.
+"""
+
+import re
+
+from imgret.store.schema import Column, Export, Kind
 
 FORMAT = "imgret"
-
-SCHEMA_VERSIONS = {"features": 1, "vectors": 1, "codebook": 1, "index": 1, "ranking": 1, "plan": 1}
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """One dataset of a store.
-
-    `shape` names the axes: N images, T descriptors, D descriptor dimensions, P keypoint properties, V vector dimensions, F failed
-    photos, R index rows, B bytes, Q queries, k ranks. The dtype "text" stands for two datasets: `path` holds the bytes of all values
-    one after the other (uint8), `path_offsets` where each begins and where the last ends (int64, one more than there are values).
-    A store has all columns that are not `optional`, and of those that are all or none.
-    """
-
-    path: str
-    shape: tuple
-    dtypes: tuple
-    meaning: str
-    hashed: bool = True  # part of `content`
-    optional: bool = False
+PIPELINE_GROUP = "pipeline"  # arrays of the fitted components, each under its hash
+GROUP_NAME = re.compile(r"[a-z0-9_-]{1,64}")  # what a column under a group may be called
+NUMBERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+AXES = {
+    "N": "images",
+    "T": "descriptors",
+    "D": "descriptor dimensions",
+    "P": "keypoint properties",
+    "V": "vector dimensions",
+    "F": "failed photos",
+    "R": "index rows",
+    "B": "bytes",
+    "Q": "queries",
+    "k": "ranks",
+}
 
 
 PHOTO = (
@@ -31,18 +31,24 @@ PHOTO = (
         ("N",),
         ("text",),
         "the photos' names, as bytes of the file system, in byte order, each once; of a row per box (`extract --boxes`) the queries' own",
+        in_order=True,
     ),
     Column("image_size", ("N", 2), ("int32",), "width and height of the upright photo at full size, in pixels"),
     Column("digest", ("N", 32), ("uint8",), "SHA-256 of the photo's bytes (zero for vectors that came without photos)"),
     Column("file_size", ("N",), ("int64",), "size of the photo's file in bytes"),
-    Column("file_mtime_ns", ("N",), ("int64",), "modification time of the photo's file in nanoseconds; not part of `content`", False),
-    Column("photo_names", ("N",), ("text",), "only where there is a row per box: the name of the photo that the box is of", optional=True),
+    Column(
+        "file_mtime_ns", ("N",), ("int64",), "modification time of the photo's file in nanoseconds; not part of `content`", hashed=False
+    ),
+    Column(
+        "photo_names", ("N",), ("text",), "only where there is a row per box: the name of the photo that the box is of", optional="boxes"
+    ),
     Column(
         "box",
         ("N", 4),
         ("float32",),
         "only where there is a row per box: x1, y1, x2, y2 in pixels of the upright photo at full size, clipped to the photo",
-        optional=True,
+        optional="boxes",
+        corners=True,
     ),
 )
 
@@ -57,18 +63,24 @@ FAILED = (
     Column("failed/reason", ("F",), ("text",), "why, in one sentence"),
     Column("failed/digest", ("F", 32), ("uint8",), "SHA-256 of the photo's bytes; zero where they could not be read"),
     Column("failed/file_size", ("F",), ("int64",), "size of the file in bytes"),
-    Column("failed/file_mtime_ns", ("F",), ("int64",), "modification time of the file in nanoseconds; not part of `content`", False),
+    Column("failed/file_mtime_ns", ("F",), ("int64",), "modification time of the file in nanoseconds; not part of `content`", hashed=False),
 )
 
-KINDS = {
-    "features": (
+MATRICES = ("npy", "fvecs", "bvecs")
+
+FEATURES = Kind(
+    "features",
+    "a features store",
+    "features",
+    (
         *PHOTO,
-        Column("offsets", ("N+1",), ("int64",), "photo i has the descriptors offsets[i] to offsets[i+1]"),
+        Column("offsets", ("N+1",), ("int64",), "photo i has the descriptors offsets[i] to offsets[i+1]", counts="T"),
         Column(
             "keypoints",
             ("T", "P"),
             ("float32",),
             "one row per descriptor; the attribute `columns` names the properties: x y, then what is known of scale, size, angle, score",
+            finite=False,
         ),
         Column(
             "descriptors",
@@ -78,19 +90,60 @@ KINDS = {
         ),
         *FAILED,
     ),
-    "vectors": (
+    photos=True,
+    counted={"T": "descriptors"},
+    export=Export("column", MATRICES, ("names", "offsets", "keypoints", "decoded"), column="descriptors"),
+)
+
+VECTORS = Kind(
+    "vectors",
+    "a vectors store",
+    "vectors",
+    (*PHOTO, Column("vectors", ("N", "V"), ("float32", "float16"), "one row per photo"), *FAILED),
+    photos=True,
+    export=Export("column", MATRICES, ("names",), column="vectors"),
+)
+
+CODEBOOK = Kind("codebook", "a codebook", "a codebook", (), export=Export("arrays", MATRICES, ("array",)))
+
+ROWS = Column("rows", ("R",), ("int64",), "the photo that each row of the index stands for")
+
+INDEX = Kind(
+    "index",
+    "an index",
+    "an index",
+    (
         *PHOTO,
-        Column("vectors", ("N", "V"), ("float32", "float16"), "one row per photo"),
+        ROWS,
+        Column(
+            "structure/",
+            (),
+            NUMBERS,
+            "the searchable structure, as its method lays it out: `structure/faiss` is the bytes of a FAISS index",
+        ),
         *FAILED,
     ),
-    "codebook": (),
-    "index": (
-        *PHOTO,
-        Column("rows", ("R",), ("int64",), "the photo that each row of the index stands for"),
-        Column("index", ("B",), ("uint8",), "the searchable structure: the bytes of a FAISS index"),
-        *FAILED,
-    ),
-    "ranking": (
+    version=2,
+    older={
+        1: {
+            "columns": (
+                *PHOTO,
+                ROWS,
+                Column("index", ("B",), ("uint8",), "the searchable structure: the bytes of a FAISS index", stands_for="structure/faiss"),
+                *FAILED,
+            ),
+            "facts_in_info": ("dim",),
+        }
+    },
+    photos=True,
+    export_instead="vectors",
+)
+
+RANKING = Kind(
+    "ranking",
+    "a ranking",
+    "a ranking",
+    (
         Column("query_names", ("Q",), ("text",), "the query photos' names"),
         Column("query_ids", ("Q",), ("text",), "the queries' own names; they differ where one photo asks several times"),
         Column(
@@ -98,39 +151,47 @@ KINDS = {
             ("Q", 4),
             ("float32",),
             "only where a query asked with a box: x1, y1, x2, y2 in pixels of the query photo; NaN for those that asked with all of it",
-            optional=True,
+            optional="boxes",
         ),
         Column("names", ("N",), ("text",), "the names of the photos that were searched, in byte order"),
         Column("ids", ("Q", "k"), ("int32",), "positions in `names`, best first; -1 where the list is shorter"),
-        Column("scores", ("Q", "k"), ("float32",), "higher is always better (L2 as -d²); NaN where there is no id"),
+        Column("scores", ("Q", "k"), ("float32",), "higher is always better (L2 as -d²); NaN where there is no id", finite=False),
         *FAILED,
     ),
-}
-
-# What a long step works from, in OUT.parts/<recipe>/<plan>/plan.h5; never published under a user's name.
-PLAN = (
-    Column("names", ("N",), ("text",), "the photos to do, in byte order"),
-    Column("file_size", ("N",), ("int64",), "size of each file in bytes when the plan was made"),
-    Column("file_mtime_ns", ("N",), ("int64",), "modification time of each file when the plan was made"),
+    counted={"Q": "queries", "k": "ranks", "N": "gallery"},
+    export=Export("ranking", ("trec", "tsv", "ivecs"), ("names", "queries")),
 )
 
-COLUMNS = {**KINDS, "plan": PLAN}
+# What a long step works from, in OUT.parts/<recipe>/<plan>/plan.h5; never published under a user's name.
+PLAN = Kind(
+    "plan",
+    "a plan",
+    "a plan",
+    (
+        Column("names", ("N",), ("text",), "the photos to do, in byte order", in_order=True),
+        Column("file_size", ("N",), ("int64",), "size of each file in bytes when the plan was made"),
+        Column("file_mtime_ns", ("N",), ("int64",), "modification time of each file when the plan was made"),
+    ),
+)
+
+KINDS = {kind.name: kind for kind in (FEATURES, VECTORS, CODEBOOK, INDEX, RANKING)}  # those that are published
+ALL_KINDS = KINDS | {PLAN.name: PLAN}
+SCHEMA_VERSIONS = {name: kind.version for name, kind in ALL_KINDS.items()}
 
 ATTRIBUTES = {
     "format": 'always "imgret"',
-    "kind": "features, vectors, codebook, index or ranking",
+    "kind": " or ".join([", ".join(list(KINDS)[:-1]), list(KINDS)[-1]]),
     "schema_version": "version of this kind's layout (integer)",
     "created": "when it was published, UTC, ISO 8601",
     "generated_by": "versions of imgret and the libraries it used (JSON)",
     "recipe": "identity of how it was made, known before work starts: kind, method, versions, parameters, the inputs' `content` (hex)",
-    "content": "identity of what is in it: hash over the columns and the pipeline (hex, XXH3-128)",
+    "content": "identity of what is in it: hash over the columns, the pipeline and the facts (hex, XXH3-128)",
     "fingerprint": "per-photo kinds: hash of the recipe and every (name, digest): the same on every machine (hex)",
     "params": "step, method and parameters (JSON)",
     "inputs": "what it was made from: path, kind, content of each (JSON)",
     "pipeline": "the tree of fitted components that made it: component, version, params, arrays by hash, inputs, and `places`, where files "
     "such as a network's weights were found, which is part of no identity (JSON)",
     "info": "facts found on the way: what was sampled, objective, chosen layout (JSON)",
-    "checksums": "XXH3-128 of each column and of params, inputs, pipeline and info (JSON); `imgret info --check` verifies them",
+    "facts": "only where there is any: what reading the columns takes besides, such as the `dim` of an index (JSON)",
+    "checksums": "XXH3-128 of each column, SHA-256 of params, inputs, pipeline, info and facts (JSON); `imgret info --check` verifies them",
 }
-
-PIPELINE_GROUP = "pipeline"  # arrays of the fitted components, each under its hash

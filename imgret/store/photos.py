@@ -6,8 +6,9 @@ from imgret.store import layout
 from imgret.store.hashing import PhotosHash
 from imgret.store.text import Texts
 
-META = ("image_size", "digest", "file_size", "file_mtime_ns")
-BOXED = {"photo_names": ((), np.uint8, {}), "box": ((4,), np.float32, {})}  # what a row per box has besides, as `PhotoWriter` takes it
+META = tuple(column.path for column in layout.PHOTO if not column.text and not column.optional)
+# what a row per box has besides, as `PhotoWriter` takes it
+BOXED = {column.path: (column.shape[1:], column.datasets[0].dtypes[0], {}) for column in layout.PHOTO if column.optional}
 COPY_PHOTOS = 1024  # photos whose columns are copied at once
 COPY_BYTES = 4 << 20
 
@@ -19,7 +20,7 @@ class PhotoWriter:
     ----------
     writer : imgret.store.writer.Writer
     kind : str
-        "features", "vectors" or "index".
+        One that holds photos. Columns under a group are left to the caller: they have no rows that are photos'.
     data : dict
         What the data columns look like: `{path: (row_shape, dtype, {attribute: text})}`. An optional column is
         there if it is named here.
@@ -30,31 +31,31 @@ class PhotoWriter:
     def __init__(self, writer, kind, data, totals=None):
         self.kind = kind
         self.count = self.failed = 0
+        self._layout = layout.ALL_KINDS[kind]
         self._columns, self._end, self._identity = {}, 0, PhotosHash()
-        for column in layout.COLUMNS[kind]:
-            path = column.path
-            if column.optional and path not in data:
-                continue
-            if column.dtypes == ("text",):
-                known = () if totals is None else (totals[column.shape[0]], totals["bytes of " + path])
-                self._columns[path] = writer.text(path, *known)
-            elif path == "offsets":
-                self._columns[path] = writer.column(path, (), np.int64, None if totals is None else totals["N"] + 1)
-                self._columns[path].append(np.zeros(1, np.int64))
-            elif path in data or all(isinstance(axis, int) for axis in column.shape[1:]):
-                row_shape, dtype, attributes = data.get(path, (column.shape[1:], column.dtypes[0], {}))
-                total = None if totals is None else totals[column.shape[0]]
-                self._columns[path] = writer.column(path, row_shape, dtype, total, attributes)
+        for column in self._layout.columns:
+            if not column.group and (not column.optional or column.path in data):
+                self._add(writer, column, data, totals)
+
+    def _add(self, writer, column, data, totals):
+        path = column.path
+        if column.text:
+            known = () if totals is None else (totals[column.shape[0]], totals["bytes of " + path])
+            self._columns[path] = writer.text(path, *known)
+        elif column is self._layout.offsets:
+            self._columns[path] = writer.column(path, (), np.int64, None if totals is None else totals["N"] + 1)
+            self._columns[path].append(np.zeros(1, np.int64))
+        elif path in data or all(isinstance(axis, int) for axis in column.shape[1:]):
+            row_shape, dtype, attributes = data.get(path, (column.shape[1:], column.dtypes[0], {}))
+            total = None if totals is None else totals[column.shape[0]]
+            self._columns[path] = writer.column(path, row_shape, dtype, total, attributes)
 
     def photos(self, names, meta):
         """Append photos: `names` (`Texts` or bytes), `meta` the columns of `META`, and `BOXED` where they are there, one row each."""
         texts = names if isinstance(names, Texts) else Texts.of(names)
         self._columns["names"].append(texts)
-        for path in META:
-            self._columns[path].append(np.asarray(meta[path]))
-        if "box" in self._columns:
-            self._columns["photo_names"].append(meta["photo_names"])
-            self._columns["box"].append(np.asarray(meta["box"]))
+        for path in (*META, *(path for path in BOXED if path in self._columns)):
+            self._columns[path].append(meta[path])
         self._identity.update(texts, np.asarray(meta["digest"]))
         self.count += len(texts)
 
@@ -62,10 +63,10 @@ class PhotoWriter:
         """The `fingerprint` of the photos appended so far, under a recipe."""
         return self._identity.hexdigest(recipe)
 
-    def descriptors(self, counts, **blocks):
-        """Append the descriptors of photos: how many each has (n,), and `keypoints` and `descriptors` of all of them."""
+    def ragged(self, counts, **blocks):
+        """Append the rows of photos that have several: how many each has (n,), and what all of them have in the data columns."""
         ends = self._end + np.asarray(counts, dtype=np.int64).cumsum()
-        self._columns["offsets"].append(ends)
+        self._columns[self._layout.offsets.path].append(ends)
         self._end = int(ends[-1]) if len(ends) else self._end
         self.rows(**blocks)
 
@@ -86,7 +87,7 @@ class PhotoWriter:
     def copy_meta(self, store, start, stop, mtimes=None):
         """Append names, sizes, digests and boxes of the photos `start` to `stop` of another store; a photo's own box is all of it."""
         meta = {path: store.read(path, start, stop) for path in META}
-        if "box" in self._columns:
+        if BOXED.keys() <= self._columns.keys():
             meta["photo_names"] = store.photo_names(start, stop)
             meta["box"] = store.read("box", start, stop) if store.has("box") else np.pad(meta["image_size"], [(0, 0), (2, 0)])
         if mtimes is not None:
@@ -94,20 +95,30 @@ class PhotoWriter:
         self.photos(store.texts("names", start, stop), meta)
 
     def copy(self, store, start=0, stop=None, mtimes=None):
-        """Append photos `start` to `stop` of another store of the same kind, a bounded piece at a time."""
+        """Append photos `start` to `stop` of another store of the same kind, a bounded piece at a time: not of an index, whose data
+        columns have no rows that are photos'."""
         stop = len(store) if stop is None else stop
         for first in range(start, stop, COPY_PHOTOS):
             last = min(first + COPY_PHOTOS, stop)
             self.copy_meta(store, first, last, None if mtimes is None else mtimes[first - start : last - start])
-            if self.kind == "features":
+            for column in self._data("N"):
+                self._copy_rows(store, column, first, last)
+            if self._layout.offsets is not None:
                 offsets = store.descriptor_range(first, last)
-                self.descriptors(np.diff(offsets))
-                for path in ("keypoints", "descriptors"):
-                    self._copy_rows(store, path, int(offsets[0]), int(offsets[-1]))
-            else:
-                self._copy_rows(store, "vectors", first, last)
+                self.ragged(np.diff(offsets))
+                for column in self._data(self._layout.offsets.counts):
+                    self._copy_rows(store, column, int(offsets[0]), int(offsets[-1]))
 
-    def _copy_rows(self, store, path, start, stop):
+    def _data(self, axis):
+        """The data columns that have a row for each of an axis."""
+        columns = (column for column in self._layout.columns if column.path in self._columns and column not in layout.PHOTO)
+        return [column for column in columns if column.shape[0] == axis]
+
+    def _copy_rows(self, store, column, start, stop):
+        path = column.path
+        if column.text:
+            self.rows(**{path: store.texts(path, start, stop)})
+            return
         step = max(1, COPY_BYTES // max(1, store.dtype(path).itemsize * int(np.prod(store.shape(path)[1:]))))
         for first in range(start, stop, step):
             self.rows(**{path: store.read(path, first, min(first + step, stop))})
@@ -151,20 +162,18 @@ def totals_of(stores, failed_stores=None):
     """
     totals = {}
     for store in stores:
-        for column in layout.COLUMNS[store.kind]:
-            if failed_stores is None or not column.path.startswith("failed/"):
-                _count(store, column, totals)
-        for axis in ("N", "T", "F") if failed_stores is None else ("N", "T"):
-            totals[axis] = totals.get(axis, 0) + store.sizes.get(axis, 0)
+        _count(store, [column for column in store.layout.columns if failed_stores is None or column not in layout.FAILED], totals)
     for store in failed_stores or ():
-        for column in layout.FAILED:
-            _count(store, column, totals)
-        totals["F"] = totals.get("F", 0) + store.sizes["F"]
+        _count(store, layout.FAILED, totals)
     return totals
 
 
-def _count(store, column, totals):
-    if column.dtypes == ("text",):
-        axis = "bytes of " + column.path
-        known = axis if store.has(column.path) else "bytes of names"  # see `Store.photo_names`
-        totals[axis] = totals.get(axis, 0) + store.sizes[known]
+def _count(store, columns, totals):
+    """Add the lengths of the columns' first axes, and how many bytes their texts have."""
+    lengths = {axis: store.sizes[axis] for axis in (column.shape[0] for column in columns if not column.group) if axis in store.sizes}
+    for column in columns:
+        if column.text:
+            axis = "bytes of " + column.path
+            lengths[axis] = store.sizes[axis if store.has(column.path) else "bytes of names"]  # see `Store.photo_names`
+    for axis, length in lengths.items():
+        totals[axis] = totals.get(axis, 0) + length
