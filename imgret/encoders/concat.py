@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 
 from imgret import arrays
-from imgret.encoders.normalize import unit_rows
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import SAMPLING, Params, param
 
@@ -72,6 +71,6 @@ class Concat:
         """
         if len(parts) != len(self.params.weights):
             raise ImgretError(f"{len(self.params.weights)} vectors of each photo are needed, got {len(parts)}")
-        rows = [unit_rows(np.array(arrays.rows(part, what="the matrix of vectors"))) for part in parts]
+        rows = [arrays.unit_rows(arrays.rows(part, what="the matrix of vectors")) for part in parts]
         joined = np.concatenate([part * np.float32(weight) for part, weight in zip(rows, self.params.weights, strict=True)], axis=1)
-        return unit_rows(joined).astype(self.params.dtype)
+        return arrays.unit_rows(joined, out=joined).astype(self.params.dtype)

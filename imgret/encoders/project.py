@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 
 from imgret import arrays
-from imgret.encoders.normalize import unit_rows
 from imgret.errors import ImgretError
 from imgret.registry import SAMPLING, Params, param
 
@@ -65,4 +64,4 @@ class Project:
             projected = np.array(self.codebook.project(x), dtype=np.float32, order="C")
             if not np.isfinite(projected).all():
                 raise ImgretError("the vectors are too large to be projected in float32: scale them, and train the codebook on them again")
-            return unit_rows(projected).astype(self.params.dtype)
+            return arrays.unit_rows(projected, out=projected).astype(self.params.dtype)
