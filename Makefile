@@ -15,8 +15,8 @@ help:
 	@echo 'make demo PHOTOS=DIR  the same on your own photos (LEARN=DIR: learn codebooks on others)'
 	@echo 'make install          imgret with everything optional (PyTorch: 5 GB) in $(VENV): $(BIN)/imgret'
 	@echo 'make test             run the tests (IMGRET_TEST_DATA: folder of photos, rankings and vectors for more of them)'
-	@echo 'make check            lint, format, generated docs, architecture'
-	@echo 'make docs             write the generated parts of README.md anew'
+	@echo 'make check            lint, format, fresh docs, architecture'
+	@echo 'make docs             write the generated docs anew: pages of imgret/docs, parts of README.md'
 	@echo 'make bench            run the benchmarks, one after another'
 	@echo 'make table            the ablation table (needs IMGRET_TEST_DATA)'
 	@echo 'make clean            remove $(VENV), demo and caches'
@@ -50,11 +50,11 @@ test: $(VENV)/.all
 check: $(VENV)/.all
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python scripts/readme.py --check
+	$(BIN)/python scripts/docs.py --check
 	$(BIN)/python -m pytest tests/test_architecture.py
 
 docs: $(VENV)/.all
-	$(BIN)/python scripts/readme.py
+	$(BIN)/python scripts/docs.py
 
 bench: $(VENV)/.all
 	@set -e; for script in scripts/bench_*.py; do echo; echo "== $$script"; $(BIN)/python $$script; done

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, why
 
 RUNS = ("extract", "codebook", "encode", "index", "search", "evaluate")
 
@@ -21,9 +21,7 @@ def read(path):
         with open(path, "rb") as file:
             tables = tomllib.load(file)
     except OSError as error:
-        raise ImgretError(
-            f"--config {path}: {'there is no such file' if isinstance(error, FileNotFoundError) else error.strerror}"
-        ) from None
+        raise ImgretError(f"--config {path}: {why(error, 'there is no such file')}") from None
     except RecursionError:
         raise UsageError(f"--config {path} is nested too deeply") from None
     except ValueError as error:  # TOML's own errors, bytes that are not UTF-8, numbers of thousands of digits

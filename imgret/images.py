@@ -13,6 +13,8 @@ import warnings
 
 import numpy as np
 
+from imgret.errors import why
+
 EXTENSIONS = (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".tif", b".tiff", b".bmp")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # as Pillow's readers are called; that of JPEG reads MPO too
 MAX_PIXELS = 1 << 28  # 16384 x 16384; a larger one is a bomb more often than a photo
@@ -91,7 +93,7 @@ def read_file(path):
     except OSError as error:
         if error.errno in (errno.EISDIR, errno.ENXIO):
             raise BadPhoto("not-a-file", "it is not a regular file") from None
-        raise BadPhoto("unreadable", f"it cannot be read: {os.strerror(error.errno) if error.errno else error}") from None
+        raise BadPhoto("unreadable", f"it cannot be read: {why(error)}") from None
     if len(data) > MAX_FILE_BYTES:
         raise BadPhoto("too-large", f"the file has more than {MAX_FILE_BYTES} bytes")
     return File(data, hashlib.sha256(data).digest(), len(data), status.st_mtime_ns)

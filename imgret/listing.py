@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
 from imgret.images import EXTENSIONS
 
 
@@ -176,4 +176,4 @@ def _unique(found):
 
 
 def _reason(error):
-    return "there is no such file or folder" if isinstance(error, FileNotFoundError) else os.strerror(error.errno).lower()
+    return why(error, "there is no such file or folder").lower()

@@ -24,6 +24,7 @@ from sklearn.mixture import GaussianMixture
 from imgret import arrays, parallel
 from imgret.encoders.fisher import Fisher
 from imgret.encoders.vlad import Vlad
+from imgret.features import LocalFeatures
 
 T = 1500
 ROUNDS = 15
@@ -98,14 +99,21 @@ def report(title, results, peers, programs):
         print(f"{title if i == 0 else '':<28}{ours:>8.2f}  {peer:<30}{taken:>8.2f}{taken / ours:>8.1f} x{difference:>12.1e}", flush=True)
 
 
+def local(photo):
+    """Descriptors as encoders take them."""
+    return LocalFeatures(np.zeros((len(photo), 0), np.float32), photo, ())
+
+
 def bench_vlad(x, size):
     centroids = lloyd(x[T:], size)
     photo = x[:T]
     encoder = Vlad(Vlad.Params(), types.SimpleNamespace(centroids_=centroids, dim_=x.shape[1], transform=lambda rows: rows))
     quantizer = vlfeat.Quantizer(centroids)
 
+    features = local(photo)
+
     def ours():
-        return encoder.encode(photo)
+        return encoder.encode(features)
 
     def theirs():
         return vlfeat.vlad(photo, quantizer.quantize(photo), centroids, vlfeat.VLAD_INTRA)
@@ -123,9 +131,9 @@ def bench_fisher(x, size):
     photo = x[:T]
     wide = photo.astype(np.float64)
     codebook = types.SimpleNamespace(weights_=given[0], means_=given[1], variances_=given[2], dim_=x.shape[1], transform=lambda rows: rows)
-    encoder = Fisher(Fisher.Params(), codebook)
+    encoder, features = Fisher(Fisher.Params(), codebook), local(photo)
     programs = [
-        lambda: encoder.encode(photo),
+        lambda: encoder.encode(features),
         lambda: vlfeat.fisher(photo, *given),
         lambda: fisher_vector(wide, gmm, improved=True),
         lambda: fisher_vector(photo, narrow, improved=True),

@@ -22,8 +22,7 @@ import numpy as np
 from imgret import images
 from imgret.extractors.sift import RootSift
 from imgret.runs.output import Output
-from imgret.runs.parts import Step
-from imgret.runs.report import Report
+from imgret.runs.parts import Step, Work
 from imgret.store.parts import publish_part
 from imgret.store.photos import PhotoWriter
 from imgret.store.reader import BLOCK_BYTES, Store
@@ -160,7 +159,7 @@ def cost_of_parts(made, scratch):
     output = Output(os.path.join(scratch, "joined.h5"), "features", {"step": "bench"})
     output.parts.prepare()
     plan = output.parts.plan(Texts.of(made.names), np.zeros(made.count, np.int64), np.zeros(made.count, np.int64))
-    step = Step(output, plan, worker="", setup={}, task=None, data=DATA, report=Report(-1), jobs=1)
+    step = Step(output, plan, Work("", {}, DATA))
 
     def parts():
         for part in range(len(plan)):

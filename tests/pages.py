@@ -1,40 +1,40 @@
-"""Data for report pages, for their tests: with and without a browser."""
+"""What report pages show, for their tests: with and without a browser."""
 
 import os
 
 from helpers import photo
 
 from imgret.html import page
+from imgret.html.contract import Answer, Judgement, Page, Query, Run
 from imgret.html.thumbnails import Thumbnails
 
 
 def run(label, summary=(), warnings=(), curves=None):
-    """A run of the page's data."""
-    return {"label": label, "summary": [list(row) for row in summary], "warnings": list(warnings), "curves": curves}
+    """A run of the page."""
+    return Run(label, summary, warnings, curves)
 
 
 def judgement(ap, marks, found=1, positives=2):
     """What a protocol says of one query; the rank of the first hit is that after removals."""
     counted = [mark for mark in marks if mark in "hm"]
     first_hit = counted.index("h") + 1 if "h" in counted else None
-    return {"ap": ap, "positives": positives, "found": found, "first_hit": first_hit, "marks": marks}
+    return Judgement(ap, positives, found, first_hit, marks)
 
 
 def results(positions, **settings):
     """One query's results in one run; a judgement for the setting "" is given as `_`."""
     top = [[position, round(0.9 - rank / 10, 3)] for rank, position in enumerate(positions)]
-    return {"top": top, "settings": {name.strip("_"): value for name, value in settings.items()}}
+    return Answer(top, {name.strip("_"): value for name, value in settings.items()})
 
 
 def query(name, position, *runs, box=None):
-    """A query of the page's data."""
-    return {"name": name, "photo": position, "box": box, "runs": list(runs)}
+    """A query of the page."""
+    return Query(name, position, box, runs)
 
 
-def data(photos, runs, queries, **more):
-    """The page's data."""
-    plain = {"title": "a report", "protocol": None, "conventions": None, "note": None, "measure": "AP", "settings": [""], "comparison": []}
-    return plain | {"runs": runs, "photos": photos, "queries": queries} | more
+def contents(photos, runs, queries, title="a report", **more):
+    """What a page shows."""
+    return Page(title, runs=runs, photos=photos, queries=queries, **more)
 
 
 def names(count):
@@ -42,20 +42,20 @@ def names(count):
     return [f"{number}.png" for number in range(count)]
 
 
-def made(folder, contents, roots=None):
+def made(folder, shown, roots=None):
     """Write a page with its thumbnails; returns its path. The photos `names` gives are made where they are not there."""
-    for number, name in enumerate(contents["photos"]):
+    for number, name in enumerate(shown.photos):
         path = os.path.join(folder, os.fsdecode(name))
         if roots is None and name == f"{number}.png" and not os.path.exists(path):
             photo(path, number)
     path = os.path.join(folder, "report.html")
-    page.write(path, contents, Thumbnails(roots or [folder]).make(contents["photos"]))
+    page.write(path, shown, Thumbnails(roots or [folder]).make(shown.photos))
     return path
 
 
 def one_run():
     """Five queries of one run: a hit, a miss behind junk, a failure, one without judgement, one whose photo is not known."""
-    return data(
+    return contents(
         names(6),
         [run("rootsift", [["map", 0.5], ["queries", 5]], ["the lists are short"], {"": [1 - i / 200 for i in range(101)]})],
         [
@@ -74,7 +74,7 @@ def one_run():
 def two_runs():
     """Four queries of two runs and three settings."""
     curve = [0.5] * 101
-    return data(
+    return contents(
         names(6),
         [
             run("before", [["map", 0.5], ["queries", 4], ["ns", 0.0]], curves={"easy": curve, "medium": curve}),

@@ -12,18 +12,21 @@ from imgret.cli import COMMANDS
 
 PACKAGE = os.path.join(ROOT, "imgret")
 FAMILIES = {"extractors", "codebooks", "encoders", "indexes"}
-BASE = {"errors", "registry", "arrays", "parallel"}
+BASE = {"errors", "registry", "arrays", "parallel", "features", "components"}
 # what each part of the package may import of the others
 MAY = {
     "errors": set(),
     "registry": {"errors"},
     "arrays": {"errors"},
     "parallel": {"errors"},
-    "words": {"errors", "arrays", "parallel"},
+    "words": {"parallel"},
+    "features": set(),
+    "components": {"registry"},
+    "paths": {"errors"},
     "images": {"errors"},
     "listing": {"errors", "images"},
     "names": {"errors"},
-    "store": {"errors", ""},
+    "store": {"errors", "paths", ""},
     "config": {"errors"},
     "formats": BASE | {"names", "store"},
     "evaluation": BASE | {"names", "formats"},
@@ -32,11 +35,14 @@ MAY = {
     "codebooks": BASE | {"words"},
     "encoders": BASE | {"words"},
     "indexes": BASE | {"words"},
-    "pipeline": BASE | FAMILIES | {"store", "images"},
-    "html": BASE | {"images", "names", "evaluation", "store"},
+    "pipeline": BASE | FAMILIES | {"store"},
+    "describer": BASE | {"store", "images", "pipeline"},
+    "html": BASE | {"paths", "images", "names", "evaluation", "store"},
     "inputs": BASE | {"names", "formats", "store", "listing", "pipeline"},
-    "runs": BASE | FAMILIES | {"images", "store", "pipeline"},
-    "stages": BASE | FAMILIES | {"names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
+    "runs": BASE | FAMILIES | {"paths", "images", "names", "store", "pipeline", "html"},
+    "stages": BASE
+    | FAMILIES
+    | {"describer", "paths", "names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
     "cli": BASE | FAMILIES | {"names", "runs", "stages", "evaluation", "formats", "config", ""},
     "__main__": {"cli"},
     "": set(),
@@ -130,24 +136,25 @@ def python(code):
 
 
 def test_no_help_loads_a_heavy_library():
-    """`imgret --help` and the help of every step, each in an interpreter of its own."""
+    """`imgret --help`, the help of every command, and pages, each in an interpreter of its own."""
     code = """
 import os, sys
 from imgret.cli.main import main
 children = []
-for step in {steps!r}:
+for asked in {asked!r}:
     child = os.fork()
     if not child:
         sys.stdout = open(os.devnull, "w")
         code = "no exit"
         try:
-            main([step, "--help"] if step else ["--help"])
+            main(asked)
         except SystemExit as end:
             code = end.code
         heavy = sorted(set(sys.modules) & {heavy!r})
-        os.write(1, f"{{step}} {{code}} {{heavy}}\\n".encode())
+        os.write(1, f"{{asked}} {{code}} {{heavy}}\\n".encode())
         os._exit(0)
     os.waitpid(child, 0)
 """
-    answers = python(code.format(steps=["", *COMMANDS], heavy=set(HEAVY))).splitlines()
-    assert answers == [f"{step} 0 []" for step in ["", *COMMANDS]]
+    pages = [["help"], ["help", "methods"], ["help", "search"], ["help", "vlad"]]
+    asked = [["--help"], *([name, "--help"] for name in COMMANDS), *pages]
+    assert python(code.format(asked=asked, heavy=set(HEAVY))).splitlines() == [f"{words} 0 []" for words in asked]

@@ -916,14 +916,16 @@ def test_an_index_whose_rows_point_nowhere(here):
 
 
 def test_features_alone_make_no_vector():
+    from imgret.describer import Describer
     from imgret.errors import ImgretError
-    from imgret.pipeline import Describer, Pipeline
+    from imgret.features import LocalFeatures
+    from imgret.pipeline import Pipeline
     from imgret.store.reader import Store
 
     with Store(stores().features) as store:
         describer = Describer(Pipeline.load(store))
     with pytest.raises(ImgretError, match=r"^this pipeline ends with local features: encode them first$"):
-        describer.features(np.zeros((3, 128), np.uint8))
+        describer.features(LocalFeatures(np.zeros((3, 5), np.float32), np.zeros((3, 128), np.uint8), ()))
 
 
 def test_a_list_of_names_without_end(here, monkeypatch):

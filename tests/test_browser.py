@@ -1,5 +1,6 @@
 """The report page in a real browser: what it shows, its controls and keys, and that it asks nobody for anything."""
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -94,9 +95,8 @@ def two(tmp_path_factory):
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """A page of 130 queries."""
-    contents = pages.one_run()
-    contents["queries"] = [pages.query(f"q{i}", i % 6, pages.results([1, 2], _=pages.judgement(i / 200, "hm"))) for i in range(130)]
-    return pages.made(tmp_path_factory.mktemp("many"), contents)
+    queries = [pages.query(f"q{i}", i % 6, pages.results([1, 2], _=pages.judgement(i / 200, "hm"))) for i in range(130)]
+    return pages.made(tmp_path_factory.mktemp("many"), dataclasses.replace(pages.one_run(), queries=queries))
 
 
 def cards(tab):
@@ -201,7 +201,7 @@ def test_the_score_is_seen_on_hover_and_on_focus(show, one):
 
 
 def test_a_photo_that_is_not_there_is_a_tile_with_its_name(show, tmp_path):
-    contents = pages.data(["none.png", "0.png"], [pages.run("a")], [pages.query("q", 0, pages.results([1, 0]), box=[0, 0, 5, 5])])
+    contents = pages.contents(["none.png", "0.png"], [pages.run("a")], [pages.query("q", 0, pages.results([1, 0]), box=[0, 0, 5, 5])])
     photo(tmp_path / "0.png")
     tab = show(pages.made(tmp_path, contents, roots=[tmp_path]))
     assert texts(tab, ".tile .absent") == ["none.png", "none.png"]
@@ -210,7 +210,7 @@ def test_a_photo_that_is_not_there_is_a_tile_with_its_name(show, tmp_path):
 
 
 def test_a_search_without_a_protocol(show, tmp_path):
-    contents = pages.data(
+    contents = pages.contents(
         pages.names(2), [pages.run("index")], [pages.query("0.png", 0, pages.results([1])), pages.query("1.png", 1, pages.results([]))]
     )
     tab = show(pages.made(tmp_path, contents))
@@ -224,7 +224,7 @@ def test_a_search_without_a_protocol(show, tmp_path):
 
 
 def test_a_page_without_queries(show, tmp_path):
-    tab = show(pages.made(tmp_path, pages.data([], [], [])))
+    tab = show(pages.made(tmp_path, pages.contents([], [], [])))
     assert texts(tab, "#count, #cards") == ["0 of 0 queries shown", "No query is like that."]
     for key in ("j", "k", "o", "ArrowRight"):
         tab.keyboard.press(key)
@@ -257,8 +257,8 @@ def test_only_failures(show, one):
 
 def test_a_failure_beyond_what_is_shown(show, tmp_path):
     """Where all that is shown is junk or the query photo itself, the rank of the first hit decides."""
-    runs = [pages.results([1], _=pages.judgement(0.5, "j") | {"first_hit": first}) for first in (1, 2, None)]
-    contents = pages.data(pages.names(2), [pages.run("a")], [pages.query(f"q{i}", 0, run) for i, run in enumerate(runs)])
+    runs = [pages.results([1], _=dataclasses.replace(pages.judgement(0.5, "j"), first_hit=first)) for first in (1, 2, None)]
+    contents = pages.contents(pages.names(2), [pages.run("a")], [pages.query(f"q{i}", 0, run) for i, run in enumerate(runs)])
     tab = show(pages.made(tmp_path, contents))
     tab.check("#failures")
     assert cards(tab) == ["q1", "q2"]
@@ -355,7 +355,7 @@ def test_another_setting(show, two):
 
 
 def test_three_runs_are_compared_with_the_first(show, tmp_path):
-    contents = pages.data(
+    contents = pages.contents(
         pages.names(4),
         [pages.run(label) for label in "abc"],
         [
@@ -562,7 +562,7 @@ def test_hostile_names_are_text(show, tmp_path):
         "settings": names,
         "comparison": names,
     }
-    tab = show(pages.made(tmp_path, pages.data(names, runs, queries, **more)), height=6000)
+    tab = show(pages.made(tmp_path, pages.contents(names, runs, queries, **more)), height=6000)
     assert tab.title() == wanted[0]
     assert cards(tab) == wanted
     assert texts(tab, "h1, #note, #warnings li, #comparison li") == [
@@ -618,7 +618,7 @@ def test_nothing_is_wider_than_the_window(show, one, two, width, scheme):
 
 
 def test_strips_scroll_within_the_page(show, tmp_path):
-    contents = pages.data(pages.names(20), [pages.run("a")], [pages.query("q", 0, pages.results(range(20)))])
+    contents = pages.contents(pages.names(20), [pages.run("a")], [pages.query("q", 0, pages.results(range(20)))])
     tab = show(pages.made(tmp_path, contents), width=360)
     strips = tab.locator(".strips")
     assert strips.evaluate("strips => strips.scrollWidth > 3 * strips.clientWidth")
@@ -667,7 +667,7 @@ def test_real_photos(show, tmp_path, data):
     queries = [
         pages.query(name, i, pages.results([i, *range(11)], _=pages.judgement(0.5, "q" + "hm" * 5 + "j"))) for i, name in enumerate(names)
     ]
-    contents = pages.data(names, [pages.run("rootsift")], queries)
+    contents = pages.contents(names, [pages.run("rootsift")], queries)
     tab = show(pages.made(tmp_path, contents, roots=[root]))
     assert tab.locator(".absent").count() == 0
     decoded = (

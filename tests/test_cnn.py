@@ -11,10 +11,11 @@ from helpers import call, encoded, failures, folder, names_in, refused, same_ans
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
+from imgret.describer import Describer  # noqa: E402
 from imgret.extractors.cnn import Cnn  # noqa: E402
 from imgret.images import File, Photo  # noqa: E402
 from imgret.networks import backbones as networks  # noqa: E402
-from imgret.pipeline import Describer, Pipeline  # noqa: E402
+from imgret.pipeline import Pipeline  # noqa: E402
 from imgret.store.reader import Store  # noqa: E402
 
 SMALL = ("--set", "model=squeezenet1_1", "--set", "max_size=96", "--set", "batch=3")

@@ -10,11 +10,13 @@ import pytest
 import reference_encoders as reference
 
 from imgret import registry
+from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
 from imgret.encoders.fisher import GRADIENTS, Fisher
 from imgret.encoders.project import Project
 from imgret.encoders.vlad import Vlad
 from imgret.errors import ImgretError, UsageError
+from imgret.features import LocalFeatures
 from imgret.parallel import one_thread
 from imgret.words import Vocabulary
 
@@ -66,8 +68,13 @@ def descriptors(seed, count, dims=DIMS):
     return np.random.default_rng(1000 + seed).random((count, dims), dtype=np.float32)
 
 
+def local(x):
+    """Descriptors that are where nobody knows."""
+    return LocalFeatures(np.zeros((len(x), 0), np.float32), x, ())
+
+
 def encode(encoder, codebook, x, **params):
-    return encoder(encoder.Params(**params), codebook).encode(x)
+    return encoder(encoder.Params(**params), codebook).encode(local(x))
 
 
 def chains():
@@ -238,7 +245,7 @@ LOCAL = [(Vlad, random_words()), (Fisher, random_mixture())]
 def test_type_length_norm(encoder, codebook, dtype):
     made = encoder(encoder.Params(dtype=dtype), codebook)
     for seed, count in enumerate((1, 3, 200)):
-        vector = made.encode(descriptors(seed, count))
+        vector = made.encode(local(descriptors(seed, count)))
         assert vector.dtype == dtype
         assert vector.shape == (made.dim,)
         assert np.linalg.norm(vector.astype(np.float64)) == pytest.approx(1, abs=1e-6 if dtype == "float32" else 1e-3)
@@ -248,7 +255,7 @@ def test_type_length_norm(encoder, codebook, dtype):
 def test_fisher_length(gradients):
     made = Fisher(Fisher.Params(gradients=gradients), random_mixture())
     assert (
-        made.encode(descriptors(0, 4)).shape
+        made.encode(local(descriptors(0, 4))).shape
         == (made.dim,)
         == ({"weight": 5, "mean": 60}.get(gradients[0] if len(gradients) == 1 else "", 125),)
     )
@@ -258,17 +265,17 @@ def test_fisher_length(gradients):
 def test_same_bits_whatever_came_before_and_wherever_it_lies(encoder, codebook):
     made = encoder(encoder.Params(), codebook)
     x = descriptors(0, 150)
-    expected = made.encode(x).tobytes()
-    made.encode(descriptors(1, 33))
-    assert made.encode(x).tobytes() == expected
-    assert encoder(encoder.Params(), codebook).encode(x).tobytes() == expected
+    expected = made.encode(local(x)).tobytes()
+    made.encode(local(descriptors(1, 33)))
+    assert made.encode(local(x)).tobytes() == expected
+    assert encoder(encoder.Params(), codebook).encode(local(x)).tobytes() == expected
     for offset in (1, 3, 8):
         room = np.empty(x.size + offset, np.float32)
         moved = room[offset:].reshape(x.shape)
         moved[:] = x
-        assert made.encode(moved).tobytes() == expected
-    assert made.encode(np.asfortranarray(x)).tobytes() == expected
-    assert made.encode(np.repeat(x, 2, axis=0)[::2]).tobytes() == expected
+        assert made.encode(local(moved)).tobytes() == expected
+    assert made.encode(local(np.asfortranarray(x))).tobytes() == expected
+    assert made.encode(local(np.repeat(x, 2, axis=0)[::2])).tobytes() == expected
 
 
 @pytest.mark.parametrize(("encoder", "codebook"), LOCAL)
@@ -418,7 +425,11 @@ def test_contract(name):
     assert encoder.version == 1
     assert encoder.takes in ("features", "vectors")
     assert "References" in encoder.__doc__
-    assert hasattr(encoder, "join" if not encoder.codebooks else "encode" if encoder.takes == "features" else "encode_block")
+    assert encoder.gives == "vectors"
+    assert all(method in CODEBOOKS for need in encoder.needs for method in need.methods)
+    assert encoder.branches == ((1, 1) if encoder.needs else (2, None))
+    made = encoder.encode if encoder.takes == "features" else encoder.encode_block
+    assert made.__qualname__.startswith(encoder.__name__)
     params = encoder.Params()
     assert encoder.Params.from_json(params.to_json()) == params
     assert "dtype" not in params.space()

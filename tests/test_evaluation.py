@@ -14,9 +14,11 @@ import reference_evaluation as reference
 from imgret import registry
 from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import PROTOCOLS, measures
+from imgret.evaluation.asking import Asking
 from imgret.evaluation.protocols.folders import folder_of
 from imgret.evaluation.protocols.holidays import number_of as holidays_number
 from imgret.evaluation.protocols.ukbench import number_of as ukbench_number
+from imgret.evaluation.questions import Question
 from imgret.evaluation.result import dumps
 from imgret.formats import files, groundtruth
 from imgret.formats.listfolder import read_folder
@@ -576,6 +578,46 @@ def test_every_protocol_says_what_it_fixes(name):
     assert one.__doc__
     assert one.truth_is or not one.takes_truth
     assert one.takes_truth >= one.needs_truth
+    assert set(one.recorded) <= set(one.reported)
+    for measure in one.reported:  # of a query with its only positive at rank 1
+        assert measures.named(measure, np.array([1]), np.array([0, 1]), np.array([1])).shape == (1,)
+
+
+def test_what_is_not_asked_is_counted_and_said_in_one_order():
+    asking = Asking(
+        ranked({b"q": [b"a", b"b"], b"r": [b"a"], b"s": [b"a"]}),
+        skips=("unknown", "silent"),
+        excludes="without a match",
+        settings=("easy", "all"),
+        whole="all",
+    )
+    assert asking.done().warnings == []
+    asking.note(2, "photo", "of no use")
+    asking.note(0, "photo", "never mentioned")
+    asking.remark("A remark.")
+    asking.absent.update([b"z", b"y"])
+    asking.answered([0, 0], 3, "unknown")
+    asking.skip("silent")
+    asking.take_out([1], "photo", "taken out")
+    asking.exclude("easy", "all")
+    asking.exclude("easy")
+    question = Question(0, b"q", 1, np.array([0]))
+    asking.add(question, "all", "hard")
+    asking.count_pairs(7)
+    asked = asking.done()
+    assert asked.settings == {"easy": [], "all": [question], "hard": [question]}
+    assert asked.excluded == {"easy": 2, "all": 1, "hard": 0}
+    assert (asked.left_out, asked.skipped, asked.absent, asked.junk.tolist(), asked.pairs) == (1, 3, [b"y", b"z"], [1], 7)
+    assert asked.warnings == [
+        "2 queries of the ranking unknown: skipped",
+        "1 query of the ranking silent: skipped",
+        "1 query without a match: excluded",
+        "1 photo taken out",
+        "1 query of the ground truth without a list in the ranking: left out of the means",
+        "2 positive photos of the ground truth nowhere in the ranking (for example 'y'): counted as never found",
+        "2 photos of no use",
+        "A remark.",
+    ]
 
 
 def test_no_such_file(tmp_path):

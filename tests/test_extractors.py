@@ -42,15 +42,15 @@ def opencv_detector():
 def test_contract_of_what_comes_out(name):
     extractor = made(name)
     features = extractor.extract(PHOTO)
-    count = len(features.descriptors)
+    count = len(features.stored)
     assert count > 50
     assert features.keypoints.shape == (count, len(extractor.keypoint_columns))
     assert features.keypoints.dtype == np.float32
-    assert features.descriptors.shape == (count, extractor.dim)
-    assert features.descriptors.dtype == np.dtype(extractor.dtype)
-    decoded = extractor.decode(features.descriptors)
+    assert features.stored.shape == (count, extractor.dim)
+    assert features.stored.dtype == np.dtype(extractor.dtype)
+    decoded = features.descriptors
     assert decoded.dtype == np.float32
-    assert decoded.shape == features.descriptors.shape
+    assert decoded.shape == features.stored.shape
     assert np.isfinite(decoded).all()
     x, y, scale = features.keypoints[:, :3].T
     assert (x >= -0.5).all()
@@ -94,7 +94,7 @@ def test_deterministic_and_without_memory(name):
     other.extract(decode(encoded(texture(9))))
     second = other.extract(PHOTO)
     assert first.keypoints.tobytes() == second.keypoints.tobytes()
-    assert first.descriptors.tobytes() == second.descriptors.tobytes()
+    assert first.stored.tobytes() == second.stored.tobytes()
 
 
 @EVERY
@@ -104,9 +104,9 @@ def test_a_blank_photo_has_no_descriptors(name, shape):
     features = extractor.extract(Photo(np.full(shape, 77, np.uint8), shape[::-1]))
     assert features.keypoints.shape == (0, 5)
     assert features.keypoints.dtype == np.float32
+    assert features.stored.shape == (0, extractor.dim)
+    assert features.stored.dtype == np.dtype(extractor.dtype)
     assert features.descriptors.shape == (0, extractor.dim)
-    assert features.descriptors.dtype == np.dtype(extractor.dtype)
-    assert extractor.decode(features.descriptors).shape == (0, extractor.dim)
 
 
 @EVERY
@@ -114,7 +114,7 @@ def test_a_blank_photo_has_no_descriptors(name, shape):
 def test_small_and_narrow_photos(name, shape):
     noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     features = made(name).extract(Photo(noise, shape[::-1]))
-    assert len(features.keypoints) == len(features.descriptors)
+    assert len(features.keypoints) == len(features.stored)
 
 
 @EVERY
@@ -164,7 +164,7 @@ def test_sift_is_opencv_s_to_the_last_bit():
     features = sift(max_keypoints=0)
     assert len(features.keypoints) == len(keypoints)
     expected = {(p.pt[0], p.pt[1], p.size / 2, p.angle): d for p, d in zip(keypoints, descriptors, strict=True)}
-    for row, descriptor in zip(features.keypoints.tolist(), features.descriptors, strict=True):
+    for row, descriptor in zip(features.keypoints.tolist(), features.stored, strict=True):
         assert np.array_equal(expected[tuple(row[:4])], descriptor.astype(np.float32))  # whole numbers below 256: uint8 loses nothing
 
 
@@ -180,7 +180,7 @@ def test_max_keypoints_is_a_cut_of_all(count):
     features, every = sift(max_keypoints=count), sift(max_keypoints=0)
     assert len(features.keypoints) == min(count, len(every.keypoints))
     assert np.array_equal(features.keypoints, every.keypoints[:count])
-    assert np.array_equal(features.descriptors, every.descriptors[:count])
+    assert np.array_equal(features.stored, every.descriptors[:count])
 
 
 def test_upright_has_one_keypoint_per_place_and_no_angle():
@@ -190,7 +190,7 @@ def test_upright_has_one_keypoint_per_place_and_no_angle():
     assert places == {tuple(row[:3]) for row in sift(max_keypoints=0).keypoints.tolist()}
     assert np.isnan(features.keypoints[:, 3]).all()
     assert len(sift(upright=True, max_keypoints=9).keypoints) == 9
-    assert np.array_equal(sift(upright=True, max_keypoints=9).descriptors, features.descriptors[:9])
+    assert np.array_equal(sift(upright=True, max_keypoints=9).descriptors, features.stored[:9])
 
 
 def test_upright_descriptors_are_those_at_angle_zero():
@@ -200,7 +200,7 @@ def test_upright_descriptors_are_those_at_angle_zero():
     keypoints, descriptors = opencv_detector().compute(PHOTO.pixels, keypoints)
     expected = {(*p.pt, p.size / 2): d for p, d in zip(keypoints, descriptors, strict=True)}
     features = sift(upright=True, max_keypoints=0)
-    for row, descriptor in zip(features.keypoints.tolist(), features.descriptors, strict=True):
+    for row, descriptor in zip(features.keypoints.tolist(), features.stored, strict=True):
         assert np.array_equal(expected[tuple(row[:3])], descriptor.astype(np.float32))
 
 
@@ -212,10 +212,10 @@ def test_thresholds_reach_opencv():
 
 
 def test_rootsift_is_applied_on_reading():
-    stored = sift().descriptors
+    stored = sift().stored
     extractor = RootSift(RootSift.Params())
-    assert np.array_equal(extractor.extract(PHOTO).descriptors, stored)
-    decoded = extractor.decode(stored)
+    assert np.array_equal(extractor.extract(PHOTO).stored, stored)
+    decoded = extractor.extract(PHOTO).descriptors
     for row, descriptor in zip(decoded, stored.astype(np.float64), strict=True):
         assert np.allclose(row, np.sqrt(descriptor / descriptor.sum()), atol=1e-6)
     assert np.allclose(np.linalg.norm(decoded, axis=1), 1, atol=1e-6)
@@ -256,7 +256,7 @@ def test_dense_scales_are_in_order_with_the_sigma_of_their_bins():
 def test_dense_descriptor_of_a_horizontal_ramp_points_along_x():
     ramp = np.tile(np.arange(120, dtype=np.uint8), (100, 1))
     features = dense(Photo(ramp, (120, 100)), bins=(6.0,))
-    histogram = features.descriptors.reshape(-1, 16, 8)
+    histogram = features.stored.reshape(-1, 16, 8)
     assert (histogram.argmax(axis=2)[histogram.any(axis=2)] == 0).all()
 
 

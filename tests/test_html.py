@@ -170,7 +170,7 @@ def test_jobs_repetitions_and_progress_change_nothing(tmp_path):
 @pytest.fixture
 def old(tmp_path):
     """A report of three photos that are there and one that is not."""
-    return pages.made(tmp_path, pages.data([*pages.names(3), "none.png"], [], []))
+    return pages.made(tmp_path, pages.contents([*pages.names(3), "none.png"], [], []))
 
 
 def again(tmp_path, cache, edge=160):
@@ -303,9 +303,34 @@ def test_the_page_holds_the_data_and_the_thumbnails(tmp_path):
     path = pages.made(tmp_path, contents)
     text = read(path)
     held = block(text, "data")
-    assert held.pop("runs")[0].pop("summary") == [["map", 0.5, False], ["queries", 5, True]]
-    assert held == {name: value for name, value in contents.items() if name != "runs"}
-    found = Thumbnails([tmp_path]).make(contents["photos"])
+    run = held.pop("runs")[0]
+    assert run.pop("summary") == [["map", 0.5, False], ["queries", 5, True]]
+    assert run == {"label": "rootsift", "warnings": ["the lists are short"], "curves": {"": [1 - i / 200 for i in range(101)]}}
+    queries = held.pop("queries")
+    assert [query["name"] for query in queries] == ["bridge_10", "tower", "abbey", "bridge_2", "crop"]
+    assert queries[0] == {
+        "name": "bridge_10",
+        "photo": 0,
+        "box": [10, 10, 60, 60],
+        "runs": [
+            {
+                "top": [[0, 0.9], [1, 0.8], [2, 0.7]],
+                "settings": {"": {"ap": 0.75, "positives": 2, "found": 1, "first_hit": 1, "marks": "qhm"}},
+            }
+        ],
+    }
+    assert (queries[3]["runs"][0]["settings"], queries[3]["box"], queries[4]["photo"]) == ({}, None, None)
+    assert held == {
+        "title": "a report",
+        "protocol": "groups",
+        "conventions": {"ap": "finite sum", "query": "taken out"},
+        "note": "A note.",
+        "measure": "AP",
+        "settings": [""],
+        "comparison": [],
+        "photos": pages.names(6),
+    }
+    found = Thumbnails([tmp_path]).make(contents.photos)
     wanted = [[key, base64.b64encode(jpeg).decode(), *size] for key, jpeg, size in found.values()]
     assert block(text, "thumbnails") == wanted
     assert text.startswith("<!doctype html><!-- imgret report")
@@ -314,7 +339,7 @@ def test_the_page_holds_the_data_and_the_thumbnails(tmp_path):
 
 def test_a_page_of_nothing(tmp_path):
     path = tmp_path / "report.html"
-    page.write(str(path), pages.data([], [], []), {})
+    page.write(str(path), pages.contents([], [], []), {})
     assert block(read(path), "thumbnails") == []
 
 
@@ -364,7 +389,7 @@ def test_hostile_names_are_text(tmp_path):
     everywhere = "".join(HOSTILE)
     runs = [pages.run(everywhere, [[everywhere, 0.5]], [everywhere], {everywhere: [0.5] * 101})]
     more = {"title": everywhere, "protocol": everywhere, "conventions": {everywhere: everywhere}, "note": everywhere}
-    contents = pages.data(HOSTILE, runs, queries, comparison=[everywhere], **more)
+    contents = pages.contents(HOSTILE, runs, queries, comparison=[everywhere], **more)
     path = tmp_path / "report.html"
     page.write(str(path), contents, {})
     text = read(path)
@@ -453,7 +478,7 @@ def test_a_page_too_large_for_browsers_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "MAX_BYTES", 1 << 20)
     write(path)
     before = read(path)
-    contents = pages.data(["a.png"], [], [])
+    contents = pages.contents(["a.png"], [], [])
     wanted = f"--html {path}: the page would have more than 1 MB, too much for a browser: show fewer queries or results (--most, --top)"
     is_refused(wanted, page.write, str(path), contents, {"a.png": ("key", b"\xff\xd8\xff" + bytes(1 << 20), (1, 1))})
     assert read(path) == before
@@ -473,6 +498,6 @@ def test_real_photos(tmp_path, data):
     path = tmp_path / "report.html"
     for wanted in ({"made": 12}, {"reused": 12}):
         made = Thumbnails([root], cache=path, jobs=2)
-        page.write(str(path), pages.data(names, [], []), made.make(names))
+        page.write(str(path), pages.contents(names, [], []), made.make(names))
         assert counts(made) == wanted
         assert all(max(Image.open(io.BytesIO(base64.b64decode(entry[1]))).size) == 160 for entry in block(read(path), "thumbnails"))

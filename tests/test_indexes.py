@@ -40,7 +40,7 @@ def built(name, x, metric="cosine", **params):
 
 
 def reopened(index):
-    return type(index).from_buffer(index.params, index.metric, index.to_bytes(), index.dim, index.size)
+    return type(index).opened(index.params, index.metric, index.arrays(), index.facts(), index.size)
 
 
 def reference(xb, xq, metric):
@@ -111,7 +111,7 @@ def test_pq_scores_are_those_of_the_decoded_vectors(vectors, metric, bits):
 
     xb, xq, _ = vectors
     index = built("pq", xb, metric, bytes=5, nbits=bits)
-    structure = faiss.deserialize_index(index.to_bytes())
+    structure = faiss.deserialize_index(index.arrays()["faiss"])
     decoded = structure.index.reconstruct_n(0, ROWS)  # where the rotation has taken them: five or ten parts of equal width
     scores, rows = index.search(xq[:4], ROWS)
     asked = xq[:4] / np.linalg.norm(xq[:4], axis=1, keepdims=True) if metric == "cosine" else xq[:4]
@@ -165,20 +165,20 @@ def test_ties_longer_than_the_list_keep_the_first_rows(vectors, name):
 def test_the_structure_depends_on_neither_jobs_nor_blocks(vectors, case):
     xb = vectors[0]
     name, params = case
-    whole = built(name, xb, **params).to_bytes()
+    whole = built(name, xb, **params).arrays()["faiss"]
     pieces = make(name, **params)
     pieces.plan(DIM, ROWS, ROWS)
     pieces.train(xb, jobs=2)
     for block in np.split(xb, [1, 7, 400, 401]):
         pieces.add(block)
     assert pieces.size == ROWS
-    np.testing.assert_array_equal(pieces.to_bytes(), whole)
+    np.testing.assert_array_equal(pieces.arrays()["faiss"], whole)
     assert whole.dtype == np.uint8
 
 
 @pytest.mark.parametrize("name", ["pq", "opq", "ivfpq", "ivf-flat"])
 def test_the_seed_decides(vectors, name):
-    one, same, other = (built(name, vectors[0], seed=seed, **SETTINGS[name]).to_bytes() for seed in (1, 1, 2))
+    one, same, other = (built(name, vectors[0], seed=seed, **SETTINGS[name]).arrays()["faiss"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.array_equal(one, other)
 
@@ -190,7 +190,7 @@ def test_twenty_bytes_for_any_dimension(name, dim):
 
     x = np.random.default_rng(dim).standard_normal((300, dim)).astype(np.float32)
     index = built(name, x, bytes=20)
-    core = faiss.deserialize_index(index.to_bytes())
+    core = faiss.deserialize_index(index.arrays()["faiss"])
     core = faiss.downcast_index(core.index) if isinstance(core, faiss.IndexPreTransform) else core
     assert core.code_size == 20
     found = index.search(x[:20], 1)[1][:, 0]
@@ -320,7 +320,7 @@ def test_factory_strings_that_make_nothing(text, start):
 def test_steps_out_of_order(vectors):
     xb, xq, _ = vectors
     assert refusal(ImgretError, make("pq").add, xb) == "the index 'pq' must be trained before vectors are added"
-    assert refusal(ImgretError, make("flat").to_bytes) == "the index 'flat' is empty: add vectors first"
+    assert refusal(ImgretError, make("flat").arrays) == "the index 'flat' is empty: add vectors first"
     assert refusal(ImgretError, make("flat").search, xq, 1) == "the index 'flat' is empty: add vectors first"
     opened = reopened(built("flat", xb))
     assert refusal(ImgretError, opened.add, xb) == "an index opened from a file takes no more vectors: make it again with all of them"
@@ -358,21 +358,21 @@ def test_an_index_opens_where_it_lies(vectors, tmp_path):
     """Even at an odd place of a file that nobody may write."""
     xb, xq, _ = vectors
     index = built("flat", xb)
-    structure = index.to_bytes()
+    structure = index.arrays()["faiss"]
     (tmp_path / "file").write_bytes(b"abc" + structure.tobytes())
     mapped = np.memmap(tmp_path / "file", mode="r", dtype=np.uint8, offset=3)
-    opened = type(index).from_buffer(index.params, "cosine", mapped, DIM, ROWS)
+    opened = type(index).opened(index.params, "cosine", {"faiss": mapped}, {"dim": DIM}, ROWS)
     del mapped
     np.testing.assert_array_equal(opened.search(xq, 20)[1], index.search(xq, 20)[1])
-    np.testing.assert_array_equal(opened.to_bytes(), structure)
+    np.testing.assert_array_equal(opened.arrays()["faiss"], structure)
 
 
 def test_what_is_no_index_of_this_kind_is_refused(vectors):
     index = built("flat", vectors[0])
-    kind, structure = type(index), index.to_bytes()
+    kind, structure = type(index), index.arrays()["faiss"]
 
     def opened(buffer=structure, metric="cosine", dim=DIM, size=ROWS, kind=kind):
-        return refusal(ImgretError, kind.from_buffer, kind.Params(), metric, buffer, dim, size)
+        return refusal(ImgretError, kind.opened, kind.Params(), metric, {"faiss": buffer}, {"dim": dim}, size)
 
     assert opened(dim=25) == "the index is damaged (24 columns where there should be 25): make it again"
     assert opened(size=901) == "the index is damaged (900 rows where there should be 901): make it again"
@@ -391,16 +391,16 @@ def test_damaged_bytes_are_refused_or_searched(vectors, name):
     """Cut off anywhere: refused. A changed bit: refused, or it was in a number that may have any value; never a crash."""
     params = SETTINGS.get(name, {})
     index = built(name, vectors[0][:300], **params)
-    structure, xq = index.to_bytes(), vectors[1][:2]
+    structure, xq = index.arrays()["faiss"], vectors[1][:2]
     for cut in [*range(0, 120, 3), *range(120, len(structure), max(1, len(structure) // 40)), len(structure) - 1]:
-        said = refusal(ImgretError, type(index).from_buffer, index.params, "cosine", structure[:cut].copy(), DIM, 300)
+        said = refusal(ImgretError, type(index).opened, index.params, "cosine", {"faiss": structure[:cut].copy()}, {"dim": DIM}, 300)
         assert said.startswith("the index is damaged (")
     rng, said = np.random.default_rng(0), set()
     for place in [*range(0, 100), *rng.integers(0, len(structure), 60).tolist()]:
         changed = structure.copy()
         changed[place % len(structure)] ^= 1 << int(rng.integers(8))
         try:
-            rows = type(index).from_buffer(index.params, "cosine", changed, DIM, 300).search(xq, 5)[1]
+            rows = type(index).opened(index.params, "cosine", {"faiss": changed}, {"dim": DIM}, 300).search(xq, 5)[1]
             assert rows.max() < 300
         except ImgretError as error:
             said.add(str(error))
@@ -411,18 +411,18 @@ def test_an_unlimited_list_of_row_numbers_is_not_trusted(vectors):
     import faiss
 
     index = built("ivf-flat", vectors[0], lists=8)
-    structure = faiss.deserialize_index(index.to_bytes())
+    structure = faiss.deserialize_index(index.arrays()["faiss"])
     lists = structure.invlists
     for number in range(8):
         faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number))[:] += 5 * ROWS
-    opened = type(index).from_buffer(index.params, "cosine", faiss.serialize_index(structure), DIM, ROWS)
+    opened = type(index).opened(index.params, "cosine", {"faiss": faiss.serialize_index(structure)}, {"dim": DIM}, ROWS)
     assert refusal(ImgretError, opened.search, vectors[1], 5) == ("the index is damaged (row numbers that it does not have): make it again")
 
 
 def test_a_shared_codebook_is_shared(vectors):
     import faiss
 
-    structure = faiss.deserialize_index(built("pq", vectors[0], shared=True, **SETTINGS["pq"]).to_bytes())
+    structure = faiss.deserialize_index(built("pq", vectors[0], shared=True, **SETTINGS["pq"]).arrays()["faiss"])
     core = faiss.downcast_index(structure.index)
     books = faiss.vector_to_array(core.pq.centroids).reshape(core.pq.M, -1)
     assert (books == books[0]).all()

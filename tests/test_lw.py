@@ -161,7 +161,7 @@ def test_projects_through_the_encoder():
     encoder = Project(Project.Params(), codebook)
     assert encoder.dim == 5
     assert codebook.default_encoder == encoder.name
-    assert codebook.name in encoder.codebooks
+    assert codebook.name in encoder.needs[0].methods
     assert np.allclose(encoder.encode_block(x), unit(codebook.project(x)), atol=1e-6)
 
 

@@ -9,8 +9,10 @@ from helpers import call, refused
 from killing import same
 
 from imgret import images
+from imgret.describer import Describer
 from imgret.errors import ImgretError
-from imgret.pipeline import Describer, Pipeline, differences, same_space
+from imgret.inputs.features import FeatureReader
+from imgret.pipeline import Pipeline, differences, same_space
 from imgret.store.reader import Store
 
 
@@ -73,8 +75,8 @@ def test_features_and_vectors_enter_the_chain_where_they_fit(stores):
         later = described.vectors(vlad.read("vectors"), 1)
         np.testing.assert_allclose(later, projected.read("vectors"), rtol=0, atol=1e-6)
     with Store(stores.features) as features, Store(stores.vlad) as vlad:
-        ends = features.descriptor_range(3, 4)
-        vector = describer(stores.vlad).features(features.read("descriptors", int(ends[0]), int(ends[1])))
+        (given_back,) = FeatureReader(features).photos([3])
+        vector = describer(stores.vlad).features(given_back)
         assert np.array_equal(vector, vlad.read("vectors", 3, 4)[0])
 
 

@@ -1,4 +1,4 @@
-"""The demo's photos, make rules made from configs, and the README's generated parts."""
+"""The demo's photos, and make rules made from configs."""
 
 import csv
 import hashlib
@@ -15,8 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import ROOT, call, folder
-
-from imgret.cli.main import cli
 
 SCRIPTS = Path(ROOT) / "scripts"
 CONFIG = """
@@ -224,26 +222,6 @@ def test_shipped_configs_are_whole_pipelines_that_imgret_accepts(tmp_path, monke
         code, text, err = rules("rules", str(tmp_path / "build"), "--datasets", "a", "--configs", str(path), "--train", "t")
         assert code == 0, err
         assert "/scores.json" in text
-
-
-def test_generated_parts_of_the_readme_are_fresh():
-    done = subprocess.run([sys.executable, SCRIPTS / "readme.py", "--check"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_readme_has_every_command_method_and_column():
-    readme = script("readme")
-    with open(Path(ROOT) / "README.md", encoding="utf-8") as file:
-        text = file.read()
-    for name in cli.list_commands(None):
-        assert f"$ imgret {name} --help\n" in text
-    for path in (Path(ROOT) / "configs").glob("*.toml"):
-        assert f"`{path.stem}`" in text
-    with pytest.raises(ValueError, match=r"README\.md must have <!-- commands --> and <!-- /commands --> once"):
-        readme.fresh(text.replace("<!-- /commands -->", ""))
-    stale = text.replace("| `offsets` |", "| `ofsets` |")
-    assert stale != text
-    assert readme.fresh(stale) == text
 
 
 def test_fetch_weights_puts_the_file_where_it_is_looked_for(tmp_path, monkeypatch, capsys):

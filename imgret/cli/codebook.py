@@ -18,7 +18,7 @@ from imgret.codebooks import CODEBOOKS
 @options.max_memory
 @options.jobs
 @options.run
-def command(inputs, out, method, settings, verbose, quiet, **run):
+def command(inputs, out, method, settings, **given):
     """Learn a codebook or a projection from a sample of rows.
 
     INPUTS are features or vectors stores.
@@ -26,4 +26,4 @@ def command(inputs, out, method, settings, verbose, quiet, **run):
     options.explain(CODEBOOKS, "codebook", method, settings)
     from imgret.stages.codebook import codebook
 
-    codebook(inputs, out, method=method, settings=settings, report=options.report(verbose, quiet), **run)
+    codebook(inputs, out, method=method, settings=settings, **options.running(given))

@@ -53,30 +53,30 @@ def _protocol(ctx, param, value):
 @click.option("--qrels", type=options.PATH, metavar="FILE", help="Write the ground truth as TREC judgements; -1 is taken out.")
 @click.option("--trec-run", type=options.PATH, metavar="FILE", help="Write the lists without what is taken out, for trec_eval.")
 @options.html
-@click.option("--overwrite", is_flag=True, help="Replace files that hold something else.")
+@options.overwrite(options.FILES)
 @options.jobs
 @click.option("--format", "form", type=click.Choice(["table", "tsv", "json"]), help="How to print.  [default: table; tsv when piped]")
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+@options.quiet
 @options.config
-def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, jobs, quiet, **run):
+def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, **given):
     """Score rankings by a named protocol.
 
     RANKINGS are ranking stores, TREC run files, or folders of one list per query; each becomes a column. Of several, each is compared with
     the first.
     """
-    options.explain(PROTOCOLS, "protocol", run["protocol"], run["settings"])
+    options.explain(PROTOCOLS, "protocol", given["protocol"], given["settings"])
     from imgret.cli import scores
     from imgret.stages.evaluate import evaluate
 
     options.check_html(html, photo_roots, top, most)
     outputs = {"--per-query": per_query, "--curve": curve, "--qrels": qrels, "--trec-run": trec_run, "--html": html}
-    page = None
+    given, page = options.running(given), None
     if html:
-        from imgret.stages.pages import EvaluationPage
+        from imgret.runs.page import EvaluationPage
 
-        page = EvaluationPage(html, photo_roots, top, most, jobs=jobs, overwrite=run["overwrite"], report=options.report(0, quiet))
-    evaluation = evaluate(rankings, outputs=outputs, **run)
+        page = EvaluationPage(html, photo_roots, top, most, run=given["run"])
+    evaluation = evaluate(rankings, outputs=outputs, **given)
     for text in (*(f"{result.label}: {text}" for result in evaluation.results for text in result.warnings), *evaluation.notes):
         click.echo(f"imgret: warning: {one_line(text)}", err=True)
     if page is not None:

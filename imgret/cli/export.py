@@ -21,10 +21,8 @@ from imgret.cli import options
 @click.option("--keypoints", type=options.PATH, help="Of features: also write the keypoints (.npy).")
 @click.option("--decoded", is_flag=True, help="Descriptors as encoders take them (RootSIFT, say), not as stored.")
 @click.option("--array", metavar="NAME", help="Which array of a codebook.  [default: centroids]")
-@click.option("--overwrite", is_flag=True, help="Replace files that hold something else.")
-@click.option("-v", "--verbose", count=True, help="Say more.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
-def command(store, out, verbose, quiet, **run):
+@options.made(options.FILES)
+def command(store, out, **given):
     """Write what is in a store as a file of another program.
 
     Vectors and descriptors as .npy, .fvecs or .bvecs, a ranking as a TREC run (.trec, .run, .txt), .tsv or .ivecs, a codebook's arrays
@@ -32,4 +30,4 @@ def command(store, out, verbose, quiet, **run):
     """
     from imgret.stages.export import export
 
-    export(store, out, report=options.report(verbose, quiet), **run)
+    export(store, out, **options.running(given))

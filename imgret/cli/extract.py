@@ -23,14 +23,12 @@ BOXES = (
 @options.shard
 @click.option("--max-failed", metavar="N|N%", default="5%", show_default=True, help="Fail where more photos cannot be used.")
 @options.run
-def command(photos, out, method, settings, shard, verbose, quiet, **run):
+def command(photos, out, method, settings, **given):
     """Describe photos by local features, or by one vector each.
 
     PHOTOS are folders (searched for known image extensions), files, or - for a list on standard input.
     """
     options.explain(EXTRACTORS, "extractor", method, settings)
-    from imgret.runs.parts import parse_shard
     from imgret.stages.extract import extract
 
-    shard = parse_shard(shard) if shard else None
-    extract(photos, out, method=method, settings=settings, shard=shard, report=options.report(verbose, quiet), **run)
+    extract(photos, out, method=method, settings=settings, **options.running(given))

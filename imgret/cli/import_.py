@@ -15,8 +15,8 @@ from imgret.cli import options
 @click.option(
     "--format", "form", type=click.Choice(["fvecs", "bvecs", "npy", "ivecs", "hloc"]), help="What FILE is.  [default: by its ending]"
 )
-@options.made
-def command(file, out, verbose, quiet, **run):
+@options.made(options.STORE)
+def command(file, out, **given):
     """Make a store of a file of another program.
 
     FILE is a matrix of vectors (.fvecs, .bvecs, .npy; one row each), local features or global descriptors as the hloc toolbox writes them
@@ -24,4 +24,4 @@ def command(file, out, verbose, quiet, **run):
     """
     from imgret.stages.import_ import import_file
 
-    import_file(file, out, report=options.report(verbose, quiet), **run)
+    import_file(file, out, **options.running(given))

@@ -20,7 +20,7 @@ METHODS = [name for name in INDEXES if name != "factory"]
 @options.max_memory
 @options.jobs
 @options.run
-def command(inputs, out, method, settings, factory, verbose, quiet, **run):
+def command(inputs, out, method, settings, factory, **given):
     """Make vectors searchable. The index is built in memory.
 
     INPUTS are vectors stores.
@@ -29,4 +29,4 @@ def command(inputs, out, method, settings, factory, verbose, quiet, **run):
     from imgret.stages.index import index
 
     method = "factory" if factory else method
-    index(inputs, out, method=method, settings=settings, factory=factory, report=options.report(verbose, quiet), **run)
+    index(inputs, out, method=method, settings=settings, factory=factory, **options.running(given))

@@ -9,7 +9,7 @@ import click
 
 from imgret import __version__
 from imgret.cli import COMMANDS
-from imgret.errors import ImgretError, one_line
+from imgret.errors import ImgretError, one_line, why
 from imgret.runs import stopping
 
 EPILOG = "Exit: 0 done or up to date, 1 files or data, 2 usage, 75 stopped (run the same command again), 130 Ctrl-C."
@@ -58,7 +58,7 @@ def main(arguments=None):
         code = _say("out of memory: use fewer --jobs, or a smaller --max-memory or --sample", 1)
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        code = _say(f"{where}{os.strerror(error.errno) if error.errno else error}", 1)
+        code = _say(f"{where}{why(error)}", 1)
     try:
         sys.stdout.flush()
     except OSError:

@@ -116,19 +116,24 @@ def check_html(html, roots, top, most):
             raise click.UsageError(f"{option} is for --html")
 
 
-def made(command):
-    """What every command that makes a file takes: `--overwrite`, `-v`, `-q`."""
-    decorators = (
-        click.option("--overwrite", is_flag=True, help="Replace an output that was made with other parameters."),
-        click.option("-v", "--verbose", count=True, help="Say more."),
-        click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-    )
-    return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
+def overwrite(what):
+    """`--overwrite`."""
+    return click.option("--overwrite", is_flag=True, help=f"Replace {what}.")
+
+
+verbose = click.option("-v", "--verbose", count=True, help="Say more.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+STORE, FILES = "an output that was made with other parameters", "files that hold something else"  # what is replaced
+
+
+def made(what):
+    """What every command that makes files takes: `--overwrite`, `-v`, `-q`."""
+    return lambda command: overwrite(what)(verbose(quiet(command)))
 
 
 def run(command):
     """What every step of a pipeline takes: the same, and `--config`."""
-    return made(config(command))
+    return made(STORE)(config(command))
 
 
 def config(command):
@@ -143,6 +148,24 @@ def report(verbose, quiet):
     from imgret.runs.report import Report
 
     return Report(-1 if quiet else verbose)
+
+
+def running(given):
+    """A command's options as its stage takes them: those that say how to run (`--jobs`, `--shard`, `--overwrite`, `-v`, `-q`) as one `run`.
+
+    Raises
+    ------
+    UsageError
+        For a shard that is none.
+    """
+    from imgret.runs.run import Run, parse_shard
+
+    given = dict(given)
+    how = {name: given.pop(name) for name in ("jobs", "shard", "overwrite") if name in given}
+    if "shard" in how:
+        how["shard"] = parse_shard(how["shard"]) if how["shard"] else None
+    how["report"] = report(given.pop("verbose", 0), given.pop("quiet"))
+    return given | {"run": Run(**how)}
 
 
 def explain(table, family, method, settings):

@@ -6,7 +6,7 @@ from imgret.names import shown, to_bytes, tsv_escape
 
 
 def as_json(evaluation):
-    """One object, whatever the number of rankings; its schema is in the README."""
+    """One object, whatever the number of rankings; docs/json.md has its fields."""
     return dumps(
         {
             "schema": SCHEMA,

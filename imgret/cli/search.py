@@ -37,7 +37,7 @@ class Ranks(click.ParamType):
 @options.jobs
 @options.run
 @click.pass_context
-def command(ctx, index, photos, out, form, html, photo_roots, top, most, verbose, quiet, **run):
+def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given):
     """Rank an index's photos for each query.
 
     PHOTOS are the queries: photos, folders, - for a list on standard input, or features or vectors stores made as the index's own.
@@ -45,27 +45,26 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, verbose
     from imgret.cli.formats import printer
     from imgret.stages.search import search
 
-    if "help" in run["settings"]:
+    if "help" in given["settings"]:
         options.explain_search(index)
     if out and form:
         raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
     options.check_html(html, photo_roots, top, most)
     if out and html:
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
-    report, emit, page = options.report(verbose, quiet), printer(form), None
+    given, emit, page = options.running(given), printer(form), None
     if html:
-        from imgret.stages.pages import SearchPage
+        from imgret.runs.page import SearchPage
 
-        inputs = [index, *(path for path in photos if os.path.isfile(path)), *run["lists"]]
-        shown = {"jobs": run["jobs"], "overwrite": run["overwrite"], "report": report}
-        page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, **shown)
+        inputs = [index, *(path for path in photos if os.path.isfile(path)), *given["lists"]]
+        page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, run=given["run"])
         printed = emit
 
         def emit(gallery, block):
             printed(gallery, block)
             page.add(gallery, block)
 
-    failed = search(index, photos, out=out, report=report, emit=emit, **run)
+    failed = search(index, photos, out=out, emit=emit, **given)
     if page is not None:
         page.write()
     ctx.exit(1 if failed else 0)

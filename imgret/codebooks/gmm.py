@@ -50,7 +50,6 @@ class GMM(LocalCodebook):
     """
 
     name = "gmm"
-    version = 1
     default_encoder = "fisher"
 
     @dataclasses.dataclass(frozen=True)
@@ -62,10 +61,6 @@ class GMM(LocalCodebook):
         tolerance: float = param(1e-3, "stop when the mean log-likelihood of a row gains less than this", role=SAMPLING, minimum=0.0)
         start_iterations: int = param(10, "k-means iterations of the start", role=SAMPLING, minimum=0)
         seed: int = param(0, "seed of the start", role=SAMPLING, minimum=0)
-
-    def __init__(self, params):
-        self.params = params
-        self._summary = {}
 
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
         """Learn the mixture.

@@ -41,7 +41,6 @@ class KMeans(LocalCodebook):
     """
 
     name = "kmeans"
-    version = 1
     default_encoder = "vlad"
 
     @dataclasses.dataclass(frozen=True)
@@ -52,10 +51,6 @@ class KMeans(LocalCodebook):
         iterations: int = param(25, "Lloyd iterations at most", role=SAMPLING, minimum=0)
         tolerance: float = param(1e-4, "stop when the objective falls by less than this share of it", role=SAMPLING, minimum=0.0)
         seed: int = param(0, "seed of the start", role=SAMPLING, minimum=0)
-
-    def __init__(self, params):
-        self.params = params
-        self._summary = {}
 
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
         """Learn the words.

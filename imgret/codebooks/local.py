@@ -3,13 +3,14 @@
 import numpy as np
 
 from imgret.arrays import rows
+from imgret.codebooks.base import Codebook
 from imgret.codebooks.common import take
 from imgret.codebooks.pca import PCA
 from imgret.codebooks.projection import project
 from imgret.parallel import blocks, ordered_map
 
 
-class LocalCodebook:
+class LocalCodebook(Codebook):
     """A codebook of local descriptors that may learn a PCA of them first (`params.pca`; 0 = none).
 
     Attributes

@@ -59,8 +59,9 @@ class LW(Projection):
     """
 
     name = "lw"
-    version = 1
+    takes = ("vectors",)
     needs_groups = True
+    seeded = False
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):

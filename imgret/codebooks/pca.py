@@ -50,7 +50,6 @@ class PCA(Projection):
     """
 
     name = "pca"
-    version = 1
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):

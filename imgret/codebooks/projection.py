@@ -3,6 +3,7 @@
 import numpy as np
 
 from imgret.arrays import rows
+from imgret.codebooks.base import Codebook
 from imgret.codebooks.common import check_names, check_rows, take
 from imgret.errors import ImgretError
 from imgret.parallel import BLOCK, blocks
@@ -16,7 +17,7 @@ def project(x, mean, components, out=None):
     return out
 
 
-class Projection:
+class Projection(Codebook):
     """Base of `pca` and `lw`: y = components_ (x − mean_).
 
     Attributes
@@ -30,10 +31,6 @@ class Projection:
     """
 
     default_encoder = "project"
-
-    def __init__(self, params):
-        self.params = params
-        self._summary = {}
 
     def _check_sample(self, x):
         """Refuse a sample with fewer rows or columns than dimensions are asked for."""
@@ -63,10 +60,6 @@ class Projection:
     def transform(self, x):
         """`project`, under the name that every codebook has."""
         return self.project(x)
-
-    def summary(self):
-        """Plain numbers of the fit. Empty after `from_arrays`."""
-        return dict(self._summary)
 
     def to_arrays(self):
         """What was learned, by name."""

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 
 from imgret import arrays
+from imgret.encoders.base import Encoder
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import SAMPLING, Params, param
 
 
-class Concat:
+class Concat(Encoder):
     """Vectors of the same photos side by side: each L2-normalised and weighted, then L2 over all.
 
     The cosine of two such vectors is the mean of the parts' cosines, weighted by the squares of `weights`.
@@ -17,10 +18,6 @@ class Concat:
     Parameters
     ----------
     params : Concat.Params
-    count : int
-        Number of parts.
-    dims : list of int, optional
-        Length of each.
 
     References
     ----------
@@ -28,9 +25,8 @@ class Concat:
     """
 
     name = "concat"
-    version = 1
-    codebooks = ()
     takes = "vectors"
+    branches = (2, None)
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
@@ -42,22 +38,25 @@ class Concat:
             if self.weights and not any(self.weights):
                 raise UsageError("`weights` must not all be 0")
 
-    def __init__(self, params, count, dims=None):
-        if params.weights and len(params.weights) != count:
-            raise ImgretError(f"`weights` has {len(params.weights)} values for {count} inputs: give one for each")
-        self.params, self._dims = dataclasses.replace(params, weights=params.weights or (1.0,) * count), dims
+    def over(self, widths):
+        """The encoder, over inputs of these columns; see `Encoder.over`. `weights` become one for each."""
+        count, weights = len(widths), self.params.weights
+        if weights and len(weights) != count:
+            raise ImgretError(f"`weights` has {len(weights)} values for {count} inputs: give one for each")
+        self.params = dataclasses.replace(self.params, weights=weights or (1.0,) * count)
+        return super().over(widths)
 
     @property
     def dim(self):
         """Length of the vectors."""
-        return sum(self._dims)
+        return sum(self.widths)
 
-    def join(self, parts):
+    def encode_block(self, *parts):
         """Several vectors of each photo, as one.
 
         Parameters
         ----------
-        parts : list of array_like, shape (N, V_i)
+        *parts : array_like, shape (N, V_i)
 
         Returns
         -------

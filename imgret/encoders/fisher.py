@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 
 from imgret import arrays
+from imgret.components import Need
+from imgret.encoders.base import Encoder
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import SAMPLING, Params, param
 
@@ -17,7 +19,7 @@ BLOCK = 1 << 18
 SMALLEST, LARGEST = 1e-25, 1e30
 
 
-class Fisher:
+class Fisher(Encoder):
     """Improved Fisher vector over a mixture of Gaussians with diagonal covariances.
 
     With the posteriors gamma_t(k) of descriptor x_t, and element by element of the d dimensions:
@@ -57,9 +59,7 @@ class Fisher:
     """
 
     name = "fisher"
-    version = 1
-    codebooks = ("gmm",)
-    takes = "features"
+    needs = (Need("mixture", ("gmm",)),)
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
@@ -78,8 +78,7 @@ class Fisher:
             object.__setattr__(self, "gradients", tuple(name for name in GRADIENTS if name in self.gradients))
 
     def __init__(self, params, codebook):
-        self.params = params
-        self.codebook = codebook
+        super().__init__(params, codebook)
         weights, means, variances = (
             np.asarray(array, dtype=np.float64) for array in (codebook.weights_, codebook.means_, codebook.variances_)
         )
@@ -106,12 +105,13 @@ class Fisher:
         """Length V of the vectors: K for the weights, K * d each for the means and the standard deviations."""
         return sum(self._size if name == "weight" else self._size * self._columns for name in self.params.gradients)
 
-    def encode(self, descriptors):
+    def encode(self, features):
         """One photo's descriptors to its vector.
 
         Parameters
         ----------
-        descriptors : array_like, shape (T, D), T >= 1
+        features : imgret.features.LocalFeatures
+            Descriptors of shape (T, D), T >= 1.
 
         Returns
         -------
@@ -123,7 +123,7 @@ class Fisher:
         ImgretError
             For no descriptors, another number of columns, values that are not finite or too large.
         """
-        x = arrays.rows(descriptors, self.codebook.dim_, "the descriptor matrix")
+        x = arrays.rows(features.descriptors, self.codebook.dim_, "the descriptor matrix")
         if len(x) == 0:
             raise ImgretError("a photo without descriptors has no Fisher vector: leave it out")
         with np.errstate(all="ignore"):  # what is not finite in the end is refused by `unit`

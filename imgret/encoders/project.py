@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 
 from imgret import arrays
+from imgret.components import Need
+from imgret.encoders.base import Encoder
 from imgret.errors import ImgretError
 from imgret.registry import SAMPLING, Params, param
 
 
-class Project:
+class Project(Encoder):
     """Projection by a `pca` codebook (whitened if the codebook is) or an `lw` codebook, then L2.
 
     Parameters
@@ -25,17 +27,12 @@ class Project:
     """
 
     name = "project"
-    version = 1
-    codebooks = ("pca", "lw")
+    needs = (Need("projection", ("pca", "lw")),)
     takes = "vectors"
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
         dtype: str = param("float32", "type of the stored vectors", role=SAMPLING, choices=("float32", "float16"))
-
-    def __init__(self, params, codebook):
-        self.params = params
-        self.codebook = codebook
 
     @property
     def dim(self):

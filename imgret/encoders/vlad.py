@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 
 from imgret import arrays, words
+from imgret.components import Need
+from imgret.encoders.base import Encoder
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import SAMPLING, Params, param
 
@@ -12,7 +14,7 @@ from imgret.registry import SAMPLING, Params, param
 NOISE = 1e-6
 
 
-class Vlad:
+class Vlad(Encoder):
     """Vector of locally aggregated descriptors.
 
     Each descriptor goes to its nearest word (Euclidean; the first of equals) and v_k = sum of (x - c_k) over the descriptors x of word
@@ -50,9 +52,7 @@ class Vlad:
     """
 
     name = "vlad"
-    version = 1
-    codebooks = ("kmeans",)
-    takes = "features"
+    needs = (Need("words", ("kmeans",)),)
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
@@ -69,8 +69,7 @@ class Vlad:
             object.__setattr__(self, "norm", _chain(self.norm, self.power))
 
     def __init__(self, params, codebook):
-        self.params = params
-        self.codebook = codebook
+        super().__init__(params, codebook)
         self._vocabulary = words.Vocabulary(codebook.centroids_)
 
     @property
@@ -78,12 +77,13 @@ class Vlad:
         """Length V = K * d of the vectors."""
         return self._vocabulary.centroids.size
 
-    def encode(self, descriptors):
+    def encode(self, features):
         """One photo's descriptors to its vector.
 
         Parameters
         ----------
-        descriptors : array_like, shape (T, D), T >= 1
+        features : imgret.features.LocalFeatures
+            Descriptors of shape (T, D), T >= 1.
 
         Returns
         -------
@@ -95,7 +95,7 @@ class Vlad:
         ImgretError
             For no descriptors, another number of columns, values that are not finite or too large.
         """
-        x = arrays.rows(descriptors, self.codebook.dim_, "the descriptor matrix")
+        x = arrays.rows(features.descriptors, self.codebook.dim_, "the descriptor matrix")
         if len(x) == 0:
             raise ImgretError("a photo without descriptors has no VLAD: leave it out")
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what is not finite in the end is refused by `unit`

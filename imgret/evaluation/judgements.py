@@ -16,7 +16,7 @@ def qrels_lines(judged, setting):
 
     Parameters
     ----------
-    judged : imgret.evaluation.protocols.base.Judged
+    judged : imgret.evaluation.judged.Judged
     setting : str
 
     Yields
@@ -35,6 +35,15 @@ def qrels_lines(judged, setting):
                 yield f"{topic} 0 {trec_escape(name)} {relevance}"
 
 
+def unnamed(judged):
+    """How many positives have no line in `qrels_lines`, of all settings: the ground truth counts them without a name."""
+    count, removes = 0, judged.protocol.removes_query
+    for question in judged.asked.questions():
+        own = (question.own in question.ids) + (question.name in question.absent) if removes else 0
+        count += question.positives - len(question.ids) - len(question.absent) + own
+    return count
+
+
 def closed_up_lines(judged, setting):
     """Yield the lines of a TREC run of the lists as a protocol counts them: what it takes out is gone, and no two scores are the same.
 
@@ -44,7 +53,7 @@ def closed_up_lines(judged, setting):
 
     Parameters
     ----------
-    judged : imgret.evaluation.protocols.base.Judged
+    judged : imgret.evaluation.judged.Judged
     setting : str
 
     Yields

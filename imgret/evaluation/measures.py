@@ -211,3 +211,27 @@ def micro_average_precision(hits, scores, positives):
     precision = found / (len(every) - np.searchsorted(every, thresholds))
     recall = found / positives
     return float((np.diff(recall, prepend=0.0) * precision).sum()), recall, precision
+
+
+_NAMED = {  # of ranks, offsets, positives and k
+    "p": lambda ranks, offsets, _, k: precision_at(ranks, offsets, k),
+    "r": recall_at,
+    "mp": revisited_precision_at,
+    "recall": lambda ranks, offsets, _, k: recalled_at(ranks, offsets, k),
+    "mrr": lambda ranks, offsets, *_: reciprocal_rank(ranks, offsets),
+    "r-precision": lambda ranks, offsets, positives, _: r_precision(ranks, offsets, positives),
+    "map@r": lambda ranks, offsets, positives, _: map_at_r(ranks, offsets, positives),
+    "ns": lambda ranks, offsets, *_: ns_score(ranks, offsets),
+}
+
+
+def named(name, ranks, offsets, positives):
+    """A measure by the name that protocols and results have for it: `p@5`, `mrr`; all but `map`, which each protocol computes its own way.
+
+    Returns
+    -------
+    ndarray, shape (Q,), float64
+    """
+    kind, _, k = name.partition("@")
+    kind, k = (kind, int(k)) if k.isdecimal() else (name, None)
+    return _NAMED[kind](ranks, offsets, positives, k)

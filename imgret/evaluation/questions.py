@@ -90,6 +90,34 @@ class Asked:
             yield from questions
 
 
+class Group:
+    """The gallery's photos of a group, which its questions share.
+
+    Parameters
+    ----------
+    photos : ndarray of int
+        Places in the ground truth.
+    ids : ndarray, shape (N,), int
+        Gallery id of each place, -1 where the gallery has it not.
+    names : sequence of bytes
+        Name of each place.
+    """
+
+    def __init__(self, photos, ids, names):
+        known = ids[photos]
+        self.photos, self.ids = photos, known[known >= 0]
+        self.absent = tuple(names[photo] for photo in photos[known < 0])
+
+    def asked_by(self, row, name, own, member):
+        """The `Question` of a photo, which is no positive of its own; `member` says whether it is in the group."""
+        return Question(row, name, len(self.photos) - member, self.ids, own=own, absent=self.absent)
+
+
+def ids_of(positions, names):
+    """Gallery id of each name, -1 where the gallery has none."""
+    return np.fromiter((positions.get(name, -1) for name in names), dtype=np.int64)
+
+
 @dataclasses.dataclass(frozen=True)
 class Found:
     """Where the photos that matter are in the lists of Q questions, packed.

@@ -6,7 +6,7 @@ import json
 SCHEMA = "imgret-evaluation"
 SCHEMA_VERSION = 1
 
-# The object that `evaluate --json` prints, as data: the README's section is made of it, and a test compares it with what is printed.
+# The object that `evaluate --json` prints, as data: docs/json.md is made of it, and a test compares it with what is printed.
 # [] stands for each element of a list, {} for each value of an object whose names are not fixed.
 JSON = {
     "schema": 'always "imgret-evaluation"',

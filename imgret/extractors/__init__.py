@@ -11,3 +11,9 @@ EXTRACTORS = {
     "hog": "imgret.extractors.hog:Hog",
     "gist": "imgret.extractors.gist:Gist",
 }
+
+# the family of what came from elsewhere: no choice of `extract`
+IMPORTED = {
+    "imported": "imgret.extractors.imported:ImportedVectors",
+    "imported-features": "imgret.extractors.imported:ImportedFeatures",
+}

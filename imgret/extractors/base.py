@@ -1,44 +1,26 @@
 """What an extractor is, and what it gives."""
 
-import dataclasses
-
 import numpy as np
 
 from imgret import images
+from imgret.components import Component
+from imgret.features import LocalFeatures
 from imgret.images import BadPhoto
 
 KEYPOINT_COLUMNS = ("x", "y", "scale", "angle", "score")
 
 
-@dataclasses.dataclass(frozen=True)
-class LocalFeatures:
-    """The local features of one photo.
-
-    Attributes
-    ----------
-    keypoints : ndarray, shape (T, P), float32
-        The extractor's `keypoint_columns`: x, y in pixels of the upright photo at full size (centre of the top-left pixel at 0, 0),
-        scale (sigma in pixels) or size (side of the described square in pixels), angle (degrees, NaN where there is none), score.
-    descriptors : ndarray, shape (T, D)
-        As stored; an extractor's `decode` turns them into what encoders take.
-    """
-
-    keypoints: np.ndarray
-    descriptors: np.ndarray
-
-
-class Extractor:
+class Extractor(Component):
     """Base of all extractors.
 
-    What gives local features has `descriptor_type`, `keypoint_columns` and `decode`; what gives one vector per photo has neither. A
-    subclass that takes one photo at a time has `extract(photo)`, which may raise `BadPhoto`; one that gains by taking several overrides
+    A subclass that takes one photo at a time has `extract(photo)`, which may raise `BadPhoto`; one that gains by taking several overrides
     `describe`.
 
     Parameters
     ----------
     params : Params
-    codebook : fitted codebook, optional
-        Of one of the methods in `codebooks`.
+    *codebooks : fitted codebooks
+        One for each of `needs`.
 
     Attributes
     ----------
@@ -46,12 +28,16 @@ class Extractor:
         "features" or "vectors".
     grey : bool
         Whether it takes grey photos, or RGB.
+    reduces : bool
+        Whether `params` has a `max_size`, to which larger photos are reduced.
     window : int
         Photos given to `describe` at once.
     dim, dtype
         Length and type of a descriptor, or of a vector, as stored.
-    codebooks : tuple of str
-        Codebook methods that it can use.
+    keypoint_columns : tuple of str
+        Of what gives local features: see `imgret.features.LocalFeatures.columns`.
+    descriptor_type : str
+        Of what gives local features: "float", "uint8" or "binary".
     device : str or None
         Where its network runs, once `settle` has found out.
     warnings : tuple of str
@@ -62,20 +48,20 @@ class Extractor:
 
     gives = "features"
     grey = True
+    reduces = True
     window = 1
+    dim = None
     dtype = "float32"
-    codebooks = ()
+    keypoint_columns = ()
+    descriptor_type = "float"
     device = None
     one_process = False
     warnings = ()
 
-    def __init__(self, params, codebook=None):
-        self.params, self.codebook = params, codebook
-
     @property
     def max_size(self):
         """Longest side of the photo it wants, in pixels; 0 for any."""
-        return getattr(self.params, "max_size", 0)
+        return self.params.max_size if self.reduces else 0
 
     def settle(self, device="auto", weights=()):
         """Find out what the parameters leave open, and get ready to describe photos: what a network's weights file is, for one.
@@ -111,6 +97,19 @@ class Extractor:
             return self.extract(photo)
         except BadPhoto as bad:
             return bad
+
+    def decode(self, stored):
+        """Stored descriptors (T, D) as encoders take them, float32."""
+        return stored.astype(np.float32)
+
+    def local(self, keypoints, stored, photo):
+        """The `LocalFeatures` of one photo: its keypoints (T, P) and descriptors (T, D), of whatever type; they become that of a store."""
+        keypoints, stored = keypoints.astype(np.float32, copy=False), stored.astype(self.dtype, copy=False)
+        return LocalFeatures(keypoints, stored, self.keypoint_columns, photo.size, self.decode)
+
+    def nothing(self, photo):
+        """The `LocalFeatures` of a photo that has none."""
+        return self.local(np.zeros((0, len(self.keypoint_columns))), np.zeros((0, self.dim)), photo)
 
     def columns(self):
         """The data columns of a store of what it gives: `{path: (row_shape, dtype, {attribute: text})}`."""

@@ -3,8 +3,9 @@
 import numpy as np
 
 from imgret import images
+from imgret.components import Need
 from imgret.errors import ImgretError
-from imgret.extractors.base import Extractor, LocalFeatures, in_box, to_full_size
+from imgret.extractors.base import Extractor, in_box, to_full_size
 from imgret.networks import backbones as networks
 from imgret.networks import fields, pooling, regions, views
 from imgret.networks import params as parameters
@@ -32,11 +33,10 @@ class Cnn(Extractor):
     """
 
     name = "cnn"
-    version = 1
     grey = False
     descriptor_type = "float"
     keypoint_columns = ("x", "y", "size", "score")
-    codebooks = ("pca", "lw")
+    needs = (Need("projection", ("pca", "lw"), optional=True),)
     Params = parameters.Params
 
     def __init__(self, params, codebook=None):
@@ -118,10 +118,6 @@ class Cnn(Extractor):
     def read(self, data, box=None):
         """A photo's bytes as RGB pixels of the size it takes; see `Extractor.read`."""
         return views.read(data, self.params, self._network.least, box=box, crop=self.gives == "vectors")
-
-    def decode(self, descriptors):
-        """Stored descriptors (T, D) as float32."""
-        return descriptors.astype(np.float32)
 
     def describe(self, photos):
         """Describe photos; see `imgret.extractors.base.Extractor.describe`."""
@@ -271,7 +267,7 @@ class Cnn(Extractor):
         if self.params.max_keypoints and len(kept) > self.params.max_keypoints:
             kept = np.sort(kept[np.argsort(-scores[kept], kind="stable")[: self.params.max_keypoints]])
         table = np.column_stack([xy[kept], places[kept, 2] * factor, scores[kept]])
-        return LocalFeatures(table.astype(np.float32), descriptors[kept].astype(np.float16))
+        return self.local(table, descriptors[kept], photo)
 
 
 def _joined(parts):

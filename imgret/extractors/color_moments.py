@@ -24,7 +24,6 @@ class ColorMoments(Extractor):
     """
 
     name = "color-moments"
-    version = 1
     gives = "vectors"
     grey = False
 

@@ -7,7 +7,7 @@ import numpy as np
 from imgret import registry
 from imgret.arrays import rootsift
 from imgret.errors import UsageError
-from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, LocalFeatures, in_box, to_full_size
+from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, in_box, to_full_size
 from imgret.registry import SAMPLING, param
 
 BLUR = 1.6  # sigma of the first octave in pixels
@@ -27,7 +27,6 @@ class DenseSift(Extractor):
     """
 
     name = "dense-sift"
-    version = 1
     dim = 128
     dtype = "uint8"
     descriptor_type = "uint8"
@@ -64,7 +63,7 @@ class DenseSift(Extractor):
                     keypoints.append(cv2.KeyPoint(float(x), float(y), 2 * sigma, 0.0, 0.0, octave))
                     sides.append(2.5 * size)
         if not keypoints:
-            return LocalFeatures(np.zeros((0, 5), np.float32), np.zeros((0, self.dim), np.uint8))
+            return self.nothing(photo)
         if self._sift is None:
             self._sift = cv2.SIFT_create(sigma=BLUR, enable_precise_upscale=True)
         keypoints, descriptors = self._sift.compute(photo.pixels, keypoints)
@@ -74,11 +73,11 @@ class DenseSift(Extractor):
         table[:, :2], factor = to_full_size(table[:, :2], photo)
         table[:, 2] *= factor
         filled &= in_box(table[:, :2], photo)
-        return LocalFeatures(table[filled].astype(np.float32), descriptors[filled].astype(np.uint8))
+        return self.local(table[filled], descriptors[filled], photo)
 
-    def decode(self, descriptors):
+    def decode(self, stored):
         """Stored descriptors (T, 128) as float32, RootSIFT where asked."""
-        return rootsift(descriptors) if self.params.rootsift else descriptors.astype(np.float32)
+        return rootsift(stored) if self.params.rootsift else super().decode(stored)
 
 
 def _varied(pixels, xy, sides):

@@ -31,7 +31,7 @@ class Gist(Extractor):
     """
 
     name = "gist"
-    version = 1
+    reduces = False
     gives = "vectors"
     _filters = None  # made when it is first needed
 

@@ -23,7 +23,7 @@ class Hog(Extractor):
     """
 
     name = "hog"
-    version = 1
+    reduces = False
     gives = "vectors"
     _hog = None  # made when it is first needed
 

@@ -23,7 +23,6 @@ class HsvHist(Extractor):
     """
 
     name = "hsv-hist"
-    version = 1
     gives = "vectors"
     grey = False
 

@@ -31,7 +31,6 @@ class Lbp(Extractor):
     """
 
     name = "lbp"
-    version = 1
     gives = "vectors"
 
     @dataclasses.dataclass(frozen=True)

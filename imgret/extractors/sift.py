@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret import registry
 from imgret.arrays import rootsift
-from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, LocalFeatures, in_box, to_full_size
+from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, in_box, to_full_size
 from imgret.registry import SAMPLING, param
 
 
@@ -22,7 +22,6 @@ class Sift(Extractor):
     """
 
     name = "sift"
-    version = 1
     dim = 128
     dtype = "uint8"
     descriptor_type = "uint8"
@@ -51,11 +50,11 @@ class Sift(Extractor):
 
         Returns
         -------
-        LocalFeatures
+        imgret.features.LocalFeatures
             Descriptors of shape (T, 128), uint8; T may be 0.
         """
         if min(photo.pixels.shape) < 2:  # OpenCV's pyramid needs two pixels each way
-            return LocalFeatures(np.zeros((0, 5), np.float32), np.zeros((0, self.dim), np.uint8))
+            return self.nothing(photo)
         sift = self._detector()
         if self.params.upright:
             keypoints = _without_orientation(sift.detect(photo.pixels, None))
@@ -63,7 +62,7 @@ class Sift(Extractor):
         else:
             keypoints, descriptors = sift.detectAndCompute(photo.pixels, None)
         if not len(keypoints):
-            return LocalFeatures(np.zeros((0, 5), np.float32), np.zeros((0, self.dim), np.uint8))
+            return self.nothing(photo)
         table = np.array([(*point.pt, point.size / 2, point.angle, point.response) for point in keypoints], dtype=np.float64)
         order = np.lexsort((table[:, 3], table[:, 2], table[:, 0], table[:, 1], -table[:, 4]))
         table[:, :2], factor = to_full_size(table[:, :2], photo)
@@ -72,11 +71,7 @@ class Sift(Extractor):
         table[:, 2] *= factor
         if self.params.upright:
             table[:, 3] = np.nan
-        return LocalFeatures(table.astype(np.float32), descriptors[order].astype(np.uint8))
-
-    def decode(self, descriptors):
-        """Stored descriptors (T, 128) as float32."""
-        return descriptors.astype(np.float32)
+        return self.local(table, descriptors[order], photo)
 
     def _detector(self):
         if self._sift is None:
@@ -103,9 +98,9 @@ class RootSift(Sift):
 
     name = "rootsift"
 
-    def decode(self, descriptors):
+    def decode(self, stored):
         """Stored descriptors (T, 128) as RootSIFT, float32."""
-        return rootsift(descriptors)
+        return rootsift(stored)
 
 
 def _without_orientation(keypoints):

@@ -3,7 +3,7 @@
 import os
 import stat
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
 
 BLOCK = 32 << 20
 PIECE = 1 << 20
@@ -79,6 +79,6 @@ def _guarded(path, function, *arguments):
     try:
         return function(*arguments)
     except OSError as error:
-        raise ImgretError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise ImgretError(f"{path} cannot be read: {why(error)}") from None
     except ValueError:  # the operating system's way to say so differs between versions of Python
         raise ImgretError(f"{str(path)!r} cannot be read: a path holds no NUL") from None

@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
 from imgret.formats import files
 from imgret.names import shown, to_bytes, to_text
 
@@ -181,7 +181,7 @@ def read_oxford(folder):
     try:
         entries = sorted(os.listdir(folder))
     except OSError as error:
-        raise ImgretError(f"{folder} cannot be read: {error.strerror}") from None
+        raise ImgretError(f"{folder} cannot be read: {why(error)}") from None
     labels = [entry.removesuffix("_query.txt") for entry in entries if entry.endswith("_query.txt")]
     if not labels:
         raise ImgretError(f"{folder} holds no *_query.txt: the folder of the Oxford or Paris text ground truth is needed")

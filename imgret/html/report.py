@@ -4,7 +4,7 @@ import base64
 import os
 import re
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
 
 BEGIN = b"<!doctype html><!-- imgret report"
 MAX_BYTES = 400 << 20  # Chromium holds no text of more than 512 MB, Firefox of 1 GB: the page would stay empty
@@ -24,7 +24,7 @@ def is_report(path):
         with open(path, "rb") as file:
             return file.read(len(BEGIN)) == BEGIN
     except OSError as error:
-        raise ImgretError(f"--html {path} cannot be read: {os.strerror(error.errno)}") from None
+        raise ImgretError(f"--html {path} cannot be read: {why(error)}") from None
 
 
 def thumbnail_texts(photos, thumbnails):

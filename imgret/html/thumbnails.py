@@ -7,8 +7,8 @@ import os
 
 from imgret.errors import ImgretError, UsageError
 from imgret.html.report import old_thumbnails
-from imgret.images import BadPhoto, decode, read_file
-from imgret.names import to_bytes
+from imgret.images import EXTENSIONS, BadPhoto, decode, read_file
+from imgret.names import bare, to_bytes
 from imgret.parallel import ordered_map
 
 QUALITY = 75
@@ -124,6 +124,19 @@ def inside(name):
     if not name or b"\0" in name or os.path.isabs(path) or path in (b".", b"..") or path.startswith(b"../"):
         return None
     return path
+
+
+def as_file(name, roots):
+    """A photo's name (bytes) as its file has it below the roots: lists by others leave the extension out, and it may be a whole path."""
+    for root in map(os.fsencode, roots):
+        folder = os.path.abspath(root)
+        if os.path.isabs(name) and os.path.commonpath([folder, os.path.normpath(name)]) == folder:
+            return os.path.relpath(name, folder)
+        if bare(name) == name:
+            for extension in (b"", *EXTENSIONS, *(each.upper() for each in EXTENSIONS)):
+                if os.path.isfile(os.path.join(root, name + extension)):
+                    return name + extension
+    return name
 
 
 def _key(name, size, mtime_ns, edge):

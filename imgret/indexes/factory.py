@@ -6,18 +6,18 @@ import re
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.indexes.base import FAISS_ERRORS, Index, must, rotate
+from imgret.indexes.faissed import FAISS_ERRORS, Faissed, must, rotate
 from imgret.registry import SAMPLING, Params, param
 
 LONGEST = 200
 LARGEST = 1 << 24  # a larger number in a factory string is a slip, and would be allocated
 
 
-class Factory(Index):
+class Factory(Faissed):
     """What `faiss.index_factory` makes of a string, such as "OPQ16_64,IVF256,PQ16x4fs" or "SQ8".
 
     Ties break by row where faiss gives identical rows identical scores, or where its codes can be decoded and scored again (flat, scalar
-    and product quantisers, in inverted files or not). faiss trains it with its own settings, on one thread.
+    and product quantisers, in inverted files and graphs or not). faiss trains it with its own settings, on one thread.
 
     Parameters
     ----------
@@ -30,6 +30,7 @@ class Factory(Index):
     """
 
     name = "factory"
+    seeded = True
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
@@ -122,7 +123,9 @@ class Factory(Index):
         self._core = core
         scalar = faiss.IndexScalarQuantizer, faiss.IndexIVFScalarQuantizer
         product = faiss.IndexPQ, faiss.IndexIVFPQ, faiss.IndexPQFastScan
-        self._decodes = isinstance(core, (faiss.IndexFlat, faiss.IndexIVFFlat, *scalar, *product))
+        # faiss compares four links of a graph at a time, and on some processors that rounds otherwise than one by one
+        graph = faiss.IndexHNSWFlat, faiss.IndexHNSWSQ, faiss.IndexHNSWPQ
+        self._decodes = isinstance(core, (faiss.IndexFlat, faiss.IndexIVFFlat, *scalar, *product, *graph))
 
     @property
     def _similarity(self):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from imgret.indexes import keys
-from imgret.indexes.base import Index, must, pair_scores
+from imgret.indexes.faissed import Faissed, must, pair_scores
 
 BLOCK_BYTES = 1 << 22  # rows scored at once: about what a cache holds
 GEMM_QUERIES = 12  # from so many on, a matrix product beats one pass for each query
@@ -147,7 +147,7 @@ class _Best:
         return answer
 
 
-class Flat(Index):
+class Flat(Faissed):
     """Every vector as it is: exact, four bytes a column.
 
     Parameters

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.indexes.base import Index, damage, must, pair_scores
+from imgret.indexes.faissed import Faissed, damage, must, pair_scores
 from imgret.indexes.flat import Exact
 from imgret.registry import SAMPLING, Params, param
 
 
-class HNSW(Index):
+class HNSW(Faissed):
     """Hierarchical navigable small-world graph over vectors as they are.
 
     The graph depends on the order in which threads reach it, so it is built by one: some thousand rows a second. Where more than an
@@ -28,6 +28,7 @@ class HNSW(Index):
     """
 
     name = "hnsw"
+    seeded = True
     trains = False
     fourcc = (b"IHNf",)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.indexes import quantizer
-from imgret.indexes.base import Index, must
+from imgret.indexes.faissed import Faissed, must
 from imgret.indexes.pq import PQParams, check_codebooks, set_codebooks, transformed
 from imgret.parallel import blocks
 from imgret.registry import SAMPLING, Params, param
@@ -18,13 +18,15 @@ ITERATIONS = 10
 TABLE_BYTES = 1 << 28  # of precomputed terms, at most
 
 
-class InvertedFile(Index):
+class InvertedFile(Faissed):
     """What inverted files share: k-means lists, `nprobe` of them looked at.
 
     References
     ----------
     H. Jégou, M. Douze & C. Schmid, "Product quantization for nearest neighbor search", PAMI 2011, section 4.
     """
+
+    seeded = True
 
     @dataclasses.dataclass(frozen=True)
     class SearchParams(Params):

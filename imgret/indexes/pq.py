@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret.errors import UsageError
 from imgret.indexes import quantizer
-from imgret.indexes.base import Index, must
+from imgret.indexes.faissed import Faissed, must
 from imgret.registry import SAMPLING, Params, param
 
 SCAN_ROWS = 1 << 16
@@ -21,7 +21,7 @@ class PQParams(Params):
     seed: int = param(0, "seed of the k-means", role=SAMPLING, minimum=0)
 
 
-class PQ(Index):
+class PQ(Faissed):
     """Product quantiser, searched exhaustively by asymmetric distances.
 
     Any dimension does for any number of bytes: vectors are rotated at random into a multiple of the number of sub-quantisers, which also
@@ -43,6 +43,7 @@ class PQ(Index):
     """
 
     name = "pq"
+    seeded = True
     fourcc = (b"IxPT", b"IxPq")
     by_distance = True
 

@@ -51,6 +51,24 @@ class Photos:
             return columns[0][0], columns[1][0]
         return tuple(np.array([column[which][row] for which, row in self._where], dtype=np.int64) for column in columns)
 
+    def append_to(self, photos, start, stop):
+        """Write names, sizes and digests of the photos `start` to `stop` to a part, neighbours together.
+
+        Parameters
+        ----------
+        photos : imgret.store.photos.PhotoWriter
+        start, stop : int
+
+        Yields
+        ------
+        list of (Store, sequence of int)
+            For each input, here the only one, the rows that hold what is known of the photos just written: what is made of them is to be
+            appended before the next are asked for.
+        """
+        for store, first, last in self.runs(start, stop):
+            photos.copy_meta(store, first, last)
+            yield [(store, range(first, last))]
+
     def runs(self, start, stop):
         """Yield (store, first, last + 1): the rows of the photos `start` to `stop`, neighbours together."""
         if self._where is None:
@@ -142,8 +160,8 @@ class JoinedPhotos:
                 column[position] = store.read("failed/" + path, row, row + 1)[0]
         return columns
 
-    def append_to(self, photos, start, stop, join):
-        """Write the photos `start` to `stop` to a part; `join` makes one block of vectors of one block per store."""
+    def append_to(self, photos, start, stop):
+        """Write names, sizes and digests of the photos `start` to `stop` to a part, and those that failed; see `Photos.append_to`."""
         for position in range(start, stop):
             if position in self._failed:
                 store, row = self._failed[position]
@@ -153,16 +171,9 @@ class JoinedPhotos:
             rows = self._rows[0, kept]
             for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):  # neighbours together
                 photos.copy_meta(self.stores[0], int(run[0]), int(run[-1]) + 1)
-            parts = [_rows(store, rows[kept]) for store, rows in zip(self.stores, self._rows, strict=True)]
-            photos.rows(vectors=join(parts))
+            yield [(store, rows[kept]) for store, rows in zip(self.stores, self._rows, strict=True)]
 
 
 def _boxes(store, rows):
     """The boxes of some rows; zeros where a row is a whole photo."""
     return store.read("box")[rows] if store.has("box") else np.zeros((len(rows), 4), np.float32)
-
-
-def _rows(store, rows):
-    """The vectors of some rows, neighbours of one part of a store."""
-    first = int(rows.min())
-    return store.read("vectors", first, int(rows.max()) + 1)[rows - first].astype(np.float32)

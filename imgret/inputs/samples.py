@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
+from imgret.inputs.features import FeatureReader
 from imgret.pipeline import Pipeline, differences, same_space
 
 DEFAULT_MEMORY = "2G"
@@ -75,9 +76,7 @@ def draw(stores, count, seed, max_memory):
     sample, drawn, done, base = np.empty((n, columns), np.float32), [], 0, 0
     for store, length in zip(stores, lengths, strict=True):
         mine = picked[np.searchsorted(picked, base) : np.searchsorted(picked, base + length)] - base
-        extractor = Pipeline.load(store).component() if store.kind == "features" else None
-        for block in _gather(store, path, mine):
-            block = block.astype(np.float32) if extractor is None else extractor.decode(block)
+        for block in _gather(store, mine):
             sample[done : done + len(block)] = block
             done += len(block)
         drawn.append({"path": store.shown, "rows": length, "drawn": len(mine)})
@@ -147,7 +146,7 @@ def matching(stores, truth, shown, max_memory):
     done = 0
     for which, store in enumerate(stores):
         mine = np.array([row for where, row in map(found.__getitem__, chosen) if where == which], dtype=np.int64)
-        for block in _gather(store, "vectors", mine):
+        for block in _gather(store, mine):
             rows[done : done + len(block)] = block
             done += len(block)
     groups = [np.array([position[name] for name in names]) for names in members]
@@ -155,12 +154,16 @@ def matching(stores, truth, shown, max_memory):
     return rows, groups, {"drawn": len(rows), "groups": len(groups), "pairs": pairs}
 
 
-def _gather(store, path, rows):
-    """Yield the given rows (ascending), reading whole runs of neighbours where they are dense."""
+def _gather(store, rows):
+    """Yield the given vectors or decoded descriptors (ascending), float32, reading whole runs of neighbours where they are dense."""
+    reader = FeatureReader(store) if store.kind == "features" else None
     position = 0
     while position < len(rows):
         first = int(rows[position])
         end = int(np.searchsorted(rows, first + RUN_ROWS))
         chosen = rows[position:end]
-        yield store.read(path, first, int(chosen[-1]) + 1)[chosen - first]
+        if reader is None:
+            yield store.read("vectors", first, int(chosen[-1]) + 1)[chosen - first].astype(np.float32)
+        else:
+            yield reader.sample(first, int(chosen[-1]) + 1, chosen - first).descriptors
         position = end

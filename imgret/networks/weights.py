@@ -11,7 +11,7 @@ import struct
 import warnings
 import zipfile
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
 
 MAX_BYTES = 8 << 30  # of a file, and of what it unpacks to
 SHOWN = 3  # names of keys in a message
@@ -82,7 +82,7 @@ def _read(path, what):
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise ImgretError(f"{what} {path}: {(os.strerror(error.errno) if error.errno else str(error)).lower()}") from None
+        raise ImgretError(f"{what} {path}: {why(error).lower()}") from None
 
 
 def load(path, data):

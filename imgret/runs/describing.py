@@ -8,21 +8,21 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import os
-import threading
 
 import numpy as np
 
 from imgret import images
 from imgret.errors import ImgretError
 from imgret.extractors import EXTRACTORS
-from imgret.pipeline import NO_DESCRIPTORS, Pipeline
+from imgret.features import NO_DESCRIPTORS
+from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.output import input_of
 from imgret.runs.parts import PartWorker
-from imgret.store.parts import FolderVanished, Parts, Plan, publish_part
-from imgret.store.photos import BOXED, PhotoWriter
+from imgret.runs.takeover import Sources
+from imgret.store.parts import FolderVanished, Parts, Plan
+from imgret.store.photos import BOXED
 from imgret.store.reader import Store
-from imgret.store.writer import Writer, temporary_name
 
 
 def projection_of(codebook, kind):
@@ -31,10 +31,11 @@ def projection_of(codebook, kind):
         return None, []
     with Store(codebook, ("codebook",), "--codebook") as words:
         learned = Pipeline.load(words)
-        if learned.node["component"] not in kind.codebooks:
+        *_, left = kind.assigned([learned.node["component"]])
+        if left is not None:
             raise ImgretError(
                 f"{words.shown} is a {learned.node['component']} codebook; extract -m {kind.name} "
-                + (f"takes {' or '.join(kind.codebooks)}" if kind.codebooks else "takes none: it is for encode")
+                + (f"takes {kind.needs[0]}" if kind.needs else "takes none: it is for encode")
             )
         return learned, [input_of(words)]
 
@@ -65,19 +66,19 @@ class DescribeWorker(PartWorker):
             out = self.setup["out"] if self.setup["take_over"] else None
             self.sources = Sources(out, self.setup["kind"], self.setup["recipe"], self._older())
         first, _ = self.plan.range(task["part"])
-        with Writer(temporary_name(self.plan.folder)) as writer:
-            photos = PhotoWriter(writer, self.setup["kind"], self.extractor.columns() | (BOXED if "boxes" in task else {}))
+
+        def fill(photos):
             retry = False
             for entries in self._windows(task, first, starting):
                 self._describe(entries)
                 for entry in entries:
                     entry.append_to(photos)
                     retry |= entry.to_be_read_again
-            publish_part(
-                writer, self.plan, task["part"], self.setup["kind"], recipe=self.setup["recipe"], params=self.setup["params"], retry=retry
-            )
-            self.sources.release()
-            return photos.failed
+            return retry
+
+        failed = self.write(task["part"], self.extractor.columns() | (BOXED if "boxes" in task else {}), fill)
+        self.sources.release()
+        return failed
 
     def _windows(self, task, first, starting):
         """Yield the part's photos, read and decoded, as many at once as the extractor takes."""
@@ -137,7 +138,7 @@ class DescribeWorker(PartWorker):
         for entry, described in zip(new, self.extractor.describe([entry.photo for entry in new]) if new else (), strict=True):
             if isinstance(described, images.BadPhoto):
                 entry.bad = described
-            elif self.extractor.gives == "features" and not len(described.descriptors):
+            elif self.extractor.gives == "features" and not len(described):
                 entry.bad = images.BadPhoto("no-descriptors", NO_DESCRIPTORS)
             else:
                 entry.described = described
@@ -182,88 +183,4 @@ class Entry:
                 photos.rows(vectors=self.described[None])
             else:
                 features = self.described
-                photos.descriptors([len(features.descriptors)], keypoints=features.keypoints, descriptors=features.descriptors)
-
-
-class Sources:
-    """Where a photo that is still the same may be taken over from: the finished file, and the parts of older plans.
-
-    Only rows of the same recipe count, so what they hold is what would be computed again.
-    """
-
-    def __init__(self, out, kind, recipe, older_plans):
-        self._kind, self._stores, self._plans, self._open = kind, [], list(older_plans), {}
-        self._lock = threading.Lock()
-        if out is None:
-            return
-        with contextlib.suppress(ImgretError):
-            store = Store(out, (kind,))
-            if store.recipe == recipe:
-                self._stores.append((store, store.texts("names"), store.texts("failed/names")))
-            else:
-                store.close()
-
-    def find(self, name, size, photo_name=None):
-        """A `Source` of this name and file size (of the name of a box: of the photo of that name), or None, to be used until `release`."""
-        with self._lock:
-            return self._find(name, size, photo_name)
-
-    def _find(self, name, size, photo_name):
-        for store, names, failed in self._candidates(name):
-            row = names.find(name)
-            if row >= 0 and int(store.read("file_size", row, row + 1)[0]) == size:
-                if photo_name in (None, store.photo_names(row, row + 1)[0]):
-                    return Source(store, row, "")
-            row = failed.find(name)
-            if row >= 0 and int(store.read("failed/file_size", row, row + 1)[0]) == size:
-                source = Source(store, row, "failed/")
-                if source.code != b"unreadable":
-                    return source
-        return None
-
-    def _candidates(self, name):
-        yield from self._stores
-        for plan in self._plans:
-            row = plan.names.find(name)
-            if row < 0:
-                continue
-            part = row // plan.part_size
-            for path in (plan.path(part), plan.path(part, retry=True)):
-                with contextlib.suppress(ImgretError):
-                    yield self._opened(path)
-
-    def _opened(self, path):
-        """A part, kept open until `release`."""
-        if path not in self._open:
-            store = Store(path, (self._kind,))
-            for problem in store.problems():
-                store.close()
-                raise ImgretError(problem)
-            self._open[path] = (store, store.texts("names"), store.texts("failed/names"))
-        return self._open[path]
-
-    def release(self):
-        """Close the parts that were opened."""
-        for store, *_ in self._open.values():
-            store.close()
-        self._open = {}
-
-
-class Source:
-    """One photo of a store, described or failed."""
-
-    def __init__(self, store, row, prefix):
-        self.store, self.row, self.prefix = store, row, prefix
-        self.digest = store.read(prefix + "digest", row, row + 1)[0].tobytes()
-        self.mtime = int(store.read(prefix + "file_mtime_ns", row, row + 1)[0])
-        self.code = store.texts("failed/code", row, row + 1)[0] if prefix else b""
-
-    def copy_to(self, photos, mtime):
-        """Append it to a part, with the file's present time."""
-        if not self.prefix:
-            photos.copy(self.store, self.row, self.row + 1, np.array([mtime]))
-            return
-        name = self.store.texts("failed/names", self.row, self.row + 1)[0]
-        reason = self.store.texts("failed/reason", self.row, self.row + 1)[0].decode("utf-8", "replace")
-        size = int(self.store.read("failed/file_size", self.row, self.row + 1)[0])
-        photos.fail(name, self.code.decode("utf-8", "replace"), reason, self.digest, size, mtime)
+                photos.descriptors([len(features)], keypoints=features.keypoints, descriptors=features.stored)

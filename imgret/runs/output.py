@@ -3,9 +3,12 @@
 import contextlib
 import os
 
+from imgret import paths
 from imgret.errors import ImgretError
+from imgret.runs import stopping
+from imgret.runs.run import Run
 from imgret.store.hashing import of_json
-from imgret.store.parts import Parts
+from imgret.store.parts import FolderVanished, Parts
 from imgret.store.reader import Store, is_hdf5
 from imgret.store.writer import Writer
 
@@ -21,22 +24,24 @@ class Output:
         Step, method and parameters: what must be the same for a file to be built upon or rebuilt.
     inputs : list of dict
         `{path, kind, content}` of each input.
-    overwrite : bool
-        Lift the refusal of other parameters.
+    run : imgret.runs.run.Run
+        Its `overwrite` lifts the refusal of other parameters.
 
     Attributes
     ----------
     recipe : str
         Identity of what is to be made, hex.
+
+    Raises
+    ------
+    ImgretError
+        If it is no place for a file, or one of the inputs.
     """
 
-    def __init__(self, path, kind, params, inputs=(), overwrite=False):
-        self.path, self.kind, self.params, self.inputs, self.overwrite = os.fspath(path), kind, params, list(inputs), overwrite
+    def __init__(self, path, kind, params, inputs=(), run=Run()):
+        self.path, self.kind, self.params, self.inputs, self.run = os.fspath(path), kind, params, list(inputs), run
         self.shown = os.fsdecode(self.path)
-        if not os.path.basename(self.path) or os.path.isdir(self.path):
-            raise ImgretError(f"-o '{self.shown}' names a folder, a file is needed")
-        if os.path.exists(self.path) and not os.path.isfile(self.path):
-            raise ImgretError(f"-o {self.shown} is not a regular file: choose another -o")
+        paths.check_file(self.path, "-o")
         contents = [{"kind": entry["kind"], "content": entry["content"]} for entry in self.inputs]
         self.recipe = of_json({"kind": kind, "params": params, "inputs": contents})
         self.parts = Parts(self.path, self.recipe)
@@ -51,7 +56,7 @@ class Output:
         ------
         ImgretError
         """
-        if os.path.exists(self.path) and os.path.exists(path) and os.path.samefile(self.path, path):
+        if paths.same(self.path, path):
             raise ImgretError(f"{self.shown} is both an input and the output: choose another -o")
 
     def existing(self):
@@ -60,7 +65,7 @@ class Output:
         Raises
         ------
         ImgretError
-            If the file there has other parameters, is of another kind or no store at all, and `overwrite` is not set.
+            If the file there has other parameters, is of another kind or no store at all, and is not to be replaced.
         """
         if not os.path.exists(self.path):
             return None
@@ -69,7 +74,7 @@ class Output:
         except ImgretError as error:
             if not is_hdf5(self.path) and os.path.getsize(self.path):
                 raise ImgretError(f"{error}; imgret replaces no file that is not its own: choose another -o, or remove it") from None
-            if self.overwrite:
+            if self.run.overwrite:
                 return None
             raise ImgretError(f"{error}; it would be replaced: choose another -o, or give --overwrite") from None
         if store.recipe == self.recipe and store.kind == self.kind:
@@ -78,7 +83,7 @@ class Output:
             differences = self._differences(store)
         finally:
             store.close()
-        if differences and not self.overwrite:
+        if differences and not self.run.overwrite:
             raise ImgretError(
                 f"{self.shown} was made with other parameters ({'; '.join(differences)}): "
                 "choose another -o, or give --overwrite to replace it"
@@ -95,7 +100,42 @@ class Output:
             if old.get(name) != new.get(name)
         ]
 
-    def finished_by_another(self):
+    @contextlib.contextmanager
+    def being_made(self):
+        """Context manager around all the work on the output; gives its folder of parts, prepared.
+
+        Signals end the work, and keep what is finished. Where another process finishes the output first, and takes the folder of parts
+        away, that is success: it is told, and the block ends there, so nothing after it may build on what was to be done in it.
+
+        Raises
+        ------
+        ImgretError
+            What the block raised, or that the folder of parts has gone, and nobody has finished the output.
+        """
+        with stopping.guard():
+            self._prepare()
+            try:
+                yield self.parts
+                return
+            except FolderVanished:
+                failure = ImgretError(
+                    f"the folder of parts of {self.shown} has gone while it was being worked on: run the same command again"
+                )
+            except ImgretError as error:
+                failure = error
+            if not self._finished_by_another():
+                raise failure
+            self.run.report.note(f"{self.shown} was finished by another process")
+
+    def _prepare(self):
+        try:
+            self.parts.prepare()
+        except ImgretError:
+            if not self._finished_by_another():
+                raise
+            self.parts.prepare()  # the other one has removed its own folder just now: there is room for another
+
+    def _finished_by_another(self):
         """Whether another process has published this output since this one began."""
         if self._signature() == self._before:
             return False
@@ -110,21 +150,15 @@ class Output:
             return None
         return status.st_ino, status.st_size, status.st_mtime_ns
 
-    def freshen(self):
-        """Touch the output where it is older than an input: for make."""
-        newest = max((os.stat(entry["path"]).st_mtime_ns for entry in self.inputs if os.path.exists(entry["path"])), default=0)
-        if os.stat(self.path).st_mtime_ns < newest:
-            os.utime(self.path)
-
-    def up_to_date(self, report):
+    def up_to_date(self):
         """Whether the finished file is there, inputs and all; says so."""
-        store = self.existing()
+        store, report = self.existing(), self.run.report
         if store is None:
             if os.path.exists(self.path):
                 report.note(f"{self.shown}: its inputs have changed, making it again")
             return False
         store.close()
-        self.freshen()
+        freshen(self.path, [entry["path"] for entry in self.inputs])
         self.parts.remove()
         report.note(f"{self.shown} is up to date")
         return True
@@ -157,6 +191,13 @@ class Output:
             info=info,
         )
         writer.publish(self.path)
+
+
+def freshen(path, inputs):
+    """Touch a finished file where it is older than an input: for make."""
+    newest = max((os.stat(each).st_mtime_ns for each in inputs if os.path.exists(each)), default=0)
+    if os.stat(path).st_mtime_ns < newest:
+        os.utime(path)
 
 
 def input_of(store):

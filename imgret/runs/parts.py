@@ -1,29 +1,42 @@
 """Steps whose output has a row per photo: plan, parts, workers, join."""
 
 import contextlib
+import dataclasses
 import os
 
 from imgret.errors import ImgretError
 from imgret.runs import workers
-from imgret.store.parts import FolderVanished, Plan, sweep_of
+from imgret.store.parts import FolderVanished, Plan, publish_part, sweep_of
 from imgret.store.photos import PhotoWriter, totals_of
 from imgret.store.reader import Store
-from imgret.store.writer import Writer
+from imgret.store.writer import Writer, temporary_name
 
 JOIN_TRIES = 3
 
 
-def parse_shard(text):
-    """ "I/N" to (I, N)."""
-    from imgret.errors import UsageError
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What makes the parts of an output.
 
-    try:
-        index, count = map(int, text.split("/"))
-    except ValueError:
-        raise UsageError(f"`--shard` must be I/N with I from 0 to N - 1, got '{text}'") from None
-    if not 0 <= index < count:
-        raise UsageError(f"`--shard` must be I/N with I from 0 to N - 1, got '{text}'")
-    return index, count
+    Attributes
+    ----------
+    worker, setup : see `imgret.runs.workers.run`
+    data : dict
+        The data columns, as `PhotoWriter` takes them.
+    task : callable, optional
+        `task(plan, part)`: a dict of what a worker needs to know of a part, beside its number.
+    one_process : bool
+        Whether a single process has to make all parts.
+    photo_names : dict of bytes to bytes, optional
+        Where there is a row per box: the photo that each name of the plan stands for.
+    """
+
+    worker: str
+    setup: dict
+    data: dict
+    task: object = lambda plan, part: {}
+    one_process: bool = False
+    photo_names: dict | None = None
 
 
 class Step:
@@ -33,98 +46,97 @@ class Step:
     ----------
     output : imgret.runs.output.Output
     plan : imgret.store.parts.Plan
-    worker, setup : see `imgret.runs.workers.run`
-    task : callable
-        `task(plan, part)`: what a worker needs to know to make a part, or None for nothing more than its number.
-    data : dict
-        The data columns, as `PhotoWriter` takes them.
-    report : imgret.runs.report.Report
-    photo_names : dict of bytes to bytes, optional
-        Where there is a row per box: the photo that each name of the plan stands for.
+    work : Work
     """
 
-    def __init__(self, output, plan, *, worker, setup, task, data, report, jobs, shard=None, photo_names=None):
-        self.output, self.plan, self.worker, self.task, self.data = output, plan, worker, task, data
-        self.report, self.jobs, self.shard, self.photo_names = report, jobs, shard, photo_names
-        self.setup = setup | {"plan_folder": plan.folder, "kind": output.kind, "recipe": output.recipe, "params": output.params}
+    def __init__(self, output, plan, work):
+        self.output, self.plan, self.work, self.run = output, plan, work, output.run
+        self.report, self.jobs = self.run.report, 1 if work.one_process else self.run.jobs
+        self.setup = work.setup | {"plan_folder": plan.folder, "kind": output.kind, "recipe": output.recipe, "params": output.params}
 
-    def make_parts(self, failures):
-        """Make the parts that are missing (of this shard).
+    def complete(self, pipeline, *, info=None, limit=None, failed_from=None):
+        """Make the parts that are missing, and put all together under the output's name; of a shard, only make its own parts, and say so.
 
         Parameters
         ----------
-        failures : callable
-            `failures(count, photos, total)`: told of failed photos as parts end; raises where there are too many.
+        pipeline : imgret.pipeline.Pipeline
+        info : dict, optional
+        limit : imgret.runs.failures.Limit, optional
+        failed_from : list of Store, optional
+            Inputs whose failed photos are taken along.
 
         Returns
         -------
-        int
-            Parts that are still missing (other shards').
+        tuple of int, or None
+            Photos described and failed; None of a shard.
+
+        Raises
+        ------
+        ImgretError
+            Also where more photos failed than `limit` allows.
         """
+        if self.run.shard is not None:
+            self.make_parts()
+            self.report.note(self._shard_done())
+            return None
+        self.make_parts(limit)
+        return self.join(pipeline, info=info, limit=limit, failed_from=failed_from)
+
+    def make_parts(self, limit=None):
+        """Make the parts that are missing (of this shard); `limit` ends it early where too many photos fail."""
         whole, _ = self.plan.finished()
-        index, count = self.shard or (0, 1)
+        index, count = self.run.shard or (0, 1)
         mine = [part for part in range(len(self.plan)) if part % count == index]
         todo = [part for part in mine if part not in whole]
         if len(mine) > len(todo):
             self.report.note(f"{len(mine) - len(todo)} of {len(mine)} parts are there already")
-        photos = sum(_length(self.plan, part) for part in mine)
-        done = photos - sum(_length(self.plan, part) for part in todo)
+        photos = sum(map(self._length, mine))
         # several processes that fill the same parts begin at different places, so that they meet only at the end
         first = os.getpid() % len(todo) if todo and count == 1 and self.jobs < len(todo) else 0
-        order = todo[first:] + todo[:first]
         failed = 0
-
-        def tasks():
-            for part in order:
-                if not os.path.exists(self.plan.path(part)):
-                    yield {"part": part, **self.task(self.plan, part)}
-                else:
-                    progress.update(_length(self.plan, part))
 
         def finished(task, result):
             nonlocal failed
             if result.get("vanished"):
                 raise FolderVanished
             failed += result["failed"]
-            progress.update(_length(self.plan, task["part"]))
-            failures(failed, photos)
+            progress.update(self._length(task["part"]))
+            if limit is not None:
+                limit.check_so_far(self.plan, failed, photos)
 
-        with self.report.progress(photos, "photo" if self.photo_names is None else "row", done) as progress:
+        done = photos - sum(map(self._length, todo))
+        with self.report.progress(photos, "photo" if self.work.photo_names is None else "row", done) as progress:
             workers.run(
-                self.worker,
+                self.work.worker,
                 self.setup,
-                tasks(),
-                min(self.jobs, max(1, len(order))),
+                self._tasks(todo[first:] + todo[:first], progress),
+                min(self.jobs, max(1, len(todo))),
                 finished,
                 lambda pids: sweep_of(self.plan.folder, pids),
             )
-        whole, retry = self.plan.finished()
-        return len(self.plan) - len(whole | retry)
 
-    def shard_done(self, missing):
-        """What to say at the end of a shard."""
-        index, count = self.shard
+    def _tasks(self, parts, progress):
+        """Yield what is to be made, less what others have made meanwhile."""
+        for part in parts:
+            if not os.path.exists(self.plan.path(part)):
+                yield {"part": part, **self.work.task(self.plan, part)}
+            else:
+                progress.update(self._length(part))
+
+    def _length(self, part):
+        first, last = self.plan.range(part)
+        return last - first
+
+    def _shard_done(self):
+        whole, retry = self.plan.finished()
+        index, count = self.run.shard
+        missing = len(self.plan) - len(whole | retry)
         return (
             f"shard {index}/{count} is done; {missing} of {len(self.plan)} parts are missing; the same command without --shard joins them"
         )
 
-    def join(self, pipeline, *, info=None, check=lambda described, failed: None, failed_from=None):
-        """Put the parts together under the output's name.
-
-        Parameters
-        ----------
-        pipeline : imgret.pipeline.Pipeline
-        info : dict
-        check : callable
-            `check(described, failed)` raises where too many photos failed.
-        failed_from : list of Store, optional
-            Inputs whose failed photos are taken along.
-
-        Returns
-        -------
-        tuple of int
-            Photos described and failed.
-        """
+    def join(self, pipeline, *, info=None, limit=None, failed_from=None):
+        """Put the parts together under the output's name; see `complete`."""
         for attempt in range(JOIN_TRIES):
             bad = {}
             totals = totals_of(self._sound_parts(bad), failed_from)
@@ -136,10 +148,11 @@ class Step:
                 self.report.warn(f"part {part} is damaged; making it again")
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path(part))
-            self.make_parts(lambda failed, photos: None)
-        check(totals["N"], totals["F"])
+            self.make_parts()
+        if limit is not None:
+            limit.check(self.plan, totals["N"], totals["F"])
         with Writer(self.output.parts.temporary()) as writer:
-            photos = PhotoWriter(writer, self.output.kind, self.data, totals)
+            photos = PhotoWriter(writer, self.output.kind, self.work.data, totals)
             for store in self._open_parts():
                 photos.copy(store)
                 if failed_from is None:
@@ -184,9 +197,9 @@ class Step:
         there = sorted([*store.texts("names"), *store.texts("failed/names")])
         if there != list(self.plan.names[first:last]):
             return "it holds other photos"
-        if self.photo_names is not None:
+        if self.work.photo_names is not None:
             rows = zip(store.texts("names"), store.photo_names(), strict=True)
-            if any(self.photo_names.get(name) != photo for name, photo in rows):
+            if any(self.work.photo_names.get(name) != photo for name, photo in rows):
                 return "it holds boxes of other photos"
         return next(store.problems(), "")
 
@@ -210,27 +223,24 @@ class PartWorker:
                 return {"vanished": True}
             raise
 
+    def write(self, part, data, fill):
+        """Write a part and publish it.
 
-def run_to_end(output, report, body):
-    """Run `body()`, which makes an output; where another process finishes it first, and takes the folder of parts away, that is success.
+        Parameters
+        ----------
+        part : int
+        data : dict
+            Its data columns, as `PhotoWriter` takes them.
+        fill : callable
+            `fill(photos)` appends to a `PhotoWriter`; returns whether the next run should read something again.
 
-    Raises
-    ------
-    ImgretError
-        What `body` raised, or that the folder of parts has gone, and nobody has finished the output.
-    """
-    try:
-        body()
-        return
-    except FolderVanished:
-        failure = ImgretError(f"the folder of parts of {output.shown} has gone while it was being worked on: run the same command again")
-    except ImgretError as error:
-        failure = error
-    if not output.finished_by_another():
-        raise failure
-    report.note(f"{output.shown} was finished by another process")
-
-
-def _length(plan, part):
-    first, last = plan.range(part)
-    return last - first
+        Returns
+        -------
+        int
+            How many of its photos failed.
+        """
+        kind, labels = self.setup["kind"], {name: self.setup[name] for name in ("recipe", "params")}
+        with Writer(temporary_name(self.plan.folder)) as writer:
+            photos = PhotoWriter(writer, kind, data)
+            publish_part(writer, self.plan, part, kind, retry=fill(photos), **labels)
+            return photos.failed

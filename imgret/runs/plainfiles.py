@@ -7,7 +7,8 @@ import contextlib
 import itertools
 import os
 
-from imgret.errors import ImgretError, UsageError
+from imgret import paths
+from imgret.errors import ImgretError, why
 from imgret.store.parts import published
 
 COMPARED = 1 << 20  # bytes
@@ -34,15 +35,10 @@ class PlainFile:
     def __init__(self, path, option, inputs=()):
         self.path, self.option, self.shown = path, option, os.fsdecode(path)
         self._content, self._same = None, False
-        if not os.path.basename(path) or os.path.isdir(path):
-            raise ImgretError(f"{option} '{self.shown}' names a folder, a file is needed")
-        if os.path.lexists(path) and not os.path.isfile(path):
-            raise ImgretError(f"{option} {self.shown} is not a regular file: choose another {option}")
-        folder = os.path.dirname(os.path.abspath(path))
-        if not os.path.isdir(folder):
-            raise ImgretError(f"{self.shown}: the folder {folder} does not exist: create it first")
+        paths.check_file(path, option, links=True)
+        paths.check_folder(path)
         for each in inputs:
-            spare(path, option, each)
+            paths.check_spared(path, option, each)
 
     def settle(self, content, overwrite):
         """Take the content, and find out whether it has to be written.
@@ -76,8 +72,7 @@ class PlainFile:
                             return False
                 return not file.read(1)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else error
-            raise ImgretError(f"{self.shown} cannot be read: {reason}; what was there before is untouched") from None
+            raise ImgretError(f"{self.shown} cannot be read: {why(error)}; what was there before is untouched") from None
 
     def write(self, stack):
         """Write it beside its place, if it has to be written; the `ExitStack` gives it its name. Returns whether it had to be."""
@@ -117,34 +112,3 @@ def write_together(files, overwrite):
         file.settle(content, overwrite)
     with contextlib.ExitStack() as stack:  # it ends what it began in reverse order
         return any([file.write(stack) for file, _ in files])
-
-
-def apart(paths):
-    """Refuse two options that name one file.
-
-    Parameters
-    ----------
-    paths : dict of str to str
-        By option.
-
-    Raises
-    ------
-    UsageError
-    """
-    for (first, path), (second, other) in itertools.combinations(paths.items(), 2):
-        if os.path.realpath(path) == os.path.realpath(other):
-            raise UsageError(f"{first} and {second} are both {path}: give each a file of its own")
-
-
-def spare(path, option, kept):
-    """Refuse to write to `path` where it is `kept`, or lies within it.
-
-    Raises
-    ------
-    ImgretError
-    """
-    shown, real, own = os.fsdecode(path), os.path.realpath(path), os.path.realpath(kept)
-    if os.path.exists(path) and os.path.exists(kept) and os.path.samefile(path, kept):
-        raise ImgretError(f"{shown} is both read and written: choose another {option}")
-    if os.path.isdir(own) and os.path.commonpath([os.fsencode(own), os.fsencode(real)]) == os.fsencode(own):
-        raise ImgretError(f"{option} {shown} would lie in the folder {os.fsdecode(kept)}, which is read: choose another {option}")

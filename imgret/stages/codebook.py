@@ -14,9 +14,8 @@ from imgret.formats.groundtruth import CSV_LIMIT, read_groups
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs import stopping
 from imgret.runs.output import Output, input_of
-from imgret.runs.parts import run_to_end
+from imgret.runs.run import Run
 from imgret.store.hashing import of_array
 from imgret.store.reader import Store
 from imgret.store.writer import Writer
@@ -36,9 +35,7 @@ def codebook(
     sample=None,
     pairs=None,
     max_memory=None,
-    jobs=1,
-    overwrite=False,
-    report,
+    run=Run(),
 ):
     """Learn a codebook or a projection.
 
@@ -60,29 +57,27 @@ def codebook(
         A CSV of groups (`imgret.formats.groundtruth.read_groups`): photos of one group match. For methods that learn from pairs.
     max_memory : str, optional
         What the sample may take ("2G").
-    jobs : int
-    overwrite : bool
-    report : imgret.runs.report.Report
+    run : imgret.runs.run.Run
 
     Raises
     ------
     ImgretError
     """
+    run.in_one_piece("codebook")
     kind = load(CODEBOOKS, method, "codebook")
     fitted = kind(kind.Params.parse(settings, size=size, seed=seed))
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)
     if not inputs:
         raise UsageError("give at least one features or vectors store")
-    from_pairs = getattr(kind, "needs_groups", False)
+    from_pairs = kind.needs_groups
     if from_pairs and pairs is None:
         raise UsageError(f"-m {method} learns from photos that match: give --pairs, a CSV with the header image,group")
     if pairs is not None and not from_pairs:
         raise UsageError(f"-m {method} does not learn from pairs: leave --pairs out")
     if from_pairs and sample is not None:
         raise UsageError(f"-m {method} learns from all photos in --pairs: leave --sample out")
-    kinds = ("vectors",) if from_pairs else ("features", "vectors")
     with contextlib.ExitStack() as stack:
-        stores = [stack.enter_context(Store(path, kinds, "codebook")) for path in inputs]
+        stores = [stack.enter_context(Store(path, kind.takes, "codebook")) for path in inputs]
         check_one_space(stores)
         params = {
             "step": "codebook",
@@ -92,27 +87,23 @@ def codebook(
             "sample": 0 if from_pairs else sample or DEFAULT_SAMPLE,
             "max_memory": memory,
         }
-        output = Output(out, "codebook", params, [*map(input_of, stores), *_pairs_input(pairs)], overwrite)
-        if output.up_to_date(report):
+        output = Output(out, "codebook", params, [*map(input_of, stores), *_pairs_input(pairs)], run)
+        if output.up_to_date():
             return
 
-        def body():
-            output.parts.prepare()
+        with output.being_made() as parts:
             if from_pairs:
                 *learned_from, info = matching(stores, read_groups(pairs), pairs, memory)
             else:
-                *learned_from, info = draw(stores, sample or DEFAULT_SAMPLE, fitted.params.seed, memory)
+                *learned_from, info = draw(stores, sample or DEFAULT_SAMPLE, fitted.params.seed if fitted.seeded else 0, memory)
                 if info["limited_by_memory"]:
-                    report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
-            with report.progress(1, "iteration") as progress:
-                fitted.fit(*learned_from, jobs=jobs, checkpoint=Checkpoint(output.parts), progress=_progress(progress))
+                    run.report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
+            with run.report.progress(1, "iteration") as progress:
+                fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=_progress(progress))
             _check_finite(fitted)
             with output.create(_pipeline(fitted, stores[0]), {"sample": info, "summary": fitted.summary()}):
                 pass
-            report.note(f"{output.shown}: {method} of {info['drawn']} rows ({_words(fitted.summary())})")
-
-        with stopping.guard():
-            run_to_end(output, report, body)
+            run.report.note(f"{output.shown}: {method} of {info['drawn']} rows ({_words(fitted.summary())})")
 
 
 def _pairs_input(pairs):

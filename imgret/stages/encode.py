@@ -1,29 +1,37 @@
 """encode: each photo's descriptors, its vector, or several vectors of it, to one vector."""
 
 import contextlib
+import dataclasses
 import os
-
-import numpy as np
 
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError
+from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.parallel import one_thread
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.registry import load
-from imgret.runs import stopping
 from imgret.runs.output import Output, input_of
-from imgret.runs.parts import PartWorker, Step, run_to_end
-from imgret.store.parts import publish_part
-from imgret.store.photos import PhotoWriter, boxed
+from imgret.runs.parts import PartWorker, Step, Work
+from imgret.runs.run import Run
+from imgret.store.photos import boxed
 from imgret.store.reader import Store
-from imgret.store.writer import Writer, temporary_name
 
 WORKER = "imgret.stages.encode:EncodeWorker"
+COLUMNS = {"features": "descriptors", "vectors": "vectors"}  # where the width of an input is seen
 
 
-def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=None, overwrite=False, report):
+@dataclasses.dataclass(frozen=True)
+class Codebooks:
+    """Codebooks in the order in which an encoder needs them: their stores, pipelines and components."""
+
+    stores: list
+    pipelines: list
+    fitted: list
+
+
+def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
     """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
 
     Parameters
@@ -31,15 +39,15 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
     inputs : sequence of str
         Features stores (for vlad, fisher) or vectors stores (for a projection), whose photos are put together; or vectors stores of the
         same photos (concat).
-    codebook : str or None
-        The codebook; None where the method takes none.
+    codebooks : sequence of str
+        The codebooks that the method needs, in any order.
     out : str
         The vectors store to make.
     method : str, optional
-        A name of `ENCODERS`; the codebook decides without it.
+        A name of `ENCODERS`; a single codebook decides without it.
     settings : sequence of str
         NAME=VALUE.
-    jobs, shard, overwrite, report : see `imgret.stages.extract.extract`
+    run : imgret.runs.run.Run
 
     Raises
     ------
@@ -47,117 +55,133 @@ def encode(inputs, codebook, out, *, method=None, settings=(), jobs=1, shard=Non
     """
     if not inputs:
         raise UsageError("give at least one features or vectors store")
-    if method is not None:
-        kind = load(ENCODERS, method, "encoder")
-        kind.Params.parse(settings)  # wrong before any file is looked at
-        if kind.codebooks and codebook is None:
-            raise UsageError(f"-m {method} needs a codebook: give -c")
-        if not kind.codebooks and codebook is not None:
-            raise UsageError(f"-m {method} takes no codebook: leave -c out")
-    elif codebook is None:
-        raise UsageError("give a codebook (-c), or a method that needs none (-m concat)")
+    _check_method(method, settings, codebooks)
     with contextlib.ExitStack() as stack:
-        words, learned = None, None
-        if codebook is not None:
-            words = stack.enter_context(Store(codebook, ("codebook",), "--codebook"))
-            learned = Pipeline.load(words)
-            learned.component()  # refused here if it is not sound
-            method = method or load(CODEBOOKS, learned.node["component"], "codebook").default_encoder
-            kind = load(ENCODERS, method, "encoder")
-            if learned.node["component"] not in kind.codebooks:
-                raise ImgretError(
-                    f"{words.shown} is a {learned.node['component']} codebook; {method} needs {' or '.join(kind.codebooks)}: "
-                    "leave -m out, and the codebook decides"
-                )
-        kinds = ("features", "vectors") if kind.codebooks else ("vectors",)
+        kind, learned = _learned(method, [stack.enter_context(Store(path, ("codebook",), "--codebook")) for path in codebooks])
+        kinds = ("features", "vectors") if kind.needs else (kind.takes,)
         stores = [stack.enter_context(Store(path, kinds, "encode")) for path in inputs]
-        if learned is None:
-            if len(stores) < 2:
-                raise UsageError(f"-m {method} joins vectors of the same photos: give at least two vectors stores")
-        encoder = _encoder(kind, kind.Params.parse(settings), stores, learned)
-        if learned is not None:
-            _check_fit(stores, words, learned, kind)
-        inputs_made = [*map(input_of, stores), *([] if words is None else [input_of(words)])]
-        params = {"step": "encode", "method": method, "version": kind.version, "params": encoder.params.to_json()}
-        output = Output(out, "vectors", params, inputs_made, overwrite)
-        if output.up_to_date(report):
+        _check_fit(kind, stores, learned)
+        encoder = kind(kind.Params.parse(settings), *learned.fitted).over(_widths(_branches(kind, stores)))
+        made_of = [input_of(store) for store in (*stores, *learned.stores)]
+        params = {"step": "encode", "method": kind.name, "version": kind.version, "params": encoder.params.to_json()}
+        output = Output(out, encoder.gives, params, made_of, run)
+        if output.up_to_date():
             return
-        photos = Photos(stores) if learned else JoinedPhotos(stores)
-        made_of = [Pipeline.load(store) for store in (stores[:1] if learned else stores)]
-        pipeline = Pipeline.of("encoder", encoder, [*made_of, *([learned.without_inputs()] if learned else [])])
-
-        def body():
-            output.parts.prepare()
-            plan = output.parts.plan(photos.names, *photos.identities(), follow=shard is not None)
-            setup = {"inputs": list(map(os.fspath, inputs)), "codebook": codebook and os.fspath(codebook), "method": method}
-            setup["encoder"] = encoder.params.to_json()
-            setup["contents"] = [entry["content"] for entry in inputs_made]
-            data = _columns(encoder, stores)
-            step = Step(output, plan, worker=WORKER, setup=setup, task=lambda *_: {}, data=data, report=report, jobs=jobs, shard=shard)
-            missing = step.make_parts(lambda *_: None)
-            if shard is not None:
-                report.note(step.shard_done(missing))
-                return
-            count, _ = step.join(pipeline, failed_from=photos.failed_from())
-            report.note(f"{output.shown}: {count} vectors of {encoder.dim} dimensions ({method})")
-
-        with stopping.guard():
-            run_to_end(output, report, body)
+        photos = _photos(kind, stores)
+        setup = {"inputs": list(map(os.fspath, inputs)), "codebooks": [os.fspath(store.path) for store in learned.stores]}
+        setup |= {"method": kind.name, "encoder": encoder.params.to_json(), "contents": [entry["content"] for entry in made_of]}
+        with output.being_made() as parts:
+            plan = parts.plan(photos.names, *photos.identities(), follow=run.shard is not None)
+            step = Step(output, plan, Work(WORKER, setup, encoder.columns() | boxed(stores)))
+            done = step.complete(_pipeline(encoder, _branches(kind, stores), learned), failed_from=photos.failed_from())
+            if done is not None:
+                run.report.note(f"{output.shown}: {done[0]} vectors of {encoder.dim} dimensions ({kind.name})")
 
 
-def _encoder(kind, params, stores, learned):
-    """The encoder, with its codebook or over the stores that it joins."""
-    if learned is None:
-        return kind(params, len(stores), [store.shape("vectors")[1] for store in stores])
-    return kind(params, learned.component())
+def _branches(kind, stores):
+    """The stores that are inputs of their own; where an encoder joins none, all hold one input's rows, and the first speaks for them."""
+    return stores[:1] if kind.takes_branches(1) else stores
 
 
-def _columns(encoder, stores):
-    """The data columns of the output."""
-    return {"vectors": ((encoder.dim,), encoder.params.dtype, {})} | boxed(stores)
+def _photos(kind, stores):
+    return Photos(stores) if kind.takes_branches(1) else JoinedPhotos(stores)
 
 
-def _check_fit(stores, words, learned, kind):
-    """Refuse a codebook that was learned in another space than the stores'."""
+def _pipeline(encoder, branches, learned):
+    made_of = [Pipeline.load(store) for store in branches]
+    return Pipeline.of("encoder", encoder, [*made_of, *(each.without_inputs() for each in learned.pipelines)])
+
+
+def _check_method(method, settings, codebooks):
+    """Refuse what is wrong before any file is looked at."""
+    if method is None:
+        if not codebooks:
+            raise UsageError("give a codebook (-c), or a method that needs none (-m concat)")
+        if len(codebooks) > 1:
+            raise UsageError(f"{len(codebooks)} codebooks leave open what is to be made of them: name a method (-m)")
+        return
+    kind = load(ENCODERS, method, "encoder")
+    kind.Params.parse(settings)
+    if kind.needs and not codebooks:
+        raise UsageError(f"-m {method} needs a codebook: give -c")
+    if not kind.needs and codebooks:
+        raise UsageError(f"-m {method} takes no codebook: leave -c out")
+
+
+def _learned(method, words):
+    """The encoder's class, and its `Codebooks` of the open stores `words`."""
+    pipelines = [Pipeline.load(store) for store in words]
+    names = [pipeline.node["component"] for pipeline in pipelines]
+    kind = load(ENCODERS, method or load(CODEBOOKS, names[0], "codebook").default_encoder, "encoder")
+    places, missing, left = kind.assigned(names)
+    if left is not None:
+        methods = " or ".join(name for need in kind.needs for name in need.methods)
+        raise ImgretError(
+            f"{words[left].shown} is a {names[left]} codebook; {kind.name} needs {methods}: leave -m out, and the codebook decides"
+        )
+    if missing is not None:
+        raise ImgretError(f"{kind.name} needs a {missing} codebook ({missing.role}) too: give it with another -c")
+    places = [place for place in places if place is not None]
+    return kind, Codebooks(
+        *([each[place] for place in places] for each in (words, pipelines)), [pipelines[place].component() for place in places]
+    )
+
+
+def _widths(stores):
+    return [store.shape(COLUMNS[store.kind])[1] for store in stores]
+
+
+def _check_fit(kind, stores, learned):
+    """Refuse codebooks that were learned in another space than the stores': than any of them, where they are joined."""
+    joins = not kind.takes_branches(1)
+    if joins and not kind.takes_branches(len(stores)):
+        raise UsageError(f"-m {kind.name} joins {kind.takes} of the same photos: give at least two {kind.takes} stores")
     for store in stores:
         if store.kind != kind.takes:
-            raise ImgretError(f"{store.shown} holds {store.kind}; {kind.name} with {words.shown} needs {kind.takes}")
-        node = Pipeline.load(store).node
-        column = "descriptors" if store.kind == "features" else "vectors"
-        width, needed = store.shape(column)[1], learned.component().dim_
-        if width != needed:
-            raise ImgretError(
-                f"{words.shown} was fitted on {needed} columns, {store.shown} has {width}: learn it on {store.kind} made in the same way"
+            with_what = f" with {learned.stores[0].shown}" if learned.stores else ""
+            raise ImgretError(f"{store.shown} holds {store.kind}; {kind.name}{with_what} needs {kind.takes}")
+    nodes = [Pipeline.load(store).node for store in stores]
+    for words, pipeline, fitted in zip(learned.stores, learned.pipelines, learned.fitted, strict=True):
+        found = [_misfit(words, pipeline, fitted, store, node) for store, node in zip(stores, nodes, strict=True)]
+        problems = [problem for problem in found if problem]
+        if problems and (not joins or len(problems) == len(stores)):
+            raise ImgretError(problems[0])
+
+
+def _misfit(words, pipeline, fitted, store, node):
+    """Why a codebook does not fit a store's rows; None where it does."""
+    width = store.shape(COLUMNS[store.kind])[1]
+    if width != fitted.dim_:
+        return (
+            f"{words.shown} was fitted on {fitted.dim_} columns, {store.shown} has {width}: learn it on {store.kind} made in the same way"
+        )
+    for trained in pipeline.node["inputs"]:
+        if not same_space(trained, node):
+            return (
+                f"{words.shown} was learned in another space than {store.shown} is in ({differences(trained, node)}): "
+                f"learn it on {store.kind} made in the same way"
             )
-        for trained in learned.node["inputs"]:
-            if not same_space(trained, node):
-                raise ImgretError(
-                    f"{words.shown} was learned in another space than {store.shown} is in ({differences(trained, node)}): "
-                    f"learn it on {store.kind} made in the same way"
-                )
+    return None
 
 
 class EncodeWorker(PartWorker):
-    """Makes parts of a vectors store; lives in a worker process."""
+    """Makes parts of what an encoder gives; lives in a worker process."""
 
     def __init__(self, setup):
         super().__init__(setup)
         self.stores = [Store(path) for path in setup["inputs"]]
-        paths, contents, learned = [*setup["inputs"]], [store.content for store in self.stores], None
-        if setup["codebook"] is not None:
-            with Store(setup["codebook"]) as words:
-                learned = Pipeline.load(words)
-                paths.append(setup["codebook"])
+        contents, fitted = [store.content for store in self.stores], []
+        for path in setup["codebooks"]:
+            with Store(path) as words:
+                fitted.append(Pipeline.load(words).component())
                 contents.append(words.content)
-        for path, content, expected in zip(paths, contents, setup["contents"], strict=True):
+        for path, content, expected in zip([*setup["inputs"], *setup["codebooks"]], contents, setup["contents"], strict=True):
             if content != expected:
                 raise ImgretError(f"{path} has changed while it was being encoded: run the same command again")
         kind = load(ENCODERS, setup["method"], "encoder")
-        params = kind.Params.from_json(setup["encoder"])
-        self.joined = learned is None
-        self.encoder = _encoder(kind, params, self.stores, learned)
-        self.photos = JoinedPhotos(self.stores) if self.joined else Photos(self.stores)
-        self.extractor = Pipeline.load(self.stores[0]).component() if kind.takes == "features" else None
+        self.encoder = kind(kind.Params.from_json(setup["encoder"]), *fitted).over(_widths(_branches(kind, self.stores)))
+        self.photos = _photos(kind, self.stores)
+        self._readers = {}
 
     def make(self, task, starting):
         """Make one part; none of its photos fails but those that had failed before."""
@@ -165,25 +189,22 @@ class EncodeWorker(PartWorker):
             return self._part(task["part"])
 
     def _part(self, part):
-        with Writer(temporary_name(self.plan.folder)) as writer:
-            photos = PhotoWriter(writer, "vectors", _columns(self.encoder, self.stores))
-            if self.joined:
-                self.photos.append_to(photos, *self.plan.range(part), self.encoder.join)
-            else:
-                self._encode(photos, part)
-            publish_part(writer, self.plan, part, "vectors", recipe=self.setup["recipe"], params=self.setup["params"], retry=False)
-            return photos.failed
+        def fill(photos):
+            for inputs in self.photos.append_to(photos, *self.plan.range(part)):
+                for block in self._encoded(inputs):
+                    photos.rows(vectors=block)
+            return False
 
-    def _encode(self, photos, part):
-        for store, start, stop in self.photos.runs(*self.plan.range(part)):
-            photos.copy_meta(store, start, stop)
-            for block in self._encoded(store, start, stop):
-                photos.rows(vectors=block)
+        return self.write(part, self.encoder.columns() | boxed(self.stores), fill)
 
-    def _encoded(self, store, start, stop):
-        if self.extractor is None:
-            yield self.encoder.encode_block(store.read("vectors", start, stop).astype(np.float32))
+    def _encoded(self, inputs):
+        if self.encoder.takes == "vectors":
+            yield self.encoder.encode_block(*(vectors_of(store, rows) for store, rows in inputs))
             return
-        offsets = store.descriptor_range(start, stop)
-        for first, last in zip(offsets, offsets[1:], strict=False):
-            yield self.encoder.encode(self.extractor.decode(store.read("descriptors", int(first), int(last))))[None]
+        for features in zip(*(self._reader(store).photos(rows) for store, rows in inputs), strict=True):
+            yield self.encoder.encode(*features)[None]
+
+    def _reader(self, store):
+        if store not in self._readers:
+            self._readers[store] = FeatureReader(store)
+        return self._readers[store]

@@ -1,47 +1,21 @@
 """evaluate: rankings and a ground truth to scores, comparisons, and files that hold them."""
 
 import dataclasses
+import functools
 import os
+import urllib.parse
 
-import numpy as np
-
-from imgret.errors import ImgretError, UsageError
-from imgret.evaluation import PROTOCOLS
-from imgret.evaluation.result import qualified
-from imgret.evaluation.statistics import bootstrap_interval, compare
-from imgret.formats.lists import RankedLists
-from imgret.formats.trec import read_trec
-from imgret.names import to_text
-from imgret.pipeline import check_tree, from_elsewhere
+from imgret.errors import UsageError
+from imgret.evaluation import PROTOCOLS, curves, records
+from imgret.evaluation.comparison import evaluated
+from imgret.evaluation.judgements import closed_up_lines, qrels_lines, unnamed
+from imgret.inputs.rankings import read_ranking
+from imgret.paths import check_apart
 from imgret.registry import load
-from imgret.stages.scorefiles import ScoreFiles, unnamed
-from imgret.store.reader import Store, is_hdf5
+from imgret.runs.plainfiles import PlainFile, encoded, write_together
+from imgret.runs.run import Run
 
-EXTREMES = 5  # queries named on each side of a comparison
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Rankings under one protocol.
-
-    Attributes
-    ----------
-    protocol : imgret.evaluation.protocols.base.Protocol
-    judged : list of imgret.evaluation.protocols.base.Judged
-        One per ranking.
-    results : list of imgret.evaluation.result.Result
-        The same as numbers.
-    comparisons : list of dict
-        Each ranking after the first against the first, per setting; see `comparison_of`.
-    notes : list of str
-        What else a reader should know.
-    """
-
-    protocol: object
-    judged: list
-    results: list
-    comparisons: list
-    notes: list
+PER_SETTING = {"--qrels": qrels_lines, "--trec-run": closed_up_lines}
 
 
 def evaluate(
@@ -54,7 +28,7 @@ def evaluate(
     resamples=10_000,
     seed=0,
     outputs=None,
-    overwrite=False,
+    run=Run(),
 ):
     """Score rankings by a named protocol.
 
@@ -73,115 +47,111 @@ def evaluate(
     resamples, seed : int
         Of the bootstrap and the randomisation test; 0 resamples for neither.
     outputs : dict of str to str, optional
-        Files to write, by option; see `imgret.stages.scorefiles.ScoreFiles`.
-    overwrite : bool
-        Replace such files where they hold something else.
+        Files to write, by option; see `ScoreFiles`.
+    run : imgret.runs.run.Run
 
     Returns
     -------
-    Evaluation
+    imgret.evaluation.comparison.Evaluation
 
     Raises
     ------
     ImgretError
     """
+    run.in_one_piece("evaluate")
     kind = load(PROTOCOLS, protocol, "protocol")
     judge = kind(kind.Params.parse(settings))
     judge.check_truth(truth)
     if conventions and judge.primary != "map":
         raise UsageError(f"protocol {protocol} has no mean average precision: leave --conventions out")
-    files = ScoreFiles(outputs or {}, [*rankings, *([] if truth is None else [truth])], overwrite)
-    judged = [judge.judge(_lists(judge, path, truth), truth) for path in rankings]
-    results = []
-    for each in judged:
-        intervals = _intervals(each, resamples, seed)
-        compared = each.side_by_side() if conventions else []
-        results.append(dataclasses.replace(each.result(), intervals=intervals, compared=compared))
-    comparisons = []
-    if judge.primary is not None and resamples:
-        for other in judged[1:]:
-            comparisons += [row for setting in judged[0].values for row in comparison_of(judged[0], other, setting, resamples, seed)]
-    evaluation = Evaluation(judge, judged, results, comparisons, list(_notes(judged, outputs or {})))
+    files = ScoreFiles(outputs or {}, [*rankings, *([] if truth is None else [truth])], run.overwrite)
+    lists = (judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path) for path in rankings)
+    judged = [judge.judge(each, truth) for each in lists]
+    evaluation = evaluated(judged, resamples=resamples, seed=seed, conventions=conventions)
+    evaluation = dataclasses.replace(evaluation, notes=[*evaluation.notes, *_notes(judged, outputs or {})])
     files.write(evaluation)
     return evaluation
 
 
 def _notes(judged, outputs):
-    """What a reader should know beside the warnings of each ranking."""
-    if len(judged) > 1 and judged[0].protocol.primary is None:
-        what = "is no mean over queries: the rankings are not compared, and have no intervals"
-        yield f"what protocol {judged[0].protocol.name} reports {what}"
+    """What a reader of the files should know."""
     if outputs.get("--qrels") and (count := unnamed(judged[0])):
         yield f"{count} positives that the gallery has not have no name, and no line in {outputs['--qrels']}"
     if len(judged) > 1 and (outputs.get("--qrels") or outputs.get("--trec-run")):
         yield f"--qrels and --trec-run are of the first ranking, {judged[0].lists.label}"
 
 
-def _intervals(judged, resamples, seed):
-    if judged.protocol.primary is None or not resamples:
-        return {}
-    return {
-        qualified(setting, judged.protocol.primary): bootstrap_interval(values, resamples, seed)
-        for setting, values in judged.values.items()
-        if len(values)
-    }
-
-
-def comparison_of(first, second, setting, resamples, seed):
-    """Two rankings on the queries that both answer: a list of one dict, or none where they share no query.
+class ScoreFiles:
+    """The files that one `evaluate` is asked for.
 
     Parameters
     ----------
-    first, second : imgret.evaluation.protocols.base.Judged
-    setting : str
-    resamples, seed : int
+    paths : dict of str to str or None
+        By option: `--per-query`, `--curve`, `--qrels`, `--trec-run`, and `--html`, which is not written here, but is a file of its own too.
+    inputs : sequence of str
+        What is read, and never written to.
+    overwrite : bool
+        Replace files that hold something else.
 
-    Returns
-    -------
-    list of dict
-        `first`, `second` (labels), `setting`, `measure`, `queries`, `only_first`, `only_second` (queries that the other does not answer),
-        `difference`, `interval`, `p_value`, `better`, `worse`, `same`; `gained` and `lost`: the queries that differ most, each `query`,
-        `first`, `second`.
+    Raises
+    ------
+    UsageError
+        If a curve's extension names no format, or two options name one file.
+    ImgretError
+        If one of them cannot be a file of its own: before there is any work to lose.
     """
-    before, after = (values_by_query(judged, setting) for judged in (first, second))
-    names = [name for name in before if name in after]
-    if not names:
-        return []
-    old, new = (np.array([values[name] for name in names]) for values in (before, after))
-    found = compare(old, new, resamples, seed)
-    order = np.lexsort((np.arange(len(names)), old - new))
-    extremes = {}
-    for side, sign, places in (("gained", 1, order), ("lost", -1, order[::-1])):
-        chosen = [place for place in places[:EXTREMES] if sign * (new[place] - old[place]) > 1e-12]
-        extremes[side] = [{"query": to_text(names[place]), "first": float(old[place]), "second": float(new[place])} for place in chosen]
-    head = {"first": first.lists.label, "second": second.lists.label, "setting": setting, "measure": first.protocol.primary}
-    alone = {"only_first": len(before) - len(names), "only_second": len(after) - len(names)}
-    return [head | dataclasses.asdict(found) | alone | extremes]
+
+    def __init__(self, paths, inputs, overwrite=False):
+        self._paths = {option: path for option, path in paths.items() if path is not None}
+        self._inputs, self._overwrite = inputs, overwrite
+        form = self._form()
+        if form is not None and form not in curves.FORMS:
+            raise UsageError(f"`--curve` must end in one of {', '.join(curves.FORMS)}, got '{self._paths['--curve']}'")
+        check_apart(self._paths)
+        for option, path in self._paths.items():
+            PlainFile(path, option, inputs)
+        curves.check(form)
+
+    def _form(self):
+        return os.path.splitext(self._paths["--curve"])[1].lower() if "--curve" in self._paths else None
+
+    def write(self, evaluation):
+        """Write them, none before all are whole.
+
+        Raises
+        ------
+        UsageError
+            If a setting's file is one of the others.
+        ImgretError
+        """
+        files = dict(self._contents(evaluation))
+        named = {name: path for name, (path, _) in files.items()}
+        check_apart(named | ({"--html": self._paths["--html"]} if "--html" in self._paths else {}))
+        write_together(
+            [(PlainFile(path, name.partition(" ")[0], self._inputs), content) for name, (path, content) in files.items()], self._overwrite
+        )
+
+    def _contents(self, evaluation):
+        """Yield what names each file, and its path and content."""
+        if "--per-query" in self._paths:
+            path = self._paths["--per-query"]
+            lines_of = records.tsv_lines if path.endswith(".tsv") else records.json_lines
+            yield "--per-query", (path, functools.partial(_blocks, lines_of, evaluation))
+        if "--curve" in self._paths:
+            data = curves.content(evaluation, self._form())
+            yield "--curve", (self._paths["--curve"], lambda: iter([data]))
+        judged = evaluation.judged[0]
+        for option, lines_of in PER_SETTING.items():
+            for setting in judged.asked.settings if option in self._paths else ():
+                path = _path_of(self._paths[option], setting)
+                yield f"{option} ({setting})", (path, functools.partial(_blocks, lines_of, judged, setting))
 
 
-def values_by_query(judged, setting):
-    """The primary measure by the query's own name: dict of bytes to float."""
-    questions = judged.asked.settings.get(setting, ())
-    return dict(zip(map(judged.identity, questions), judged.values.get(setting, ()), strict=True))
+def _blocks(lines_of, *of):
+    return encoded(lines_of(*of))
 
 
-def _lists(judge, path, truth):
-    if os.path.isdir(path):
-        return judge.read_folder(path, truth)
-    if not os.path.exists(path):
-        raise ImgretError(f"{path}: there is no such file or folder")
-    if not is_hdf5(path) and not path.endswith((".h5", ".hdf5")):
-        return read_trec(path)
-    with Store(path, ("ranking",), "evaluate") as store:
-        texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
-        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=_boxes(store))
-
-
-def _boxes(store):
-    """The boxes that the queries of a ranking asked with; None where their vectors came from elsewhere."""
-    if store.has("query_box"):
-        return store.read("query_box")
-    if store.pipeline is None:
-        return None
-    check_tree(store.pipeline, store.shown)
-    return None if from_elsewhere(store.pipeline) else np.full((store.sizes["Q"], 4), np.nan)
+def _path_of(path, setting):
+    """`FILE`, or `FILE.SETTING.EXTENSION` where there are several settings."""
+    root, extension = os.path.splitext(path)
+    return f"{root}.{urllib.parse.quote(setting, safe='')}{extension}" if setting else path

@@ -10,8 +10,11 @@ from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
 from imgret.formats.trec import trec_lines
 from imgret.names import shown, tsv_escape
+from imgret.paths import check_apart
 from imgret.pipeline import Pipeline
-from imgret.runs.plainfiles import PlainFile, apart, encoded, write_together
+from imgret.runs.output import freshen
+from imgret.runs.plainfiles import PlainFile, encoded, write_together
+from imgret.runs.run import Run
 from imgret.store.reader import Store
 
 # what a file is to be by its ending
@@ -53,8 +56,7 @@ def export(
     keypoints=None,
     decoded=False,
     array=None,
-    overwrite=False,
-    report,
+    run=Run(),
 ):
     """Write what is in a store as a file of another program.
 
@@ -80,41 +82,43 @@ def export(
         Descriptors as encoders take them (RootSIFT, say), float32, instead of as they are stored.
     array : str, optional
         Which array of a codebook; its centroids by default.
-    overwrite : bool
-        Replace files that hold something else.
-    report : imgret.runs.report.Report
+    run : imgret.runs.run.Run
 
     Raises
     ------
     ImgretError
     """
+    run.in_one_piece("export")
     form = form or ENDINGS.get(os.path.splitext(out)[1].lower())
     if form is None:
         raise UsageError(f"-o {out}: its ending does not say what it is to be ({', '.join(ENDINGS)}): give --format")
     given = {"names": names, "queries": queries, "offsets": offsets, "keypoints": keypoints, "decoded": decoded, "array": array}
     paths = {"-o": out} | {f"--{option}": given[option] for option in ("names", "queries", "offsets", "keypoints") if given[option]}
-    apart(paths)
+    check_apart(paths)
     with Store(store) as opened:
         _check(opened, form, given)
-        content, what = CONTENTS[opened.kind](opened, form, given)
-        contents = {"-o": content}
-        if names is not None:
-            contents["--names"] = functools.partial(_name_lines, opened, "names", nul)
-        if queries is not None:
-            contents["--queries"] = functools.partial(_name_lines, opened, _query_column(opened), nul)
-        if offsets is not None:
-            contents["--offsets"] = functools.partial(_offsets, opened)
-        if keypoints is not None:
-            contents["--keypoints"] = functools.partial(_matrix, opened, "keypoints", "npy", None)
+        contents, what = _contents(opened, form, given, nul)
         files = [(PlainFile(path, option, [store]), contents[option]) for option, path in paths.items()]
-        if write_together(files, overwrite):
-            failed = opened.sizes.get("F", 0)
-            report.note(f"{os.fsdecode(out)}: {what}" + (f"; {failed} photos that failed are not in it" if failed else ""))
-            return
-        for path in paths.values():
-            if os.stat(path).st_mtime_ns < os.stat(store).st_mtime_ns:
-                os.utime(path)  # for make
-        report.note(f"{os.fsdecode(out)} is up to date")
+        written = write_together(files, run.overwrite)
+        for path in () if written else paths.values():
+            freshen(path, [store])
+        run.report.note(f"{os.fsdecode(out)}: {what}" if written else f"{os.fsdecode(out)} is up to date")
+
+
+def _contents(store, form, given, nul):
+    """What to write, by option, and what the main file holds in words."""
+    content, what = CONTENTS[store.kind](store, form, given)
+    contents = {"-o": content}
+    if given["names"] is not None:
+        contents["--names"] = functools.partial(_name_lines, store, "names", nul)
+    if given["queries"] is not None:
+        contents["--queries"] = functools.partial(_name_lines, store, _query_column(store), nul)
+    if given["offsets"] is not None:
+        contents["--offsets"] = functools.partial(_offsets, store)
+    if given["keypoints"] is not None:
+        contents["--keypoints"] = functools.partial(_matrix, store, "keypoints", "npy", None)
+    failed = store.sizes.get("F", 0)
+    return contents, what + (f"; {failed} photos that failed are not in it" if failed else "")
 
 
 def _check(store, form, given):

@@ -1,28 +1,28 @@
 """extract: photos to local features, or to one vector each."""
 
-import contextlib
+import dataclasses
 import os
 
 import numpy as np
 
-from imgret import images
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import EXTRACTORS
 from imgret.inputs.boxes import Boxes
 from imgret.listing import list_photos
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs import stopping
 from imgret.runs.describing import projection_of
+from imgret.runs.failures import BOX, PHOTO, Limit
 from imgret.runs.output import Output
-from imgret.runs.parts import Step, run_to_end
+from imgret.runs.parts import Step, Work
+from imgret.runs.run import Run
+from imgret.runs.takeover import unchanged
 from imgret.store.photos import BOXED
 from imgret.store.reader import Store
 from imgret.store.text import Texts
 
 WORKER = "imgret.runs.describing:DescribeWorker"
 DEFAULT_MAX_FAILED = "5%"
-SHOWN_FAILURES = 5
 
 
 def extract(
@@ -37,11 +37,8 @@ def extract(
     lists=(),
     root=None,
     nul=False,
-    jobs=1,
-    shard=None,
     max_failed=None,
-    overwrite=False,
-    report,
+    run=Run(),
 ):
     """Describe photos by local features, or by one vector each.
 
@@ -62,138 +59,149 @@ def extract(
     boxes : str, optional
         Boxes to describe instead of whole photos, see `imgret.formats.boxes.read_boxes`: a row each, named by the query's id.
     lists, root, nul : see `imgret.listing.list_photos`
-    jobs : int
-    shard : tuple of int, optional
-        (I, N): make the parts of one share and do not join.
     max_failed : str, optional
         "N" or "N%": the step fails where more photos cannot be used.
-    overwrite : bool
-    report : imgret.runs.report.Report
+    run : imgret.runs.run.Run
 
     Raises
     ------
     ImgretError
     """
-    limit = parse_max_failed(max_failed or DEFAULT_MAX_FAILED)
+    limit = Limit(max_failed or DEFAULT_MAX_FAILED, PHOTO if boxes is None else BOX)
     kind = load(EXTRACTORS, method, "extractor")
     wanted = kind.Params.parse(settings)
     if not photos and not lists:
         raise UsageError("give at least one photo, a folder, '-' or --list")
     asked = None if boxes is None else Boxes(boxes)
-    learned, made_of = projection_of(codebook, kind)
-    extractor = kind(wanted, None if learned is None else learned.component())
-    extractor.settle(device)
-    for text in extractor.warnings:
-        report.warn(text)
-    _check_projection(extractor, learned, codebook)
-    params = {"step": "extract", "method": kind.name, "version": kind.version, "params": extractor.params.to_json()}
+    means = Means.of(kind, wanted, codebook, device, run.report)
+    output = _output(out, means, asked, run)
+    there = _is_there(output)
+    listing = list_photos(photos, lists, root=root, nul=nul)
+    _spare_photos(output, listing)
     if asked is not None:
-        params["rows"] = "boxes"
-        made_of.append(asked.as_input())
-    output = Output(out, extractor.gives, params, made_of, overwrite)
-    for path in extractor.params.places().values():
+        listing = asked.of(listing, run.report)
+    if not _up_to_date(output, listing, limit.noun, there):
+        _make(output, means, listing, limit, there)
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """What photos are described with.
+
+    Attributes
+    ----------
+    extractor : imgret.extractors.base.Extractor
+        Settled.
+    codebook : str or None
+        Where its projection is.
+    learned : imgret.pipeline.Pipeline or None
+        The projection.
+    inputs : list of dict
+        How the projection is recorded.
+    """
+
+    extractor: object
+    codebook: str | None
+    learned: Pipeline | None
+    inputs: list
+
+    @classmethod
+    def of(cls, kind, params, codebook, device, report):
+        """The means by an extractor's class; what a user should know of them is told.
+
+        Raises
+        ------
+        ImgretError
+            Also for a projection that was learned in another space.
+        """
+        learned, inputs = projection_of(codebook, kind)
+        extractor = kind(params, None if learned is None else learned.component())
+        extractor.settle(device)
+        for text in extractor.warnings:
+            report.warn(text)
+        for trained in () if learned is None else learned.node["inputs"]:
+            if not extractor.takes_projection_of(trained):
+                raise ImgretError(
+                    f"{codebook} was learned in another space than the regions of this network: learn it on features made with "
+                    "pool=regions and otherwise the same parameters"
+                )
+        return cls(extractor, codebook, learned, inputs)
+
+    def params(self):
+        """What is recorded of them, and decides what may be built upon."""
+        made_by = self.extractor
+        return {"step": "extract", "method": made_by.name, "version": made_by.version, "params": made_by.params.to_json()}
+
+    def setup(self):
+        """What a worker makes the same of."""
+        params = self.extractor.params
+        params = params.to_json() | params.places()
+        return {"method": self.extractor.name, "extractor": params, "codebook": self.codebook, "device": self.extractor.device}
+
+    def pipeline(self):
+        """The tree that new photos are described by."""
+        return Pipeline.of("extractor", self.extractor, [] if self.learned is None else [self.learned.without_inputs()])
+
+
+def _output(out, means, asked, run):
+    """The output, refused where it is one of the files that are read."""
+    params, inputs = means.params(), means.inputs
+    if asked is not None:
+        params, inputs = params | {"rows": "boxes"}, [*inputs, asked.as_input()]
+    output = Output(out, means.extractor.gives, params, inputs, run)
+    for path in means.extractor.params.places().values():
         output.spare(path)
-    data = extractor.columns() | (BOXED if asked else {})
+    return output
+
+
+def _is_there(output):
+    """Whether there is a finished file of this recipe: of these photos or of others."""
     existing = output.existing()
     if existing is not None:
         existing.close()
-    listing = list_photos(photos, lists, root=root, nul=nul)
-    _spare_photos(output, listing)
-    thing, things = "photo", "photos"
-    if asked is not None:
-        listing, thing, things = asked.of(listing, report), "box", "boxes"
-    if existing is not None and _unchanged(output.path, listing):
-        if shard is None:
+    return existing is not None
+
+
+def _up_to_date(output, listing, noun, there):
+    """Whether the finished file that is `there` is of just these photos; says so, or why it has to be made again."""
+    report = output.run.report
+    if there and unchanged(output.path, listing):
+        if output.run.shard is None:
             output.parts.remove()
-        report.note(f"{output.shown} is up to date ({len(listing)} {things})")
-        return
-    if asked is not None and existing is None and os.path.exists(output.path):
-        report.note(f"{output.shown}: its inputs have changed, making it again")
-    if existing is not None:
+        report.note(f"{output.shown} is up to date ({len(listing)} {noun.many})")
+        return True
+    if there:
         report.note(f"{output.shown}: the photos have changed; what is still the same is taken over")
+    elif listing.boxes is not None and os.path.exists(output.path):
+        report.note(f"{output.shown}: its inputs have changed, making it again")
+    return False
 
-    def check(described, failed):
-        total = described + failed
-        allowed = limit(total)
-        if failed > allowed:
-            raise ImgretError(
-                f"{failed} of {total} {things} could not be used, more than --max-failed allows ({allowed}): "
-                f"{_first_failures(step)}; the finished parts are kept"
-            )
-        if not described:
-            raise ImgretError(f"no {thing} could be used: {_first_failures(step)}")
 
-    def check_early(failed, total):
-        if failed > limit(total) and shard is None:
-            raise ImgretError(
-                f"{failed} {things} could not be used so far, more than --max-failed allows of {total} ({limit(total)}): "
-                f"{_first_failures(step)}; the finished parts are kept"
-            )
-
-    def body():
-        nonlocal step
-        output.parts.prepare()
-        plan = output.parts.plan(Texts.of(listing.names), listing.sizes, listing.mtimes, follow=shard is not None)
-        setup = {
-            "method": method,
-            "extractor": extractor.params.to_json() | extractor.params.places(),
-            "codebook": codebook,
-            "device": extractor.device,
-            "threads": jobs if extractor.one_process else 1,
+def _make(output, means, listing, limit, there):
+    """Describe the photos; what the finished file that is `there` has of them is taken over."""
+    run, extractor, boxed = output.run, means.extractor, listing.boxes is not None
+    with output.being_made() as parts:
+        plan = parts.plan(Texts.of(listing.names), listing.sizes, listing.mtimes, follow=run.shard is not None)
+        setup = means.setup() | {
+            "threads": run.jobs if extractor.one_process else 1,
             "out": output.path,
-            "older": [p.number for p in output.parts.older_plans(plan)],
-            "take_over": existing is not None and _sound(output, report),
+            "older": [older.number for older in parts.older_plans(plan)],
+            "take_over": there and _sound(output),
         }
-        processes = 1 if extractor.one_process else jobs
-        task = _task_of(listing)
-        step = Step(
-            output,
-            plan,
-            worker=WORKER,
-            setup=setup,
-            task=task,
-            data=data,
-            report=report,
-            jobs=processes,
-            shard=shard,
-            photo_names=None if asked is None else dict(zip(listing.names, listing.photo_names, strict=True)),
+        work = Work(
+            WORKER,
+            setup,
+            extractor.columns() | (BOXED if boxed else {}),
+            _task_of(listing),
+            one_process=extractor.one_process,
+            photo_names=dict(zip(listing.names, listing.photo_names, strict=True)) if boxed else None,
         )
-        missing = step.make_parts(check_early)
-        if shard is not None:
-            report.note(step.shard_done(missing))
-            return
-        pipeline = Pipeline.of("extractor", extractor, [] if learned is None else [learned.without_inputs()])
-        described, failed = step.join(pipeline, info={"device": extractor.device} if extractor.device else None, check=check)
-        report.note(
-            f"{output.shown}: {described} {thing if described == 1 else things} described"
-            + (f", {failed} could not be used (imgret info --failed)" if failed else "")
-        )
-
-    step = None
-    with stopping.guard():
-        run_to_end(output, report, body)
-
-
-def _check_projection(extractor, learned, codebook):
-    """Refuse a projection that was learned in another space."""
-    for trained in learned.node["inputs"] if learned else ():
-        if not extractor.takes_projection_of(trained):
-            raise ImgretError(
-                f"{codebook} was learned in another space than the regions of this network: learn it on features made with pool=regions "
-                "and otherwise the same parameters"
-            )
-
-
-def parse_max_failed(text):
-    """ "N" or "N%" to a function from the number of photos to the number that may fail."""
-    number = text.removesuffix("%")
-    if not number.isdecimal() or len(number) > 18:
-        raise UsageError(f"`--max-failed` must be a whole number or a percentage, got '{text}'")
-    if text.endswith("%"):
-        if int(number) > 100:
-            raise UsageError(f"`--max-failed` must be at most 100%, got '{text}'")
-        return lambda photos: photos * int(number) // 100
-    return lambda photos: int(number)
+        info = {"device": extractor.device} if extractor.device else None
+        done = Step(output, plan, work).complete(means.pipeline(), info=info, limit=limit)
+        if done is not None:
+            described, failed = done
+            failures = f", {failed} could not be used (imgret info --failed)" if failed else ""
+            run.report.note(f"{output.shown}: {described} {limit.noun.of(described)} described{failures}")
 
 
 def _task_of(listing):
@@ -220,65 +228,10 @@ def _spare_photos(output, listing):
             output.spare(listing.paths[row])
 
 
-def _unchanged(path, listing):
-    """Whether a finished store has just these photos, the same sizes and times, and none whose reading should be tried again."""
-    with Store(path) as store:
-        if len(store) + store.sizes["F"] != len(listing):
-            return False
-        described = dict(zip(store.texts("names"), zip(store.read("file_size"), store.read("file_mtime_ns"), strict=True), strict=True))
-        failed_rows = zip(
-            store.texts("failed/names"),
-            store.read("failed/file_size"),
-            store.read("failed/file_mtime_ns"),
-            store.texts("failed/code"),
-            strict=True,
-        )
-        if listing.photo_names is not None:
-            photo_of = dict(zip(store.texts("names"), store.photo_names(), strict=True))
-            if any(photo_of.get(name, photo) != photo for name, photo in zip(listing.names, listing.photo_names, strict=True)):
-                return False
-            digests = dict(zip(store.texts("failed/names"), store.read("failed/digest"), strict=True))
-        for name, size, mtime, code in failed_rows:
-            described[name] = (size, mtime, code)
-    for name, path, size, mtime in zip(listing.names, listing.paths, listing.sizes, listing.mtimes, strict=True):
-        there = described.get(name)
-        if there is None:
-            return False
-        if there[2:] == (b"unreadable",):
-            with contextlib.suppress(images.BadPhoto):
-                images.read_file(path)
-                return False  # it can be read now
-        elif there[:2] != (size, mtime):
-            return False
-        elif len(there) > 2 and listing.photo_names is not None and not _is(path, digests[name].tobytes()):
-            return False  # a box that failed may now be of another photo
-    return True
-
-
-def _is(path, digest):
-    """Whether a photo can be read and has this digest."""
-    try:
-        return images.read_file(path).digest == digest
-    except images.BadPhoto:
-        return False
-
-
-def _sound(output, report):
+def _sound(output):
     """Whether the finished file may be taken over from; what is damaged must not get a fresh checksum."""
     with Store(output.path) as store:
         problem = next(store.problems(), None)
     if problem is not None:
-        report.warn(f"{output.shown} is damaged ({problem}): every photo is described again")
+        output.run.report.warn(f"{output.shown} is damaged ({problem}): every photo is described again")
     return problem is None
-
-
-def _first_failures(step):
-    """The first few failures among the finished parts, for a message."""
-    found = []
-    for part in range(len(step.plan)):
-        for path in (step.plan.path(part), step.plan.path(part, retry=True)):
-            if len(found) < SHOWN_FAILURES and os.path.exists(path):
-                with contextlib.suppress(ImgretError), Store(path) as store:
-                    rows = zip(store.texts("failed/names"), store.text_list("failed/code"), strict=True)
-                    found += [f"{os.fsdecode(name)} ({code})" for name, code in rows]
-    return ", ".join(found[:SHOWN_FAILURES]) + (", ..." if len(found) > SHOWN_FAILURES else "")

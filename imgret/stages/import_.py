@@ -1,16 +1,20 @@
 """import: vectors, local features and rankings from elsewhere to a store."""
 
+import dataclasses
 import hashlib
 import os
 
 import numpy as np
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, why
+from imgret.extractors.imported import ImportedFeatures, ImportedVectors
+from imgret.features import NO_DESCRIPTORS
 from imgret.formats.hloc import HlocFile
 from imgret.formats.matrices import block_rows, open_matrix
 from imgret.names import shown
-from imgret.pipeline import IMPORTED, NO_DESCRIPTORS, ImportedFeatures, ImportedVectors, Pipeline
+from imgret.pipeline import ELSEWHERE, Pipeline
 from imgret.runs.output import Output
+from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter
 from imgret.store.text import Texts
 
@@ -21,7 +25,7 @@ META_ROWS = 4096  # photos whose columns are written at once
 FAILED_TEXTS = ("names", "code", "reason")
 
 
-def import_file(path, out, *, form=None, names=None, queries=None, space="", nul=False, overwrite=False, report):
+def import_file(path, out, *, form=None, names=None, queries=None, space="", nul=False, run=Run()):
     """Make a store of a file of another program.
 
     Parameters
@@ -40,12 +44,13 @@ def import_file(path, out, *, form=None, names=None, queries=None, space="", nul
         Of `.ivecs`: the queries' names, one per row, in the rows' order; query00000, query00001 and so on without it.
     space : str
         What the vectors or features are, in a word of the user's own: stores of different spaces are not mixed.
-    overwrite, report : see `imgret.stages.extract.extract`
+    run : imgret.runs.run.Run
 
     Raises
     ------
     ImgretError
     """
+    run.in_one_piece("import")
     form = form or ENDINGS.get(os.path.splitext(path)[1].lower())
     if form is None:
         raise UsageError(f"{path}: its ending does not say what it is ({', '.join(ENDINGS)}): give --format")
@@ -57,39 +62,60 @@ def import_file(path, out, *, form=None, names=None, queries=None, space="", nul
         raise UsageError("--queries is for .ivecs: leave it out")
     if form == "ivecs" and space:
         raise UsageError("--space is for vectors and features: leave it out")
-    if form == "hloc":
-        _import_hloc(path, out, space, overwrite, report)
-    elif form == "ivecs":
-        _import_ranking(path, out, names, queries, nul, overwrite, report)
-    else:
-        _import_vectors(path, out, form, names, space, nul, overwrite, report)
+    {"hloc": _import_hloc, "ivecs": _import_ranking}.get(form, _import_vectors)(Given(path, out, form, names, queries, space, nul, run))
 
 
-def _import_vectors(path, out, form, names, space, nul, overwrite, report):
-    vectors = open_matrix(path, form)
-    listed = _names(names, nul, "--names")
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What is to be imported, and what is known of it; see `import_file`."""
+
+    path: str
+    out: str
+    form: str
+    names: str | None
+    queries: str | None
+    space: str
+    nul: bool
+    run: Run
+
+    def output(self, kind, source, files):
+        """The output, by what the vectors or features are (None of a ranking), and the files that it is made of, each by what it is."""
+        params = {} if source is None else {"params": source.params.to_json()}
+        return Output(self.out, kind, {"step": "import"} | params, [_made_of(path, what) for what, path in files.items()], self.run)
+
+
+def _import_vectors(given):
+    path, names = given.path, given.names
+    vectors = open_matrix(path, given.form)
+    listed = _names(names, given.nul, "--names")
     if len(listed) != len(vectors):
         raise ImgretError(f"{path} has {len(vectors)} rows, {names} has {len(listed)} names: give one name per row, in the same order")
     order = _order(listed, names)
-    dim = int(vectors.shape[1])
-    source = ImportedVectors(ImportedVectors.Params(dim, space))
-    made_of = [_made_of(path, "vectors file"), _made_of(names, "names")]
-    output = Output(out, "vectors", {"step": "import", "params": source.params.to_json()}, made_of, overwrite)
-    if output.up_to_date(report):
+    count, dim = map(int, vectors.shape)
+    source = ImportedVectors(ImportedVectors.Params(dim, given.space))
+    output = given.output("vectors", source, {"vectors file": path, "names": names})
+    if output.up_to_date():
         return
-    count, texts = len(listed), Texts.of(listed[row] for row in order)
-    step = block_rows(4 * dim)
-    with output.create(Pipeline.of(IMPORTED, source)) as writer:
-        photos = _photo_writer(writer, "vectors", {"vectors": ((dim,), np.float32, {})}, texts, np.zeros((count, 2), np.int32))
-        for start in range(0, count, step):
-            with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
-                block = vectors[order[start : start + step]].astype(np.float32)
-            if not np.isfinite(block).all():
-                bad = order[start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])]
-                raise ImgretError(f"{path}: row {bad + 1} holds NaN, or values that float32 cannot hold")
-            photos.rows(vectors=block)
-        writer.fingerprint = photos.fingerprint(output.recipe)
-    report.note(f"{output.shown}: {count} vectors of {dim} dimensions")
+    with output.being_made():
+        with output.create(Pipeline.of(ELSEWHERE, source)) as writer:
+            texts, sizes = Texts.of(listed[row] for row in order), np.zeros((count, 2), np.int32)
+            photos = _photo_writer(writer, "vectors", {"vectors": ((dim,), np.float32, {})}, texts, sizes)
+            for block in _finite_blocks(path, vectors, order):
+                photos.rows(vectors=block)
+            writer.fingerprint = photos.fingerprint(output.recipe)
+        given.run.report.note(f"{output.shown}: {count} vectors of {dim} dimensions")
+
+
+def _finite_blocks(path, vectors, order):
+    """The rows as float32 in another order, refused where they are not finite then."""
+    step = block_rows(4 * vectors.shape[1])
+    for start in range(0, len(order), step):
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+            block = vectors[order[start : start + step]].astype(np.float32)
+        if not np.isfinite(block).all():
+            bad = order[start + int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])]
+            raise ImgretError(f"{path}: row {bad + 1} holds NaN, or values that float32 cannot hold")
+        yield block
 
 
 def _photo_writer(writer, kind, data, names, sizes, failed=(), descriptors=0):
@@ -108,67 +134,80 @@ def _photo_writer(writer, kind, data, names, sizes, failed=(), descriptors=0):
     return photos
 
 
-def _import_hloc(path, out, space, overwrite, report):
-    with HlocFile(path) as file:
+def _import_hloc(given):
+    with HlocFile(given.path) as file:
         kind = ImportedFeatures if file.gives == "features" else ImportedVectors
-        source = kind(kind.Params(file.dim, space))
-        output = Output(out, file.gives, {"step": "import", "params": source.params.to_json()}, [_made_of(path, "hloc file")], overwrite)
-        if output.up_to_date(report):
+        source = kind(kind.Params(file.dim, given.space))
+        output = given.output(file.gives, source, {"hloc file": given.path})
+        if output.up_to_date():
             return
-        kept = np.flatnonzero(file.counts)
-        if not len(kept):
-            raise ImgretError(f"{path}: no image in it has a descriptor")
-        reason = NO_DESCRIPTORS
-        failed = [
-            {"names": file.names[row], "code": "no-descriptors", "reason": reason} for row in np.flatnonzero(file.counts == 0).tolist()
-        ]
-        names, total = Texts.of(file.names[row] for row in kept.tolist()), int(file.counts.sum())
-        with output.create(Pipeline.of(IMPORTED, source)) as writer:
-            photos = _photo_writer(writer, file.gives, file.columns(), names, file.sizes[kept], failed, total)
-            with report.progress(len(kept), "image") as progress:
-                for row in kept.tolist():
-                    if file.gives == "features":
-                        photos.descriptors(file.counts[row : row + 1])
-                    for block in file.rows(row):
-                        photos.rows(**block)
-                    progress.update()
-            writer.fingerprint = photos.fingerprint(output.recipe)
-        what = f"{total} descriptors of {len(kept)} images" if file.gives == "features" else f"{total} vectors"
-        report.note(f"{output.shown}: {what}, {file.dim} dimensions" + (f"; {len(failed)} images without any" if failed else ""))
+        if not file.counts.any():
+            raise ImgretError(f"{given.path}: no image in it has a descriptor")
+        with output.being_made():
+            with output.create(Pipeline.of(ELSEWHERE, source)) as writer:
+                writer.fingerprint = _copy_hloc(file, writer, given.run.report).fingerprint(output.recipe)
+            images, total = int(np.count_nonzero(file.counts)), int(file.counts.sum())
+            what = f"{total} descriptors of {images} images" if file.gives == "features" else f"{total} vectors"
+            without = f"; {len(file.counts) - images} images without any" if images < len(file.counts) else ""
+            given.run.report.note(f"{output.shown}: {what}, {file.dim} dimensions{without}")
 
 
-def _import_ranking(path, out, names, queries, nul, overwrite, report):
+def _copy_hloc(file, writer, report):
+    """Write what an hloc file holds; gives the `PhotoWriter`."""
+    kept, empty = np.flatnonzero(file.counts).tolist(), np.flatnonzero(file.counts == 0).tolist()
+    failed = [{"names": file.names[row], "code": "no-descriptors", "reason": NO_DESCRIPTORS} for row in empty]
+    names = Texts.of(file.names[row] for row in kept)
+    photos = _photo_writer(writer, file.gives, file.columns(), names, file.sizes[kept], failed, int(file.counts.sum()))
+    with report.progress(len(kept), "image") as progress:
+        for row in kept:
+            if file.gives == "features":
+                photos.descriptors(file.counts[row : row + 1])
+            for block in file.rows(row):
+                photos.rows(**block)
+            progress.update()
+    return photos
+
+
+def _import_ranking(given):
+    path, names, queries = given.path, given.names, given.queries
     ranks = open_matrix(path, "ivecs")
-    gallery = _names(names, nul, "--names")
+    gallery = _names(names, given.nul, "--names")
     order = _order(gallery, names)
-    asked = _default_queries(len(ranks)) if queries is None else _names(queries, nul, "--queries")
+    asked = _default_queries(len(ranks)) if queries is None else _names(queries, given.nul, "--queries")
     if len(asked) != len(ranks):
         raise ImgretError(f"{path} has {len(ranks)} rows, {queries} has {len(asked)} names: give one query per row, in the same order")
     _order(asked, queries)
-    made_of = [_made_of(path, "ranking file"), _made_of(names, "names"), *([_made_of(queries, "queries")] if queries is not None else [])]
-    output = Output(out, "ranking", {"step": "import"}, made_of, overwrite)
-    if output.up_to_date(report):
+    files = {"ranking file": path, "names": names} | ({} if queries is None else {"queries": queries})
+    output = given.output("ranking", None, files)
+    if output.up_to_date():
         return
+    with output.being_made():
+        with output.create(None) as writer:
+            writer.texts("query_names", asked)
+            writer.texts("query_ids", asked)
+            writer.texts("names", [gallery[number] for number in order])
+            _copy_ranks(path, ranks, order, writer)
+            for text in FAILED_TEXTS:
+                writer.texts(f"failed/{text}", [])
+            writer.array("failed/digest", np.zeros((0, 32), np.uint8))
+            for column in ("file_size", "file_mtime_ns"):
+                writer.array(f"failed/{column}", np.zeros(0, np.int64))
+        count, k = ranks.shape
+        given.run.report.note(f"{output.shown}: {count} queries, {k} ranks each, {len(gallery)} photos in the gallery")
+
+
+def _copy_ranks(path, ranks, order, writer):
+    """Write the ranks by the photos' places among the names in byte order; the rank is the score."""
     count, k = ranks.shape
-    position = np.full(len(gallery) + 1, -1, np.int32)  # number -> place among the names in byte order; the last one stands for -1
-    position[order] = np.arange(len(gallery), dtype=np.int32)
+    position = np.full(len(order) + 1, -1, np.int32)  # number -> place; the last one stands for -1
+    position[order] = np.arange(len(order), dtype=np.int32)
+    ids, scores = writer.column("ids", (k,), np.int32, count), writer.column("scores", (k,), np.float32, count)
     step = block_rows(4 * k)
-    with output.create(None) as writer:
-        writer.texts("query_names", asked)
-        writer.texts("query_ids", asked)
-        writer.texts("names", [gallery[number] for number in order])
-        ids, scores = writer.column("ids", (k,), np.int32, count), writer.column("scores", (k,), np.float32, count)
-        for start in range(0, count, step):
-            block = np.asarray(ranks[start : start + step])
-            _check_ranks(path, block, start, len(gallery))
-            ids.append(position[block])
-            scores.append(np.where(block < 0, np.nan, -np.arange(1, k + 1)).astype(np.float32))
-        for text in FAILED_TEXTS:
-            writer.texts(f"failed/{text}", [])
-        writer.array("failed/digest", np.zeros((0, 32), np.uint8))
-        for column in ("file_size", "file_mtime_ns"):
-            writer.array(f"failed/{column}", np.zeros(0, np.int64))
-    report.note(f"{output.shown}: {count} queries, {k} ranks each, {len(gallery)} photos in the gallery")
+    for start in range(0, count, step):
+        block = np.asarray(ranks[start : start + step])
+        _check_ranks(path, block, start, len(order))
+        ids.append(position[block])
+        scores.append(np.where(block < 0, np.nan, -np.arange(1, k + 1)).astype(np.float32))
 
 
 def _check_ranks(path, block, start, gallery):
@@ -209,7 +248,7 @@ def _names(path, nul, option):
         with open(path, "rb") as file:
             data = file.read(MAX_NAMES_BYTES + 1)
     except OSError as error:
-        raise ImgretError(f"{option} {path}: {os.strerror(error.errno).lower()}") from None
+        raise ImgretError(f"{option} {path}: {why(error).lower()}") from None
     if len(data) > MAX_NAMES_BYTES:
         raise ImgretError(f"{option} {path} has more than {MAX_NAMES_BYTES} bytes")
     data = data.removeprefix(b"\xef\xbb\xbf")

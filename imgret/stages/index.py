@@ -7,18 +7,17 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import INDEXES
+from imgret.indexes.base import check_metric
 from imgret.inputs.photos import Photos
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs import stopping
 from imgret.runs.output import Output, input_of
-from imgret.runs.parts import run_to_end
+from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter, boxed, totals_of
 from imgret.store.reader import Store
 
 ADD_ROWS = 8192  # vectors added at once
-METRICS = ("cosine", "l2", "ip")
 
 
 def index(
@@ -32,9 +31,7 @@ def index(
     train=(),
     seed=None,
     max_memory=None,
-    jobs=1,
-    overwrite=False,
-    report,
+    run=Run(),
 ):
     """Make vectors searchable.
 
@@ -59,53 +56,53 @@ def index(
     seed : int, optional
     max_memory : str, optional
         What the vectors to learn from may take ("2G").
-    jobs, overwrite, report : see `imgret.stages.extract.extract`
+    run : imgret.runs.run.Run
 
     Raises
     ------
     ImgretError
     """
+    run.in_one_piece("index")
     kind = load(INDEXES, method, "index")
-    given = {"seed": seed} if factory is None else {"seed": seed, "factory": factory}
-    if seed is None or not hasattr(kind.Params, "seed"):
-        given.pop("seed")
-    built = kind(kind.Params.parse(settings, **given), metric)
+    chosen = kind.Params.parse(settings, **({} if factory is None else {"factory": factory}), **({"seed": seed} if kind.seeded else {}))
+    check_metric(metric)
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)
     if not inputs:
         raise UsageError("give at least one vectors store")
     with contextlib.ExitStack() as stack:
-        stores = [stack.enter_context(Store(path, ("vectors",), "index")) for path in inputs]
-        teachers = [stack.enter_context(Store(path, ("vectors",), "--train")) for path in train]
+        stores = [stack.enter_context(Store(path, (kind.takes,), "index")) for path in inputs]
+        teachers = [stack.enter_context(Store(path, (kind.takes,), "--train")) for path in train]
         check_one_space(stores + teachers)
-        params = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": built.params.to_json()}
+        params = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": chosen.to_json()}
         made_of = [input_of(store) for store in stores] + [input_of(store) | {"role": "train"} for store in teachers]
-        output = Output(out, "index", params, made_of, overwrite)
-        if output.up_to_date(report):
+        output = Output(out, "index", params, made_of, run)
+        if output.up_to_date():
             return
         pipeline = Pipeline.load(stores[0])
+        built = kind(chosen, metric, *pipeline.codebooks_for(kind))
         photos, dim = Photos(stores), stores[0].sizes["V"]
         n_train = sum(store.sizes["N"] for store in teachers or stores)
         layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), len(photos.names))
-        report.note(f"{method}: {layout}")
+        run.report.note(f"{method}: {layout}")
 
-        def body():
-            output.parts.prepare()
-            sample, drawn = (
-                (None, None) if not built.trains else draw(teachers or stores, n_train, getattr(built.params, "seed", 0), memory)
-            )
-            if built.trains:
-                built.train(sample, jobs=jobs)
-            del sample
-            with report.progress(len(photos.names), "photo") as progress:
+        with output.being_made():
+            drawn = _train(built, teachers or stores, n_train, memory, run.jobs)
+            with run.report.progress(len(photos.names), "photo") as progress:
                 for block in _blocks(photos):
                     built.add(block)
                     progress.update(len(block))
-            _write(output, stores, photos, built.to_bytes(), pipeline, {"layout": layout, "train": drawn, "dim": dim})
+            _write(output, stores, photos, built, pipeline, {"layout": layout, "train": drawn, "dim": dim})
             size = os.stat(output.path).st_size
-            report.note(f"{output.shown}: {len(photos.names)} photos, {size / 1e6:.3g} MB")
+            run.report.note(f"{output.shown}: {len(photos.names)} photos, {size / 1e6:.3g} MB")
 
-        with stopping.guard():
-            run_to_end(output, report, body)
+
+def _train(built, stores, count, memory, jobs):
+    """Let an index learn from a sample, where it does; what was drawn."""
+    if not built.trains:
+        return None
+    sample, drawn = draw(stores, count, built.params.seed if built.seeded else 0, memory)
+    built.train(sample, jobs=jobs)
+    return drawn
 
 
 def _blocks(photos):
@@ -117,8 +114,8 @@ def _blocks(photos):
             yield block
 
 
-def _write(output, stores, photos, structure, pipeline, info):
-    count = len(photos.names)
+def _write(output, stores, photos, built, pipeline, info):
+    count, structure = len(photos.names), built.arrays()["faiss"]
     with output.create(pipeline, info) as writer:
         totals = totals_of(stores) | {"R": count, "B": len(structure)}
         columns = PhotoWriter(writer, "index", boxed(stores), totals)

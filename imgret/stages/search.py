@@ -8,14 +8,17 @@ import threading
 import numpy as np
 
 from imgret import images
+from imgret.describer import Describer
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import INDEXES
+from imgret.inputs.features import FeatureReader
 from imgret.listing import list_photos
 from imgret.parallel import ordered_map
-from imgret.pipeline import Describer, Pipeline, differences
+from imgret.pipeline import Pipeline, differences
 from imgret.registry import load
 from imgret.runs import stopping
 from imgret.runs.output import Output, input_of
+from imgret.runs.run import Run
 from imgret.store.hashing import of_json
 from imgret.store.reader import Store, is_hdf5
 
@@ -74,13 +77,14 @@ class Gallery:
             kind = load(INDEXES, str(params["method"]), "index")
             self.settings = kind.SearchParams.parse(settings)
             made_with = kind.Params.from_json(params.get("params"))
-            dim = self.store.info.get("dim")
-            self.index = kind.from_buffer(made_with, params.get("metric"), self.store.map("index"), dim, self.store.sizes["R"])
+            self.pipeline = Pipeline.load(self.store)
+            structure, facts = {"faiss": self.store.map("index")}, {"dim": self.store.info.get("dim")}
+            codebooks = self.pipeline.codebooks_for(kind)
+            self.index = kind.opened(made_with, params.get("metric"), structure, facts, self.store.sizes["R"], codebooks)
             self.names = self.store.texts("names")
             self.rows = self.store.read("rows")
             if len(self.rows) and (self.rows.min() < 0 or self.rows.max() >= len(self.names)):
                 raise ImgretError(f"{self.store.shown} is damaged: 'rows' point outside its photos")
-            self.pipeline = Pipeline.load(self.store)
         except ImgretError:
             self.store.close()
             raise
@@ -115,9 +119,7 @@ def search(
     lists=(),
     root=None,
     nul=False,
-    jobs=1,
-    overwrite=False,
-    report,
+    run=Run(),
     emit=None,
 ):
     """Rank an index's photos for each query.
@@ -139,7 +141,7 @@ def search(
     weights : sequence of str
         Files to look for networks' weights in, before the recorded places.
     lists, root, nul : see `imgret.listing.list_photos`
-    jobs, overwrite, report : see `imgret.stages.extract.extract`
+    run : imgret.runs.run.Run
     emit : callable, optional
         `emit(gallery_names, Block)` for each block of queries, where nothing is stored.
 
@@ -152,13 +154,14 @@ def search(
     ------
     ImgretError
     """
+    run.in_one_piece("search")
     if not queries and not lists:
         raise UsageError("give at least one query: a photo, a folder, '-', --list, or a features or vectors store")
     gallery = Gallery(index, settings)
     count = len(gallery.names)
     k = (STORED if out else PRINTED) if k is None else k
     k = count if k == "all" else min(k, count)
-    failures = Failures(report)
+    failures = Failures(run.report)
     with contextlib.ExitStack() as stack:
         stack.callback(gallery.store.close)
         stores = [path for path in queries if path != "-" and is_hdf5(path)]
@@ -167,24 +170,25 @@ def search(
         if stores:
             source = StoreQueries([stack.enter_context(Store(path, ("features", "vectors"), "search")) for path in stores], gallery)
         else:
-            source = PhotoQueries(list_photos(queries, lists, root=root, nul=nul), gallery, failures, jobs, device, tuple(weights))
-        blocks = _answers(gallery, source, k, jobs)
+            source = PhotoQueries(list_photos(queries, lists, root=root, nul=nul), gallery, failures, run.jobs, device, tuple(weights))
+        blocks = _answers(gallery, source, k, run.jobs)
         if out is None:
             with stopping.guard():
                 for block in blocks:
                     emit(gallery.names, block)
             return len(failures.rows)
         params = {"step": "search", "k": k, "settings": gallery.settings.to_json()}
-        output = Output(out, "ranking", params, [input_of(gallery.store), *source.inputs()], overwrite)
+        output = Output(out, "ranking", params, [input_of(gallery.store), *source.inputs()], run)
         existing = output.existing()
         if existing is not None:
             failed_before = existing.sizes["F"]
             existing.close()
-            if not failed_before and output.up_to_date(report):
+            if not failed_before and output.up_to_date():
                 return 0
-        with stopping.guard():
+        with output.being_made():
             answered = _store(output, gallery, blocks, k, failures, source.boxed)
-        report.note(f"{output.shown}: {answered} queries, {k} ranks each" + (f", {len(failures.rows)} failed" if failures.rows else ""))
+            failed = f", {len(failures.rows)} failed" if failures.rows else ""
+            run.report.note(f"{output.shown}: {answered} queries, {k} ranks each{failed}")
         return len(failures.rows)
 
 
@@ -233,9 +237,7 @@ class StoreQueries:
     def _vectors(self, store, position, start, stop):
         if store.kind == "vectors":
             return self._describer.vectors(store.read("vectors", start, stop).astype(np.float32), position)
-        offsets = store.descriptor_range(start, stop)
-        ranges = zip(offsets, offsets[1:], strict=False)
-        return np.stack([self._describer.features(store.read("descriptors", int(first), int(last))) for first, last in ranges])
+        return np.stack([self._describer.features(features) for features in FeatureReader(store).photos(range(start, stop))])
 
 
 class PhotoQueries:

@@ -1,4 +1,4 @@
-"""The layout of every kind of store, as data: files are validated against it and the README's format section is generated from it."""
+"""The layout of every kind of store, as data: files are validated against it and docs/format.md is generated from it."""
 
 import dataclasses
 

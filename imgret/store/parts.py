@@ -22,7 +22,8 @@ import time
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
+from imgret.paths import check_folder
 from imgret.store.hashing import of_json
 from imgret.store.reader import Store
 from imgret.store.writer import Writer, fsync, publish, temporary_name
@@ -122,9 +123,7 @@ class Parts:
         ImgretError
             If the output's folder is missing or cannot be written to.
         """
-        parent = os.path.dirname(os.path.abspath(self.out))
-        if not os.path.isdir(parent):
-            raise ImgretError(f"{os.fsdecode(self.out)}: the folder {os.fsdecode(parent)} does not exist: create it first")
+        parent = check_folder(self.out)
         try:
             os.makedirs(self.folder, exist_ok=True)
             probe = temporary_name(self.folder)
@@ -132,7 +131,7 @@ class Parts:
                 pass
             os.unlink(probe)
         except OSError as error:
-            raise ImgretError(f"{os.fsdecode(self.out)} cannot be written: {os.strerror(error.errno)} ({os.fsdecode(parent)})") from None
+            raise ImgretError(f"{os.fsdecode(self.out)} cannot be written: {why(error)} ({os.fsdecode(parent)})") from None
         sweep(self.folder)
 
     def temporary(self):
@@ -309,8 +308,7 @@ def published(path):
         yield temporary
         publish(temporary, path)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise ImgretError(f"{os.fsdecode(path)} cannot be written: {reason}; what was there before is untouched") from None
+        raise ImgretError(f"{os.fsdecode(path)} cannot be written: {why(error)}; what was there before is untouched") from None
     finally:
         remove(temporary)
         parts.remove()

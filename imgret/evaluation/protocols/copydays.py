@@ -3,11 +3,15 @@
 import numpy as np
 
 from imgret.errors import ImgretError, one_line
+from imgret.evaluation.asking import Asking
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.protocols.base import TRAPEZOID, TRUNCATION, WHOLE, Protocol, noted
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.protocols.base import Protocol
+from imgret.evaluation.questions import Question
+from imgret.evaluation.wording import TRAPEZOID, TRUNCATION, WHOLE
 from imgret.formats.listfolder import read_folder
 from imgret.names import short, shown
+
+NO_COPY = "not a copy of Copydays"
 
 
 class Copydays(Protocol):
@@ -58,29 +62,20 @@ class Copydays(Protocol):
                 " `original` or in none): index the originals"
             )
         positions = {lists.names[photo]: photo for photo in copies}
-        settings, excluded, skipped, lost = {"all": []}, {"all": 0}, 0, 0
+        asking = Asking(lists, skips=(NO_COPY,), excludes="whose original is not in the gallery", settings=("all",))
         for row, name in enumerate(lists.query_names):
             number = _number(name)
             if number is None or _is_original(name, number):
-                skipped += 1
+                asking.skip(NO_COPY)
                 continue
             setting = _folder(name) or "copies"
-            excluded.setdefault(setting, 0)
-            settings.setdefault(setting, [])
             original = originals.get(number[:-2] + b"00")
             if original is None:
-                lost += 1
-                excluded["all"] += 1
-                excluded[setting] += 1
+                asking.exclude("all", setting)
                 continue
-            question = Question(row, name, 1, np.array([original]), own=positions.get(name, -1))
-            settings["all"].append(question)
-            settings[setting].append(question)
-        warnings = []
-        warnings += noted(skipped, "query", "of the ranking not a copy of Copydays: skipped")
-        warnings += noted(lost, "query", "whose original is not in the gallery: excluded")
-        warnings += noted(len(copies), "gallery photo", "not an original but a copy: taken out of every list")
-        return Asked(settings, excluded, lost, skipped, [], np.array(copies, dtype=np.int64), warnings)
+            asking.add(Question(row, name, 1, np.array([original]), own=positions.get(name, -1)), "all", setting)
+        asking.take_out(copies, "gallery photo", "not an original but a copy: taken out of every list")
+        return asking.done()
 
 
 def _number(name):

@@ -3,23 +3,14 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.protocols.base import (
-    CLASSIC,
-    FINITE_SUM,
-    MEASURES,
-    SELF_REMOVED,
-    TRUNCATION,
-    WHOLE,
-    Group,
-    Protocol,
-    absent_warning,
-    ids_of,
-    noted,
-    partial_gallery_warning,
-)
-from imgret.evaluation.questions import Asked
+from imgret.evaluation.asking import Asking
+from imgret.evaluation.protocols.base import CLASSIC, Protocol
+from imgret.evaluation.questions import Group, ids_of
+from imgret.evaluation.wording import FINITE_SUM, MEASURES, SELF_REMOVED, TRUNCATION, WHOLE, partial_gallery_warning
 from imgret.formats.groundtruth import read_names
 from imgret.formats.listfolder import read_folder
+
+NO_FOLDER = "without a folder in the name"
 
 
 class Folders(Protocol):
@@ -63,28 +54,21 @@ class Folders(Protocol):
         members = {folder: Group(np.array(photos), ids, gallery) for folder, photos in members.items()}
         listed = set(gallery)
 
-        questions, absent = [], set()
-        skipped = excluded = 0
+        asking = Asking(lists, skips=(NO_FOLDER,), excludes="without another gallery photo in the folder")
         for row, name in enumerate(lists.query_names):
             folder = folder_of(name)
             if not folder:
-                skipped += 1
+                asking.skip(NO_FOLDER)
                 continue
             group, member = members.get(folder), name in listed
             if group is None or len(group.photos) == member:
-                excluded += 1
+                asking.exclude()
                 continue
-            absent.update(other for other in group.absent if other != name)
-            questions.append(group.asked_by(row, name, positions.get(name, -1), member))
-
-        warnings = []
-        warnings += noted(skipped, "query", "of the ranking without a folder in the name: skipped")
-        warnings += noted(excluded, "query", "without another gallery photo in the folder: excluded")
-        absent = sorted(absent)
-        warnings += absent_warning(absent)
+            asking.absent.update(other for other in group.absent if other != name)
+            asking.add(group.asked_by(row, name, positions.get(name, -1), member))
         if truth is None:
-            warnings += partial_gallery_warning(lists, "give the gallery's names with --truth")
-        return Asked({"": questions}, {"": excluded}, excluded, skipped, absent, warnings=warnings)
+            asking.remark(*partial_gallery_warning(lists, "give the gallery's names with --truth"))
+        return asking.done()
 
 
 def folder_of(name):

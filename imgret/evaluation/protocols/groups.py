@@ -3,23 +3,14 @@
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.evaluation.protocols.base import (
-    FINITE_SUM,
-    MEASURES,
-    SELF_REMOVED,
-    TRUNCATION,
-    WHOLE,
-    Group,
-    Protocol,
-    absent_warning,
-    ids_of,
-    noted,
-    unasked_warning,
-)
-from imgret.evaluation.questions import Asked
+from imgret.evaluation.asking import Asking
+from imgret.evaluation.protocols.base import Protocol
+from imgret.evaluation.questions import Group, ids_of
+from imgret.evaluation.wording import FINITE_SUM, MEASURES, SELF_REMOVED, TRUNCATION, WHOLE, no_photo_shared, no_query_shared
 from imgret.formats.groundtruth import GALLERY, QUERY, read_groups
 from imgret.formats.listfolder import read_folder
-from imgret.names import shown
+
+UNLISTED, SILENT = "not in the ground truth", "whose role in the ground truth is not query"
 
 
 class Groups(Protocol):
@@ -57,7 +48,7 @@ class Groups(Protocol):
         photo_of = {name: photo for photo, name in enumerate(truth.names)}
         ids = ids_of(positions, truth.names)
         roles = np.array(truth.roles)
-        self._check_shared(lists, path, truth, positions, photo_of, ids, roles)
+        self._check_shared(lists, path, truth, photo_of, ids)
 
         members = {}
         for photo in np.flatnonzero(roles & GALLERY):
@@ -65,15 +56,15 @@ class Groups(Protocol):
                 members.setdefault(group, []).append(photo)
         sets = {}  # by the groups of a photo, of which there are mostly few
 
-        questions, asked, absent = [], set(), set()
-        unlisted = silent = excluded = 0
+        asking = Asking(lists, skips=(UNLISTED, SILENT), excludes="without positives in the ground truth")
+        asked = set()
         for row, name in enumerate(lists.query_names):
             photo = photo_of.get(name)
             if photo is None:
-                unlisted += 1
+                asking.skip(UNLISTED)
                 continue
             if not roles[photo] & QUERY:
-                silent += 1
+                asking.skip(SILENT)
                 continue
             asked.add(photo)
             groups = truth.groups[photo]
@@ -82,39 +73,23 @@ class Groups(Protocol):
                 sets[groups] = Group(np.array(photos, dtype=np.int64), ids, truth.names)
             member = bool(roles[photo] & GALLERY and groups)
             if len(sets[groups].photos) == member:
-                excluded += 1
+                asking.exclude()
                 continue
-            absent.update(other for other in sets[groups].absent if other != name)
-            questions.append(sets[groups].asked_by(row, name, int(ids[photo]), member))
-
-        warnings = []
-        warnings += noted(unlisted, "query", "of the ranking not in the ground truth: skipped")
-        warnings += noted(silent, "query", "of the ranking whose role in the ground truth is not query: skipped")
-        warnings += noted(excluded, "query", "without positives in the ground truth: excluded")
-        warnings += unasked_warning(np.count_nonzero(roles & QUERY) - len(asked))
-        absent = sorted(absent)
-        warnings += absent_warning(absent)
-        only_asking = ids[(roles == QUERY) & (ids >= 0)]
-        return Asked({"": questions}, {"": excluded}, excluded, unlisted + silent, absent, only_asking, warnings)
+            asking.absent.update(other for other in sets[groups].absent if other != name)
+            asking.add(sets[groups].asked_by(row, name, int(ids[photo]), member))
+        asking.unasked(np.count_nonzero(roles & QUERY) - len(asked))
+        asking.take_out(ids[(roles == QUERY) & (ids >= 0)])
+        return asking.done()
 
     @staticmethod
-    def _check_shared(lists, path, truth, positions, photo_of, ids, roles):
+    def _check_shared(lists, path, truth, photo_of, ids):
         remedy = "write the names in the ground truth as the ranking has them, or give extract and search another --root"
-        counts = np.flatnonzero(roles & GALLERY)
-        if len(counts) == 0:
+        counts, asks = ([name for name, role in zip(truth.names, truth.roles, strict=True) if role & kind] for kind in (GALLERY, QUERY))
+        if not counts:
             raise ImgretError(f"{path} has no photo with the role gallery: nothing can match")
         if (ids < 0).all():
-            if not lists.names:
-                raise ImgretError(f"{lists.label} holds only empty lists: there is nothing to evaluate")
-            raise ImgretError(
-                f"{lists.label} and {path} share no photo: the ranking has {shown(min(positions))},"
-                f" the ground truth {shown(min(truth.names[photo] for photo in counts))}; {remedy}"
-            )
-        asks = [name for name, role in zip(truth.names, truth.roles, strict=True) if role & QUERY]
+            raise no_photo_shared(lists, path, min(counts), remedy)
         if not asks:
             raise ImgretError(f"{path} has no photo with the role query: nothing can be asked")
         if not any(name in photo_of for name in lists.query_names):
-            raise ImgretError(
-                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
-                f" the ground truth with {shown(min(asks))}; {remedy}"
-            )
+            raise no_query_shared(lists, path, min(asks), f"; {remedy}")

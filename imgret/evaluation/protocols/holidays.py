@@ -1,24 +1,16 @@
 """INRIA Holidays (Jégou, Douze & Schmid, ECCV 2008)."""
 
 from imgret.errors import ImgretError
+from imgret.evaluation.asking import Asking
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.protocols.base import (
-    MEASURES,
-    SELF_REMOVED,
-    TRAPEZOID,
-    TRUNCATION,
-    WHOLE,
-    Protocol,
-    absent_warning,
-    ids_of,
-    noted,
-    partial_gallery_warning,
-    unasked_warning,
-)
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.protocols.base import Protocol
+from imgret.evaluation.questions import Question, ids_of
+from imgret.evaluation.wording import MEASURES, SELF_REMOVED, TRAPEZOID, TRUNCATION, WHOLE, partial_gallery_warning
 from imgret.formats.groundtruth import read_names
 from imgret.formats.listfolder import read_folder
 from imgret.names import short, shown
+
+NO_QUERY = "whose number does not end in 00, or is not listed"
 
 
 class Holidays(Protocol):
@@ -56,30 +48,26 @@ class Holidays(Protocol):
         members = {}
         for number in listed:
             members.setdefault(number[:-2], []).append(number)
-        questions, absent, asked = [], set(), set()
-        skipped = excluded = 0
+        asking = Asking(lists, skips=(NO_QUERY,), excludes="without another photo of the group")
+        asked = set()
         for row, name in enumerate(lists.query_names):
             number = number_of(name)
             if number is None or not number.endswith(b"00") or (truth is not None and number not in listed):
-                skipped += 1
+                asking.skip(NO_QUERY)
                 continue
             asked.add(number)
             matching = [other for other in members.get(number[:-2], ()) if other != number]
             if not matching:
-                excluded += 1
+                asking.exclude()
                 continue
             known = ids_of(numbers, matching)
             lacking = tuple(other for other in matching if other not in numbers)
-            absent.update(lacking)
-            questions.append(Question(row, name, len(matching), known[known >= 0], own=numbers.get(number, -1), absent=lacking))
-        warnings = []
-        warnings += noted(skipped, "query", "of the ranking whose number does not end in 00, or is not listed: skipped")
-        warnings += noted(excluded, "query", "without another photo of the group: excluded")
-        warnings += unasked_warning(sum(number.endswith(b"00") and number not in asked for number in listed))
-        warnings += absent_warning(absent)
+            asking.absent.update(lacking)
+            asking.add(Question(row, name, len(matching), known[known >= 0], own=numbers.get(number, -1), absent=lacking))
+        asking.unasked(sum(number.endswith(b"00") and number not in asked for number in listed))
         if truth is None:
-            warnings += partial_gallery_warning(lists, "give holidays_images.dat with --truth")
-        return Asked({"": questions}, {"": excluded}, excluded, skipped, sorted(absent), warnings=warnings)
+            asking.remark(*partial_gallery_warning(lists, "give holidays_images.dat with --truth"))
+        return asking.done()
 
 
 def number_of(name):

@@ -1,22 +1,16 @@
 """Oxford5k (Philbin et al., CVPR 2007) and Paris6k (Philbin et al., CVPR 2008) with their text ground truth."""
 
-from imgret.errors import ImgretError
+from imgret.evaluation.asking import Asking
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.protocols.base import (
-    CROP,
-    MEASURES,
-    TRAPEZOID,
-    TRUNCATION,
-    Protocol,
-    absent_warning,
-    noted,
-    unasked_warning,
-)
-from imgret.evaluation.protocols.shortnames import Rows, ShortNames
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.protocols.base import Protocol
+from imgret.evaluation.questions import Question
+from imgret.evaluation.shortnames import Rows, ShortNames
+from imgret.evaluation.wording import CROP, MEASURES, TRAPEZOID, TRUNCATION, no_query_shared
 from imgret.formats.groundtruth import read_oxford
 from imgret.formats.listfolder import read_folder
 from imgret.names import short, shown
+
+UNLISTED = "not in the ground truth"
 
 
 class Oxford5k(Protocol):
@@ -51,36 +45,27 @@ class Oxford5k(Protocol):
         path, truth = truth, read_oxford(truth)
         lists.check_names()
         rows = Rows(lists)
-        asking = {query.label: row for query in truth if (row := rows.of(query.label, query.photo)) is not None}
-        if not asking:
-            raise ImgretError(
-                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
-                f" the ground truth with {shown(truth[0].label)} (photo {shown(truth[0].photo)}); name queries by either"
-            )
+        row_of = {query.label: row for query in truth if (row := rows.of(query.label, query.photo)) is not None}
+        if not row_of:
+            raise no_query_shared(lists, path, truth[0].label, f" (photo {shown(truth[0].photo)}); name queries by either")
         gallery = ShortNames(lists, path, {short(name) for query in truth for name in (query.photo, *query.positives, *query.junk)})
-        questions, absent, excluded = [], set(), 0
+        asking = Asking(lists, skips=(UNLISTED,), excludes="without positives in the ground truth")
+        asking.answered(row_of.values(), len(truth), UNLISTED)
         for query in truth:
-            if query.label not in asking:
+            if query.label not in row_of:
                 continue
             if not query.positives:
-                excluded += 1
+                asking.exclude()
                 continue
             positives, junk = ({short(name) for name in names} for names in (query.positives, query.junk))
             lacking = positives - gallery.ids.keys()
-            absent |= lacking
+            asking.absent.update(lacking)
             ids, removed = gallery.of(sorted(positives)), gallery.of(sorted(junk))
             photo = short(query.photo)
             own, itself = gallery.ids.get(photo, -1), photo in positives
-            questions.append(
-                Question(asking[query.label], query.label, len(positives), ids, removed, own, tuple(sorted(lacking)), itself, query.box)
-            )
-        skipped = len(lists.query_names) - len(set(asking.values()))
-        warnings = []
-        warnings += noted(skipped, "query", "of the ranking not in the ground truth: skipped")
-        warnings += noted(excluded, "query", "without positives in the ground truth: excluded")
-        warnings += unasked_warning(len(truth) - len(asking))
-        warnings += absent_warning(absent)
-        return Asked({"": questions}, {"": excluded}, excluded, skipped, sorted(absent), warnings=warnings)
+            lacking = tuple(sorted(lacking))
+            asking.add(Question(row_of[query.label], query.label, len(positives), ids, removed, own, lacking, itself, query.box))
+        return asking.done()
 
 
 class Paris6k(Oxford5k):

@@ -4,9 +4,12 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.evaluation import measures
-from imgret.evaluation.protocols.base import WHOLE, Judged, Protocol, absent_warning, noted
-from imgret.evaluation.protocols.shortnames import ShortNames
-from imgret.evaluation.questions import HIT, QUERY, Asked, Question
+from imgret.evaluation.asking import Asking
+from imgret.evaluation.judged import Judged
+from imgret.evaluation.protocols.base import Protocol
+from imgret.evaluation.questions import HIT, QUERY, Question
+from imgret.evaluation.shortnames import ShortNames
+from imgret.evaluation.wording import WHOLE, no_query_shared
 from imgret.formats.tables import read_pairs
 from imgret.names import short, shown
 
@@ -62,7 +65,7 @@ class Pairs(Protocol):
             if short(query) in truth[short(query)]:
                 raise ImgretError(f"{path}: {shown(query)} is paired with itself: a query photo is taken out of its own list")
         gallery = ShortNames(lists, path, set().union(*truth.values()))
-        questions, asked = [], set()
+        asking, asked = Asking(lists), set()
         for row, (query_id, name) in enumerate(zip(lists.query_ids, lists.query_names, strict=True)):
             label = short(query_id) if short(query_id) in truth else short(name)
             if label in asked:
@@ -71,19 +74,14 @@ class Pairs(Protocol):
             references = truth.get(label, set())
             ids = gallery.of(sorted(references))
             lacking = tuple(sorted(references - gallery.ids.keys()))
-            questions.append(Question(row, name, len(references), ids, own=positions.get(name, -1), absent=lacking))
-        unasked = sum(bool(references) and label not in asked for label, references in truth.items())
+            asking.add(Question(row, name, len(references), ids, own=positions.get(name, -1), absent=lacking))
         if not asked & truth.keys():
-            raise ImgretError(
-                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
-                f" the ground truth with {shown(min(truth))}"
-            )
-        absent = sorted(set().union(*truth.values()) - gallery.ids.keys())
-        warnings = []
-        warnings += noted(unasked, "query", "of the ground truth without a list in the ranking: their pairs count as never found")
-        warnings += absent_warning(absent)
-        total = sum(map(len, truth.values()))
-        return Asked({"": questions}, {"": 0}, 0, absent=absent, warnings=warnings, pairs=total)
+            raise no_query_shared(lists, path, min(truth))
+        unasked = sum(bool(references) and label not in asked for label, references in truth.items())
+        asking.unasked(unasked, "of the ground truth without a list in the ranking: their pairs count as never found")
+        asking.absent.update(set().union(*truth.values()) - gallery.ids.keys())
+        asking.count_pairs(sum(map(len, truth.values())))
+        return asking.done()
 
 
 class PairsJudged(Judged):

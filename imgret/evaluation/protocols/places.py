@@ -8,12 +8,16 @@ import numpy as np
 
 from imgret import registry
 from imgret.errors import ImgretError
-from imgret.evaluation.protocols.base import SELF_REMOVED, TRUNCATION, WHOLE, Protocol, noted
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.asking import Asking
+from imgret.evaluation.protocols.base import Protocol
+from imgret.evaluation.questions import Question
+from imgret.evaluation.wording import SELF_REMOVED, TRUNCATION, WHOLE
 from imgret.formats.listfolder import read_folder
 from imgret.formats.tables import read_places
 from imgret.names import last_part, shown
 from imgret.registry import param
+
+NO_POSITION = "without a position"
 
 
 class Places(Protocol):
@@ -62,9 +66,9 @@ class Places(Protocol):
         places = None if truth is None else read_places(truth)
         where = position_of if places is None else places.get
         gallery = {photo: place for photo, name in enumerate(lists.names) if (place := where(name)) is not None}
-        asking = [(row, place) for row, name in enumerate(lists.query_names) if (place := where(name)) is not None]
+        placed = [(row, place) for row, name in enumerate(lists.query_names) if (place := where(name)) is not None]
         source = "in the names (@east@north@)" if truth is None else f"in {truth}"
-        for what, some, names in (("gallery photo", gallery, lists.names), ("query", asking, lists.query_names)):
+        for what, some, names in (("gallery photo", gallery, lists.names), ("query", placed, lists.query_names)):
             if not some:
                 raise ImgretError(
                     f"no {what} of {lists.label} has a position {source}"
@@ -74,31 +78,29 @@ class Places(Protocol):
         zones = {}
         photos = np.array(list(gallery), dtype=np.int64)
         coordinates, zone = _columns(gallery.values(), zones)
-        asked_at, asked_zone = _columns((place for _, place in asking), zones)
+        asked_at, asked_zone = _columns((place for _, place in placed), zones)
         near = within(coordinates, zone, asked_at, asked_zone, self.params.radius)
-        questions, lonely = [], 0
-        for (row, _), found in zip(asking, near, strict=True):
+        asking, lonely = Asking(lists, skips=(NO_POSITION,)), 0
+        asking.skip(NO_POSITION, len(lists.query_names) - len(placed))
+        for (row, _), found in zip(placed, near, strict=True):
             own = positions.get(lists.query_names[row], -1)
             ids = photos[found]
             ids = ids[ids != own]
             lonely += len(ids) == 0
-            questions.append(Question(row, lists.query_names[row], len(ids), ids, own=own))
-        skipped, unplaced = len(lists.query_names) - len(asking), len(lists.names) - len(gallery)
-        warnings = []
-        warnings += noted(skipped, "query", "of the ranking without a position: skipped")
-        warnings += noted(unplaced, "gallery photo", "without a position: they match nothing")
-        warnings += noted(lonely, "query", f"without a gallery photo within {self.params.radius:g} m: these count as not recalled")
+            asking.add(Question(row, lists.query_names[row], len(ids), ids, own=own))
+        asking.note(len(lists.names) - len(gallery), "gallery photo", "without a position: they match nothing")
+        asking.note(lonely, "query", f"without a gallery photo within {self.params.radius:g} m: these count as not recalled")
         if max(np.abs(coordinates).max(), np.abs(asked_at).max()) <= 180:
-            warnings.append("all positions are within 180: are they degrees? Metres are needed")
+            asking.remark("all positions are within 180: are they degrees? Metres are needed")
         if len(zones) > 1 and b"" in zones:
-            warnings.append("some positions have a zone and others have none: these never match each other")
+            asking.remark("some positions have a zone and others have none: these never match each other")
         if not lists.whole_gallery:
-            warnings.append("only photos that occur in the lists are known, so a query may have positives that are not seen here")
+            asking.remark("only photos that occur in the lists are known, so a query may have positives that are not seen here")
         if places is not None:
             known = {*lists.names, *lists.query_names}
             missing = sum(name not in known for name in places)
-            warnings += noted(missing, "photo", "of the CSV nowhere in the ranking: they count for nothing")
-        return Asked({"": questions}, {"": 0}, 0, skipped, warnings=warnings)
+            asking.note(missing, "photo", "of the CSV nowhere in the ranking: they count for nothing")
+        return asking.done()
 
 
 def position_of(name):

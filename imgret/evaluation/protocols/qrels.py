@@ -2,22 +2,14 @@
 
 import numpy as np
 
-from imgret.errors import ImgretError
-from imgret.evaluation.protocols.base import (
-    CLASSIC,
-    FINITE_SUM,
-    MEASURES,
-    TRUNCATION,
-    WHOLE,
-    Protocol,
-    absent_warning,
-    noted,
-    unasked_warning,
-)
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.asking import Asking
+from imgret.evaluation.protocols.base import CLASSIC, Protocol
+from imgret.evaluation.questions import Question
+from imgret.evaluation.wording import FINITE_SUM, MEASURES, TRUNCATION, WHOLE, no_query_shared
 from imgret.formats.listfolder import read_folder
 from imgret.formats.trec import read_qrels
-from imgret.names import shown
+
+UNJUDGED = "without judgements"
 
 
 class Qrels(Protocol):
@@ -56,34 +48,24 @@ class Qrels(Protocol):
         if len(topics) < len(lists.query_names):
             topics = {}
         topics |= {name: row for row, name in enumerate(lists.query_ids)}
-        questions, absent, excluded, asked = [], set(), 0, set()
-        for topic, names in judged.items():
-            if topic not in topics:
-                continue
-            asked.add(topic)
+        asked = [topic for topic in judged if topic in topics]
+        if not asked:
+            raise no_query_shared(lists, path, min(judged), source="the judgements")
+        asking = Asking(lists, skips=(UNJUDGED,), excludes="without positives in the judgements")
+        asking.answered([topics[topic] for topic in asked], len(judged), UNJUDGED)
+        for topic in asked:
+            names = judged[topic]
             positives = [name for name, relevance in names.items() if relevance > 0]
             if not positives:
-                excluded += 1
+                asking.exclude()
                 continue
             lacking = tuple(name for name in positives if name not in positions)
-            absent.update(lacking)
+            asking.absent.update(lacking)
             ids, junk = (
                 np.array([positions[name] for name in some if name in positions], dtype=np.int64)
                 for some in (positives, [name for name, relevance in names.items() if relevance < 0])
             )
             photo = lists.query_names[topics[topic]]
             own, itself = positions.get(photo, -1), photo in positives
-            questions.append(Question(topics[topic], topic, len(positives), ids, junk, own, lacking, itself))
-        if not asked:
-            raise ImgretError(
-                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
-                f" the judgements with {shown(min(judged))}"
-            )
-        rows = {topics[topic] for topic in asked}
-        skipped = len(lists.query_names) - len(rows)
-        warnings = []
-        warnings += noted(skipped, "query", "of the ranking without judgements: skipped")
-        warnings += noted(excluded, "query", "without positives in the judgements: excluded")
-        warnings += unasked_warning(len(judged) - len(asked))
-        warnings += absent_warning(absent)
-        return Asked({"": questions}, {"": excluded}, excluded, skipped, sorted(absent), warnings=warnings)
+            asking.add(Question(topics[topic], topic, len(positives), ids, junk, own, lacking, itself))
+        return asking.done()

@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.evaluation.asking import Asking
 from imgret.evaluation.measures import average_precision_trapezoid
-from imgret.evaluation.protocols.base import CROP, TRAPEZOID, TRUNCATION, Protocol, absent_warning, noted, unasked_warning
-from imgret.evaluation.protocols.shortnames import Rows, ShortNames
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.protocols.base import Protocol
+from imgret.evaluation.questions import Question
+from imgret.evaluation.shortnames import Rows, ShortNames
+from imgret.evaluation.wording import CROP, TRAPEZOID, TRUNCATION, no_query_shared
 from imgret.formats.listfolder import read_folder
 from imgret.formats.revisited import read_revisited
-from imgret.names import short, shown
+from imgret.names import short
 
+UNLISTED = "not in the ground truth"
 SETTINGS = {  # positives; what is taken out beside the query
     "easy": (("easy",), ("junk", "hard")),
     "medium": (("easy", "hard"), ("junk",)),
@@ -52,44 +54,33 @@ class ROxford5k(Protocol):
         path, truth = truth, read_revisited(truth)
         lists.check_names()
         rows = Rows(lists)
-        asking = {query.name: row for query in truth.queries if (row := rows.of(query.name, query.name)) is not None}
-        if not asking:
-            raise ImgretError(
-                f"{lists.label} and {path} share no query: the ranking asks with {shown(min(lists.query_names))},"
-                f" the ground truth with {shown(truth.queries[0].name)}"
-            )
+        row_of = {query.name: row for query in truth.queries if (row := rows.of(query.name, query.name)) is not None}
+        if not row_of:
+            raise no_query_shared(lists, path, truth.queries[0].name)
         names = [short(name) for name in truth.gallery]
         own = {query.name: short(query.name) for query in truth.queries}
         gallery = ShortNames(lists, path, {*names, *own.values()})
         ids = np.array([gallery.ids.get(name, -1) for name in names], dtype=np.int64)
-        settings, excluded, absent = {}, {}, set()
+        asking = Asking(lists, skips=(UNLISTED,), settings=tuple(SETTINGS), whole="medium")
+        asking.answered(row_of.values(), len(truth.queries), UNLISTED)
         for setting, (counting, removed) in SETTINGS.items():
-            questions = []
-            excluded[setting] = 0
             for query in truth.queries:
-                if query.name not in asking:
+                if query.name not in row_of:
                     continue
                 positives, junk = (np.concatenate([getattr(query, level) for level in levels]) for levels in (counting, removed))
                 if not len(positives):
-                    excluded[setting] += 1
+                    asking.exclude(setting)
                     continue
                 known, gone = ids[positives], ids[junk]
                 lacking = tuple(truth.gallery[photo] for photo in positives[known < 0])
-                absent.update(lacking)
+                asking.absent.update(lacking)
                 self_id = gallery.ids.get(own[query.name], -1)
-                row = asking[query.name]
-                questions.append(
-                    Question(row, query.name, len(positives), known[known >= 0], gone[gone >= 0], self_id, lacking, box=query.box)
-                )
-            settings[setting] = questions
-        skipped = len(lists.query_names) - len(set(asking.values()))
+                row, name = row_of[query.name], query.name
+                question = Question(row, name, len(positives), known[known >= 0], gone[gone >= 0], self_id, lacking, box=query.box)
+                asking.add(question, setting)
         queries = gallery.of(sorted(own.values()))
-        warnings = []
-        warnings += noted(skipped, "query", "of the ranking not in the ground truth: skipped")
-        warnings += noted(len(queries), "query photo", "in the gallery: taken out of every list, as the official gallery has none")
-        warnings += unasked_warning(len(truth.queries) - len(asking))
-        warnings += absent_warning(absent)
-        return Asked(settings, excluded, excluded["medium"], skipped, sorted(absent), queries, warnings)
+        asking.take_out(queries, "query photo", "in the gallery: taken out of every list, as the official gallery has none")
+        return asking.done()
 
 
 class RParis6k(ROxford5k):

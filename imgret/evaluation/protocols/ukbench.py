@@ -3,11 +3,14 @@
 import re
 
 from imgret.errors import ImgretError
-from imgret.evaluation.protocols.base import CLASSIC, FINITE_SUM, MEASURES, TRUNCATION, WHOLE, Protocol, ids_of, noted
-from imgret.evaluation.questions import Asked, Question
+from imgret.evaluation.asking import Asking
+from imgret.evaluation.protocols.base import CLASSIC, Protocol
+from imgret.evaluation.questions import Question, ids_of
+from imgret.evaluation.wording import FINITE_SUM, MEASURES, TRUNCATION, WHOLE
 from imgret.formats.listfolder import read_folder
 from imgret.names import short, shown
 
+NO_NUMBER = "without a number at the end of the name"
 _NUMBER = re.compile(rb"[0-9]{1,18}\Z")
 
 
@@ -22,6 +25,7 @@ class UKBench(Protocol):
     name = "ukbench"
     removes_query = False
     reported = (*CLASSIC, "ns")
+    recorded = ("ns",)
     conventions = {
         "ap": FINITE_SUM,
         "positives": "the four photos whose numbers give the same number // 4, the query itself among them",
@@ -46,12 +50,12 @@ class UKBench(Protocol):
             if number in by_number:
                 twice.setdefault(number, (by_number[number], photo))
             by_number[number] = photo
-        questions = []
-        skipped = alone = 0
+        asking = Asking(lists, skips=(NO_NUMBER,))
+        alone = incomplete = 0
         for row, name in enumerate(lists.query_names):
             number = number_of(name)
             if number is None:
-                skipped += 1
+                asking.skip(NO_NUMBER)
                 continue
             four = range(number // 4 * 4, number // 4 * 4 + 4)
             for view in four:
@@ -59,14 +63,13 @@ class UKBench(Protocol):
                     first, second = (shown(lists.names[photo]) for photo in twice[view])
                     raise self._ambiguous(lists, first, second)
             known = ids_of(by_number, four)
+            known = known[known >= 0]
             alone += number not in by_number
-            questions.append(Question(row, name, 4, known[known >= 0], own=by_number.get(number, -1), itself=True))
-        warnings = []
-        warnings += noted(skipped, "query", "of the ranking without a number at the end of the name: skipped")
-        warnings += noted(alone, "query", "not in the gallery: N-S counts the query itself, so these reach 3 at most")
-        incomplete = sum(len(question.ids) < 4 for question in questions)
-        warnings += noted(incomplete, "query", "with fewer than four photos in the gallery: the others count as never found")
-        return Asked({"": questions}, {"": 0}, 0, skipped, warnings=warnings)
+            incomplete += len(known) < 4
+            asking.add(Question(row, name, 4, known, own=by_number.get(number, -1), itself=True))
+        asking.note(alone, "query", "not in the gallery: N-S counts the query itself, so these reach 3 at most")
+        asking.note(incomplete, "query", "with fewer than four photos in the gallery: the others count as never found")
+        return asking.done()
 
     @staticmethod
     def _ambiguous(lists, first, second):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from imgret.errors import ImgretError
+from imgret.evaluation.wording import no_photo_shared
 from imgret.names import short, shown
 
 
@@ -38,12 +39,7 @@ class ShortNames:
             if stem in wanted:
                 self.ids[stem] = photo
         if not self.ids:
-            if not lists.names:
-                raise ImgretError(f"{lists.label} holds only empty lists: there is nothing to evaluate")
-            raise ImgretError(
-                f"{lists.label} and {path} share no photo: the ranking has {shown(min(lists.names))},"
-                f" the ground truth {shown(min(wanted))}; is this the ranking of another collection?"
-            )
+            raise no_photo_shared(lists, path, min(wanted), "is this the ranking of another collection?")
 
     def of(self, keys):
         """Gallery ids of short names; those that the gallery has not are left out."""

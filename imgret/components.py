@@ -1,0 +1,108 @@
+"""What every component of a pipeline says of itself: its parameters, and the codebooks and inputs that it is made over.
+
+Whoever puts components together (`pipeline`, the steps) follows these declarations; nothing is found out by trying.
+"""
+
+import dataclasses
+
+from imgret import registry
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """A codebook that a component is made with.
+
+    Attributes
+    ----------
+    role : str
+        What it is for, in a word or two ("words", "projection").
+    methods : tuple of str
+        The codebook methods that will do.
+    optional : bool
+        Whether the component can do without.
+    """
+
+    role: str
+    methods: tuple
+    optional: bool = False
+
+    def __str__(self):
+        return " or ".join(self.methods)
+
+
+class Component:
+    """Base of extractors, codebooks, encoders and indexes.
+
+    Parameters
+    ----------
+    params : Params
+    *codebooks : fitted codebooks
+        One for each of `needs`, in their order; None where an optional one is left out.
+
+    Attributes
+    ----------
+    name : str
+        As the family's table has it.
+    version : int
+        Raised where the same parameters come to mean something else.
+    needs : tuple of Need
+        The codebooks it is made with: none, one or several.
+    branches : tuple of (int, int or None)
+        How many inputs it is made over, at least and at most: none (0, 0) for what begins with photos or rows, (1, 1), or (2, None) for
+        what joins several descriptions of the same photos.
+    seeded : bool
+        Whether `params` has a `seed`.
+    """
+
+    name = None
+    version = 1
+    needs = ()
+    branches = (0, 0)
+    seeded = False
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(registry.Params):
+        """None."""
+
+    def __init__(self, params, *codebooks):
+        self.params = params
+        self.codebooks = codebooks + (None,) * (len(self.needs) - len(codebooks))
+
+    @property
+    def codebook(self):
+        """The codebook of a component that is made with one, or None."""
+        return self.codebooks[0] if self.codebooks else None
+
+    @classmethod
+    def takes_branches(cls, count):
+        """Whether it can be made over so many inputs."""
+        least, most = cls.branches
+        return least <= count and (most is None or count <= most)
+
+    @classmethod
+    def assigned(cls, methods):
+        """Which of some codebooks goes where.
+
+        Parameters
+        ----------
+        methods : sequence of str
+            The codebooks' methods. Where two would do for one need, they go by their order.
+
+        Returns
+        -------
+        places : list of (int or None)
+            For each of `needs` the position in `methods`, None where it is left out.
+        missing : Need or None
+            The first need that is not met.
+        left : int or None
+            Position of the first codebook that nothing needs.
+        """
+        places, left, missing = [], list(range(len(methods))), None
+        for need in cls.needs:
+            place = next((place for place in left if methods[place] in need.methods), None)
+            places.append(place)
+            if place is not None:
+                left.remove(place)
+            elif not need.optional:
+                missing = missing or need
+        return places, missing, left[0] if left else None

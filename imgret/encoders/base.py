@@ -1,0 +1,104 @@
+"""What an encoder is, and what it gives."""
+
+from imgret.components import Component
+from imgret.errors import ImgretError
+
+
+class Encoder(Component):
+    """Base of all encoders: a photo's local features, or its vectors, to one vector.
+
+    What takes features has `encode`, a function of one photo's features, bit for bit, under one BLAS thread. What takes vectors has
+    `encode_block`. Vectors come out L2-normalised.
+
+    Parameters
+    ----------
+    params : Params
+    *codebooks : fitted codebooks
+        One for each of `needs`.
+
+    Attributes
+    ----------
+    takes : str
+        "features" or "vectors".
+    gives : str
+        The kind of store that it makes.
+    branches : tuple
+        (1, 1), or (2, None) for what joins several stores of the same photos.
+    dim : int
+        Length of the vectors.
+    widths : list of (int or None)
+        Columns of each input, once `over` has been told; None where it is not known.
+    """
+
+    takes = "features"
+    gives = "vectors"
+    branches = (1, 1)
+    dim = None
+
+    def __init__(self, params, *codebooks):
+        super().__init__(params, *codebooks)
+        self.widths = []
+
+    def over(self, widths):
+        """The encoder, over inputs of these columns.
+
+        Parameters
+        ----------
+        widths : list of (int or None)
+            One for each input; None where it is not known.
+
+        Returns
+        -------
+        Encoder
+            Itself.
+
+        Raises
+        ------
+        ImgretError
+            If it cannot take so many.
+        """
+        if not self.takes_branches(len(widths)):
+            raise ImgretError(f"'{self.name}' cannot be made over {len(widths)} inputs")
+        self.widths = list(widths)
+        return self
+
+    def encode(self, *features):
+        """One photo to what is stored of it, where `takes` is "features".
+
+        Parameters
+        ----------
+        *features : imgret.features.LocalFeatures
+            One for each input; at least one descriptor in each.
+
+        Returns
+        -------
+        ndarray, shape (dim,)
+            Or, for an encoder that gives no vectors, a dict of columns, one row for each of the photo's entries.
+
+        Raises
+        ------
+        ImgretError
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def encode_block(self, *blocks):
+        """Some photos' vectors to theirs, where `takes` is "vectors".
+
+        Parameters
+        ----------
+        *blocks : array_like, shape (N, V)
+            One for each input.
+
+        Returns
+        -------
+        ndarray, shape (N, dim)
+
+        Raises
+        ------
+        ImgretError
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def columns(self):
+        """The data columns of a store of what it gives: `{path: (row_shape, dtype, {attribute: text})}`."""
+        return {"vectors": ((self.dim,), self.params.dtype, {})}

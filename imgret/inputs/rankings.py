@@ -1,0 +1,48 @@
+"""Ranked lists from whatever holds them: a ranking store, a TREC run."""
+
+import os
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.formats.lists import RankedLists
+from imgret.formats.trec import read_trec
+from imgret.pipeline import check_tree, from_elsewhere
+from imgret.store.reader import Store, is_hdf5
+
+
+def read_ranking(path, wanted_by="evaluate"):
+    """The ranked lists in a file.
+
+    Parameters
+    ----------
+    path : str
+        A ranking store, or a TREC run.
+    wanted_by : str
+        The step that asks, for messages.
+
+    Returns
+    -------
+    imgret.formats.lists.RankedLists
+
+    Raises
+    ------
+    ImgretError
+    """
+    if not os.path.exists(path):
+        raise ImgretError(f"{path}: there is no such file or folder")
+    if not is_hdf5(path) and not path.endswith((".h5", ".hdf5")):
+        return read_trec(path)
+    with Store(path, ("ranking",), wanted_by) as store:
+        texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
+        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=_boxes(store))
+
+
+def _boxes(store):
+    """The boxes that the queries of a ranking asked with; None where their vectors came from elsewhere."""
+    if store.has("query_box"):
+        return store.read("query_box")
+    if store.pipeline is None:
+        return None
+    check_tree(store.pipeline, store.shown)
+    return None if from_elsewhere(store.pipeline) else np.full((store.sizes["Q"], 4), np.nan)

@@ -1,0 +1,80 @@
+"""Where a command may write: refused before there is any work to lose."""
+
+import itertools
+import os
+
+from imgret.errors import ImgretError, UsageError
+
+
+def check_file(path, option, *, links=False):
+    """Refuse what is no place for a file.
+
+    Parameters
+    ----------
+    path : str or bytes
+    option : str
+        What names it on the command line.
+    links : bool
+        Refuse a link that leads nowhere, too.
+
+    Raises
+    ------
+    ImgretError
+        If it is a folder, a device or the like.
+    """
+    shown = os.fsdecode(path)
+    if not os.path.basename(path) or os.path.isdir(path):
+        raise ImgretError(f"{option} '{shown}' names a folder, a file is needed")
+    there = os.path.lexists(path) if links else os.path.exists(path)
+    if there and not os.path.isfile(path):
+        raise ImgretError(f"{option} {shown} is not a regular file: choose another {option}")
+
+
+def check_folder(path):
+    """The folder that `path` is to be in.
+
+    Raises
+    ------
+    ImgretError
+        If there is none.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ImgretError(f"{os.fsdecode(path)}: the folder {os.fsdecode(folder)} does not exist: create it first")
+    return folder
+
+
+def same(first, second):
+    """Whether two paths lead to one file that is there."""
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)
+
+
+def check_spared(path, option, kept):
+    """Refuse to write to `path` where it is `kept`, which is read, or lies within it.
+
+    Raises
+    ------
+    ImgretError
+    """
+    shown, real, own = os.fsdecode(path), os.path.realpath(path), os.path.realpath(kept)
+    if same(path, kept):
+        raise ImgretError(f"{shown} is both read and written: choose another {option}")
+    if os.path.isdir(own) and os.path.commonpath([os.fsencode(own), os.fsencode(real)]) == os.fsencode(own):
+        raise ImgretError(f"{option} {shown} would lie in the folder {os.fsdecode(kept)}, which is read: choose another {option}")
+
+
+def check_apart(paths):
+    """Refuse two options that name one file.
+
+    Parameters
+    ----------
+    paths : dict of str to str
+        By option.
+
+    Raises
+    ------
+    UsageError
+    """
+    for (first, path), (second, other) in itertools.combinations(paths.items(), 2):
+        if os.path.realpath(path) == os.path.realpath(other):
+            raise UsageError(f"{first} and {second} are both {path}: give each a file of its own")

@@ -1,0 +1,143 @@
+"""What need not be described again: a finished file that still holds, and photos in it, or in parts, that are still the same."""
+
+import contextlib
+import threading
+
+import numpy as np
+
+from imgret import images
+from imgret.errors import ImgretError
+from imgret.store.reader import Store
+
+
+def unchanged(path, listing):
+    """Whether a finished store has just these photos, the same sizes and times, and none whose reading should be tried again.
+
+    Parameters
+    ----------
+    path : str
+    listing : imgret.listing.Listing
+    """
+    with Store(path) as store:
+        if len(store) + store.sizes["F"] != len(listing):
+            return False
+        described = dict(zip(store.texts("names"), zip(store.read("file_size"), store.read("file_mtime_ns"), strict=True), strict=True))
+        failed_rows = zip(
+            store.texts("failed/names"),
+            store.read("failed/file_size"),
+            store.read("failed/file_mtime_ns"),
+            store.texts("failed/code"),
+            strict=True,
+        )
+        if listing.photo_names is not None:
+            photo_of = dict(zip(store.texts("names"), store.photo_names(), strict=True))
+            if any(photo_of.get(name, photo) != photo for name, photo in zip(listing.names, listing.photo_names, strict=True)):
+                return False
+            digests = dict(zip(store.texts("failed/names"), store.read("failed/digest"), strict=True))
+        for name, size, mtime, code in failed_rows:
+            described[name] = (size, mtime, code)
+    for name, path, size, mtime in zip(listing.names, listing.paths, listing.sizes, listing.mtimes, strict=True):
+        there = described.get(name)
+        if there is None:
+            return False
+        if there[2:] == (b"unreadable",):
+            with contextlib.suppress(images.BadPhoto):
+                images.read_file(path)
+                return False  # it can be read now
+        elif there[:2] != (size, mtime):
+            return False
+        elif len(there) > 2 and listing.photo_names is not None and not _is(path, digests[name].tobytes()):
+            return False  # a box that failed may now be of another photo
+    return True
+
+
+def _is(path, digest):
+    """Whether a photo can be read and has this digest."""
+    try:
+        return images.read_file(path).digest == digest
+    except images.BadPhoto:
+        return False
+
+
+class Sources:
+    """Where a photo that is still the same may be taken over from: the finished file, and the parts of older plans.
+
+    Only rows of the same recipe count, so what they hold is what would be computed again.
+    """
+
+    def __init__(self, out, kind, recipe, older_plans):
+        self._kind, self._stores, self._plans, self._open = kind, [], list(older_plans), {}
+        self._lock = threading.Lock()
+        if out is None:
+            return
+        with contextlib.suppress(ImgretError):
+            store = Store(out, (kind,))
+            if store.recipe == recipe:
+                self._stores.append((store, store.texts("names"), store.texts("failed/names")))
+            else:
+                store.close()
+
+    def find(self, name, size, photo_name=None):
+        """A `Source` of this name and file size (of the name of a box: of the photo of that name), or None, to be used until `release`."""
+        with self._lock:
+            return self._find(name, size, photo_name)
+
+    def _find(self, name, size, photo_name):
+        for store, names, failed in self._candidates(name):
+            row = names.find(name)
+            if row >= 0 and int(store.read("file_size", row, row + 1)[0]) == size:
+                if photo_name in (None, store.photo_names(row, row + 1)[0]):
+                    return Source(store, row, "")
+            row = failed.find(name)
+            if row >= 0 and int(store.read("failed/file_size", row, row + 1)[0]) == size:
+                source = Source(store, row, "failed/")
+                if source.code != b"unreadable":
+                    return source
+        return None
+
+    def _candidates(self, name):
+        yield from self._stores
+        for plan in self._plans:
+            row = plan.names.find(name)
+            if row < 0:
+                continue
+            part = row // plan.part_size
+            for path in (plan.path(part), plan.path(part, retry=True)):
+                with contextlib.suppress(ImgretError):
+                    yield self._opened(path)
+
+    def _opened(self, path):
+        """A part, kept open until `release`."""
+        if path not in self._open:
+            store = Store(path, (self._kind,))
+            for problem in store.problems():
+                store.close()
+                raise ImgretError(problem)
+            self._open[path] = (store, store.texts("names"), store.texts("failed/names"))
+        return self._open[path]
+
+    def release(self):
+        """Close the parts that were opened."""
+        for store, *_ in self._open.values():
+            store.close()
+        self._open = {}
+
+
+class Source:
+    """One photo of a store, described or failed."""
+
+    def __init__(self, store, row, prefix):
+        self.store, self.row, self.prefix = store, row, prefix
+        self.digest = store.read(prefix + "digest", row, row + 1)[0].tobytes()
+        self.mtime = int(store.read(prefix + "file_mtime_ns", row, row + 1)[0])
+        self.code = store.texts("failed/code", row, row + 1)[0] if prefix else b""
+
+    def copy_to(self, photos, mtime):
+        """Append it to a part, with the file's present time."""
+        if not self.prefix:
+            photos.copy(self.store, self.row, self.row + 1, np.array([mtime]))
+            return
+        name = self.store.texts("failed/names", self.row, self.row + 1)[0]
+        reason = self.store.texts("failed/reason", self.row, self.row + 1)[0].decode("utf-8", "replace")
+        size = int(self.store.read("failed/file_size", self.row, self.row + 1)[0])
+        photos.fail(name, self.code.decode("utf-8", "replace"), reason, self.digest, size, mtime)
