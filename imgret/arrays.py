@@ -4,6 +4,8 @@ import numpy as np
 
 from imgret.errors import ImgretError
 
+SMALLEST, LARGEST = 1e-15, 1e15  # L2 norms whose squares float32 holds to all its digits
+
 
 def rows(x, columns=None, what="the input"):
     """`x` as a C-contiguous float32 matrix of finite numbers.
@@ -35,10 +37,77 @@ def rows(x, columns=None, what="the input"):
     return x
 
 
-def l2_normalize(x, axis=-1):
-    """`x` divided by its L2 norm along `axis`; a zero vector stays zero. Returns a new array of the same float dtype."""
-    norm = np.sqrt(np.sum(np.square(x), axis=axis, keepdims=True))
-    return x / np.where(norm > 0, norm, 1)
+def row_norms(x, pairwise=False):
+    """L2 norms of the rows of a matrix, over the whole float32 range: squares that overflow or vanish in float32 are taken in float64.
+
+    Parameters
+    ----------
+    x : ndarray, shape (T, D), float32
+    pairwise : bool
+        Add the squares of a row pairwise, which rounds least where rows are long, and makes a matrix of the squares; otherwise one after
+        another (a vector register at a time), which makes nothing. The two differ in the last digit: vectors that are stored keep to one.
+
+    Returns
+    -------
+    ndarray, shape (T,), float64
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.sum(np.square(x), axis=1) if pairwise else np.einsum("ij,ij->i", x, x)
+    squares = squares.astype(np.float64)
+    odd = np.flatnonzero(~((squares > SMALLEST**2) & (squares < LARGEST**2)))
+    if odd.size:
+        wide = x[odd].astype(np.float64)
+        squares[odd] = np.einsum("ij,ij->i", wide, wide)
+    return np.sqrt(squares)
+
+
+def unit_rows(x, pairwise=False, out=None):
+    """Rows divided by their L2 norms, over the whole float32 range; a zero row stays zero. A row's result depends on that row alone.
+
+    Parameters
+    ----------
+    x : ndarray, shape (T, D), float32
+    pairwise : bool
+        As in `row_norms`.
+    out : ndarray, shape (T, D), float32, optional
+        Where the result goes; may be `x`.
+
+    Returns
+    -------
+    ndarray, shape (T, D), float32
+    """
+    norms = row_norms(x, pairwise)
+    norms[norms == 0] = 1
+    odd = np.flatnonzero((norms < SMALLEST) | (norms > LARGEST))
+    beyond, norms[odd] = norms[odd, None], 1
+    unit = np.divide(x, norms.astype(np.float32)[:, None], out=out)
+    if odd.size:
+        unit[odd] = unit[odd] / beyond  # in float64: float32 may not hold such a norm
+    return unit
+
+
+def unit(x, dtype):
+    """`x` as one vector over its L2 norm, in a new array of the same shape; all zeros stay zero.
+
+    Parameters
+    ----------
+    x : ndarray
+    dtype : str or dtype
+        Of the result.
+
+    Raises
+    ------
+    ImgretError
+        If `x` is not finite: the descriptors were too large for float32 arithmetic.
+    """
+    x = x.astype(np.float64)
+    flat = x.reshape(-1)
+    norm = np.sqrt(flat @ flat)
+    if not np.isfinite(norm):
+        raise ImgretError("the descriptors are too large to be encoded in float32: scale them, and train the codebook on them again")
+    if norm > 0:
+        x /= norm
+    return x.astype(dtype)
 
 
 def power_normalize(x, exponent=0.5):

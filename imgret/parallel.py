@@ -11,6 +11,13 @@ import sys
 
 from threadpoolctl import ThreadpoolController
 
+BLOCK = 8192  # rows of a block: fixed, so that sums do not depend on `jobs`
+
+
+def blocks(count, length=BLOCK):
+    """Slices of `length` that cover `range(count)`."""
+    return [slice(start, min(start + length, count)) for start in range(0, count, length)]
+
 
 def available_cpus():
     """CPUs this process may use: its affinity (Slurm sets it) and its cgroup's quota are respected."""
@@ -64,3 +71,8 @@ def ordered_map(function, items, jobs=1):
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def in_order(function, items, jobs=1):
+    """`ordered_map`, less its set-up where one thread does it all: the caller is under `one_thread` already."""
+    return map(function, items) if jobs == 1 else ordered_map(function, items, jobs)

@@ -56,9 +56,9 @@ def main():
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
-    from imgret.codebooks.common import blocks
-    from imgret.codebooks.gmm import GMM, Mixture, Scaler
-    from imgret.parallel import available_cpus, ordered_map
+    from imgret.codebooks.gmm import GMM
+    from imgret.codebooks.mixture import Mixture, Scaler
+    from imgret.parallel import available_cpus, blocks, ordered_map
 
     warnings.simplefilter("ignore", ConvergenceWarning)
     x = points(given.rows, given.dims, 0)

@@ -37,7 +37,8 @@ def main():
     import faiss
     from threadpoolctl import threadpool_limits
 
-    from imgret.codebooks.kmeans import KMeans, assign
+    from imgret.codebooks.kmeans import KMeans
+    from imgret.codebooks.passes import assign
     from imgret.parallel import available_cpus
 
     x, what = points(given.rows, 0)

@@ -8,10 +8,11 @@ import pytest
 from reference_codebooks import em_step, kmeans_objective, lloyd_step, log_likelihood, pca
 
 from imgret import registry
-from imgret.codebooks import CODEBOOKS, common
+from imgret.codebooks import CODEBOOKS
 from imgret.codebooks import pca as pca_module
 from imgret.codebooks.gmm import GMM
-from imgret.codebooks.kmeans import KMeans, assign
+from imgret.codebooks.kmeans import KMeans
+from imgret.codebooks.passes import assign
 from imgret.codebooks.pca import PCA
 from imgret.errors import ImgretError, UsageError
 
@@ -350,17 +351,6 @@ def test_assign_over_several_panels_of_words():
     assert np.allclose(squared, exact.min(axis=1), rtol=1e-3, atol=1e-3)
     assert np.allclose(exact[np.arange(len(x)), words], exact.min(axis=1), rtol=1e-3, atol=1e-3)
     assert 4000 not in words
-
-
-def test_word_sums_is_the_loop():
-    z = clusters(1000, 5)
-    words = np.random.default_rng(0).integers(0, 70_000, 1000)
-    words[:300] = 11
-    present, sums, counts = common.word_sums(z, words)
-    assert present.tolist() == sorted(set(words.tolist()))
-    for word, total, count in zip(present, sums, counts, strict=True):
-        assert count == (words == word).sum()
-        assert np.allclose(total, z[words == word].sum(axis=0), rtol=1e-4, atol=1e-3)
 
 
 def test_lloyd_is_the_loop():

@@ -12,13 +12,13 @@ import reference_encoders as reference
 from imgret import registry
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
-from imgret.encoders import vlad as vlad_module
 from imgret.encoders.fisher import GRADIENTS, Fisher
 from imgret.encoders.project import Project
 from imgret.encoders.vlad import Vlad
 from imgret.errors import ImgretError, UsageError
 from imgret.features import LocalFeatures
 from imgret.parallel import one_thread
+from imgret.words import Vocabulary
 
 DIMS = 12
 
@@ -160,8 +160,8 @@ def test_vlad_of_many_words(monkeypatch):
     whole = encode(Vlad, codebook, x)
     np.testing.assert_allclose(whole, reference.vlad(x, codebook.centroids_, ("intra", "l2")), rtol=0, atol=1e-5)
     assert (whole.reshape(100, DIMS)[70:] == 0).all()
-    monkeypatch.setattr(vlad_module, "WORDS", 32)
-    monkeypatch.setattr(vlad_module, "SCORES", 32 * 64)
+    monkeypatch.setattr(Vocabulary, "WORDS", 32)
+    monkeypatch.setattr(Vocabulary, "SCORES", 32 * 64)
     np.testing.assert_allclose(encode(Vlad, codebook, x), whole, rtol=0, atol=1e-6)
 
 

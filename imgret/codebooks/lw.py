@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from imgret.codebooks.common import BLOCK, blocks, frame_of, resume
+from imgret.codebooks.common import resume
+from imgret.codebooks.frames import frame_of
 from imgret.codebooks.projection import Projection
 from imgret.errors import ImgretError
-from imgret.parallel import one_thread, ordered_map
+from imgret.parallel import BLOCK, blocks, one_thread, ordered_map
 from imgret.registry import Params, param
 
 WIDEST = 8192  # columns of the largest matrix of inner products that is formed

@@ -3,10 +3,18 @@
 import numpy as np
 
 from imgret.arrays import rows
-from imgret.codebooks import common
 from imgret.codebooks.base import Codebook
 from imgret.codebooks.common import check_names, check_rows, take
 from imgret.errors import ImgretError
+from imgret.parallel import BLOCK, blocks
+
+
+def project(x, mean, components, out=None):
+    """(x - mean) componentsᵀ, float32, block by block."""
+    out = np.empty((len(x), len(components)), np.float32) if out is None else out
+    for block in blocks(len(x), max(1, min(BLOCK, 2**23 // x.shape[1]))):
+        np.matmul(x[block] - mean, components.T, out=out[block])
+    return out
 
 
 class Projection(Codebook):
@@ -47,7 +55,7 @@ class Projection(Codebook):
         ImgretError
             For another number of columns, NaN or infinities.
         """
-        return common.project(rows(x, self.dim_, "the matrix to project"), self.mean_, self.components_)
+        return project(rows(x, self.dim_, "the matrix to project"), self.mean_, self.components_)
 
     def transform(self, x):
         """`project`, under the name that every codebook has."""

@@ -6,7 +6,6 @@ import numpy as np
 
 from imgret import arrays
 from imgret.encoders.base import Encoder
-from imgret.encoders.normalize import unit_rows
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import SAMPLING, Params, param
 
@@ -71,6 +70,6 @@ class Concat(Encoder):
         """
         if len(parts) != len(self.params.weights):
             raise ImgretError(f"{len(self.params.weights)} vectors of each photo are needed, got {len(parts)}")
-        rows = [unit_rows(np.array(arrays.rows(part, what="the matrix of vectors"))) for part in parts]
+        rows = [arrays.unit_rows(arrays.rows(part, what="the matrix of vectors")) for part in parts]
         joined = np.concatenate([part * np.float32(weight) for part, weight in zip(rows, self.params.weights, strict=True)], axis=1)
-        return unit_rows(joined).astype(self.params.dtype)
+        return arrays.unit_rows(joined, out=joined).astype(self.params.dtype)

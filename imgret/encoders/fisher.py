@@ -7,7 +7,6 @@ import numpy as np
 from imgret import arrays
 from imgret.components import Need
 from imgret.encoders.base import Encoder
-from imgret.encoders.normalize import unit
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import SAMPLING, Params, param
 
@@ -134,7 +133,7 @@ class Fisher(Encoder):
                 vector = arrays.power_normalize(vector, self.params.power)
             if self.params.intra:
                 self._intra_normalize(vector, sums[:, -1])
-            return unit(vector, self.params.dtype)
+            return arrays.unit(vector, self.params.dtype)
 
     def _statistics(self, x):
         """Sums over the descriptors of gamma x, gamma x^2 and gamma, side by side: (K, 2d + 1)."""
@@ -169,7 +168,7 @@ class Fisher(Encoder):
         """Each component's d values of a gradient to unit L2 norm, in place; those of components that no descriptor is near, to zero."""
         start = self._size if "weight" in self.params.gradients else 0
         parts = vector[start:].reshape(-1, self._size, self._columns)
-        norms = np.sqrt(np.einsum("gkd,gkd->gk", parts, parts))
+        norms = arrays.row_norms(parts.reshape(-1, self._columns)).astype(np.float32).reshape(parts.shape[:2])
         # of less than a hundredth of a descriptor there is only rounding to be seen
         kept = (occupancy > 0.01) & (norms > 0)
         parts *= np.divide(1, norms, out=np.zeros_like(norms), where=kept)[:, :, None]

@@ -7,7 +7,6 @@ import numpy as np
 from imgret import arrays
 from imgret.components import Need
 from imgret.encoders.base import Encoder
-from imgret.encoders.normalize import unit_rows
 from imgret.errors import ImgretError
 from imgret.registry import SAMPLING, Params, param
 
@@ -62,4 +61,4 @@ class Project(Encoder):
             projected = np.array(self.codebook.project(x), dtype=np.float32, order="C")
             if not np.isfinite(projected).all():
                 raise ImgretError("the vectors are too large to be projected in float32: scale them, and train the codebook on them again")
-            return unit_rows(projected).astype(self.params.dtype)
+            return arrays.unit_rows(projected, out=projected).astype(self.params.dtype)

@@ -4,17 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from imgret import arrays
+from imgret import arrays, words
 from imgret.components import Need
 from imgret.encoders.base import Encoder
-from imgret.encoders.normalize import row_norms, unit, unit_rows
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import SAMPLING, Params, param
 
-# A block of scores has at most this many elements (2 MB): it stays near a core between the product and the argmax. Larger codebooks
-# are gone through WORDS words at a time.
-SCORES = 1 << 19
-WORDS = 1024
 # Relative to a word's length and its number of descriptors; what float32 leaves of a sum that should be zero is ten times less.
 NOISE = 1e-6
 
@@ -75,27 +70,12 @@ class Vlad(Encoder):
 
     def __init__(self, params, codebook):
         super().__init__(params, codebook)
-        self._centroids = np.ascontiguousarray(codebook.centroids_, dtype=np.float32)
-        size = len(self._centroids)
-        # The nearest word has the largest x.c' - (|c'|^2 / 2 + m.c'), where c' = c - m and m is the words' mean: smaller products, and
-        # so a smaller rounding error, than x.c - |c|^2 / 2.
-        centroids = self._centroids.astype(np.float64)
-        mean = centroids.mean(axis=0)
-        centred = centroids - mean
-        self._centred = centred.astype(np.float32)
-        self._lengths = np.sqrt((centroids * centroids).sum(axis=1))
-        self._bias = ((centred * centred).sum(axis=1) / 2 + centred @ mean).astype(np.float32)
-        # Of equal words only the first can win: a product rounds the same column differently at different places.
-        repeated = np.ones(size, bool)
-        repeated[np.unique(self._centroids, axis=0, return_index=True)[1]] = False
-        self._bias[repeated] = np.inf
-        self._rows = SCORES // min(size, WORDS)
-        self._words = np.uint16 if size <= 1 << 16 else np.uint32  # 16 bits are sorted by radix
+        self._vocabulary = words.Vocabulary(codebook.centroids_)
 
     @property
     def dim(self):
         """Length V = K * d of the vectors."""
-        return self._centroids.size
+        return self._vocabulary.centroids.size
 
     def encode(self, features):
         """One photo's descriptors to its vector.
@@ -122,57 +102,31 @@ class Vlad(Encoder):
             present, sums = self._sums(np.ascontiguousarray(self.codebook.transform(x), dtype=np.float32))
             for step in self.params.norm:
                 if step == "intra":
-                    unit_rows(sums)
+                    arrays.unit_rows(sums, out=sums)
                 elif step == "power":
                     sums = arrays.power_normalize(sums, self.params.power)
-            sums = unit(sums, self.params.dtype)
-        vector = np.zeros(self._centroids.shape, self.params.dtype)
+            sums = arrays.unit(sums, self.params.dtype)
+        vector = np.zeros(self._vocabulary.centroids.shape, self.params.dtype)
         vector[present] = sums
         return vector.reshape(-1)
 
     def _sums(self, x):
         """The words that have descriptors, in order, and the residual sum of each."""
-        words = self._assign(x)
-        order = np.argsort(words, kind="stable")
-        words = words[order]
+        centroids, lengths = self._vocabulary.centroids, self._vocabulary.lengths
+        groups = words.group(self._vocabulary.nearest(x))
         # The residuals are summed, not the descriptors less n times the word: what equals its word then gives exactly zero, rather than
         # rounding errors that intra-normalisation would blow up to unit length.
-        residuals = x[order]
-        residuals -= self._centroids[words]
+        residuals = x[groups.order]
+        residuals -= centroids[groups.sorted]
+        limits = NOISE * groups.counts
         if "residual" in self.params.norm:
-            residuals[row_norms(residuals) < NOISE * self._lengths[words]] = 0
-            unit_rows(residuals)
-        starts = np.flatnonzero(np.diff(words.astype(np.int64), prepend=-1))
-        present = words[starts]
-        sums = np.empty((len(starts), x.shape[1]), np.float32)
-        ones = np.ones(len(x), np.float32)
-        # A product with ones per word: measured faster than np.add.reduceat and than one product with a (T, K) indicator matrix.
-        edges = [*starts.tolist(), len(x)]
-        for row, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
-            np.dot(ones[start:stop], residuals[start:stop], out=sums[row])
-        counts = np.diff(edges)
-        limits = NOISE * counts * (1 if "residual" in self.params.norm else self._lengths[present])
-        sums[row_norms(sums) < limits] = 0
-        return present, sums
-
-    def _assign(self, x):
-        """The nearest word of each row, in blocks of rows and words."""
-        words = np.empty(len(x), self._words)
-        for start in range(0, len(x), self._rows):
-            block = x[start : start + self._rows]
-            everyone = np.arange(len(block))
-            for first in range(0, len(self._centred), WORDS):
-                scores = block @ self._centred[first : first + WORDS].T
-                scores -= self._bias[first : first + WORDS]
-                found = scores.argmax(axis=1)
-                score = scores[everyone, found]
-                if first == 0:
-                    nearest, best = found, score
-                else:
-                    nearest = np.where(score > best, found + first, nearest)
-                    best = np.maximum(score, best)
-            words[start : start + self._rows] = nearest
-        return words
+            residuals[arrays.row_norms(residuals) < NOISE * lengths[groups.sorted]] = 0
+            arrays.unit_rows(residuals, out=residuals)
+        else:
+            limits = limits * lengths[groups.words]
+        sums = words.sums(residuals, groups, "runs")
+        sums[arrays.row_norms(sums) < limits] = 0
+        return groups.words, sums
 
 
 def _chain(norm, power):

@@ -122,7 +122,7 @@ class Faissed(Index):
 
     def _prepared(self, x, what):
         x = arrays.rows(x, self.dim, what)
-        return arrays.l2_normalize(x) if self.metric == "cosine" else x
+        return arrays.unit_rows(x, pairwise=True) if self.metric == "cosine" else x
 
     def _plan(self, n_train, n):
         raise AttributeError(type(self).__name__)  # every index has its own

@@ -9,6 +9,7 @@ from imgret.errors import ImgretError
 from imgret.indexes import quantizer
 from imgret.indexes.faissed import Faissed, must
 from imgret.indexes.pq import PQParams, check_codebooks, set_codebooks, transformed
+from imgret.parallel import blocks
 from imgret.registry import SAMPLING, Params, param
 
 POINTS_PER_LIST = 64  # training vectors: more are sampled from
@@ -161,7 +162,7 @@ class IVFPQ(InvertedFile):
         x = quantizer.subsample(x, most, [seed, 5]) @ self._matrix.T
         coarse, centroids = self._coarse(x, jobs)
         x = quantizer.subsample(x, quantizer.POINTS_PER_CENTROID << layout.bits, seed)
-        residuals = [block - centroids[quantizer.nearest(block, centroids, self._similarity)] for block in _blocks(x)]
+        residuals = [x[block] - centroids[quantizer.nearest(x[block], centroids, self._similarity)] for block in blocks(len(x))]
         books = quantizer.codebooks(np.concatenate(residuals), layout, seed, jobs)
         self._core = faiss.IndexIVFPQ(coarse, layout.width, self._lists, layout.parts, layout.bits, self._faiss_metric)
         self._core.use_precomputed_table = -1  # they may be larger than the index
@@ -189,7 +190,3 @@ class IVFPQ(InvertedFile):
         must(self._matrix is not None and self._core.code_size == self.params.bytes and self._core.by_residual)
         check_codebooks(self._core.pq, self.params, self._core.d)
         self._check_lists()
-
-
-def _blocks(x):
-    return (x[start : start + quantizer.BLOCK] for start in range(0, len(x), quantizer.BLOCK))

@@ -10,10 +10,11 @@ import dataclasses
 
 import numpy as np
 
+from imgret import words
+from imgret.arrays import unit_rows
 from imgret.errors import ImgretError
-from imgret.parallel import ordered_map
+from imgret.parallel import in_order
 
-BLOCK = 8192
 POINTS_PER_CENTROID = 128  # more training vectors than that are sampled from
 ITERATIONS = 20
 ROTATIONS = 20  # alternations of codebooks and rotation
@@ -99,11 +100,6 @@ def subsample(x, most, seed):
     return x[np.sort(np.random.default_rng([seed, 2]).choice(len(x), most, replace=False))]
 
 
-def in_order(function, items, jobs):
-    """`ordered_map`, less its set-up where one thread does it all (the caller has limited BLAS already)."""
-    return map(function, items) if jobs == 1 else ordered_map(function, items, jobs)
-
-
 def kmeans(x, k, seed, *, iterations=ITERATIONS, spherical=False, jobs=1):
     """Lloyd's iterations from k rows drawn at random, over fixed blocks.
 
@@ -121,47 +117,41 @@ def kmeans(x, k, seed, *, iterations=ITERATIONS, spherical=False, jobs=1):
     -------
     ndarray, shape (k, D), float32
     """
-    rng = np.random.default_rng(seed)
-    centroids = x[rng.choice(len(x), k, replace=False)]
-    for _ in range(iterations):
+    centroids = x[np.random.default_rng(seed).choice(len(x), k, replace=False)]
+
+    def look(centroids):
+        return words.total(lambda block: _sums(x[block], centroids, spherical), len(x), centroids.shape, jobs)
+
+    def settle(_=0):
         if spherical:
-            centroids = unit(centroids)
-        sums, counts = np.zeros(centroids.shape), np.zeros(k, np.int64)
-        blocks = (x[start : start + BLOCK] for start in range(0, len(x), BLOCK))
-        for words, found, total in in_order(lambda block, c=centroids: _sums(block, c, spherical), blocks, jobs):
-            sums[words] += total
-            counts[words] += found
-        full = counts > 0
-        centroids = centroids.copy()
-        centroids[full] = sums[full] / counts[full, None]
-        # An empty cluster is put beside one of the largest, which stays where it is: were both moved apart, a vector that fills a cluster
-        # by its copies would be as near to the one as to the other, and rounding would choose its code.
-        empty = np.flatnonzero(~full)
-        largest = np.argsort(-counts, kind="stable")[: len(empty)]
-        nudge = 1 + np.where(np.arange(x.shape[1]) % 2, 1, -1).astype(np.float32) / 1024
-        centroids[empty] = centroids[largest] * nudge
-    return unit(centroids) if spherical else centroids
+            unit_rows(centroids, pairwise=True, out=centroids)
+        return False
+
+    settle()
+    words.lloyd(centroids, iterations, look, _beside_the_largest, settle)
+    return centroids
 
 
-def unit(x):
-    """Rows divided by their norms; zero rows stay."""
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(norm > 0, norm, 1)
+def _beside_the_largest(centroids, empty, counts):
+    """Put an empty cluster beside one of the largest, which stays where it is.
+
+    Were both moved apart, a vector that fills a cluster by its copies would be as near to the one as to the other, and rounding would
+    choose its code.
+    """
+    largest = np.argsort(-counts, kind="stable")[: len(empty)]
+    nudge = 1 + np.where(np.arange(centroids.shape[1]) % 2, 1, -1).astype(np.float32) / 1024
+    centroids[empty] = centroids[largest] * nudge
+    return len(empty)
 
 
 def nearest(x, centroids, spherical=False):
-    """Index (T,) of each row's centroid."""
-    products = x @ centroids.T
-    if not spherical:
-        products -= np.einsum("kd,kd->k", centroids, centroids) / 2
-    return products.argmax(axis=1)
+    """Index (T,) of each row's centroid, by one product for all: tiles would round otherwise, and learn other codes."""
+    return words.nearest(x, centroids, None if spherical else words.half_squares(centroids))[0]
 
 
-def _sums(x, centroids, spherical):
-    words = nearest(x, centroids, spherical)
-    order = np.argsort(words, kind="stable")
-    used, starts, counts = np.unique(words[order], return_index=True, return_counts=True)
-    return used, counts, np.add.reduceat(x[order], starts, axis=0, dtype=np.float64)
+def _sums(x, centroids, spherical=False):
+    groups = words.group(nearest(x, centroids, spherical))
+    return groups, words.sums(x, groups, "exact")
 
 
 def _parts(x, layout):
@@ -214,8 +204,8 @@ def optimized_rotation(x, layout, seed, jobs=1):
     def improve(part):
         number, rows = part
         book = books[number]
-        used, counts, total = _sums(rows, book, False)
-        book[used] = total / counts[:, None]
+        groups, sums = _sums(rows, book)
+        book[groups.words] = sums / groups.counts[:, None]
         return book[nearest(rows, book)]
 
     for _ in range(ROTATIONS):

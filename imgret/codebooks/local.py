@@ -1,0 +1,74 @@
+"""Codebooks of local descriptors, and the projection that they may learn first."""
+
+import numpy as np
+
+from imgret.arrays import rows
+from imgret.codebooks.base import Codebook
+from imgret.codebooks.common import take
+from imgret.codebooks.pca import PCA
+from imgret.codebooks.projection import project
+from imgret.parallel import blocks, ordered_map
+
+
+class LocalCodebook(Codebook):
+    """A codebook of local descriptors that may learn a PCA of them first (`params.pca`; 0 = none).
+
+    Attributes
+    ----------
+    dim_ : int
+        Columns of the descriptors before any projection.
+    pca_mean_ : ndarray, shape (dim_,), float32, or None
+    pca_components_ : ndarray, shape (d, dim_), float32, or None
+    """
+
+    pca_mean_ = None
+    pca_components_ = None
+
+    def transform(self, x):
+        """Descriptors in the codebook's space: the local projection, or the descriptors as they are.
+
+        Parameters
+        ----------
+        x : array_like, shape (T, dim_)
+
+        Returns
+        -------
+        ndarray, shape (T, d), float32
+
+        Raises
+        ------
+        ImgretError
+            For another number of columns, NaN or infinities.
+        """
+        x = rows(x, self.dim_, "the matrix of descriptors")
+        return x if self.pca_mean_ is None else project(x, self.pca_mean_, self.pca_components_)
+
+    def _learn_projection(self, x, jobs):
+        """The sample in the codebook's space: `x` itself, or its projection, the only copy that is made."""
+        self.dim_ = x.shape[1]
+        if not self.params.pca:
+            return x
+        pca = PCA(PCA.Params(size=self.params.pca, seed=self.params.seed)).fit(x, jobs=jobs)
+        self.pca_mean_, self.pca_components_ = pca.mean_, pca.components_
+        projected = np.empty((len(x), self.params.pca), np.float32)
+
+        def fill(block):
+            project(x[block], pca.mean_, pca.components_, out=projected[block])
+
+        for _ in ordered_map(fill, blocks(len(x)), jobs):
+            pass
+        return projected
+
+    def _projection_arrays(self):
+        return {} if self.pca_mean_ is None else {"pca_mean": self.pca_mean_, "pca_components": self.pca_components_}
+
+    def _projection_names(self):
+        return ("pca_mean", "pca_components") if self.params.pca else ()
+
+    def _take_projection(self, arrays, columns):
+        """Set what `_projection_arrays` gave; `columns` is the width of the codebook's own arrays."""
+        self.dim_ = columns
+        if self.params.pca:
+            self.pca_components_ = take(arrays, "pca_components", (self.params.pca, None))
+            self.dim_ = self.pca_components_.shape[1]
+            self.pca_mean_ = take(arrays, "pca_mean", (self.dim_,))
