@@ -13,7 +13,7 @@ torchvision = pytest.importorskip("torchvision")
 
 from imgret.extractors.cnn import Cnn  # noqa: E402
 from imgret.images import File, Photo  # noqa: E402
-from imgret.networks import backbones as networks  # noqa: E402
+from imgret.networks import backbones  # noqa: E402
 from imgret.pipeline import Describer, Pipeline  # noqa: E402
 from imgret.store.reader import Store  # noqa: E402
 
@@ -257,7 +257,7 @@ def test_search_asks_for_the_same_weights(here, tmp_path, monkeypatch):
     assert first.lines[1].split("\t")[2:] == ["03.png", "1"]
     digest = json.loads(call("info", index, "--json").out)["pipeline"]["params"]["digest"]
     os.rename(tmp_path / "mine.pth", tmp_path / "moved.pth")
-    networks.shared.cache_clear()  # in this process it is still open
+    backbones.shared.cache_clear()  # in this process it is still open
     gone = f"the weights {tmp_path / 'mine.pth'}: there is no such file; give --weights, or name its folder in IMGRET_WEIGHTS"
     refused(call("search", index, query), 1, gone)
     assert call("search", index, out, "-k", 2).code == 0  # stores need no network
@@ -273,7 +273,7 @@ def test_search_asks_for_the_same_weights(here, tmp_path, monkeypatch):
     monkeypatch.setenv("IMGRET_WEIGHTS", str(tmp_path / "all"))
     same_answers(first, call("search", index, query, "-k", 2, "--format", "tsv"))
     shutil.copy(tmp_path / "other.pth", tmp_path / "mine.pth")
-    networks.shared.cache_clear()
+    backbones.shared.cache_clear()
     result = call("search", index, query)
     assert result.code == 1
     assert "are another file" in result.err
@@ -640,7 +640,7 @@ def test_a_stranger_s_index(here, made, tmp_path, changes, text):
     index = tmp_path / "index.h5"
     assert call("index", made("pool=gem"), "-o", index).code == 0
     edited(index, **changes)
-    networks.shared.cache_clear()
+    backbones.shared.cache_clear()
     result = call("search", index, here / "photos" / "00.png")
     assert result.code == 1, result.err
     assert text in result.err
