@@ -1,5 +1,6 @@
 """Networks' features through the whole tool: extract to search, what is refused, what is the same however it came about."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from helpers import call, encoded, failures, folder, names_in, refused, same_ans
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
+from imgret.errors import UsageError  # noqa: E402
+from imgret.extractors import cnn  # noqa: E402
 from imgret.extractors.cnn import Cnn  # noqa: E402
 from imgret.images import File, Photo  # noqa: E402
 from imgret.networks import backbones  # noqa: E402
@@ -573,6 +576,80 @@ def test_channels_and_range_follow_the_weights(here):
     plain = Cnn.Params(model="squeezenet1_1", mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     x = views.tensor([Photo(pixels, (96, 96))], plain, torch.device("cpu"))
     assert (x[0].permute(1, 2, 0) - (torch.from_numpy(pixels / 255).float() - 0.5) / 0.25).abs().max() < 1e-5
+
+
+# What is recorded
+
+RECORDED = {
+    **{"model": "resnet50", "layer": [], "digest": "", "seed": 0, "pool": "gem", "p": 3.0, "centre": False, "levels": 3, "classes": 64},
+    **{"region_pool": "max", "patches": [128], "patch_size": 224, "max_keypoints": 0, "scales": [1.0], "flip": False, "combine": "sum"},
+    **{"max_size": 512, "resize": "keep", "mean": None, "std": None, "channels": "rgb", "range": 1.0, "precision": "float32", "batch": 8},
+    "dtype": "float32",
+}
+OF_THE_MAP = {"model", "layer", "digest", "pool", "resize", "mean", "std", "channels", "range"}
+OF_VECTORS = OF_THE_MAP | {"scales", "flip", "combine"}
+MEANT = {
+    "avg": OF_VECTORS | {"centre"},
+    "max": OF_VECTORS,
+    "gem": OF_VECTORS | {"p"},
+    "rmac": OF_VECTORS | {"levels"},
+    "crow": OF_VECTORS,
+    "cam": OF_VECTORS | {"classes"},
+    "fc": OF_VECTORS,
+    "none": OF_THE_MAP,
+    "regions": OF_THE_MAP | {"levels", "region_pool"},
+    "patches": OF_THE_MAP | {"region_pool", "patch_size"},
+}
+
+
+@pytest.mark.parametrize("pool", MEANT)
+def test_version_1_records_the_same_of_every_pool(pool):
+    """Recipes rest on it: files that were made by the same command stay up to date."""
+    params = Cnn.Params.parse([f"pool={pool}"])
+    assert list(params.to_json()) == list(RECORDED)
+    assert params.to_json() == RECORDED | {"pool": pool}
+    assert params.places() == {"weights": "imagenet"}
+    assert set(params.space()) == MEANT[pool]
+    assert Cnn.Params.from_json(params.to_json() | params.places()) == params
+    assert [field.name for field in dataclasses.fields(Cnn.Params)] == [*list(RECORDED)[:2], "weights", *list(RECORDED)[2:]]
+
+
+@pytest.mark.parametrize("pool", MEANT)
+def test_what_has_no_effect_is_recorded_and_means_nothing(pool):
+    settings = {"p": 4.0, "centre": True, "levels": 2, "classes": 5, "region_pool": "avg", "patches": [48], "patch_size": 96}
+    settings |= {"max_keypoints": 7, "dtype": "float16"}
+    plain = Cnn.Params(pool=pool)
+    params = Cnn.Params.from_json(plain.to_json() | settings)
+    assert params.to_json() == RECORDED | {"pool": pool} | settings
+    assert {name for name, value in params.space().items() if value != plain.space()[name]} == MEANT[pool] & set(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        (("pool=max",), False),
+        (("pool=max", "combine=gem"), True),
+        (("pool=gem",), True),
+        (("pool=regions",), False),
+        (("pool=regions", "region_pool=gem"), True),
+        (("pool=patches", "region_pool=gem"), True),
+        (("pool=none", "region_pool=gem", "combine=gem"), False),
+    ],
+)
+def test_the_exponent_counts_where_something_is_raised_to_it(settings, counts):
+    assert ("p" in Cnn.Params.parse(settings).space()) is counts
+
+
+def test_a_later_pool_takes_and_records_its_own_parameters_only(monkeypatch):
+    """As if these had not been there from the beginning."""
+    monkeypatch.setattr(cnn, "FIRST_POOLS", ())
+    others = {"centre", "levels", "classes", "region_pool", "patches", "patch_size", "max_keypoints"}
+    assert set(Cnn.Params(pool="max").to_json()) == set(RECORDED) - others
+    assert set(Cnn.Params(pool="none").to_json()) == set(RECORDED) - (others | {"p", "flip", "combine"}) | {"max_keypoints"}
+    with pytest.raises(UsageError, match=r"^`centre` has no effect on vectors \(pool=max\): leave it out$"):
+        Cnn.Params.parse(["pool=max", "centre=true"])
+    with pytest.raises(UsageError, match=r"^`p` has no effect on local features \(pool=none\): leave it out$"):
+        Cnn.Params(pool="none", p=2.0)
 
 
 # On real photos

@@ -16,7 +16,11 @@ import zipfile
 
 import pytest
 
+from imgret import registry
 from imgret.errors import ImgretError, UsageError
+from imgret.networks.composed import composed
+from imgret.networks.heads import HEADS
+from imgret.networks.heads.base import LocalHead, LocalParams, VectorHead, VectorParams
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -24,6 +28,7 @@ torchvision = pytest.importorskip("torchvision")
 from imgret.networks import backbones, fields, state_dicts, weights  # noqa: E402 - after what it needs
 from imgret.networks.backbones import models  # noqa: E402
 from imgret.networks.backbones.architectures import architecture_of  # noqa: E402
+from imgret.networks.backbones.base import Backbone  # noqa: E402
 from imgret.networks.backbones.network import Network  # noqa: E402
 from imgret.networks.params import BackboneParams as Params  # noqa: E402
 
@@ -1281,3 +1286,96 @@ def test_every_default_of_imagenet_fits_its_network():
         state = torchvision.models.vit_h_14(weights=None, image_size=518).state_dict()
     model = models.empty("vit_h_14", state)
     assert {name: value.shape for name, value in model.state_dict().items()} == {name: value.shape for name, value in state.items()}
+
+
+# parameters in parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared(registry.Params):
+    """What counts whatever is chosen."""
+
+    kind: str = registry.param("round", "which", choices=("round", "square"))
+    place: str = registry.param("here", "where it is", role=registry.PLACE)
+    many: int = registry.param(1, "how many", role=registry.SAMPLING)
+
+
+@dataclasses.dataclass(frozen=True)
+class Round(registry.Params):
+    """What a circle has."""
+
+    radius: float = registry.param(1.0, "half the width", above=0)
+    fine: int = registry.param(8, "steps", role=registry.SAMPLING)
+
+
+@dataclasses.dataclass(frozen=True)
+class Square(registry.Params):
+    """What a square has: its `fine` changes what comes out."""
+
+    fine: int = registry.param(8, "steps")
+    side: int = registry.param(2, "width", minimum=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.side % 2:
+            raise UsageError("`side` must be even")
+
+
+def test_parameters_in_parts():
+    kind = composed((Shared,), "kind", {"round": Round, "square": Square}, order=("side", "kind"))
+    assert [field.name for field in dataclasses.fields(kind)] == ["side", "kind", "place", "many", "radius", "fine"]
+    params = kind.parse(["radius=2", "side=3"])  # no square, so its own rules do not count
+    assert params.chosen == Round(radius=2.0)
+    assert params.part(Shared) == Shared()
+    assert params.to_json() == {"kind": "round", "many": 1, "radius": 2.0, "fine": 8}
+    assert params.space() == {"kind": "round", "radius": 2.0}
+    assert params.places() == {"place": "here"}
+    assert params.idle() == ["side"]
+    square = kind.from_json({"kind": "square", "place": "there"})
+    assert square.space() == {"kind": "square", "fine": 8, "side": 2}
+    assert square == dataclasses.replace(params, kind="square", radius=1.0, side=2, place="there")
+    assert square.idle() == []
+    with pytest.raises(UsageError, match="^`side` must be even$"):
+        kind(kind="square", side=3)
+    with pytest.raises(UsageError, match="^`side` must be a positive integer, got 0$"):
+        kind(side=0)
+    with pytest.raises(ImgretError, match=r"parameters that this imgret does not know \(\['colour'\]\)"):
+        kind.from_json({"colour": "red"})
+
+
+def test_parts_that_disagree_on_a_parameter():
+    @dataclasses.dataclass(frozen=True)
+    class Coarse(registry.Params):
+        fine: int = registry.param(2, "steps")
+
+    with pytest.raises(TypeError, match="Coarse has another `fine` than a part before it"):
+        composed((Shared,), "kind", {"round": Round, "square": Coarse})
+
+
+# heads
+
+
+@pytest.mark.parametrize("pool", HEADS)
+def test_heads_say_what_they_are(pool):
+    head = registry.load(HEADS, pool, "head")
+    assert issubclass(head, LocalHead if head.gives == "features" else VectorHead)
+    assert issubclass(head.Params, LocalParams if head.gives == "features" else VectorParams)
+    assert head.wants in ("map", "vector")
+    assert head.learned_on in ("", *HEADS)
+    assert head.__doc__
+
+
+def test_a_backbone_says_what_it_has_not():
+    """One of another library: no classifier to weigh by, no copy to look through; its stride is measured."""
+
+    class Other(Backbone):
+        name, layers, device = "other", ("a", "b"), "cpu"
+
+        def __call__(self, x):
+            return [x[:, :, ::8, ::8], x[:, :, ::16, ::16]]
+
+    other = Other()
+    assert other.stride("b") == 16
+    assert fields.receptive_field(other, "b") == (16.0, 7.5, 16.0)
+    with pytest.raises(UsageError, match="^cam needs a linear classifier over the mean of the last map, other has another: choose another"):
+        other.classifier()
