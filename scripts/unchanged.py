@@ -40,7 +40,15 @@ class Allowed:
 
 
 # Every difference there may be; one that is here and does not occur is reported too.
-ALLOWED = ()
+ALLOWED = (
+    Allowed(
+        "index",
+        "the structure is a column under a name of its own, and the dimension, which was noted in `info` alone, is hashed as a fact",
+        renamed={"index": "structure/faiss"},
+        attributes=("schema_version", "content"),
+    ),
+    Allowed("ranking", "a ranking's recipe names the `content` of the index that was asked", attributes=("recipe", "inputs")),
+)
 
 # What must be equal of the root attributes; of the others, `created` and `generated_by` say when and with what, `checksums` repeats.
 ATTRIBUTES = ("format", "kind", "schema_version", "recipe", "content", "fingerprint", "params", "inputs", "pipeline", "info")

@@ -1,5 +1,6 @@
 """Networks' features through the whole tool: extract to search, what is refused, what is the same however it came about."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
 from imgret.describer import Describer  # noqa: E402
+from imgret.errors import UsageError  # noqa: E402
+from imgret.extractors import cnn  # noqa: E402
 from imgret.extractors.cnn import Cnn  # noqa: E402
 from imgret.images import File, Photo  # noqa: E402
-from imgret.networks import backbones as networks  # noqa: E402
+from imgret.networks import backbones  # noqa: E402
 from imgret.pipeline import Pipeline  # noqa: E402
 from imgret.store.reader import Store  # noqa: E402
 
@@ -258,7 +261,7 @@ def test_search_asks_for_the_same_weights(here, tmp_path, monkeypatch):
     assert first.lines[1].split("\t")[2:] == ["03.png", "1"]
     digest = json.loads(call("info", index, "--json").out)["pipeline"]["params"]["digest"]
     os.rename(tmp_path / "mine.pth", tmp_path / "moved.pth")
-    networks.shared.cache_clear()  # in this process it is still open
+    backbones.shared.cache_clear()  # in this process it is still open
     gone = f"the weights {tmp_path / 'mine.pth'}: there is no such file; give --weights, or name its folder in IMGRET_WEIGHTS"
     refused(call("search", index, query), 1, gone)
     assert call("search", index, out, "-k", 2).code == 0  # stores need no network
@@ -274,7 +277,7 @@ def test_search_asks_for_the_same_weights(here, tmp_path, monkeypatch):
     monkeypatch.setenv("IMGRET_WEIGHTS", str(tmp_path / "all"))
     same_answers(first, call("search", index, query, "-k", 2, "--format", "tsv"))
     shutil.copy(tmp_path / "other.pth", tmp_path / "mine.pth")
-    networks.shared.cache_clear()
+    backbones.shared.cache_clear()
     result = call("search", index, query)
     assert result.code == 1
     assert "are another file" in result.err
@@ -576,6 +579,80 @@ def test_channels_and_range_follow_the_weights(here):
     assert (x[0].permute(1, 2, 0) - (torch.from_numpy(pixels / 255).float() - 0.5) / 0.25).abs().max() < 1e-5
 
 
+# What is recorded
+
+RECORDED = {
+    **{"model": "resnet50", "layer": [], "digest": "", "seed": 0, "pool": "gem", "p": 3.0, "centre": False, "levels": 3, "classes": 64},
+    **{"region_pool": "max", "patches": [128], "patch_size": 224, "max_keypoints": 0, "scales": [1.0], "flip": False, "combine": "sum"},
+    **{"max_size": 512, "resize": "keep", "mean": None, "std": None, "channels": "rgb", "range": 1.0, "precision": "float32", "batch": 8},
+    "dtype": "float32",
+}
+OF_THE_MAP = {"model", "layer", "digest", "pool", "resize", "mean", "std", "channels", "range"}
+OF_VECTORS = OF_THE_MAP | {"scales", "flip", "combine"}
+MEANT = {
+    "avg": OF_VECTORS | {"centre"},
+    "max": OF_VECTORS,
+    "gem": OF_VECTORS | {"p"},
+    "rmac": OF_VECTORS | {"levels"},
+    "crow": OF_VECTORS,
+    "cam": OF_VECTORS | {"classes"},
+    "fc": OF_VECTORS,
+    "none": OF_THE_MAP,
+    "regions": OF_THE_MAP | {"levels", "region_pool"},
+    "patches": OF_THE_MAP | {"region_pool", "patch_size"},
+}
+
+
+@pytest.mark.parametrize("pool", MEANT)
+def test_version_1_records_the_same_of_every_pool(pool):
+    """Recipes rest on it: files that were made by the same command stay up to date."""
+    params = Cnn.Params.parse([f"pool={pool}"])
+    assert list(params.to_json()) == list(RECORDED)
+    assert params.to_json() == RECORDED | {"pool": pool}
+    assert params.places() == {"weights": "imagenet"}
+    assert set(params.space()) == MEANT[pool]
+    assert Cnn.Params.from_json(params.to_json() | params.places()) == params
+    assert [field.name for field in dataclasses.fields(Cnn.Params)] == [*list(RECORDED)[:2], "weights", *list(RECORDED)[2:]]
+
+
+@pytest.mark.parametrize("pool", MEANT)
+def test_what_has_no_effect_is_recorded_and_means_nothing(pool):
+    settings = {"p": 4.0, "centre": True, "levels": 2, "classes": 5, "region_pool": "avg", "patches": [48], "patch_size": 96}
+    settings |= {"max_keypoints": 7, "dtype": "float16"}
+    plain = Cnn.Params(pool=pool)
+    params = Cnn.Params.from_json(plain.to_json() | settings)
+    assert params.to_json() == RECORDED | {"pool": pool} | settings
+    assert {name for name, value in params.space().items() if value != plain.space()[name]} == MEANT[pool] & set(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        (("pool=max",), False),
+        (("pool=max", "combine=gem"), True),
+        (("pool=gem",), True),
+        (("pool=regions",), False),
+        (("pool=regions", "region_pool=gem"), True),
+        (("pool=patches", "region_pool=gem"), True),
+        (("pool=none", "region_pool=gem", "combine=gem"), False),
+    ],
+)
+def test_the_exponent_counts_where_something_is_raised_to_it(settings, counts):
+    assert ("p" in Cnn.Params.parse(settings).space()) is counts
+
+
+def test_a_later_pool_takes_and_records_its_own_parameters_only(monkeypatch):
+    """As if these had not been there from the beginning."""
+    monkeypatch.setattr(cnn, "FIRST_POOLS", ())
+    others = {"centre", "levels", "classes", "region_pool", "patches", "patch_size", "max_keypoints"}
+    assert set(Cnn.Params(pool="max").to_json()) == set(RECORDED) - others
+    assert set(Cnn.Params(pool="none").to_json()) == set(RECORDED) - (others | {"p", "flip", "combine"}) | {"max_keypoints"}
+    with pytest.raises(UsageError, match=r"^`centre` has no effect on vectors \(pool=max\): leave it out$"):
+        Cnn.Params.parse(["pool=max", "centre=true"])
+    with pytest.raises(UsageError, match=r"^`p` has no effect on local features \(pool=none\): leave it out$"):
+        Cnn.Params(pool="none", p=2.0)
+
+
 # On real photos
 
 
@@ -641,7 +718,7 @@ def test_a_stranger_s_index(here, made, tmp_path, changes, text):
     index = tmp_path / "index.h5"
     assert call("index", made("pool=gem"), "-o", index).code == 0
     edited(index, **changes)
-    networks.shared.cache_clear()
+    backbones.shared.cache_clear()
     result = call("search", index, here / "photos" / "00.png")
     assert result.code == 1, result.err
     assert text in result.err

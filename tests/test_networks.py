@@ -16,15 +16,21 @@ import zipfile
 
 import pytest
 
+from imgret import registry
 from imgret.errors import ImgretError, UsageError
+from imgret.networks.composed import composed
+from imgret.networks.heads import HEADS
+from imgret.networks.heads.base import LocalHead, LocalParams, VectorHead, VectorParams
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
-from imgret.networks import backbones as networks  # noqa: E402 - after what it needs
-from imgret.networks import fields, weights  # noqa: E402
-from imgret.networks.backbones import Network  # noqa: E402
-from imgret.networks.params import Params  # noqa: E402
+from imgret.networks import backbones, fields, state_dicts, weights  # noqa: E402 - after what it needs
+from imgret.networks.backbones import models  # noqa: E402
+from imgret.networks.backbones.architectures import architecture_of  # noqa: E402
+from imgret.networks.backbones.base import Backbone  # noqa: E402
+from imgret.networks.backbones.network import Network  # noqa: E402
+from imgret.networks.params import BackboneParams as Params  # noqa: E402
 
 HEIGHT, WIDTH = 96, 64
 # model: the default layer, its channels, the map's height and width for a photo of 96 x 64
@@ -122,9 +128,9 @@ def restless(model, seed=0):
 
 
 @functools.cache
-def small(name, layer=(), pool="gem", seed=0):
+def small(name, layer=(), wants="map", seed=0):
     """A `Network` of one of the quickly built models, made once."""
-    return Network(Params(model=name, weights="random", layer=layer, pool=pool, seed=seed))
+    return Network(Params(model=name, weights="random", layer=layer, seed=seed), wants)
 
 
 def photos(count=2, height=HEIGHT, width=WIDTH, seed=0):
@@ -284,7 +290,7 @@ def test_a_map_of_convnext_with_its_channels_last_is_no_map_of_rows():
 
 
 def test_fully_connected_layers_of_alexnet():
-    net = Network(Params(model="alexnet", weights="random", layer=("fc6", "fc7", "fc8"), pool="fc"))
+    net = Network(Params(model="alexnet", weights="random", layer=("fc6", "fc7", "fc8")), "vector")
     fc6, fc7, fc8 = net(photos())
     model = own_model("alexnet", net)
     with torch.no_grad():
@@ -300,7 +306,7 @@ def test_fully_connected_layers_of_alexnet():
 @pytest.mark.parametrize("model", ["resnet18", "mobilenet_v2", "googlenet", "densenet121", "shufflenet_v2_x0_5", "regnet_y_400mf"])
 def test_avgpool_is_the_penultimate_vector(model):
     """What the classifier takes: with it, torchvision's own scores come out."""
-    net = small(model, ("avgpool",), "fc")
+    net = small(model, ("avgpool",), "vector")
     (found,) = net(photos())
     own = own_model(model, net)
     with torch.no_grad():
@@ -308,11 +314,11 @@ def test_avgpool_is_the_penultimate_vector(model):
         same(head(found), own(photos()))
     (feature,) = small(model)(photos())
     same(found, feature.mean(dim=(2, 3)))
-    assert small(model, (), "fc").layers == ("avgpool",)
+    assert small(model, (), "vector").layers == ("avgpool",)
 
 
 def test_a_default_vector_of_squeezenet():
-    net = small("squeezenet1_1", (), "fc")
+    net = small("squeezenet1_1", (), "vector")
     assert net.layers == ("classifier.3",)
     with torch.no_grad():
         same(net(photos())[0], own_model("squeezenet1_1", net)(photos()))
@@ -355,7 +361,7 @@ def test_vit_takes_other_shapes(name):
 
 
 def test_vit_gives_its_class_token_and_layers_in_between():
-    net = Network(Params(model="vit_b_16", weights="random", pool="fc", layer=("encoder.ln", "encoder.layers.encoder_layer_3", "avgpool")))
+    net = Network(Params(model="vit_b_16", weights="random", layer=("encoder.ln", "encoder.layers.encoder_layer_3", "avgpool")), "vector")
     x = photos(1, 224, 224)
     found = net(x)
     last, between = own_outputs(own_model("vit_b_16", net), x, ["encoder.ln", "encoder.layers.encoder_layer_3"])
@@ -363,7 +369,7 @@ def test_vit_gives_its_class_token_and_layers_in_between():
     same(found[1], between[:, 0])
     same(found[2], last[:, 0])  # what the classifier takes
     assert net.dims == [768] * 3
-    assert net._default_layer("fc") == "encoder.ln"
+    assert net._default_layer() == "encoder.ln"
 
 
 # refusals
@@ -393,7 +399,7 @@ def test_the_list_of_layers_has_fc6_where_there_is_one():
     for model, has in (("alexnet", True), ("squeezenet1_1", False)):
         with torch.device("meta"):
             net = Network.__new__(Network)
-            net.name, net.model = model, torchvision.models.get_model(model, weights=None)
+            net.architecture, net.model = architecture_of(model), torchvision.models.get_model(model, weights=None)
         assert ("fc6, fc7, fc8" in net._valid()) is has
 
 
@@ -503,9 +509,9 @@ def test_threads_share_a_network(model):
 
 def test_shared_networks_are_one():
     params = Params(model="squeezenet1_1", weights="random", seed=5)
-    first = networks.shared(params, "cpu", ())
-    assert networks.shared(dataclasses.replace(params), "cpu", ()) is first
-    assert networks.shared(dataclasses.replace(params, seed=6), "cpu", ()) is not first
+    first = backbones.shared(params, "map", "cpu", ())
+    assert backbones.shared(dataclasses.replace(params), "map", "cpu", ()) is first
+    assert backbones.shared(dataclasses.replace(params, seed=6), "map", "cpu", ()) is not first
 
 
 # receptive fields
@@ -558,7 +564,7 @@ def chained(chain):
 def blank(name, layer):
     """As much of a `Network` as a field takes, without drawing weights."""
     return types.SimpleNamespace(
-        name=name, layers=(layer,), attends=False, least=64, blank=lambda: networks._bare(name, {}).to_empty(device="cpu").eval()
+        name=name, layers=(layer,), attends=False, least=64, blank=lambda: models.bare(name).to_empty(device="cpu").eval()
     )
 
 
@@ -682,8 +688,8 @@ def written(folder, data, name="w.pth"):
 
 def loaded(path, model=SMALL, **options):
     """A network with weights of a file."""
-    given = options.pop("given", ())
-    return Network(Params(model=model, weights=path, **options), given=given)
+    given, wants = options.pop("given", ()), options.pop("wants", "map")
+    return Network(Params(model=model, weights=path, **options), wants, given=given)
 
 
 def refusal(path, model=SMALL, **options):
@@ -785,7 +791,7 @@ def test_safetensors(tmp_path):
 
 def test_safetensors_with_spaces_behind_the_header():
     """As its own writer pads them."""
-    state = weights.load("w.safetensors", with_header(json.dumps({"a": entry()}).encode() + b"   ", struct.pack("<ff", 1.5, -2)))
+    state = state_dicts.load("w.safetensors", with_header(json.dumps({"a": entry()}).encode() + b"   ", struct.pack("<ff", 1.5, -2)))
     assert state["a"].tolist() == [1.5, -2]
 
 
@@ -793,7 +799,7 @@ def test_safetensors_with_spaces_behind_the_header():
 def test_another_number_of_classes(model, classes, tmp_path):
     own = torchvision.models.get_model(model, weights=None, num_classes=classes)
     vector = loaded(
-        written(tmp_path, saved(own.state_dict())), model, pool="fc", layer=("classifier.3" if model == "squeezenet1_1" else "fc",)
+        written(tmp_path, saved(own.state_dict())), model, wants="vector", layer=("classifier.3" if model == "squeezenet1_1" else "fc",)
     )
     with torch.no_grad():
         same(vector(photos())[0], own.eval()(photos()))
@@ -1055,13 +1061,13 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_safetensors(kind):
     with pytest.raises(ImgretError, match=r"^the weights w\.safetensors are no sound \.safetensors file: copy the file again$"):
-        weights.load("w.safetensors", HOSTILE[kind])
+        state_dicts.load("w.safetensors", HOSTILE[kind])
 
 
 def test_safetensors_of_nothing_are_no_state_dict():
     for header in ({}, {"__metadata__": {"format": "pt"}}):
         with pytest.raises(ImgretError, match="are no state_dict"):
-            weights.load("w.safetensors", with_header(header, b""))
+            state_dicts.load("w.safetensors", with_header(header, b""))
 
 
 def test_a_cut_safetensors_file(tmp_path):
@@ -1083,7 +1089,7 @@ def test_files_with_some_bytes_changed(form):
             at = rng.choice((rng.randrange(len(other)), rng.randrange(400), len(other) - 1 - rng.randrange(400)))
             other[at] = rng.randrange(256)
         try:
-            weights.fit(weights.load(f"w.{form}", bytes(other)), model, "x", "w")
+            state_dicts.fit(state_dicts.load(f"w.{form}", bytes(other)), model, "x", "w")
             taken += 1
         except ImgretError:
             refused += 1
@@ -1278,5 +1284,98 @@ def test_every_default_of_imagenet_fits_its_network():
     assert best.meta["min_size"] == (518, 518)
     with torch.device("meta"):
         state = torchvision.models.vit_h_14(weights=None, image_size=518).state_dict()
-    model = networks._empty("vit_h_14", networks._options("vit_h_14"), state)
+    model = models.empty("vit_h_14", state)
     assert {name: value.shape for name, value in model.state_dict().items()} == {name: value.shape for name, value in state.items()}
+
+
+# parameters in parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared(registry.Params):
+    """What counts whatever is chosen."""
+
+    kind: str = registry.param("round", "which", choices=("round", "square"))
+    place: str = registry.param("here", "where it is", role=registry.PLACE)
+    many: int = registry.param(1, "how many", role=registry.SAMPLING)
+
+
+@dataclasses.dataclass(frozen=True)
+class Round(registry.Params):
+    """What a circle has."""
+
+    radius: float = registry.param(1.0, "half the width", above=0)
+    fine: int = registry.param(8, "steps", role=registry.SAMPLING)
+
+
+@dataclasses.dataclass(frozen=True)
+class Square(registry.Params):
+    """What a square has: its `fine` changes what comes out."""
+
+    fine: int = registry.param(8, "steps")
+    side: int = registry.param(2, "width", minimum=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.side % 2:
+            raise UsageError("`side` must be even")
+
+
+def test_parameters_in_parts():
+    kind = composed((Shared,), "kind", {"round": Round, "square": Square}, order=("side", "kind"))
+    assert [field.name for field in dataclasses.fields(kind)] == ["side", "kind", "place", "many", "radius", "fine"]
+    params = kind.parse(["radius=2", "side=3"])  # no square, so its own rules do not count
+    assert params.chosen == Round(radius=2.0)
+    assert params.part(Shared) == Shared()
+    assert params.to_json() == {"kind": "round", "many": 1, "radius": 2.0, "fine": 8}
+    assert params.space() == {"kind": "round", "radius": 2.0}
+    assert params.places() == {"place": "here"}
+    assert params.idle() == ["side"]
+    square = kind.from_json({"kind": "square", "place": "there"})
+    assert square.space() == {"kind": "square", "fine": 8, "side": 2}
+    assert square == dataclasses.replace(params, kind="square", radius=1.0, side=2, place="there")
+    assert square.idle() == []
+    with pytest.raises(UsageError, match="^`side` must be even$"):
+        kind(kind="square", side=3)
+    with pytest.raises(UsageError, match="^`side` must be a positive integer, got 0$"):
+        kind(side=0)
+    with pytest.raises(ImgretError, match=r"parameters that this imgret does not know \(\['colour'\]\)"):
+        kind.from_json({"colour": "red"})
+
+
+def test_parts_that_disagree_on_a_parameter():
+    @dataclasses.dataclass(frozen=True)
+    class Coarse(registry.Params):
+        fine: int = registry.param(2, "steps")
+
+    with pytest.raises(TypeError, match="Coarse has another `fine` than a part before it"):
+        composed((Shared,), "kind", {"round": Round, "square": Coarse})
+
+
+# heads
+
+
+@pytest.mark.parametrize("pool", HEADS)
+def test_heads_say_what_they_are(pool):
+    head = registry.load(HEADS, pool, "head")
+    assert issubclass(head, LocalHead if head.gives == "features" else VectorHead)
+    assert issubclass(head.Params, LocalParams if head.gives == "features" else VectorParams)
+    assert head.wants in ("map", "vector")
+    assert head.learned_on in ("", *HEADS)
+    assert head.__doc__
+
+
+def test_a_backbone_says_what_it_has_not():
+    """One of another library: no classifier to weigh by, no copy to look through; its stride is measured."""
+
+    class Other(Backbone):
+        name, layers, device = "other", ("a", "b"), "cpu"
+
+        def __call__(self, x):
+            return [x[:, :, ::8, ::8], x[:, :, ::16, ::16]]
+
+    other = Other()
+    assert other.stride("b") == 16
+    assert fields.receptive_field(other, "b") == (16.0, 7.5, 16.0)
+    with pytest.raises(UsageError, match="^cam needs a linear classifier over the mean of the last map, other has another: choose another"):
+        other.classifier()

@@ -1,16 +1,76 @@
 """Features of a network."""
 
+import dataclasses
+
 import numpy as np
 
-from imgret import images
+from imgret import images, registry
 from imgret.components import Need
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.extractors.base import Extractor, in_box, to_full_size
-from imgret.networks import backbones as networks
-from imgret.networks import fields, pooling, regions, views
-from imgret.networks import params as parameters
+from imgret.networks import backbones, views
+from imgret.networks.composed import composed
+from imgret.networks.forward import Forward
+from imgret.networks.heads import HEADS
+from imgret.networks.params import LARGEST, BackboneParams, ViewParams
+from imgret.registry import SAMPLING, load, param
 
 WINDOW = 4  # batches of photos that are sorted by shape together
+MOST = 16  # values of a list
+POOLS = {name: load(HEADS, name, "head") for name in HEADS}
+# What version 1 of this extractor records with the pools it began with: all of these, in this order, with an effect or without. Recipes
+# rest on it, and so does what is up to date. Any other pool takes and records its own parameters, and no more.
+FIRST_POOLS = ("avg", "max", "gem", "rmac", "crow", "cam", "fc", "none", "regions", "patches")
+FIRST_FIELDS = (
+    *("model", "layer", "weights", "digest", "seed"),
+    *("pool", "p", "centre", "levels", "classes", "region_pool", "patches", "patch_size", "max_keypoints"),
+    *("scales", "flip", "combine", "max_size", "resize"),
+    *("mean", "std", "channels", "range", "precision", "batch", "dtype"),
+)
+
+
+def _pools(gives):
+    """The pools that give vectors, or features, for a parameter's help."""
+    heads = {name: head for name, head in POOLS.items() if head.gives == gives}
+    return ", ".join(f"{name} ({head.known_as})" if head.known_as else name for name, head in heads.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputParams(registry.Params):
+    """What comes out, and how it is stored."""
+
+    pool: str = param("gem", f"one vector: {_pools('vectors')}; local features: {_pools('features')}", choices=tuple(POOLS))
+    batch: int = param(8, "photos of one shape that go through the network together, at most", role=SAMPLING, minimum=1, maximum=1024)
+    dtype: str = param("float32", "type of stored vectors (local features: float16)", role=SAMPLING, choices=("float32", "float16"))
+
+
+PARTS = (BackboneParams, ViewParams, OutputParams)
+
+
+class Params(composed(PARTS, "pool", {name: head.Params for name, head in POOLS.items()}, order=FIRST_FIELDS)):
+    """Parameters of a network's features: those of the network, of the photos it is shown, and of the head that `pool` names."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.scales:
+            raise UsageError("`scales` must hold at least one value")
+        for name, value in vars(self).items():
+            if isinstance(value, tuple) and len(value) > MOST:
+                raise UsageError(f"`{name}` takes at most {MOST} values, got {len(value)}")
+        longest = self.max_size * max(self.scales)
+        if longest > LARGEST:
+            raise UsageError(f"`max_size` times the largest of `scales` must be at most {LARGEST}, got {longest:g}")
+        head = POOLS[self.pool]
+        for name in self.idle():
+            if name in head.refuses or name not in self.recorded():
+                noun = "local features" if head.gives == "features" else "vectors"
+                raise UsageError(f"`{name}` has no effect on {noun} (pool={self.pool}): leave it out")
+        if head.one_layer and len(self.layer) > 1:
+            raise UsageError(f"pool={self.pool} takes one `layer`, got {len(self.layer)}")
+
+    def recorded(self):
+        """Names of the fields that are recorded; see `imgret.networks.composed.Composed`."""
+        return super().recorded() | set(FIRST_FIELDS if self.pool in FIRST_POOLS else ())
 
 
 class Cnn(Extractor):
@@ -27,7 +87,7 @@ class Cnn(Extractor):
 
     Parameters
     ----------
-    params : imgret.networks.params.Params
+    params : Params
     codebook : fitted projection, optional
         rmac: what each region is whitened by, learned on the regions of other photos (`pool=regions`).
     """
@@ -37,14 +97,16 @@ class Cnn(Extractor):
     descriptor_type = "float"
     keypoint_columns = ("x", "y", "size", "score")
     needs = (Need("projection", ("pca", "lw"), optional=True),)
-    Params = parameters.Params
+    Params = Params
 
     def __init__(self, params, codebook=None):
         super().__init__(params, codebook)
-        if codebook is not None and params.pool != "rmac":
-            raise ImgretError(f"a projection is for the regions of pool=rmac, not for pool={params.pool}: leave -c out")
-        self._network = None
-        self._fields = {}
+        kind = POOLS[params.pool]
+        if codebook is not None and not kind.learned_on:
+            taking = " or ".join(name for name, head in POOLS.items() if head.learned_on)
+            raise ImgretError(f"a projection is for the regions of pool={taking}, not for pool={params.pool}: leave -c out")
+        self._head = kind(params.chosen, codebook)
+        self._network = self._forward = None
 
     @property
     def one_process(self):
@@ -54,7 +116,7 @@ class Cnn(Extractor):
     @property
     def gives(self):
         """ "features" or "vectors"."""
-        return "features" if self.params.pool in parameters.LOCAL else "vectors"
+        return self._head.gives
 
     @property
     def dtype(self):
@@ -69,7 +131,7 @@ class Cnn(Extractor):
     @property
     def dim(self):
         """Length of a descriptor or vector."""
-        return len(self.codebook.components_) if self.codebook is not None else sum(self._network.dims)
+        return self._head.dim(self._network.dims)
 
     def settle(self, device="auto", weights=()):
         """Load the network, and note in `params` what it found: layer, digest, mean, std."""
@@ -78,32 +140,35 @@ class Cnn(Extractor):
             import torchvision  # noqa: F401 - told of together
         except ImportError:
             raise ImgretError("-m cnn needs PyTorch and torchvision: pip install 'imgret[cnn]'") from None
-        device = networks.device_of(device)
+        device = backbones.device_of(device)
         if self.params.precision == "float16" and device == "cpu":
             raise ImgretError("precision=float16 is for GPUs; on a CPU choose bfloat16 or float32")
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
-        self._network = networks.shared(self.params, device, tuple(weights))
-        self.params, self.device = self._network.params, device
+        self._network = backbones.shared(self.params.part(BackboneParams), self._head.wants, device, tuple(weights))
+        self.params = dataclasses.replace(self.params, **dataclasses.asdict(self._network.params))
+        self.device = device
+        self._forward = Forward(self._network, self.params)
         if self.params.weights == "random":
             self.warnings = (f"the weights of {self.params.model} are random (seed {self.params.seed}): the vectors mean little",)
         self._check()
 
     def _check(self):
-        network = self._network
-        local_or_map = self.params.pool != "fc"
+        network, pool = self._network, self.params.pool
         for layer, is_map in zip(network.layers, network.maps, strict=True):
-            if local_or_map and not is_map:
-                raise ImgretError(f"the layer '{layer}' of {network.name} gives a vector, not a map: choose pool=fc, or another layer")
-            if not local_or_map and is_map:
+            if self._head.wants == "map" and not is_map:
+                taking = " or ".join(name for name, head in POOLS.items() if head.wants == "vector")
                 raise ImgretError(
-                    f"the layer '{layer}' of {network.name} gives a map, not a vector: choose another pool than fc, or another layer"
+                    f"the layer '{layer}' of {network.name} gives a vector, not a map: choose pool={taking}, or another layer"
                 )
-        if self.params.pool == "cam":
-            self._classifier = network.classifier()
+            if self._head.wants == "vector" and is_map:
+                raise ImgretError(
+                    f"the layer '{layer}' of {network.name} gives a map, not a vector: choose another pool than {pool}, or another layer"
+                )
+        self._head.settle(network)
         if self.codebook is not None and self.codebook.dim_ != sum(network.dims):
             raise ImgretError(
                 f"the projection was learned on {self.codebook.dim_} columns, {network.name} at {','.join(network.layers)} gives "
-                f"{sum(network.dims)}: learn it on pool=regions of the same network and layer"
+                f"{sum(network.dims)}: learn it on pool={self._head.learned_on} of the same network and layer"
             )
         if self.codebook is not None and len(network.layers) > 1:
             raise ImgretError("a projection of regions is for one layer: give one `layer`")
@@ -112,8 +177,8 @@ class Cnn(Extractor):
         """Whether a projection that was learned on the output of a pipeline's node fits this network's regions."""
         if node["component"] != self.name:
             return False
-        other = parameters.Params.from_json(node["params"] | node.get("places", {}))
-        return other.pool == "regions" and other.map_space() == self.params.map_space()
+        other = Params.from_json(node["params"] | node.get("places", {}))
+        return other.pool == self._head.learned_on and other.part(BackboneParams).space() == self.params.part(BackboneParams).space()
 
     def read(self, data, box=None):
         """A photo's bytes as RGB pixels of the size it takes; see `Extractor.read`."""
@@ -159,123 +224,23 @@ class Cnn(Extractor):
         )
 
     def _vectors(self, photos):
-        x = views.tensor(photos, self.params, self._network.device)
-        found = [pooling.l2(self._concatenated(self._network(view))) for view, _ in views.looks(x, self.params, self._network.least)]
-        if len(found) == 1:
-            vectors = found[0]
-        elif self.params.combine == "sum":
-            vectors = pooling.l2(sum(found))
-        else:
-            mean = sum(each.sign() * each.abs() ** self.params.p for each in found) / len(found)
-            vectors = pooling.l2(mean.sign() * mean.abs() ** (1 / self.params.p))
-        return [_vector(row) for row in vectors.cpu().numpy()]
-
-    def _concatenated(self, outputs):
-        """All layers, each pooled and L2-normalised, side by side."""
-        import torch
-
-        return torch.cat([pooling.l2(self._pooled(output)) for output in outputs], dim=1)
-
-    def _pooled(self, output):
-        params = self.params
-        if params.pool == "fc":
-            return output
-        if params.pool == "rmac":
-            grid = regions.rmac_regions(*output.shape[2:], params.levels)
-            return pooling.rmac(output, grid, None if self.codebook is None else self.codebook.project)
-        if params.pool == "cam":
-            return pooling.cam(output, *self._classifier, params.classes)
-        return {
-            "avg": lambda: pooling.avg(output, params.centre),
-            "max": lambda: pooling.largest(output),
-            "gem": lambda: pooling.gem(output, params.p),
-            "crow": lambda: pooling.crow(output),
-        }[params.pool]()
+        return [_vector(row) for row in self._head.describe(photos, self._forward).cpu().numpy()]
 
     def _locals(self, photos):
-        if self.params.pool == "patches":
-            return [self._patches(photo) for photo in photos]
-        x = views.tensor(photos, self.params, self._network.device)
-        parts = [self._view(view, factor) for view, factor in views.looks(x, self.params, self._network.least)]
-        answers = []
-        for number, photo in enumerate(photos):
-            descriptors = np.concatenate([each[number] for each, _, _ in parts])
-            scores = np.concatenate([each[number] for _, each, _ in parts])
-            answers.append(self._kept(photo, descriptors, scores, np.concatenate([places for _, _, places in parts])))
-        return answers
+        found = self._head.describe(photos, self._forward)
+        return [self._kept(photo, located) for photo, located in zip(photos, found, strict=True)]
 
-    def _view(self, view, factor):
-        """Descriptors (B, T, D), scores (B, T) and places (T, 3: x, y, side in pixels of the photo) of one view."""
-        outputs = self._network(view)
-        finest = max(range(len(outputs)), key=lambda number: outputs[number].shape[2] * outputs[number].shape[3])
-        stride, first, size = self._field(finest)
-        if self.params.pool == "none":
-            descriptors, strength = pooling.columns(outputs)
-            rows, columns = outputs[finest].shape[2:]
-            y, x = (axis.reshape(-1) * stride + first for axis in np.mgrid[:rows, :columns])
-            # of several maps, a column sees what the map with the widest field sees
-            side = np.full(len(x), max(self._field(number)[2] for number in range(len(outputs))))
-        else:
-            grid = regions.rmac_regions(*outputs[finest].shape[2:], self.params.levels)
-            pooled = [self._regions(output, grid, outputs[finest].shape[2:]) for output in outputs]
-            descriptors, strength = _joined(pooled)
-            top, left, cells = grid.T
-            y, x = (first + (start + (cells - 1) / 2) * stride for start in (top, left))
-            side = (cells - 1) * stride + size
-        places = np.stack([(x + 0.5) / factor[0] - 0.5, (y + 0.5) / factor[1] - 0.5, side / np.sqrt(factor[0] * factor[1])], axis=1)
-        return descriptors.cpu().numpy(), strength.cpu().numpy(), places
-
-    def _regions(self, output, grid, size):
-        """The regions of a grid on a map of `size`, pooled: (B, R, C). A coarser map is resized."""
-        import torch
-
-        if tuple(output.shape[2:]) != tuple(size):
-            output = torch.nn.functional.interpolate(output, size=tuple(size), mode="bilinear", align_corners=False)
-        return pooling.regions(output, grid, self.params.region_pool, self.params.p)
-
-    def _field(self, number):
-        if number not in self._fields:
-            self._fields[number] = fields.receptive_field(self._network, self._network.layers[number])
-        return self._fields[number]
-
-    def _patches(self, photo):
-        """Squares cut out of a photo, each through the network by itself."""
-        grids = []
-        for scale in self.params.scales:
-            for side in self.params.patches:
-                grids.append(regions.patch_grid(*photo.pixels.shape[:2], max(1, round(side / scale))))
-        grid = np.unique(np.concatenate(grids), axis=0)
-        side = max(self.params.patch_size, self._network.least)
-        descriptors, scores = [], []
-        for start in range(0, len(grid), self.params.batch):
-            cut = [photo.pixels[top : top + size, left : left + size] for top, left, size in grid[start : start + self.params.batch]]
-            batch = [images.Photo(images.resize(pixels, side, side), photo.size) for pixels in cut]
-            output = self._network(views.tensor(batch, self.params, self._network.device))[0]
-            whole = [(0, 0, max(output.shape[2:]))]
-            pooled, strength = _joined([pooling.regions(output, whole, self.params.region_pool, self.params.p)])
-            descriptors.append(pooled[:, 0].cpu().numpy())
-            scores.append(strength[:, 0].cpu().numpy())
-        places = np.stack([grid[:, 1] + (grid[:, 2] - 1) / 2, grid[:, 0] + (grid[:, 2] - 1) / 2, grid[:, 2]], axis=1).astype(np.float64)
-        return self._kept(photo, np.concatenate(descriptors), np.concatenate(scores), places)
-
-    def _kept(self, photo, descriptors, scores, places):
+    def _kept(self, photo, located):
         """The local features of one photo: in its box, not zero, the strongest where fewer are asked for, in the grid's order."""
+        descriptors, scores = located.descriptors, located.scores
         if not (np.isfinite(scores).all() and np.isfinite(descriptors).all()):
             return _not_finite()
-        xy, factor = to_full_size(places[:, :2], photo)
+        xy, factor = to_full_size(located.places[:, :2], photo)
         kept = np.flatnonzero((scores > 0) & in_box(xy, photo))
         if self.params.max_keypoints and len(kept) > self.params.max_keypoints:
             kept = np.sort(kept[np.argsort(-scores[kept], kind="stable")[: self.params.max_keypoints]])
-        table = np.column_stack([xy[kept], places[kept, 2] * factor, scores[kept]])
+        table = np.column_stack([xy[kept], located.places[kept, 2] * factor, scores[kept]])
         return self.local(table, descriptors[kept], photo)
-
-
-def _joined(parts):
-    """Descriptors of several layers, each L2-normalised, side by side and normalised; and their mean norm."""
-    import torch
-
-    norms = torch.stack([part.norm(dim=-1) for part in parts]).mean(dim=0)
-    return pooling.l2(torch.cat([pooling.l2(part) for part in parts], dim=-1)), norms
 
 
 def _vector(row):

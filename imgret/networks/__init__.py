@@ -1,4 +1,4 @@
-"""Networks, below the families: `backbones` cut open at their layers, their `weights`, photos as `views`, maps pooled to vectors.
+"""Networks, below the families: `backbones` cut open at their layers, their `weights`, photos as `views`, `heads` that make vectors of it.
 
 PyTorch is imported only when it is needed.
 """

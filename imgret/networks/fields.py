@@ -12,11 +12,11 @@ def receptive_field(network, layer):
 
     A copy of the network is made linear and positive (random positive weights, no normalisation or activations, no gates that see the
     whole photo), and the gradient of a column in the middle shows which pixels reach it. Attention sees the whole photo: for a
-    transformer the field is the patch that a column stands for.
+    transformer, and for a network of which there is no such copy, the field is the patch that a column stands for.
 
     Parameters
     ----------
-    network : imgret.networks.backbones.Network
+    network : imgret.networks.backbones.base.Backbone
     layer : str
 
     Returns
@@ -46,8 +46,10 @@ def receptive_field(network, layer):
 
 def _measured(network, layer):
     """Stride, first centre and size; None where the gradient does not tell."""
-    model = network.blank().double()  # what reaches a column from its field's edge is tiny
-    _linear(model)
+    model = network.blank()
+    if model is None:
+        return None
+    _linear(model.double())  # what reaches a column from its field's edge is tiny
     length = SHORTEST
     while length <= LONGEST:
         spans, count = _spans(model, layer, length, max(64, network.least))

@@ -180,11 +180,28 @@ def columns(maps):
     import torch
 
     size = max((tuple(each.shape[2:]) for each in maps), key=lambda shape: shape[0] * shape[1])
-    rows, norms = [], []
+    rows = []
     for each in maps:
         if tuple(each.shape[2:]) != size:
             each = torch.nn.functional.interpolate(each, size=size, mode="bilinear", align_corners=False)
-        flat = each.flatten(2).transpose(1, 2)
-        norms.append(flat.norm(dim=2))
-        rows.append(l2(flat))
-    return l2(torch.cat(rows, dim=2)), torch.stack(norms).mean(dim=0)
+        rows.append(each.flatten(2).transpose(1, 2))
+    return joined(rows)
+
+
+def joined(parts):
+    """Descriptors of several layers, each L2-normalised, side by side and normalised again.
+
+    Parameters
+    ----------
+    parts : list of torch.Tensor, shape (..., C_i)
+
+    Returns
+    -------
+    descriptors : torch.Tensor, shape (..., Σ C_i)
+    strength : torch.Tensor, shape (...)
+        Their mean L2 norm before that.
+    """
+    import torch
+
+    norms = torch.stack([part.norm(dim=-1) for part in parts]).mean(dim=0)
+    return l2(torch.cat([l2(part) for part in parts], dim=-1)), norms

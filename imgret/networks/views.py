@@ -13,7 +13,8 @@ def read(data, params, least, **box):
     Parameters
     ----------
     data : bytes
-    params : imgret.networks.params.Params
+    params : Params
+        `max_size`, `scales`, `resize`.
     least : int
         Sides the network takes at the least. A smaller photo is enlarged until its shorter side has as many pixels, as long as the longer
         one stays within `max_size`; then the border is repeated.

@@ -1,24 +1,13 @@
-"""A network's weights: finding the file, reading it without trusting it, fitting it to the network."""
+"""Where a network's weights are: a file, known by its SHA-256."""
 
 import hashlib
-import io
-import json
-import math
 import os
-import re
 import stat
-import struct
-import warnings
-import zipfile
 
 from imgret.errors import ImgretError, why
 
 MAX_BYTES = 8 << 30  # of a file, and of what it unpacks to
-SHOWN = 3  # names of keys in a message
 FOLDER = "IMGRET_WEIGHTS"  # the environment variable that names a folder of weights
-DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")  # as old files spell it: norm.1 for norm1
-DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
-SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
 
 
 def find(recorded, digest="", given=(), missing=""):
@@ -85,169 +74,6 @@ def _read(path, what):
         raise ImgretError(f"{what} {path}: {why(error).lower()}") from None
 
 
-def load(path, data):
-    """A state_dict: names to tensors.
-
-    Parameters
-    ----------
-    path : str
-        For messages; a name that ends in .safetensors is read as such.
-    data : bytes
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        A prefix `module.` that all names have is taken off; a checkpoint's `state_dict` or `model` is taken out of it.
-
-    Raises
-    ------
-    ImgretError
-        For anything but tensors: code in a pickle is refused, and nothing of it run.
-    """
-    state = _safetensors(path, data) if path.endswith(".safetensors") else _pickled(path, data)
-    for name in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(name), dict):
-            state = state[name]
-
-    if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):
-        raise ImgretError(f"the weights {path} are no state_dict: save model.state_dict(), names to tensors")
-    odd = [name for name, value in state.items() if not _plain(value)]
-    if odd:
-        raise ImgretError(f"the weights {path} hold something else than tensors ({_listed(odd)}): save model.state_dict() alone")
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
-
-
-def _plain(value):
-    """Whether it is a dense tensor whose numbers are all there: one may claim terabytes by strides of 0."""
-    import torch
-
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
-        return False
-    if str(value.dtype).removeprefix("torch.") not in DTYPES:
-        return False
-    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def _pickled(path, data):
-    import torch
-
-    if not data:
-        raise ImgretError(f"the weights {path} cannot be read: the file is empty")
-    try:
-        if zipfile.is_zipfile(io.BytesIO(data)):
-            entries = zipfile.ZipFile(io.BytesIO(data)).infolist()
-            if sum(entry.file_size for entry in entries) > len(data):  # what torch.save writes is not compressed
-                raise ImgretError(f"the weights {path} are compressed, or TorchScript: save model.state_dict() by torch.save")
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, UnicodeError):
-        raise ImgretError(f"the weights {path} are damaged: copy the file again") from None
-    if data[:2] not in (b"PK", b"\x80\x02"):  # what every file of torch.save begins with
-        raise ImgretError(f"the weights {path} are no file that torch.save has written")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about how a file was pickled
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise ImgretError(f"the weights {path} do not fit into memory") from None
-    except Exception as error:  # noqa: BLE001 - torch raises anything over a damaged or hostile file
-        text = " ".join(str(error).split())
-        if "Unsupported" in text or "GLOBAL" in text or "Weights only load failed" in text:
-            raise ImgretError(
-                f"the weights {path} hold more than tensors (pickled code?); nothing of it was run: save model.state_dict()"
-            ) from None
-        raise ImgretError(f"the weights {path} cannot be read: {text[:120] or type(error).__name__}") from None
-
-
-def _safetensors(path, data):
-    """A .safetensors file: eight bytes of header length, a JSON header of dtypes, shapes and offsets, the tensors' bytes."""
-    import torch
-
-    damaged = ImgretError(f"the weights {path} are no sound .safetensors file: copy the file again")
-    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
-    if not 2 <= length <= min(len(data) - 8, 100 << 20):
-        raise damaged
-    body, entries = memoryview(data)[8 + length :], []
-    try:
-        for name, entry in json.loads(data[8 : 8 + length]).items():
-            if name == "__metadata__":
-                continue
-            first, last = entry["data_offsets"]
-            shape, dtype = entry["shape"], getattr(torch, SAFETENSORS[entry["dtype"]])
-            if not isinstance(shape, list) or not all(isinstance(n, int) and 0 <= n < 1 << 40 for n in (first, last, *shape)):
-                raise damaged
-            if last > len(body):
-                raise damaged
-            if last - first != math.prod(shape) * dtype.itemsize:
-                raise damaged
-            entries.append((first, last, name, shape, dtype))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged from None
-    entries.sort(key=lambda entry: entry[:2])
-    # what several names share would be copied for each of them
-    if any(later[0] < entry[1] for entry, later in zip(entries, entries[1:], strict=False)):
-        raise damaged
-    state = {}
-    for first, last, name, shape, dtype in entries:
-        flat = torch.frombuffer(bytearray(body[first:last]), dtype=dtype) if last > first else torch.empty(0, dtype=dtype)
-        state[name] = flat.reshape(shape)
-    return state
-
-
-def fit(state, model, name, path):
-    """Give a model its weights, as float32.
-
-    Parameters
-    ----------
-    state : dict of str to torch.Tensor
-    model : torch.nn.Module
-        It may be on the meta device.
-    name, path : str
-        The network's name and the file's, for messages.
-
-    Raises
-    ------
-    ImgretError
-        For missing and unexpected names, shapes that differ, values that are not finite.
-    """
-    import torch
-
-    if name.startswith("densenet"):
-        state = {DENSENET.sub(r"\1\2", key): value for key, value in state.items()}
-    wanted = model.state_dict()
-    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in wanted]
-    if missing or unexpected:
-        words = [f"{len(missing)} missing ({_listed(missing)})"] if missing else []
-        words += [f"{len(unexpected)} unexpected ({_listed(unexpected)})"] if unexpected else []
-        raise ImgretError(f"the weights {path} are not those of {name}: {', '.join(words)}; is `model` right?")
-    for key, value in wanted.items():
-        if key in state and state[key].shape != value.shape:
-            raise ImgretError(
-                f"the weights {path} are not those of {name}: {key} is {_shape(state[key])}, {_shape(value)} is needed; is `model` right?"
-            )
-    kept = {}
-    for key, value in wanted.items():
-        tensor = state.get(key)
-        if tensor is None or key.endswith("num_batches_tracked"):  # a count of the training, which `half` makes a float
-            kept[key] = torch.zeros(value.shape, dtype=value.dtype)
-            continue
-        if value.dtype.is_floating_point != tensor.dtype.is_floating_point:
-            raise ImgretError(f"the weights {path}: {key} is {str(tensor.dtype).removeprefix('torch.')}, floating point is needed")
-        kept[key] = tensor.to(torch.float32 if value.dtype.is_floating_point else value.dtype)
-        if not torch.isfinite(kept[key]).all():
-            raise ImgretError(f"the weights {path}: {key} holds NaN or infinite values")
-    model.load_state_dict(kept, assign=True)
-
-
-def digest_of(state):
-    """SHA-256 over names and values, for weights that came from no file, hex."""
-    total = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        total.update(name.encode() + b"\0" + value.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
-
-
 def imagenet(model):
     """torchvision's default ImageNet weights of a network: the file that belongs into its cache, mean and std.
 
@@ -279,11 +105,3 @@ def imagenet(model):
         f"{os.path.dirname(path)}, or run scripts/fetch_weights.py {model} where there is a network"
     )
     return path, mean, std, missing
-
-
-def _listed(names):
-    return ", ".join(name[:80] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-
-
-def _shape(tensor):
-    return "×".join(map(str, tensor.shape)) or "a number"

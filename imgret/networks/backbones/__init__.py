@@ -1,0 +1,52 @@
+"""Networks cut open at their layers; `base` says what is asked of one, `network` cuts those of torchvision."""
+
+import functools
+
+from imgret.errors import ImgretError
+
+
+@functools.lru_cache(maxsize=4)
+def shared(params, wants, device, given):
+    """A backbone, one for all that ask for the same: threads share it.
+
+    Parameters
+    ----------
+    params : imgret.networks.params.BackboneParams
+    wants : str
+        What its layers should give: "map" or "vector".
+    device : str
+    given : tuple of str
+        Weights files to look at first.
+
+    Returns
+    -------
+    imgret.networks.backbones.base.Backbone
+
+    Raises
+    ------
+    ImgretError
+    """
+    from imgret.networks.backbones.network import Network
+
+    return Network(params, wants, device, given)
+
+
+def device_of(text):
+    """A device's name, checked: "auto" is cuda or mps where there is one, else cpu.
+
+    Raises
+    ------
+    ImgretError
+    """
+    import torch
+
+    if text == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, number = text.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ImgretError("--device cuda: there is no CUDA device that torch can use here; give --device cpu or auto")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise ImgretError(f"--device {text}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ImgretError("--device mps: there is no MPS device here; give --device cpu or auto")
+    return text

@@ -1,0 +1,248 @@
+"""What a head is, and what most of them share."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret import registry
+from imgret.networks import pooling
+from imgret.networks.params import scales
+from imgret.registry import SAMPLING, SPACE, param
+
+# parameters that several heads have: declared once, as `imgret.networks.composed` wants it
+
+
+@dataclasses.dataclass(frozen=True)
+class Exponent(registry.Params):
+    """The exponent of a generalised mean."""
+
+    p: float = param(3.0, "exponent of gem", minimum=1.0, maximum=100.0)
+
+    @property
+    def raised(self):
+        """Whether anything is raised to it."""
+        return True
+
+    def space(self):
+        """What changes the meaning."""
+        found = super().space()
+        if not self.raised:
+            del found["p"]
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionPool(Exponent):
+    """How a part of a map becomes one descriptor."""
+
+    region_pool: str = param("max", "regions, patches: how each is pooled", choices=("max", "avg", "gem"))
+
+    @property
+    def raised(self):
+        """Whether anything is raised to the exponent."""
+        return self.region_pool == "gem"
+
+
+@dataclasses.dataclass(frozen=True)
+class Levels(registry.Params):
+    """R-MAC's grid of regions."""
+
+    levels: int = param(3, "rmac, regions: sizes of regions", minimum=1, maximum=10)
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorParams(Exponent):
+    """Of every head that gives one vector per photo."""
+
+    scales: tuple[float, ...] = scales(SPACE)
+    flip: bool = param(False, "look at the mirrored photo too")
+    combine: str = param(
+        "sum", "vectors of scales and flips: their sum, or gem, their generalised mean (exponent p)", choices=("sum", "gem")
+    )
+
+    @property
+    def raised(self):
+        """Whether anything is raised to the exponent."""
+        return self.combine == "gem"
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalParams(registry.Params):
+    """Of every head that gives local features: one means the same at any scale."""
+
+    scales: tuple[float, ...] = scales(SAMPLING)
+    max_keypoints: int = param(0, "local features: strongest kept per photo, 0 for all", role=SAMPLING, minimum=0)
+
+
+class Head:
+    """Base of all heads: a subclass of `VectorHead` or `LocalHead`.
+
+    Parameters
+    ----------
+    params : Params
+    projection : fitted projection, optional
+        For one that has `learned_on`.
+
+    Attributes
+    ----------
+    Params : type
+        Its own parameters, of `VectorParams` or `LocalParams`.
+    gives : str
+        "features" or "vectors".
+    wants : str
+        What it takes of a layer: "map" or "vector".
+    known_as : str
+        Another name of it, or what it gives, where its own does not tell.
+    one_layer : bool
+        Whether it takes one layer only.
+    learned_on : str
+        The head on whose local features a projection for it is learned; "" where it takes none.
+    refuses : tuple of str
+        Parameters of other heads that must not be set.
+    """
+
+    gives = "vectors"
+    wants = "map"
+    known_as = ""
+    one_layer = False
+    learned_on = ""
+    refuses = ()
+
+    def __init__(self, params, projection=None):
+        self.params, self.projection = params, projection
+
+    def settle(self, backbone):
+        """Take of a network what it needs to know.
+
+        Raises
+        ------
+        ImgretError
+            If the network does not suit it.
+        """
+
+    def dim(self, dims):
+        """Length of what it gives, for layers with so many channels."""
+        return sum(dims)
+
+
+class VectorHead(Head):
+    """Base of heads that give one vector per photo: a subclass has `pool`."""
+
+    Params = VectorParams
+
+    def pool(self, output):
+        """One layer's output (B, C, H, W), or (B, C) where it wants vectors, as (B, D)."""
+        raise NotImplementedError
+
+    def __call__(self, outputs):
+        """Vectors (B, D) of unit L2 norm: all layers, each pooled and L2-normalised, side by side."""
+        import torch
+
+        return pooling.l2(torch.cat([pooling.l2(self.pool(output)) for output in outputs], dim=1))
+
+    def describe(self, photos, forward):
+        """Describe photos of one shape.
+
+        Parameters
+        ----------
+        photos : list of imgret.images.Photo
+        forward : imgret.networks.forward.Forward
+
+        Returns
+        -------
+        torch.Tensor, shape (B, D)
+            Unit L2 norm; zero where nothing fires.
+        """
+        return self._combined([self(outputs) for outputs, _ in forward.views(photos)])
+
+    def _combined(self, found):
+        """The vectors of all views as one."""
+        if len(found) == 1:
+            return found[0]
+        if self.params.combine == "sum":
+            return pooling.l2(sum(found))
+        mean = sum(each.sign() * each.abs() ** self.params.p for each in found) / len(found)
+        return pooling.l2(mean.sign() * mean.abs() ** (1 / self.params.p))
+
+
+@dataclasses.dataclass(frozen=True)
+class Located:
+    """All that a head finds in one photo.
+
+    Attributes
+    ----------
+    descriptors : ndarray, shape (T, D), float32
+        Unit L2 norm; zero where nothing fires.
+    scores : ndarray, shape (T,), float32
+    places : ndarray, shape (T, 3), float64
+        x, y and side of what each looks at, in pixels of the photo as it was shown.
+    """
+
+    descriptors: np.ndarray
+    scores: np.ndarray
+    places: np.ndarray
+
+
+class LocalHead(Head):
+    """Base of heads that give local features: a subclass has `describe`, or is a `MapHead`."""
+
+    gives = "features"
+    refuses = ("flip",)
+    Params = LocalParams
+
+    def describe(self, photos, forward):
+        """Describe photos of one shape.
+
+        Parameters
+        ----------
+        photos : list of imgret.images.Photo
+        forward : imgret.networks.forward.Forward
+
+        Returns
+        -------
+        list of Located
+            One per photo.
+        """
+        raise NotImplementedError
+
+
+class MapHead(LocalHead):
+    """Base of heads that find local features on the maps of the whole photo: a subclass has `look`."""
+
+    def look(self, outputs, finest, forward):
+        """The local features of one view.
+
+        Parameters
+        ----------
+        outputs : list of torch.Tensor, shape (B, C_i, H_i, W_i)
+        finest : int
+            Number of the layer whose map has most places.
+        forward : imgret.networks.forward.Forward
+            For `field`.
+
+        Returns
+        -------
+        descriptors, scores : torch.Tensor, shapes (B, T, D), (B, T)
+        x, y, side : ndarray, shape (T,)
+            Pixels of the view.
+        """
+        raise NotImplementedError
+
+    def describe(self, photos, forward):
+        """Describe photos of one shape; see `LocalHead`."""
+        parts = [self._view(outputs, factor, forward) for outputs, factor in forward.views(photos)]
+        places = np.concatenate([places for _, _, places in parts])
+        return [
+            Located(
+                np.concatenate([descriptors[number] for descriptors, _, _ in parts]),
+                np.concatenate([scores[number] for _, scores, _ in parts]),
+                places,
+            )
+            for number in range(len(photos))
+        ]
+
+    def _view(self, outputs, factor, forward):
+        finest = max(range(len(outputs)), key=lambda number: outputs[number].shape[2] * outputs[number].shape[3])
+        descriptors, scores, x, y, side = self.look(outputs, finest, forward)
+        places = np.stack([(x + 0.5) / factor[0] - 0.5, (y + 0.5) / factor[1] - 0.5, side / np.sqrt(factor[0] * factor[1])], axis=1)
+        return descriptors.cpu().numpy(), scores.cpu().numpy(), places
