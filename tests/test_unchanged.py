@@ -37,17 +37,17 @@ def test_everything_is_what_it_was(unchanged, tmp_path):
 
 
 def test_every_method_is_run(unchanged):
-    from imgret.extractors.cnn.params import LOCAL, VECTORS
 
     from imgret.codebooks import CODEBOOKS
     from imgret.encoders import ENCODERS
     from imgret.extractors import EXTRACTORS
     from imgret.indexes import INDEXES
+    from imgret.networks.heads import HEADS
 
     words = {word for command in unchanged.COMMANDS for word in command.arguments}
     implied = {"rootsift", "kmeans", "flat", "vlad", "fisher", "project", "factory"}  # by default, by the codebook, by --factory
     assert {*EXTRACTORS, *CODEBOOKS, *ENCODERS, *INDEXES} <= words | implied
-    assert {f"pool={pool}" for pool in (*VECTORS, *LOCAL)} <= words
+    assert {f"pool={pool}" for pool in HEADS} <= words
 
 
 def test_without_that_commit_there_is_a_reason(unchanged, tmp_path, monkeypatch):
