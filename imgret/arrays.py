@@ -51,8 +51,11 @@ def row_norms(x, pairwise=False):
     -------
     ndarray, shape (T,), float64
     """
-    with np.errstate(over="ignore", under="ignore"):
-        squares = np.sum(np.square(x), axis=1) if pairwise else np.einsum("ij,ij->i", x, x)
+    if pairwise:
+        with np.errstate(over="ignore", under="ignore"):
+            squares = np.sum(np.square(x), axis=1)
+    else:
+        squares = np.einsum("ij,ij->i", x, x)
     squares = squares.astype(np.float64)
     odd = np.flatnonzero(~((squares > SMALLEST**2) & (squares < LARGEST**2)))
     if odd.size:
@@ -79,7 +82,8 @@ def unit_rows(x, pairwise=False, out=None):
     norms = row_norms(x, pairwise)
     norms[norms == 0] = 1
     odd = np.flatnonzero((norms < SMALLEST) | (norms > LARGEST))
-    beyond, norms[odd] = norms[odd, None], 1
+    if odd.size:
+        beyond, norms[odd] = norms[odd, None], 1
     unit = np.divide(x, norms.astype(np.float32)[:, None], out=out)
     if odd.size:
         unit[odd] = unit[odd] / beyond  # in float64: float32 may not hold such a norm
