@@ -39,6 +39,42 @@ class Listing:
         return len(self.names)
 
 
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Photos as they were asked for; see `list_photos`.
+
+    Attributes
+    ----------
+    arguments, lists : tuple of str
+    root : str, optional
+    nul : bool
+    """
+
+    arguments: tuple = ()
+    lists: tuple = ()
+    root: str | None = None
+    nul: bool = False
+
+    @classmethod
+    def of(cls, photos):
+        """Folders and files, or a single one, as `Given`; what is one already stays."""
+        if isinstance(photos, cls):
+            return photos
+        return cls((os.fspath(photos),) if isinstance(photos, str | bytes | os.PathLike) else tuple(photos))
+
+    def __bool__(self):
+        return bool(self.arguments or self.lists)
+
+    def listed(self):
+        """The `Listing` of them.
+
+        Raises
+        ------
+        ImgretError
+        """
+        return list_photos(self.arguments, self.lists, root=self.root, nul=self.nul)
+
+
 def list_photos(arguments, lists=(), *, root=None, nul=False, stdin=None):
     """List the photos that the command line names.
 

@@ -38,12 +38,12 @@ MAY = {
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
     "html": BASE | {"paths", "images", "names", "evaluation", "store"},
-    "inputs": BASE | {"names", "formats", "store", "listing", "pipeline"},
+    "inputs": BASE | FAMILIES | {"images", "names", "formats", "store", "listing", "pipeline", "describer"},
     "runs": BASE | FAMILIES | {"paths", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
     | {"describer", "paths", "names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
-    "cli": BASE | FAMILIES | {"names", "runs", "stages", "evaluation", "formats", "config", ""},
+    "cli": BASE | FAMILIES | {"names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", ""},
     "__main__": {"cli"},
     "": set(),
 }

@@ -31,4 +31,5 @@ def command(photos, out, method, settings, **given):
     options.explain(EXTRACTORS, "extractor", method, settings)
     from imgret.stages.extract import extract
 
+    photos = options.given_photos(photos, given)
     extract(photos, out, method=method, settings=settings, **options.running(given))

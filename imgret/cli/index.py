@@ -28,5 +28,6 @@ def command(inputs, out, method, settings, factory, **given):
     options.explain(INDEXES, "index", method, settings)
     from imgret.stages.index import index
 
-    method = "factory" if factory else method
-    index(inputs, out, method=method, settings=settings, factory=factory, **options.running(given))
+    if factory is not None:
+        method, settings = "factory", (*settings, f"factory={factory}")
+    index(inputs, out, method=method, settings=settings, **options.running(given))

@@ -151,7 +151,7 @@ def report(verbose, quiet):
 
 
 def running(given):
-    """A command's options as its stage takes them: those that say how to run (`--jobs`, `--shard`, `--overwrite`, `-v`, `-q`) as one `run`.
+    """A command's options as its stage takes them: `--jobs`, `--shard`, `--overwrite`, `--device`, `-v` and `-q` as one `run`.
 
     Raises
     ------
@@ -161,11 +161,18 @@ def running(given):
     from imgret.runs.run import Run, parse_shard
 
     given = dict(given)
-    how = {name: given.pop(name) for name in ("jobs", "shard", "overwrite") if name in given}
+    how = {name: given.pop(name) for name in ("jobs", "shard", "overwrite", "device") if name in given}
     if "shard" in how:
         how["shard"] = parse_shard(how["shard"]) if how["shard"] else None
     how["report"] = report(given.pop("verbose", 0), given.pop("quiet"))
     return given | {"run": Run(**how)}
+
+
+def given_photos(arguments, given):
+    """The photos that a command names, taken out of its options `given`, as stages take them."""
+    from imgret.listing import Given
+
+    return Given(arguments, given.pop("lists"), given.pop("root"), given.pop("nul"))
 
 
 def explain(table, family, method, settings):
@@ -183,9 +190,11 @@ def explain(table, family, method, settings):
 
 def explain_search(index):
     """The same for `search`: an index's own search-time parameters."""
-    from imgret.stages.search import Gallery
+    from imgret.inputs.gallery import Gallery
 
-    _list_params(type(Gallery(index).settings))
+    gallery = Gallery(index)
+    gallery.close()
+    _list_params(type(gallery.settings))
     raise click.exceptions.Exit(0)
 
 

@@ -52,11 +52,12 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given
     options.check_html(html, photo_roots, top, most)
     if out and html:
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
-    given, emit, page = options.running(given), printer(form), None
+    queries, emit, page = options.given_photos(photos, given), printer(form), None
+    given = options.running(given)
     if html:
         from imgret.runs.page import SearchPage
 
-        inputs = [index, *(path for path in photos if os.path.isfile(path)), *given["lists"]]
+        inputs = [index, *(path for path in photos if os.path.isfile(path)), *queries.lists]
         page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, run=given["run"])
         printed = emit
 
@@ -64,7 +65,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given
             printed(gallery, block)
             page.add(gallery, block)
 
-    failed = search(index, photos, out=out, emit=emit, **given)
+    failed = search(index, queries, out=out, emit=emit, **given)
     if page is not None:
         page.write()
     ctx.exit(1 if failed else 0)

@@ -17,7 +17,6 @@ from imgret.extractors import EXTRACTORS
 from imgret.features import NO_DESCRIPTORS
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs.output import input_of
 from imgret.runs.parts import PartWorker
 from imgret.runs.takeover import Sources
 from imgret.store.parts import FolderVanished, Parts, Plan
@@ -37,7 +36,7 @@ def projection_of(codebook, kind):
                 f"{words.shown} is a {learned.node['component']} codebook; extract -m {kind.name} "
                 + (f"takes {kind.needs[0]}" if kind.needs else "takes none: it is for encode")
             )
-        return learned, [input_of(words)]
+        return learned, [words.as_input()]
 
 
 class DescribeWorker(PartWorker):

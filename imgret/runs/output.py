@@ -201,11 +201,6 @@ def freshen(path, inputs):
         os.utime(path)
 
 
-def input_of(store):
-    """How an open store is recorded as an input."""
-    return {"path": os.fsdecode(store.path), "kind": store.kind, "content": store.content}
-
-
 def _flat(value, prefix=""):
     if isinstance(value, dict):
         return {name: item for key, part in value.items() for name, item in _flat(part, f"{prefix}{key}.").items()}

@@ -20,12 +20,15 @@ class Run:
         Replace an output that was made with other parameters, or plain files that hold something else.
     report : imgret.runs.report.Report
         What is told of; nothing but warnings by default.
+    device : str
+        Where networks run: "auto", "cpu", "cuda", "cuda:N" or "mps".
     """
 
     jobs: int = 1
     shard: tuple | None = None
     overwrite: bool = False
     report: Report = Report(-1)
+    device: str = "auto"
 
     def in_one_piece(self, step):
         """Refuse a shard of a step that has none.

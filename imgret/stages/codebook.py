@@ -14,7 +14,7 @@ from imgret.formats.groundtruth import CSV_LIMIT, read_groups
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs.output import Output, input_of
+from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.hashing import of_array
 from imgret.store.reader import Store
@@ -69,13 +69,7 @@ def codebook(
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)
     if not inputs:
         raise UsageError("give at least one features or vectors store")
-    from_pairs = kind.needs_groups
-    if from_pairs and pairs is None:
-        raise UsageError(f"-m {method} learns from photos that match: give --pairs, a CSV with the header image,group")
-    if pairs is not None and not from_pairs:
-        raise UsageError(f"-m {method} does not learn from pairs: leave --pairs out")
-    if from_pairs and sample is not None:
-        raise UsageError(f"-m {method} learns from all photos in --pairs: leave --sample out")
+    _check_teachers(kind, pairs, sample)
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(Store(path, kind.takes, "codebook")) for path in inputs]
         check_one_space(stores)
@@ -84,26 +78,46 @@ def codebook(
             "method": kind.name,
             "version": kind.version,
             "params": fitted.params.to_json(),
-            "sample": 0 if from_pairs else sample or DEFAULT_SAMPLE,
+            "sample": 0 if kind.needs_groups else sample or DEFAULT_SAMPLE,
             "max_memory": memory,
         }
-        output = Output(out, "codebook", params, [*map(input_of, stores), *_pairs_input(pairs)], run)
-        if output.up_to_date():
-            return
+        output = Output(out, "codebook", params, [*(store.as_input() for store in stores), *_pairs_input(pairs)], run)
+        if not output.up_to_date():
+            _make(output, fitted, stores, pairs)
 
-        with output.being_made() as parts:
-            if from_pairs:
-                *learned_from, info = matching(stores, read_groups(pairs), pairs, memory)
-            else:
-                *learned_from, info = draw(stores, sample or DEFAULT_SAMPLE, fitted.params.seed if fitted.seeded else 0, memory)
-                if info["limited_by_memory"]:
-                    run.report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
-            with run.report.progress(1, "iteration") as progress:
-                fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=_progress(progress))
-            _check_finite(fitted)
-            with output.create(_pipeline(fitted, stores[0]), {"sample": info, "summary": fitted.summary()}):
-                pass
-            run.report.note(f"{output.shown}: {method} of {info['drawn']} rows ({_words(fitted.summary())})")
+
+def _check_teachers(kind, pairs, sample):
+    """Refuse pairs and samples that a method has no use for, and their absence where it has."""
+    if kind.needs_groups and pairs is None:
+        raise UsageError(f"-m {kind.name} learns from photos that match: give --pairs, a CSV with the header image,group")
+    if pairs is not None and not kind.needs_groups:
+        raise UsageError(f"-m {kind.name} does not learn from pairs: leave --pairs out")
+    if kind.needs_groups and sample is not None:
+        raise UsageError(f"-m {kind.name} learns from all photos in --pairs: leave --sample out")
+
+
+def _make(output, fitted, stores, pairs):
+    """Draw the sample, fit and write."""
+    run = output.run
+    with output.being_made() as parts:
+        *learned_from, info = _sample(output, fitted, stores, pairs)
+        with run.report.progress(1, "iteration") as progress:
+            fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=_progress(progress))
+        _check_finite(fitted)
+        with output.create(_pipeline(fitted, stores[0]), {"sample": info, "summary": fitted.summary()}):
+            pass
+        run.report.note(f"{output.shown}: {fitted.name} of {info['drawn']} rows ({_words(fitted.summary())})")
+
+
+def _sample(output, fitted, stores, pairs):
+    """What `fit` takes, and what is recorded of it."""
+    memory = output.params["max_memory"]
+    if fitted.needs_groups:
+        return matching(stores, read_groups(pairs), pairs, memory)
+    rows, info = draw(stores, output.params["sample"], fitted.params.seed if fitted.seeded else 0, memory)
+    if info["limited_by_memory"]:
+        output.run.report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
+    return rows, info
 
 
 def _pairs_input(pairs):

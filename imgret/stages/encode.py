@@ -12,7 +12,7 @@ from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.parallel import one_thread
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.registry import load
-from imgret.runs.output import Output, input_of
+from imgret.runs.output import Output
 from imgret.runs.parts import PartWorker, Step, Work
 from imgret.runs.run import Run
 from imgret.store.photos import boxed
@@ -62,7 +62,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
         stores = [stack.enter_context(Store(path, kinds, "encode")) for path in inputs]
         _check_fit(kind, stores, learned)
         encoder = kind(kind.Params.parse(settings), *learned.fitted).over(_widths(_branches(kind, stores)))
-        made_of = [input_of(store) for store in (*stores, *learned.stores)]
+        made_of = [store.as_input() for store in (*stores, *learned.stores)]
         params = {"step": "encode", "method": kind.name, "version": kind.version, "params": encoder.params.to_json()}
         output = Output(out, encoder.gives, params, made_of, run)
         if output.up_to_date():

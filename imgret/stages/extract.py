@@ -8,7 +8,7 @@ import numpy as np
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import EXTRACTORS
 from imgret.inputs.boxes import Boxes
-from imgret.listing import list_photos
+from imgret.listing import Given
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.describing import projection_of
@@ -32,11 +32,7 @@ def extract(
     method,
     settings=(),
     codebook=None,
-    device="auto",
     boxes=None,
-    lists=(),
-    root=None,
-    nul=False,
     max_failed=None,
     run=Run(),
 ):
@@ -44,7 +40,7 @@ def extract(
 
     Parameters
     ----------
-    photos : sequence of str
+    photos : imgret.listing.Given or sequence of str
         Folders, files, or "-".
     out : str
         The features or vectors store to make.
@@ -54,11 +50,8 @@ def extract(
         NAME=VALUE.
     codebook : str, optional
         A projection, for a method that takes one.
-    device : str
-        Where a network runs: "auto", "cpu", "cuda", "cuda:N" or "mps".
     boxes : str, optional
         Boxes to describe instead of whole photos, see `imgret.formats.boxes.read_boxes`: a row each, named by the query's id.
-    lists, root, nul : see `imgret.listing.list_photos`
     max_failed : str, optional
         "N" or "N%": the step fails where more photos cannot be used.
     run : imgret.runs.run.Run
@@ -70,13 +63,14 @@ def extract(
     limit = Limit(max_failed or DEFAULT_MAX_FAILED, PHOTO if boxes is None else BOX)
     kind = load(EXTRACTORS, method, "extractor")
     wanted = kind.Params.parse(settings)
-    if not photos and not lists:
+    photos = Given.of(photos)
+    if not photos:
         raise UsageError("give at least one photo, a folder, '-' or --list")
     asked = None if boxes is None else Boxes(boxes)
-    means = Means.of(kind, wanted, codebook, device, run.report)
+    means = Means.of(kind, wanted, codebook, run)
     output = _output(out, means, asked, run)
     there = _is_there(output)
-    listing = list_photos(photos, lists, root=root, nul=nul)
+    listing = photos.listed()
     _spare_photos(output, listing)
     if asked is not None:
         listing = asked.of(listing, run.report)
@@ -106,7 +100,7 @@ class Means:
     inputs: list
 
     @classmethod
-    def of(cls, kind, params, codebook, device, report):
+    def of(cls, kind, params, codebook, run):
         """The means by an extractor's class; what a user should know of them is told.
 
         Raises
@@ -116,9 +110,9 @@ class Means:
         """
         learned, inputs = projection_of(codebook, kind)
         extractor = kind(params, None if learned is None else learned.component())
-        extractor.settle(device)
+        extractor.settle(run.device)
         for text in extractor.warnings:
-            report.warn(text)
+            run.report.warn(text)
         for trained in () if learned is None else learned.node["inputs"]:
             if not extractor.takes_projection_of(trained):
                 raise ImgretError(

@@ -12,7 +12,7 @@ from imgret.inputs.photos import Photos
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs.output import Output, input_of
+from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter, boxed, totals_of
 from imgret.store.reader import Store
@@ -20,19 +20,7 @@ from imgret.store.reader import Store
 ADD_ROWS = 8192  # vectors added at once
 
 
-def index(
-    inputs,
-    out,
-    *,
-    method,
-    settings=(),
-    factory=None,
-    metric="cosine",
-    train=(),
-    seed=None,
-    max_memory=None,
-    run=Run(),
-):
+def index(inputs, out, *, method, settings=(), metric="cosine", train=(), seed=None, max_memory=None, run=Run()):
     """Make vectors searchable.
 
     The index is built in memory: it takes about as much as its file will.
@@ -47,13 +35,12 @@ def index(
         A name of `INDEXES`.
     settings : sequence of str
         NAME=VALUE.
-    factory : str, optional
-        A faiss index factory string, for the method "factory".
     metric : str
         "cosine", "l2" or "ip".
     train : sequence of str
         Vectors stores to learn from instead of the inputs.
     seed : int, optional
+        The method's parameter, where it has one.
     max_memory : str, optional
         What the vectors to learn from may take ("2G").
     run : imgret.runs.run.Run
@@ -64,7 +51,7 @@ def index(
     """
     run.in_one_piece("index")
     kind = load(INDEXES, method, "index")
-    chosen = kind.Params.parse(settings, **({} if factory is None else {"factory": factory}), **({"seed": seed} if kind.seeded else {}))
+    params = kind.Params.parse(settings, **({"seed": seed} if kind.seeded else {}))
     check_metric(metric)
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)
     if not inputs:
@@ -73,27 +60,30 @@ def index(
         stores = [stack.enter_context(Store(path, (kind.takes,), "index")) for path in inputs]
         teachers = [stack.enter_context(Store(path, (kind.takes,), "--train")) for path in train]
         check_one_space(stores + teachers)
-        params = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": chosen.to_json()}
-        made_of = [input_of(store) for store in stores] + [input_of(store) | {"role": "train"} for store in teachers]
-        output = Output(out, "index", params, made_of, run)
-        if output.up_to_date():
-            return
-        pipeline = Pipeline.load(stores[0])
-        built = kind(chosen, metric, *pipeline.codebooks_for(kind))
-        photos, dim = Photos(stores), stores[0].sizes["V"]
-        n_train = sum(store.sizes["N"] for store in teachers or stores)
-        layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), len(photos.names))
-        run.report.note(f"{method}: {layout}")
+        recorded = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": params.to_json()}
+        made_of = [store.as_input() for store in stores] + [store.as_input() | {"role": "train"} for store in teachers]
+        output = Output(out, "index", recorded, made_of, run)
+        if not output.up_to_date():
+            pipeline = Pipeline.load(stores[0])
+            built = kind(params, metric, *pipeline.codebooks_for(kind))
+            _make(output, built, Photos(stores), teachers or stores, pipeline, memory)
 
-        with output.being_made():
-            drawn = _train(built, teachers or stores, n_train, memory, run.jobs)
-            with run.report.progress(len(photos.names), "photo") as progress:
-                for block in _blocks(photos):
-                    built.add(block)
-                    progress.update(len(block))
-            _write(output, stores, photos, built, pipeline, {"layout": layout, "train": drawn, "dim": dim})
-            size = os.stat(output.path).st_size
-            run.report.note(f"{output.shown}: {len(photos.names)} photos, {size / 1e6:.3g} MB")
+
+def _make(output, built, photos, teachers, pipeline, memory):
+    """Plan, train, fill and write."""
+    run, dim, count = output.run, photos.stores[0].sizes["V"], len(photos.names)
+    n_train = sum(store.sizes["N"] for store in teachers)
+    layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), count)
+    run.report.note(f"{built.name}: {layout}")
+    with output.being_made():
+        drawn = _train(built, teachers, n_train, memory, run.jobs)
+        with run.report.progress(count, "photo") as progress:
+            for block in _blocks(photos):
+                built.add(block)
+                progress.update(len(block))
+        _write(output, photos, built, pipeline, {"layout": layout, "train": drawn, "dim": dim})
+        size = os.stat(output.path).st_size
+        run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
 
 
 def _train(built, stores, count, memory, jobs):
@@ -114,8 +104,8 @@ def _blocks(photos):
             yield block
 
 
-def _write(output, stores, photos, built, pipeline, info):
-    count = len(photos.names)
+def _write(output, photos, built, pipeline, info):
+    stores, count = photos.stores, len(photos.names)
     with output.create(pipeline, info, built.facts()) as writer:
         totals = totals_of(stores) | {"R": count}
         columns = PhotoWriter(writer, "index", boxed(stores), totals)

@@ -168,6 +168,10 @@ class Store:
             if length != expected or (not isinstance(axis, int) and axis.endswith("+1") and length < 1):
                 raise ImgretError(f"{self.shown} is damaged: '{path}' has {length} rows or columns, {expected} are expected")
 
+    def as_input(self):
+        """How it is recorded as an input of what is made from it."""
+        return {"path": self.shown, "kind": self.kind, "content": self.content}
+
     def __len__(self):
         """Number of photos."""
         return self.sizes.get("N", 0)

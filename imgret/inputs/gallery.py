@@ -1,0 +1,89 @@
+"""An index in a file, open and ready to be asked."""
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.indexes import INDEXES
+from imgret.pipeline import Pipeline
+from imgret.registry import load
+from imgret.store.reader import Store
+
+
+class Gallery:
+    """An open index: the photos that are searched.
+
+    Parameters
+    ----------
+    path : str
+    settings : sequence of str
+        Search-time parameters, NAME=VALUE.
+
+    Attributes
+    ----------
+    store : imgret.store.reader.Store
+    index : imgret.indexes.base.Index
+    settings : Params
+        Search-time parameters.
+    names : imgret.store.text.Texts
+        Of the photos, in byte order.
+    pipeline : imgret.pipeline.Pipeline
+        How they were described.
+
+    Raises
+    ------
+    UsageError
+        For a search-time parameter that the index has not.
+    ImgretError
+        If the file is no sound index.
+    """
+
+    def __init__(self, path, settings=()):
+        self.store = Store(path, ("index",), "search")
+        try:
+            self._open(settings)
+        except ImgretError:
+            self.store.close()
+            raise
+
+    def _open(self, settings):
+        store, params = self.store, self.store.params
+        if str(params.get("method")) not in INDEXES:
+            raise ImgretError(f"{store.shown}: this imgret has no index '{params.get('method')}': upgrade imgret")
+        kind = load(INDEXES, str(params["method"]), "index")
+        self.settings = kind.SearchParams.parse(settings)
+        made_with = kind.Params.from_json(params.get("params"))
+        self.pipeline = Pipeline.load(store)
+        structure = {name: store.map(column) for name, column in store.group("structure").items()}
+        codebooks = self.pipeline.codebooks_for(kind)
+        self.index = kind.opened(made_with, params.get("metric"), structure, store.facts, store.sizes["R"], codebooks)
+        self.names, self._rows = store.texts("names"), store.read("rows")
+        if len(self._rows) and (self._rows.min() < 0 or self._rows.max() >= len(self.names)):
+            raise ImgretError(f"{store.shown} is damaged: 'rows' point outside its photos")
+
+    def close(self):
+        """Close the file."""
+        self.store.close()
+
+    def search(self, vectors, k, jobs=1):
+        """The best photos for some queries.
+
+        Parameters
+        ----------
+        vectors : array_like, shape (Q, V)
+        k : int
+        jobs : int
+            Threads; the result does not depend on it.
+
+        Returns
+        -------
+        scores : ndarray, shape (Q, k), float32
+            Best first; NaN where there are no more.
+        ids : ndarray, shape (Q, k), int64
+            Positions in `names`; -1 where there are no more.
+
+        Raises
+        ------
+        ImgretError
+        """
+        scores, rows = self.index.search(vectors, k, self.settings, jobs=jobs)
+        return scores, np.where(rows >= 0, self._rows[np.maximum(rows, 0)], -1)
