@@ -68,6 +68,11 @@ class Photo:
     box: tuple | None = None
 
 
+def file_of(data):
+    """The `File` of a photo's bytes that came from no file."""
+    return File(data, hashlib.sha256(data).digest(), len(data), -1)
+
+
 def read_file(path):
     """A photo's bytes, without ever waiting on a pipe or a device.
 

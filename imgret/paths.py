@@ -6,6 +6,12 @@ import os
 from imgret.errors import ImgretError, UsageError
 
 
+def several(paths):
+    """One path, or several, as a list of str."""
+    single = isinstance(paths, str | bytes | os.PathLike)
+    return [os.fspath(path) for path in ([paths] if single else paths)]
+
+
 def check_file(path, option, *, links=False):
     """Refuse what is no place for a file.
 

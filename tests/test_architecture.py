@@ -44,8 +44,9 @@ MAY = {
     | FAMILIES
     | {"describer", "paths", "names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
     "cli": BASE | FAMILIES | {"names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", ""},
+    "api": {"errors", "images", "names", "pipeline", "describer", "store", "runs", "inputs", "stages", ""},
     "__main__": {"cli"},
-    "": set(),
+    "": {"api"},
 }
 HEAVY = ("torch", "faiss", "cv2", "h5py", "numpy")
 

@@ -3,13 +3,13 @@
 import click
 
 from imgret.cli import options
-from imgret.codebooks import CODEBOOKS
+from imgret.codebooks import CODEBOOKS, DEFAULT
 
 
 @click.command("codebook")
 @click.argument("inputs", nargs=-1, type=options.PATH)
 @options.out("codebook")
-@options.method(CODEBOOKS, "kmeans")
+@options.method(CODEBOOKS, DEFAULT)
 @options.settings
 @click.option("--size", type=int, help="Visual words, Gaussians, or dimensions to keep.")
 @options.seed

@@ -3,7 +3,7 @@
 import click
 
 from imgret.cli import options
-from imgret.extractors import EXTRACTORS
+from imgret.extractors import DEFAULT, EXTRACTORS
 
 BOXES = (
     "Describe regions of photos, a row each, to ask with. The folder of Oxford's or Paris's ground truth, the .pkl or .json of the "
@@ -14,7 +14,7 @@ BOXES = (
 @click.command("extract")
 @options.photos
 @options.out("features or vectors store")
-@options.method(EXTRACTORS, "rootsift")
+@options.method(EXTRACTORS, DEFAULT)
 @options.settings
 @click.option("-c", "--codebook", type=options.PATH, help="A projection of regions, for cnn with pool=rmac.")
 @click.option("--boxes", metavar="PATH", type=options.PATH, help=BOXES)

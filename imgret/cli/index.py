@@ -3,7 +3,7 @@
 import click
 
 from imgret.cli import options
-from imgret.indexes import INDEXES
+from imgret.indexes import DEFAULT, INDEXES
 
 METHODS = [name for name in INDEXES if name != "factory"]
 
@@ -11,7 +11,7 @@ METHODS = [name for name in INDEXES if name != "factory"]
 @click.command("index")
 @click.argument("inputs", nargs=-1, type=options.PATH)
 @options.out("index")
-@options.method(METHODS, "flat")
+@options.method(METHODS, DEFAULT)
 @options.settings
 @click.option("--factory", metavar="STRING", help="Any faiss index factory string, instead of a method.")
 @click.option("--metric", type=click.Choice(["cosine", "l2", "ip"]), default="cosine", show_default=True, help="How vectors compare.")

@@ -10,3 +10,4 @@ CODEBOOKS = {
     "pca": "imgret.codebooks.pca:PCA",
     "lw": "imgret.codebooks.lw:LW",
 }
+DEFAULT = "kmeans"

@@ -11,6 +11,7 @@ EXTRACTORS = {
     "hog": "imgret.extractors.hog:Hog",
     "gist": "imgret.extractors.gist:Gist",
 }
+DEFAULT = "rootsift"
 
 # the family of what came from elsewhere: no choice of `extract`
 IMPORTED = {

@@ -13,3 +13,4 @@ INDEXES = {
     "hnsw": "imgret.indexes.hnsw:HNSW",
     "factory": "imgret.indexes.factory:Factory",
 }
+DEFAULT = "flat"

@@ -7,11 +7,12 @@ import time
 
 import numpy as np
 
-from imgret.codebooks import CODEBOOKS
+from imgret.codebooks import CODEBOOKS, DEFAULT
 from imgret.errors import ImgretError, UsageError
 from imgret.formats.files import read_bytes
 from imgret.formats.groundtruth import CSV_LIMIT, read_groups
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
+from imgret.paths import several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.output import Output
@@ -28,7 +29,7 @@ def codebook(
     inputs,
     out,
     *,
-    method,
+    method=DEFAULT,
     settings=(),
     size=None,
     seed=None,
@@ -41,7 +42,7 @@ def codebook(
 
     Parameters
     ----------
-    inputs : sequence of str
+    inputs : str or sequence of str
         Features or vectors stores.
     out : str
         The codebook to make.
@@ -67,6 +68,7 @@ def codebook(
     kind = load(CODEBOOKS, method, "codebook")
     fitted = kind(kind.Params.parse(settings, size=size, seed=seed))
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)
+    inputs = several(inputs)
     if not inputs:
         raise UsageError("give at least one features or vectors store")
     _check_teachers(kind, pairs, sample)

@@ -10,6 +10,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.parallel import one_thread
+from imgret.paths import several
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.registry import load
 from imgret.runs.output import Output
@@ -36,10 +37,10 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
 
     Parameters
     ----------
-    inputs : sequence of str
+    inputs : str or sequence of str
         Features stores (for vlad, fisher) or vectors stores (for a projection), whose photos are put together; or vectors stores of the
         same photos (concat).
-    codebooks : sequence of str
+    codebooks : str or sequence of str
         The codebooks that the method needs, in any order.
     out : str
         The vectors store to make.
@@ -53,6 +54,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
     ------
     ImgretError
     """
+    inputs, codebooks = several(inputs), several(codebooks)
     if not inputs:
         raise UsageError("give at least one features or vectors store")
     _check_method(method, settings, codebooks)
@@ -68,7 +70,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
         if output.up_to_date():
             return
         photos = _photos(kind, stores)
-        setup = {"inputs": list(map(os.fspath, inputs)), "codebooks": [os.fspath(store.path) for store in learned.stores]}
+        setup = {"inputs": inputs, "codebooks": [os.fspath(store.path) for store in learned.stores]}
         setup |= {"method": kind.name, "encoder": encoder.params.to_json(), "contents": [entry["content"] for entry in made_of]}
         with output.being_made() as parts:
             plan = parts.plan(photos.names, *photos.identities(), follow=run.shard is not None)

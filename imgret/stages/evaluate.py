@@ -10,7 +10,7 @@ from imgret.evaluation import PROTOCOLS, curves, records
 from imgret.evaluation.comparison import evaluated
 from imgret.evaluation.judgements import closed_up_lines, qrels_lines, unnamed
 from imgret.inputs.rankings import read_ranking
-from imgret.paths import check_apart
+from imgret.paths import check_apart, several
 from imgret.registry import load
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.runs.run import Run
@@ -34,7 +34,7 @@ def evaluate(
 
     Parameters
     ----------
-    rankings : sequence of str
+    rankings : str or sequence of str
         Ranking stores, TREC run files, or folders of one list per query.
     protocol : str
         A name of `PROTOCOLS`.
@@ -59,6 +59,7 @@ def evaluate(
     ImgretError
     """
     run.in_one_piece("evaluate")
+    rankings = several(rankings)
     kind = load(PROTOCOLS, protocol, "protocol")
     judge = kind(kind.Params.parse(settings))
     judge.check_truth(truth)
@@ -88,7 +89,7 @@ class ScoreFiles:
     ----------
     paths : dict of str to str or None
         By option: `--per-query`, `--curve`, `--qrels`, `--trec-run`, and `--html`, which is not written here, but is a file of its own too.
-    inputs : sequence of str
+    inputs : str or sequence of str
         What is read, and never written to.
     overwrite : bool
         Replace files that hold something else.

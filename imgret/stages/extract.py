@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.extractors import EXTRACTORS
+from imgret.extractors import DEFAULT, EXTRACTORS
 from imgret.inputs.boxes import Boxes
 from imgret.listing import Given
 from imgret.pipeline import Pipeline
@@ -29,7 +29,7 @@ def extract(
     photos,
     out,
     *,
-    method,
+    method=DEFAULT,
     settings=(),
     codebook=None,
     boxes=None,

@@ -6,10 +6,11 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.indexes import INDEXES
+from imgret.indexes import DEFAULT, INDEXES
 from imgret.indexes.base import check_metric
 from imgret.inputs.photos import Photos
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
+from imgret.paths import several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.output import Output
@@ -20,14 +21,14 @@ from imgret.store.reader import Store
 ADD_ROWS = 8192  # vectors added at once
 
 
-def index(inputs, out, *, method, settings=(), metric="cosine", train=(), seed=None, max_memory=None, run=Run()):
+def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=(), seed=None, max_memory=None, run=Run()):
     """Make vectors searchable.
 
     The index is built in memory: it takes about as much as its file will.
 
     Parameters
     ----------
-    inputs : sequence of str
+    inputs : str or sequence of str
         Vectors stores; their photos are put together.
     out : str
         The index to make.
@@ -37,7 +38,7 @@ def index(inputs, out, *, method, settings=(), metric="cosine", train=(), seed=N
         NAME=VALUE.
     metric : str
         "cosine", "l2" or "ip".
-    train : sequence of str
+    train : str or sequence of str
         Vectors stores to learn from instead of the inputs.
     seed : int, optional
         The method's parameter, where it has one.
@@ -54,11 +55,12 @@ def index(inputs, out, *, method, settings=(), metric="cosine", train=(), seed=N
     params = kind.Params.parse(settings, **({"seed": seed} if kind.seeded else {}))
     check_metric(metric)
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)
+    inputs = several(inputs)
     if not inputs:
         raise UsageError("give at least one vectors store")
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(Store(path, (kind.takes,), "index")) for path in inputs]
-        teachers = [stack.enter_context(Store(path, (kind.takes,), "--train")) for path in train]
+        teachers = [stack.enter_context(Store(path, (kind.takes,), "--train")) for path in several(train)]
         check_one_space(stores + teachers)
         recorded = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": params.to_json()}
         made_of = [store.as_input() for store in stores] + [store.as_input() | {"role": "train"} for store in teachers]

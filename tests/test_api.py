@@ -1,0 +1,129 @@
+"""imgret from Python: what docs/python.md shows, what comes back, and what is refused."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import ROOT, call
+
+import imgret
+from imgret import api
+from imgret.features import LocalFeatures
+
+PAGE = Path(ROOT) / "imgret" / "docs" / "python.md"
+
+
+def names_in_order(path):
+    return [line.split("\t")[1] for line in call("search", path, "-k", "all").lines]
+
+
+def test_the_page_does_what_it_shows(photos, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(photos, "photos")
+    shutil.copy("photos/04.jpg", "photos/one.jpg")
+    shutil.copy("photos/04.jpg", "query.jpg")
+    Path("truth.csv").write_text("image,group\none.jpg,a\n04.jpg,a\n01.png,b\n02.png,b\n")
+    code = "".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL))
+    assert len(code) > 500
+    shown = {}
+    exec(compile(code.replace("size=64", "size=6"), str(PAGE), "exec"), shown)
+    printed, said = capfd.readouterr()
+    assert said == ""
+    assert [line.split()[1] for line in printed.splitlines()][:2] == ["04.jpg", "one.jpg"]
+    assert [hits[0].name for hits in shown["several"]] == ["04.jpg", "04.jpg"]
+    assert shown["matrix"].shape == (29, 6 * 128)
+    assert shown["one"].shape == (6 * 128,)
+    assert isinstance(shown["local"], LocalFeatures)
+    assert shown["words"].shape == (6, 128)
+    assert shown["first"].name == "04.jpg"
+    assert 0 < shown["mean"] <= 1
+
+
+def test_what_is_offered_is_there_and_loads_only_when_asked_for():
+    assert tuple(api.__all__) == imgret.API
+    assert all(getattr(imgret, name) is getattr(api, name) for name in imgret.API)
+    assert set(imgret.API) <= set(dir(imgret))
+    with pytest.raises(AttributeError, match=r"^module 'imgret' has no attribute 'nothing'$"):
+        imgret.nothing  # noqa: B018
+    code = "import sys, imgret\nassert not set(sys.modules) & {'numpy', 'h5py', 'click', 'imgret.api'}"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
+
+
+def test_features(stores):
+    with imgret.open(stores.features) as features:
+        assert (features.kind, len(features)) == ("features", 28)
+        name = features.names[3]
+        local = features[name]
+        assert local.stored.shape == local.descriptors.shape == (len(local), 128)
+        assert (local.stored.dtype, local.descriptors.dtype) == (np.uint8, np.float32)
+        assert local.keypoints.shape == (len(local), 5)
+        assert local.columns == ("x", "y", "scale", "angle", "score")
+        assert (local.keypoints[:, :2] < local.image_size).all()
+        assert np.array_equal(local.column("scale"), local.keypoints[:, 2])
+        assert np.isnan(local.column("size")).all()
+        with pytest.raises(KeyError):
+            features["no photo"]
+
+
+def test_a_photo_is_described_as_the_stores_own(stores, photos):
+    with imgret.open(stores.projected) as vectors, imgret.open(stores.features) as features, imgret.open(stores.index) as index:
+        name = vectors.names[5]
+        path = photos / name
+        described = vectors.describe(path)
+        np.testing.assert_allclose(described, vectors[name], rtol=0, atol=1e-6)
+        assert np.array_equal(described, vectors.describe(path.read_bytes()))
+        assert np.array_equal(vectors.array[5], vectors[name])
+        again = features.describe(str(path))
+        assert np.array_equal(again.stored, features[name].stored)
+        assert np.array_equal(again.keypoints, features[name].keypoints)
+        assert index.search(path, k=3)[0].name == name
+
+
+def test_an_index_answers_as_the_command_does(stores, photos):
+    with imgret.open(stores.index) as index, imgret.open(stores.vlad) as vectors:
+        lines = [line.split("\t") for line in call("search", stores.index, stores.vlad, "-k", 4).lines[1:]]
+        answers = index.search(vectors.array, k=4, jobs=2)
+        assert [hit.name for hits in answers for hit in hits] == [line[2] for line in lines]
+        assert [f"{hit.score:.7g}" for hits in answers for hit in hits] == [line[3] for line in lines]
+        assert index.search(vectors.array[0], k=4) == answers[0]
+        assert len(index.search(vectors.array[0], k=1000)) == len(index) == 28
+        both = index.search([photos / name for name in index.names[:2]], k=2)
+        assert [hits[0].name for hits in both] == index.names[:2]
+
+
+def test_rankings(stores, tmp_path):
+    ranking = imgret.open(stores.ranking)
+    lines = call("export", stores.ranking, "-o", tmp_path / "run.trec")
+    assert lines.code == 0
+    again = imgret.open(str(tmp_path / "run.trec"))
+    assert ranking.queries == again.queries
+    for query in ranking.queries[:3]:
+        assert [hit.name for hit in ranking[query]] == [hit.name for hit in again[query]]
+        assert ranking[query][0].name == query
+    assert len(ranking) == 28
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        (lambda here: imgret.open(here / "none.h5"), "{here}/none.h5: there is no such file"),
+        (lambda here: imgret.open(here / "text.h5"), "{here}/text.h5 is not an imgret file (not HDF5)"),
+        (lambda here: imgret.open(here / "index.h5", settings=["ef=3"]), "this method has no parameter `ef`; it has none"),
+        (
+            lambda here: imgret.open(here / "index.h5").describe(here / "none.jpg"),
+            "{here}/none.jpg: it cannot be read: No such file or directory",
+        ),
+        (lambda here: imgret.open(here / "index.h5").describe(b"no photo"), "the photo: it is not a JPEG, PNG, WebP, TIFF or BMP image"),
+        (lambda here: imgret.open(here / "index.h5").search(np.zeros(3)), "the matrix of queries has 3 columns, 768 are needed"),
+    ],
+)
+def test_refusals(stores, tmp_path, what, text):
+    shutil.copy(stores.index, tmp_path / "index.h5")
+    (tmp_path / "text.h5").write_text("no store")
+    with pytest.raises(imgret.ImgretError) as caught:
+        what(tmp_path)
+    assert str(caught.value) == text.format(here=tmp_path)
