@@ -101,6 +101,35 @@ def test_imports_point_down(name):
             assert target == own or target in MAY[own], f"imgret.{name} imports {imported}"
 
 
+def circle(edges):
+    """Nodes that lead back to the first of them, in order; None where there are no such. `edges`: node -> nodes."""
+    done = set()
+
+    def visit(node, way):
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return None
+        found = next(filter(None, (visit(other, [*way, node]) for other in sorted(edges.get(node, ())))), None)
+        done.add(node)
+        return found
+
+    return next(filter(None, (visit(node, []) for node in edges)), None)
+
+
+def test_there_is_no_circle():
+    """Neither in the picture nor among modules, wherever in them an import stands. (The package itself loads `api` when it is asked.)"""
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({part: may - {""} for part, may in MAY.items() if part}) is None
+    edges = {}
+    for name, path in MODULES.items():
+        wanted = [imported.removeprefix("imgret.") for imported in imports(path) if imported.startswith("imgret.")]
+        # "a.b.C" is a name in module a.b, or in package a
+        found = {next(m for m in (one, one.rpartition(".")[0], "") if m in MODULES) for one in wanted}
+        edges[name] = found - {"", name} if name else set()
+    assert circle(edges) is None
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_only_the_store_touches_h5py_and_only_the_command_line_click(name):
     tops = {imported.split(".")[0] for imported in imports(MODULES[name])}
