@@ -1,5 +1,6 @@
 """A new method is one file and one line: each is added to a copy of the package, and goes all the way from photos to scores."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -147,10 +148,47 @@ class Own(Index):
         return np.take_along_axis(scores, order, 1).astype(np.float32), order
 '''
 
+PROTOCOL = '''
+"""Photos that share the first letter of their names."""
+import numpy as np
+from imgret.evaluation.asking import Asking
+from imgret.evaluation.protocols.base import Protocol
+from imgret.evaluation.questions import Question
+
+
+class Letters(Protocol):
+    """The first letter of a name is the group.
+
+    For a test.
+    """
+
+    name = "letters"
+    conventions = {key: "" for key in ("ap", "positives", "query", "crop", "junk", "truncation", "names", "measures")}
+
+    def _read_folder(self, path, truth):
+        raise NotImplementedError
+
+    def ask(self, lists, truth):
+        asking, positions = Asking(lists), lists.positions()
+        for row, name in enumerate(lists.query_names):
+            ids = np.array([photo for other, photo in positions.items() if other[:1] == name[:1] and other != name], dtype=np.int64)
+            if len(ids):
+                asking.add(Question(row, name, len(ids), ids, own=positions.get(name, -1)))
+            else:
+                asking.exclude()
+        return asking.done()
+'''
+
 ADDED = {  # file -> (its text, table's file, line before which the table's own line comes, that line)
     "extractors/grid.py": (EXTRACTOR, "extractors/__init__.py", '    "sift":', '    "grid": "imgret.extractors.grid:Grid",\n'),
     "encoders/spread.py": (WITH_KEYPOINTS, "encoders/__init__.py", '    "vlad":', '    "spread": "imgret.encoders.spread:Spread",\n'),
     "encoders/both.py": (WITH_TWO, "encoders/__init__.py", '    "vlad":', '    "both": "imgret.encoders.both:Both",\n'),
+    "evaluation/protocols/letters.py": (
+        PROTOCOL,
+        "evaluation/protocols/__init__.py",
+        '    "groups":',
+        '    "letters": "imgret.evaluation.protocols.letters:Letters",\n',
+    ),
     "indexes/own.py": (OWN_COLUMNS, "indexes/__init__.py", '    "flat":', '    "own": "imgret.indexes.own:Own",\n'),
 }
 
@@ -168,24 +206,35 @@ def extended(tmp_path_factory):
     return folder
 
 
+DRIVER = """
+import contextlib, io, json, sys
+from imgret.cli.main import main
+for line in sys.stdin:
+    out, err, code = io.StringIO(), io.StringIO(), None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(json.loads(line))
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def imgret(extended):
-    """`imgret(*arguments)`: runs the extended package, and gives what it answers."""
+    """`imgret(*arguments)`: runs the extended package, in one process for all, and gives what it answers."""
+    environment = dict(os.environ, PYTHONPATH=str(extended))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", DRIVER], env=environment, cwd=extended, text=True, **pipes) as driver:
 
-    def run(*arguments):
-        environment = dict(os.environ, PYTHONPATH=str(extended))
-        done = subprocess.run(
-            [sys.executable, "-m", "imgret", *map(str, arguments)],
-            env=environment,
-            cwd=extended,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        def run(*arguments):
+            driver.stdin.write(json.dumps(list(map(str, arguments))) + "\n")
+            driver.stdin.flush()
+            code, out, err = json.loads(driver.stdout.readline())
+            assert code == 0, err
+            return out
 
-    return run
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +289,13 @@ def test_an_index_of_columns_of_its_own(imgret, features):
     assert "check           sound" in imgret("info", "own.h5", "--check")
     own, flat = (imgret("search", index, "spread2.h5", "-k", 1) for index in ("own.h5", "flat.h5"))
     assert [line.split("\t")[0] for line in own.splitlines()] == [line.split("\t")[0] for line in flat.splitlines()]
+
+
+def test_a_protocol(imgret, features):
+    imgret("encode", "sift.h5", "-m", "spread", "-o", "spread3.h5")
+    imgret("index", "spread3.h5", "-o", "spread3-index.h5")
+    imgret("search", "spread3-index.h5", "spread3.h5", "-o", "run.h5")
+    answer = imgret("evaluate", "run.h5", "--protocol", "letters").splitlines()
+    assert answer[1].startswith("map\t")
+    assert 0 < float(answer[1].split("\t")[1]) <= 1
+    assert "letters: The first letter of a name is the group." in imgret("evaluate", "x", "--protocol", "help")

@@ -15,6 +15,7 @@ import types
 import zipfile
 
 import pytest
+from helpers import encoded, texture
 
 from imgret import registry
 from imgret.errors import ImgretError, UsageError
@@ -25,6 +26,7 @@ from imgret.networks.heads.base import LocalHead, LocalParams, VectorHead, Vecto
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
+from imgret.extractors.cnn import Cnn  # noqa: E402
 from imgret.networks import backbones, fields, state_dicts, weights  # noqa: E402 - after what it needs
 from imgret.networks.backbones import models  # noqa: E402
 from imgret.networks.backbones.architectures import architecture_of  # noqa: E402
@@ -1379,3 +1381,26 @@ def test_a_backbone_says_what_it_has_not():
     assert fields.receptive_field(other, "b") == (16.0, 7.5, 16.0)
     with pytest.raises(UsageError, match="^cam needs a linear classifier over the mean of the last map, other has another: choose another"):
         other.classifier()
+
+
+class Edges(Backbone):
+    """A network from elsewhere: horizontal and vertical differences."""
+
+    def __init__(self, params, wants, device, given):
+        self.name, self.device, self.layers = params.model, torch.device(device), ("edges",)
+        self.params = dataclasses.replace(params, layer=self.layers, weights="none", digest="0" * 64, mean=(0.5,) * 3, std=(1.0,) * 3)
+        self.dims, self.maps, self.least = [2], [True], 32
+
+    def __call__(self, x):
+        grey = x.mean(dim=1, keepdim=True)
+        return [torch.cat([grey.diff(dim=3)[:, :, 1:].abs(), grey.diff(dim=2)[:, :, :, 1:].abs()], dim=1)]
+
+
+@pytest.mark.parametrize("pool", ["gem", "rmac", "none"])
+def test_a_backbone_from_elsewhere_is_a_file_and_a_line(monkeypatch, pool):
+    monkeypatch.setitem(backbones.BACKBONES, "plain", "test_networks:Edges")
+    extractor = Cnn(Cnn.Params(model="plain:edges", pool=pool, max_size=64))
+    extractor.settle("cpu")
+    assert extractor.params.model == "plain:edges"
+    (described,) = extractor.describe([extractor.read(encoded(texture(1)))])
+    assert (described.stored if pool == "none" else described).shape[-1] == 2

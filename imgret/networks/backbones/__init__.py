@@ -3,6 +3,11 @@
 import functools
 
 from imgret.errors import ImgretError
+from imgret.registry import load
+
+TORCHVISION = "torchvision"
+# where networks come from -> what builds and cuts them. A `model` is a network of torchvision, or ORIGIN:NAME
+BACKBONES = {TORCHVISION: "imgret.networks.backbones.network:Network"}
 
 
 @functools.lru_cache(maxsize=4)
@@ -26,9 +31,8 @@ def shared(params, wants, device, given):
     ------
     ImgretError
     """
-    from imgret.networks.backbones.network import Network
-
-    return Network(params, wants, device, given)
+    origin = params.model.partition(":")[0] if ":" in params.model else TORCHVISION
+    return load(BACKBONES, origin if origin in BACKBONES else TORCHVISION, "backbone")(params, wants, device, given)
 
 
 def device_of(text):
