@@ -17,7 +17,7 @@ from imgret.extractors import EXTRACTORS
 from imgret.features import NO_DESCRIPTORS
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs.parts import PartWorker
+from imgret.runs.parts import PartWorker, append
 from imgret.runs.takeover import Sources
 from imgret.store.parts import FolderVanished, Parts, Plan
 from imgret.store.photos import BOXED
@@ -178,8 +178,4 @@ class Entry:
             if self.photo_name is not None:
                 meta |= {"photo_names": [self.photo_name], "box": np.array([self.photo.box])}
             photos.photos([self.name], meta)
-            if photos.kind == "vectors":
-                photos.rows(vectors=self.described[None])
-            else:
-                features = self.described
-                photos.ragged([len(features)], keypoints=features.keypoints, descriptors=features.stored)
+            append(photos, self.described)

@@ -5,6 +5,7 @@ import dataclasses
 import os
 
 from imgret.errors import ImgretError
+from imgret.features import LocalFeatures
 from imgret.runs import workers
 from imgret.store.parts import FolderVanished, Plan, publish_part, sweep_of
 from imgret.store.photos import PhotoWriter, totals_of
@@ -202,6 +203,23 @@ class Step:
             if any(self.work.photo_names.get(name) != photo for name, photo in rows):
                 return "it holds boxes of other photos"
         return next(store.problems(), "")
+
+
+def append(photos, described):
+    """Append to a part what was made of the photo whose name it was given last.
+
+    Parameters
+    ----------
+    photos : imgret.store.photos.PhotoWriter
+    described : ndarray, shape (V,), or LocalFeatures, or dict of str to ndarray, shape (n, ...)
+        A vector; local features; or columns with a row for each of the photo's entries.
+    """
+    if isinstance(described, LocalFeatures):
+        described = {"keypoints": described.keypoints, "descriptors": described.stored}
+    if isinstance(described, dict):
+        photos.ragged([len(next(iter(described.values())))], **described)
+    else:
+        photos.rows(vectors=described[None])
 
 
 class PartWorker:

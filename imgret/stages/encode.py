@@ -14,7 +14,7 @@ from imgret.paths import several
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.registry import load
 from imgret.runs.output import Output
-from imgret.runs.parts import PartWorker, Step, Work
+from imgret.runs.parts import PartWorker, Step, Work, append
 from imgret.runs.run import Run
 from imgret.store.photos import boxed
 from imgret.store.reader import Store
@@ -77,7 +77,8 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
             step = Step(output, plan, Work(WORKER, setup, encoder.columns() | boxed(stores)))
             done = step.complete(_pipeline(encoder, _branches(kind, stores), learned), failed_from=photos.failed_from())
             if done is not None:
-                run.report.note(f"{output.shown}: {done[0]} vectors of {encoder.dim} dimensions ({kind.name})")
+                made = f"vectors of {encoder.dim} dimensions" if encoder.gives == "vectors" else f"photos as {encoder.gives}"
+                run.report.note(f"{output.shown}: {done[0]} {made} ({kind.name})")
 
 
 def _branches(kind, stores):
@@ -193,18 +194,17 @@ class EncodeWorker(PartWorker):
     def _part(self, part):
         def fill(photos):
             for inputs in self.photos.append_to(photos, *self.plan.range(part)):
-                for block in self._encoded(inputs):
-                    photos.rows(vectors=block)
+                self._encode(photos, inputs)
             return False
 
         return self.write(part, self.encoder.columns() | boxed(self.stores), fill)
 
-    def _encoded(self, inputs):
+    def _encode(self, photos, inputs):
         if self.encoder.takes == "vectors":
-            yield self.encoder.encode_block(*(vectors_of(store, rows) for store, rows in inputs))
+            photos.rows(vectors=self.encoder.encode_block(*(vectors_of(store, rows) for store, rows in inputs)))
             return
         for features in zip(*(self._reader(store).photos(rows) for store, rows in inputs), strict=True):
-            yield self.encoder.encode(*features)[None]
+            append(photos, self.encoder.encode(*features))
 
     def _reader(self, store):
         if store not in self._readers:
