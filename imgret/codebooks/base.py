@@ -1,12 +1,14 @@
 """What a codebook is, and what it is learned from."""
 
+from imgret.codebooks.common import check_names
 from imgret.components import Component
 
 
 class Codebook(Component):
     """Base of all codebooks: a sample of rows in, the arrays of one fitted component out.
 
-    A subclass has `fit`, which learns and returns itself, `to_arrays` and `from_arrays`; what is learned ends in `_`.
+    A subclass has `fit`, which learns and returns itself, and `transform`; it names the arrays that it learns, and checks those of a file
+    (`_take`). What is learned ends in `_`.
 
     Parameters
     ----------
@@ -20,6 +22,8 @@ class Codebook(Component):
         Whether it is learned from photos that match one another: `fit(x, groups, ...)` instead of `fit(x, ...)`.
     default_encoder : str
         The encoder that it is for where none is named.
+    learned : tuple of str
+        Names of its arrays, without the `_`.
     dim_ : int
         Columns of the rows it was learned from.
     """
@@ -27,6 +31,7 @@ class Codebook(Component):
     takes = ("features", "vectors")
     needs_groups = False
     default_encoder = None
+    learned = ()
     seeded = True
     dim_ = None
 
@@ -43,7 +48,7 @@ class Codebook(Component):
         jobs : int
             Blocks computed at once; the result does not depend on it.
         checkpoint : object, optional
-            `load() -> dict of str to ndarray, or None` and `save(make_state)`, called now and then.
+            `load() -> dict of str to ndarray, or None` and `save(make_state)`, called after each step of the method.
         progress : callable, optional
             `progress(done, total, message)` at the same moments.
 
@@ -55,11 +60,26 @@ class Codebook(Component):
         Raises
         ------
         ImgretError
+            For a sample too small for what is asked, and values that are not finite or beyond 1e18.
         """
         raise NotImplementedError(type(self).__name__)
 
     def transform(self, x):
-        """Rows (T, dim_) in the codebook's own space, (T, d) float32."""
+        """Rows in the codebook's own space.
+
+        Parameters
+        ----------
+        x : array_like, shape (T, dim_)
+
+        Returns
+        -------
+        ndarray, shape (T, d), float32
+
+        Raises
+        ------
+        ImgretError
+            For another number of columns, NaN or infinities.
+        """
         raise NotImplementedError(type(self).__name__)
 
     def summary(self):
@@ -68,7 +88,7 @@ class Codebook(Component):
 
     def to_arrays(self):
         """What was learned, by name: dict of str to ndarray."""
-        raise NotImplementedError(type(self).__name__)
+        return {name: getattr(self, f"{name}_") for name in self._names()}
 
     @classmethod
     def from_arrays(cls, params, arrays):
@@ -79,4 +99,15 @@ class Codebook(Component):
         ImgretError
             For arrays that this cannot have given.
         """
-        raise NotImplementedError(cls.__name__)
+        self = cls(params)
+        check_names(arrays, self._names())
+        self._take(arrays)
+        return self
+
+    def _names(self):
+        """Names of what these parameters have it learn."""
+        return self.learned
+
+    def _take(self, arrays):
+        """Set what was learned from the arrays of a file, which are those named; refuse what a fit cannot have given."""
+        raise NotImplementedError(type(self).__name__)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from imgret import words
-from imgret.codebooks.common import check_names, check_pca, check_rows, resume, take
+from imgret.codebooks.common import check_pca, check_rows, resume, take
 from imgret.codebooks.kmeans import KMeans
 from imgret.codebooks.local import LocalCodebook
 from imgret.codebooks.mixture import FEWEST, Mixture, Scaler
@@ -27,7 +27,8 @@ class GMM(LocalCodebook):
 
     A variance is at least `variance_floor` times that of the whole sample in the same column (in a column that is constant: of the mean
     variance of the other columns), so no value is NaN for any finite sample. A component left with less than one row keeps
-    its mean and variance, and a weight of 0.001 rows; `summary()["starved_components"]` counts them.
+    its mean and variance, and a weight of 0.001 rows; `summary()["starved_components"]` counts them. Its `log_likelihood` is the mean over
+    the sample's rows, in nats.
 
     Memory beyond the sample: that of `KMeans` for the start, then about 15 MB a job and 16 · 2 · K · d bytes; with `pca` also the
     projected sample.
@@ -37,10 +38,6 @@ class GMM(LocalCodebook):
     weights_ : ndarray, shape (K,), float32
         Positive; they add up to 1.
     means_, variances_ : ndarray, shape (K, d), float32
-    dim_ : int
-        Columns of the descriptors.
-    pca_mean_, pca_components_ : ndarray or None
-        The local projection, applied by `transform`.
 
     References
     ----------
@@ -51,6 +48,7 @@ class GMM(LocalCodebook):
 
     name = "gmm"
     default_encoder = "fisher"
+    learned = ("weights", "means", "variances")
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
@@ -63,21 +61,7 @@ class GMM(LocalCodebook):
         seed: int = param(0, "seed of the start", role=SAMPLING, minimum=0)
 
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
-        """Learn the mixture.
-
-        Parameters
-        ----------
-        x : ndarray, shape (N, D), float32, C-contiguous
-        jobs : int
-            Blocks computed at once; the result does not depend on it.
-        checkpoint : object, optional
-            `load() -> dict of str to ndarray, or None` and `save(make_state)`, called after each iteration.
-        progress : callable, optional
-            `progress(done, total, message)` after each iteration, those of the start included.
-
-        Returns
-        -------
-        GMM
+        """Learn the mixture, with a checkpoint after each iteration, those of the start included; see `Codebook.fit`.
 
         Raises
         ------
@@ -89,48 +73,36 @@ class GMM(LocalCodebook):
         check_pca(p.pca, x)
         x = self._learn_projection(x, jobs)
         scaler = Scaler(x, jobs)
-        shape = (p.size, x.shape[1])
-        steps = p.start_iterations + p.iterations
 
         def tell(done, message):
             if progress:
-                progress(done, steps, message)
+                progress(done, p.start_iterations + p.iterations, message)
 
         saved = checkpoint.load() if checkpoint else None
-        shapes = {"iteration": (), "before": (), "finished": (), "weights": shape[:1], "means": shape, "variances": shape}
-        state = resume(saved, **shapes)
+        state = _State.of(saved, (p.size, x.shape[1]))
         if state is None:
-            start = KMeans(KMeans.Params(size=p.size, iterations=p.start_iterations, seed=p.seed))
-            start.fit(
-                x,
-                jobs=jobs,
-                checkpoint=_Start(checkpoint, saved) if checkpoint else None,
-                progress=lambda done, _, message: tell(done, f"k-means start: {message}"),
-            )
-            # No responsibilities yet: an empty word gets the sample's own variance.
-            mixture = Mixture(np.full(p.size, 1 / p.size), scaler.apply(start.centroids_).astype(np.float64), np.ones(shape))
-            mixture = mixture.maximize(*_hard(x, scaler, start.centroids_, jobs), p.variance_floor)
-            iteration, before, finished = 0, -math.inf, False
-        else:
-            iteration, before, finished = int(state["iteration"]), float(state["before"]), bool(state["finished"])
-            mixture = Mixture(*(np.array(state[name], np.float64) for name in ("weights", "means", "variances")))
+            state = _State(self._from_kmeans(x, scaler, jobs, _Start(checkpoint, saved) if checkpoint else None, tell))
+        while state.iteration < p.iterations and not state.finished:
+            likelihood, *sums = state.mixture.expect(x, scaler, jobs)
+            state.advance(likelihood, sums, p)
+            state.save(checkpoint)
+            tell(p.start_iterations + state.iteration, f"log-likelihood {likelihood - scaler.log_volume:.6g}")
+        self._learn(x, scaler, jobs, state)
+        return self
 
-        def save():
-            if checkpoint:
-                now = {"iteration": iteration, "before": before, "finished": int(finished), **dataclasses.asdict(mixture)}
-                checkpoint.save(lambda: {name: np.array(value) for name, value in now.items()})
+    def _from_kmeans(self, x, scaler, jobs, checkpoint, tell):
+        """The mixture that k-means gives."""
+        p = self.params
+        start = KMeans(KMeans.Params(size=p.size, iterations=p.start_iterations, seed=p.seed))
+        start.fit(x, jobs=jobs, checkpoint=checkpoint, progress=lambda done, _, message: tell(done, f"k-means start: {message}"))
+        # No responsibilities yet: an empty word gets the sample's own variance.
+        means = scaler.apply(start.centroids_).astype(np.float64)
+        mixture = Mixture(np.full(p.size, 1 / p.size), means, np.ones(means.shape))
+        return mixture.maximize(*_hard(x, scaler, start.centroids_, jobs), p.variance_floor)
 
-        while iteration < p.iterations and not finished:
-            likelihood, *sums = mixture.expect(x, scaler, jobs)
-            # What is returned is the mixture whose likelihood was measured.
-            finished = likelihood - before < p.tolerance
-            if not finished:
-                mixture = mixture.maximize(*sums, p.variance_floor)
-                before = likelihood
-            iteration += 1
-            save()
-            tell(p.start_iterations + iteration, f"log-likelihood {likelihood - scaler.log_volume:.6g}")
-
+    def _learn(self, x, scaler, jobs, state):
+        """Take over the mixture of the last iteration, in the sample's own coordinates."""
+        mixture = state.mixture
         likelihood, counts, *_ = mixture.expect(x, scaler, jobs)
         weights = mixture.weights.astype(np.float32)
         self.weights_ = weights / weights.sum()
@@ -138,44 +110,59 @@ class GMM(LocalCodebook):
         self.variances_ = np.maximum((mixture.variances * scaler.spread**2).astype(np.float32), TINY)
         self._summary = {
             "rows": len(x),
-            "iterations": iteration,
-            "converged": finished,
+            "iterations": state.iteration,
+            "converged": state.finished,
             "log_likelihood": likelihood - scaler.log_volume,
             "starved_components": int(np.count_nonzero(counts < FEWEST)),
-            "floored_variances": int(np.count_nonzero(mixture.variances <= p.variance_floor)),
+            "floored_variances": int(np.count_nonzero(mixture.variances <= self.params.variance_floor)),
             "smallest_weight": float(self.weights_.min()),
             "largest_weight": float(self.weights_.max()),
         }
-        return self
 
-    def summary(self):
-        """Plain numbers of the fit; `log_likelihood` is the mean over the sample's rows, in nats. Empty after `from_arrays`."""
-        return dict(self._summary)
-
-    def to_arrays(self):
-        """What was learned, by name."""
-        return {"weights": self.weights_, "means": self.means_, "variances": self.variances_, **self._projection_arrays()}
-
-    @classmethod
-    def from_arrays(cls, params, arrays):
-        """The codebook whose `to_arrays` gave `arrays`.
-
-        Raises
-        ------
-        ImgretError
-            For arrays that this cannot have given.
-        """
-        self = cls(params)
-        check_names(arrays, ("weights", "means", "variances", *self._projection_names()))
-        self.means_ = take(arrays, "means", (params.size, params.pca or None))
+    def _take(self, arrays):
+        size = self.params.size
+        self.means_ = take(arrays, "means", (size, self.params.pca or None))
         self.variances_ = take(arrays, "variances", self.means_.shape)
-        self.weights_ = take(arrays, "weights", (params.size,))
+        self.weights_ = take(arrays, "weights", (size,))
         if (self.variances_ <= 0).any():
             raise ImgretError("the codebook's `variances` must be positive: train it again")
         if (self.weights_ <= 0).any() or abs(float(self.weights_.sum(dtype=np.float64)) - 1) > 1e-3:
             raise ImgretError("the codebook's `weights` must be positive and add up to 1: train it again")
         self._take_projection(arrays, self.means_.shape[1])
-        return self
+
+
+@dataclasses.dataclass
+class _State:
+    """Where a fit stands after the start: what a checkpoint keeps."""
+
+    mixture: Mixture
+    iteration: int = 0
+    before: float = -math.inf
+    finished: bool = False
+
+    @classmethod
+    def of(cls, state, shape):
+        """The state in what a checkpoint of a mixture with means of that shape has; None where there is none, or one of the start."""
+        shapes = {"iteration": (), "before": (), "finished": (), "weights": shape[:1], "means": shape, "variances": shape}
+        state = resume(state, **shapes)
+        if state is None:
+            return None
+        mixture = Mixture(*(np.array(state[name], np.float64) for name in ("weights", "means", "variances")))
+        return cls(mixture, int(state["iteration"]), float(state["before"]), bool(state["finished"]))
+
+    def save(self, checkpoint):
+        if checkpoint:
+            now = {"iteration": self.iteration, "before": self.before, "finished": int(self.finished), **dataclasses.asdict(self.mixture)}
+            checkpoint.save(lambda: {name: np.array(value) for name, value in now.items()})
+
+    def advance(self, likelihood, sums, params):
+        """An iteration more: the mixture that its sums ask for, unless it was the last."""
+        # What is returned is the mixture whose likelihood was measured.
+        self.finished = likelihood - self.before < params.tolerance
+        if not self.finished:
+            self.mixture = self.mixture.maximize(*sums, params.variance_floor)
+            self.before = likelihood
+        self.iteration += 1
 
 
 class _Start:

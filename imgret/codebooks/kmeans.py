@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from imgret import words
-from imgret.codebooks.common import check_names, check_pca, check_rows, resume, take
+from imgret.codebooks.common import check_pca, check_rows, resume, take
 from imgret.codebooks.local import LocalCodebook
 from imgret.codebooks.passes import Passes
 from imgret.parallel import one_thread
@@ -19,7 +19,8 @@ class KMeans(LocalCodebook):
     Each iteration goes through the sample in blocks of 8192 rows: nearest words by a BLAS product, sums of each block, added up in
     float64 in block order. The start is k-means++ or random rows. A word that nothing is assigned to moves to the row that is
     farthest from its own word (so it splits that word); where the sample has fewer different rows than words there is nothing to split:
-    the words left over repeat others, no row is assigned to them, and `summary()["empty_words"]` counts them.
+    the words left over repeat others, no row is assigned to them, and `summary()["empty_words"]` counts them. Its `objective` is the sum of
+    squared distances to the final words.
 
     Memory beyond the sample: 4 bytes a row, 24 bytes a centroid value, and about 30 MB a job; with `pca` also the projected
     sample (4 · pca bytes a row).
@@ -28,10 +29,6 @@ class KMeans(LocalCodebook):
     ----------
     centroids_ : ndarray, shape (K, d), float32
         d is the descriptors' dimension, or `pca`.
-    dim_ : int
-        Columns of the descriptors.
-    pca_mean_, pca_components_ : ndarray or None
-        The local projection, applied by `transform`.
 
     References
     ----------
@@ -42,6 +39,7 @@ class KMeans(LocalCodebook):
 
     name = "kmeans"
     default_encoder = "vlad"
+    learned = ("centroids",)
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
@@ -53,21 +51,7 @@ class KMeans(LocalCodebook):
         seed: int = param(0, "seed of the start", role=SAMPLING, minimum=0)
 
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
-        """Learn the words.
-
-        Parameters
-        ----------
-        x : ndarray, shape (N, D), float32, C-contiguous
-        jobs : int
-            Blocks computed at once; the result does not depend on it.
-        checkpoint : object, optional
-            `load() -> dict of str to ndarray, or None` and `save(make_state)`, called after each iteration.
-        progress : callable, optional
-            `progress(done, total, message)` after each iteration.
-
-        Returns
-        -------
-        KMeans
+        """Learn the words, with a checkpoint after each iteration; see `Codebook.fit`.
 
         Raises
         ------
@@ -107,28 +91,9 @@ class KMeans(LocalCodebook):
         }
         return self
 
-    def summary(self):
-        """Plain numbers of the fit: `objective` is the sum of squared distances to the final words. Empty after `from_arrays`."""
-        return dict(self._summary)
-
-    def to_arrays(self):
-        """What was learned, by name."""
-        return {"centroids": self.centroids_, **self._projection_arrays()}
-
-    @classmethod
-    def from_arrays(cls, params, arrays):
-        """The codebook whose `to_arrays` gave `arrays`.
-
-        Raises
-        ------
-        ImgretError
-            For arrays that this cannot have given.
-        """
-        self = cls(params)
-        check_names(arrays, ("centroids", *self._projection_names()))
-        self.centroids_ = take(arrays, "centroids", (params.size, params.pca or None))
+    def _take(self, arrays):
+        self.centroids_ = take(arrays, "centroids", (self.params.size, self.params.pca or None))
         self._take_projection(arrays, self.centroids_.shape[1])
-        return self
 
 
 @dataclasses.dataclass

@@ -25,21 +25,7 @@ class LocalCodebook(Codebook):
     pca_components_ = None
 
     def transform(self, x):
-        """Descriptors in the codebook's space: the local projection, or the descriptors as they are.
-
-        Parameters
-        ----------
-        x : array_like, shape (T, dim_)
-
-        Returns
-        -------
-        ndarray, shape (T, d), float32
-
-        Raises
-        ------
-        ImgretError
-            For another number of columns, NaN or infinities.
-        """
+        """Descriptors after the local projection, or as they are; see `Codebook.transform`."""
         x = rows(x, self.dim_, "the matrix of descriptors")
         return x if self.pca_mean_ is None else project(x, self.pca_mean_, self.pca_components_)
 
@@ -59,14 +45,11 @@ class LocalCodebook(Codebook):
             pass
         return projected
 
-    def _projection_arrays(self):
-        return {} if self.pca_mean_ is None else {"pca_mean": self.pca_mean_, "pca_components": self.pca_components_}
-
-    def _projection_names(self):
-        return ("pca_mean", "pca_components") if self.params.pca else ()
+    def _names(self):
+        return self.learned + (("pca_mean", "pca_components") if self.params.pca else ())
 
     def _take_projection(self, arrays, columns):
-        """Set what `_projection_arrays` gave; `columns` is the width of the codebook's own arrays."""
+        """Set the local projection, if there is one; `columns` is the width of the codebook's own arrays."""
         self.dim_ = columns
         if self.params.pca:
             self.pca_components_ = take(arrays, "pca_components", (self.params.pca, None))

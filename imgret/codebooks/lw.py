@@ -43,9 +43,6 @@ class LW(Projection):
 
     Attributes
     ----------
-    dim_ : int
-        Columns D of the input.
-    mean_ : ndarray, shape (D,), float32
     components_ : ndarray, shape (size, D), float32
         Not orthogonal.
     eigenvalues_ : ndarray, shape (size,), float64
@@ -71,7 +68,7 @@ class LW(Projection):
         )
 
     def fit(self, x, groups, *, jobs=1, checkpoint=None, progress=None):
-        """Learn mean and components.
+        """Learn mean and components, with a checkpoint after each part of the matrices; see `Codebook.fit`.
 
         Parameters
         ----------
@@ -79,16 +76,6 @@ class LW(Projection):
             Image vectors.
         groups : sequence of array_like, shape (n,), integer
             Each the different rows, at least 2, of photos that match one another. A row may be in several groups, or in none.
-        jobs : int
-            Blocks computed at once; the result does not depend on it.
-        checkpoint : object, optional
-            `load() -> dict of str to ndarray, or None` and `save(make_state)`, called after each part of the matrices.
-        progress : callable, optional
-            `progress(done, total, message)` at the same moments.
-
-        Returns
-        -------
-        LW
 
         Raises
         ------

@@ -35,12 +35,8 @@ class PCA(Projection):
 
     Attributes
     ----------
-    dim_ : int
-        Columns D of the input.
-    mean_ : ndarray, shape (D,), float32
     components_ : ndarray, shape (size, D), float32
         Orthonormal rows, by descending eigenvalue.
-    eigenvalues_ : ndarray, shape (size,), float64
 
     References
     ----------
@@ -59,21 +55,7 @@ class PCA(Projection):
         seed: int = param(0, "seed of the iterative decompositions", role=SAMPLING, minimum=0)
 
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
-        """Learn mean, components and eigenvalues.
-
-        Parameters
-        ----------
-        x : ndarray, shape (N, D), float32, C-contiguous
-        jobs : int
-            Blocks computed at once; the result does not depend on it.
-        checkpoint : object, optional
-            `load() -> dict of str to ndarray, or None` and `save(make_state)`, called after each part of the matrix or each restart.
-        progress : callable, optional
-            `progress(done, total, message)` at the same moments.
-
-        Returns
-        -------
-        PCA
+        """Learn mean, components and eigenvalues, with a checkpoint after each part of the matrix or each restart; see `Codebook.fit`.
 
         Raises
         ------
@@ -111,21 +93,7 @@ class PCA(Projection):
         return self
 
     def project(self, x):
-        """Rows in the learned space, whitened if asked for; not normalised.
-
-        Parameters
-        ----------
-        x : array_like, shape (N, D)
-
-        Returns
-        -------
-        ndarray, shape (N, size), float32
-
-        Raises
-        ------
-        ImgretError
-            For another number of columns, NaN or infinities.
-        """
+        """Rows in the learned space, whitened if asked for; see `Projection.project`."""
         y = super().project(x)
         if self.params.whiten:
             y *= self._whitening()

@@ -4,7 +4,7 @@ import numpy as np
 
 from imgret.arrays import rows
 from imgret.codebooks.base import Codebook
-from imgret.codebooks.common import check_names, check_rows, take
+from imgret.codebooks.common import check_rows, take
 from imgret.errors import ImgretError
 from imgret.parallel import BLOCK, blocks
 
@@ -31,6 +31,7 @@ class Projection(Codebook):
     """
 
     default_encoder = "project"
+    learned = ("mean", "components", "eigenvalues")
 
     def _check_sample(self, x):
         """Refuse a sample with fewer rows or columns than dimensions are asked for."""
@@ -40,50 +41,22 @@ class Projection(Codebook):
             raise ImgretError(f"{size} dimensions were asked for (--size), but the rows have {x.shape[1]} columns: ask for fewer")
 
     def project(self, x):
-        """Rows in the learned space; not L2-normalised.
-
-        Parameters
-        ----------
-        x : array_like, shape (N, D)
-
-        Returns
-        -------
-        ndarray, shape (N, size), float32
-
-        Raises
-        ------
-        ImgretError
-            For another number of columns, NaN or infinities.
-        """
+        """Rows in the learned space, d = `size`, not L2-normalised; see `Codebook.transform`."""
         return project(rows(x, self.dim_, "the matrix to project"), self.mean_, self.components_)
 
     def transform(self, x):
         """`project`, under the name that every codebook has."""
         return self.project(x)
 
-    def to_arrays(self):
-        """What was learned, by name."""
-        return {"mean": self.mean_, "components": self.components_, "eigenvalues": self.eigenvalues_}
-
-    @classmethod
-    def from_arrays(cls, params, arrays):
-        """The codebook whose `to_arrays` gave `arrays`.
-
-        Raises
-        ------
-        ImgretError
-            For arrays that this cannot have given.
-        """
-        self = cls(params)
-        check_names(arrays, ("mean", "components", "eigenvalues"))
-        self.components_ = take(arrays, "components", (params.size, None))
+    def _take(self, arrays):
+        size = self.params.size
+        self.components_ = take(arrays, "components", (size, None))
         self.dim_ = self.components_.shape[1]
         self._check_components()
         self.mean_ = take(arrays, "mean", (self.dim_,))
-        self.eigenvalues_ = take(arrays, "eigenvalues", (params.size,), np.float64)
+        self.eigenvalues_ = take(arrays, "eigenvalues", (size,), np.float64)
         if (self.eigenvalues_ < 0).any() or (np.diff(self.eigenvalues_) > 0).any():
             raise ImgretError("the codebook's `eigenvalues` must be descending and not negative: train it again")
-        return self
 
     def _check_components(self):
         """Refuse components from a file that a fit cannot have given."""

@@ -8,13 +8,7 @@ class Encoder(Component):
     """Base of all encoders: a photo's local features, or its vectors, to one vector.
 
     What takes features has `encode`, a function of one photo's features, bit for bit, under one BLAS thread. What takes vectors has
-    `encode_block`. Vectors come out L2-normalised.
-
-    Parameters
-    ----------
-    params : Params
-    *codebooks : fitted codebooks
-        One for each of `needs`.
+    `encode_block`. Vectors come out L2-normalised, of the type that `params.dtype` says; zero where nothing is left to normalise.
 
     Attributes
     ----------
@@ -72,12 +66,13 @@ class Encoder(Component):
 
         Returns
         -------
-        ndarray, shape (dim,)
+        ndarray, shape (dim,), float32 or float16
             Or, for an encoder that gives no vectors, a dict of columns, one row for each of the photo's entries.
 
         Raises
         ------
         ImgretError
+            For no descriptors, another number of columns, values that are not finite or too large.
         """
         raise NotImplementedError(type(self).__name__)
 
@@ -91,11 +86,12 @@ class Encoder(Component):
 
         Returns
         -------
-        ndarray, shape (N, dim)
+        ndarray, shape (N, dim), float32 or float16
 
         Raises
         ------
         ImgretError
+            For another number of inputs or columns, values that are not finite or too large.
         """
         raise NotImplementedError(type(self).__name__)
 

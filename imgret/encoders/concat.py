@@ -15,10 +15,6 @@ class Concat(Encoder):
 
     The cosine of two such vectors is the mean of the parts' cosines, weighted by the squares of `weights`.
 
-    Parameters
-    ----------
-    params : Concat.Params
-
     References
     ----------
     L. Zheng, Y. Yang & Q. Tian, SIFT meets CNN: a decade survey of instance retrieval, PAMI 2018, section 5.3 (early fusion).
@@ -52,22 +48,7 @@ class Concat(Encoder):
         return sum(self.widths)
 
     def encode_block(self, *parts):
-        """Several vectors of each photo, as one.
-
-        Parameters
-        ----------
-        *parts : array_like, shape (N, V_i)
-
-        Returns
-        -------
-        ndarray, shape (N, Σ V_i), float32 or float16
-            Rows of unit L2 norm; zero where every part is.
-
-        Raises
-        ------
-        ImgretError
-            For values that are not finite, and for another number of parts.
-        """
+        """Several vectors (N, V_i) of each photo as one, (N, Σ V_i); zero where every part is. See `Encoder.encode_block`."""
         if len(parts) != len(self.params.weights):
             raise ImgretError(f"{len(self.params.weights)} vectors of each photo are needed, got {len(parts)}")
         rows = [arrays.unit_rows(arrays.rows(part, what="the matrix of vectors")) for part in parts]

@@ -46,7 +46,7 @@ class Fisher(Encoder):
 
     Parameters
     ----------
-    params : Fisher.Params
+    params : Params
     codebook : fitted Gaussian mixture
         `weights_` (K,), `means_` (K, d), `variances_` (K, d) above zero; `dim_`, the columns D of a descriptor; `transform`, its
         local projection (T, D) -> (T, d).
@@ -106,23 +106,7 @@ class Fisher(Encoder):
         return sum(self._size if name == "weight" else self._size * self._columns for name in self.params.gradients)
 
     def encode(self, features):
-        """One photo's descriptors to its vector.
-
-        Parameters
-        ----------
-        features : imgret.features.LocalFeatures
-            Descriptors of shape (T, D), T >= 1.
-
-        Returns
-        -------
-        ndarray, shape (V,), float32 or float16
-            Of unit L2 norm, or zero.
-
-        Raises
-        ------
-        ImgretError
-            For no descriptors, another number of columns, values that are not finite or too large.
-        """
+        """One photo's descriptors (T, D), T >= 1, to its vector (V,); see `Encoder.encode`."""
         x = arrays.rows(features.descriptors, self.codebook.dim_, "the descriptor matrix")
         if len(x) == 0:
             raise ImgretError("a photo without descriptors has no Fisher vector: leave it out")

@@ -16,7 +16,7 @@ class Project(Encoder):
 
     Parameters
     ----------
-    params : Project.Params
+    params : Params
     codebook : fitted PCA or LW
         `components_` (d, V), `dim_` = V, and `project`, (N, V) -> (N, d).
 
@@ -40,22 +40,7 @@ class Project(Encoder):
         return len(self.codebook.components_)
 
     def encode_block(self, vectors):
-        """A block of vectors, projected.
-
-        Parameters
-        ----------
-        vectors : array_like, shape (N, V)
-
-        Returns
-        -------
-        ndarray, shape (N, d), float32 or float16
-            Rows of unit L2 norm; a row that is projected to zero stays zero.
-
-        Raises
-        ------
-        ImgretError
-            For another number of columns, values that are not finite or too large.
-        """
+        """Vectors (N, V), projected: (N, d); a row that is projected to zero stays zero. See `Encoder.encode_block`."""
         x = arrays.rows(vectors, self.codebook.dim_, "the matrix of vectors")
         with np.errstate(all="ignore"):  # what is not finite in the end is refused
             projected = np.array(self.codebook.project(x), dtype=np.float32, order="C")

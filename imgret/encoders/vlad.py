@@ -39,7 +39,7 @@ class Vlad(Encoder):
 
     Parameters
     ----------
-    params : Vlad.Params
+    params : Params
     codebook : fitted k-means codebook
         `centroids_` (K, d) float32; `dim_`, the columns D of a descriptor; `transform`, its local projection (T, D) -> (T, d).
 
@@ -78,23 +78,7 @@ class Vlad(Encoder):
         return self._vocabulary.centroids.size
 
     def encode(self, features):
-        """One photo's descriptors to its vector.
-
-        Parameters
-        ----------
-        features : imgret.features.LocalFeatures
-            Descriptors of shape (T, D), T >= 1.
-
-        Returns
-        -------
-        ndarray, shape (K * d,), float32 or float16
-            Of unit L2 norm, or zero.
-
-        Raises
-        ------
-        ImgretError
-            For no descriptors, another number of columns, values that are not finite or too large.
-        """
+        """One photo's descriptors (T, D), T >= 1, to its vector (V,); see `Encoder.encode`."""
         x = arrays.rows(features.descriptors, self.codebook.dim_, "the descriptor matrix")
         if len(x) == 0:
             raise ImgretError("a photo without descriptors has no VLAD: leave it out")

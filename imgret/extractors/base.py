@@ -6,21 +6,21 @@ from imgret import images
 from imgret.components import Component
 from imgret.features import LocalFeatures
 from imgret.images import BadPhoto
+from imgret.registry import SAMPLING, param
 
 KEYPOINT_COLUMNS = ("x", "y", "scale", "angle", "score")
+
+
+def longest_side(default, **bounds):
+    """The field `max_size` of the parameters of an extractor that `reduces`."""
+    help = "longest side in pixels; larger photos are reduced, 0 for never"
+    return param(default, help, role=SAMPLING, minimum=0, **bounds)
 
 
 class Extractor(Component):
     """Base of all extractors.
 
-    A subclass that takes one photo at a time has `extract(photo)`, which may raise `BadPhoto`; one that gains by taking several overrides
-    `describe`.
-
-    Parameters
-    ----------
-    params : Params
-    *codebooks : fitted codebooks
-        One for each of `needs`.
+    A subclass that takes one photo at a time has `extract`; one that gains by taking several overrides `describe`.
 
     Attributes
     ----------
@@ -77,6 +77,26 @@ class Extractor(Component):
         ------
         ImgretError
         """
+
+    def extract(self, photo):
+        """Describe one photo.
+
+        Parameters
+        ----------
+        photo : imgret.images.Photo
+            Grey or RGB, as `grey` says.
+
+        Returns
+        -------
+        imgret.features.LocalFeatures, or ndarray of shape (dim,), float32
+            As `gives` says. Local features may be none; a vector has unit L2 norm.
+
+        Raises
+        ------
+        BadPhoto
+            If there is nothing to make a vector of.
+        """
+        raise NotImplementedError(type(self).__name__)
 
     def describe(self, photos):
         """Describe photos.

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from imgret import registry
-from imgret.extractors.base import Extractor
+from imgret.extractors.base import Extractor, longest_side
 from imgret.extractors.cells import split, unit
-from imgret.registry import SAMPLING, param
+from imgret.registry import param
 
 
 class ColorMoments(Extractor):
@@ -31,9 +31,7 @@ class ColorMoments(Extractor):
     class Params(registry.Params):
         """Parameters of the colour moments."""
 
-        max_size: int = param(
-            512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0, maximum=16384
-        )
+        max_size: int = longest_side(512, maximum=16384)
         color_space: str = param("lab", "colour space: CIE L*a*b*, or HSV as in the paper", choices=("lab", "hsv"))
         grid: int = param(3, "cells along each side", minimum=1, maximum=16)
 
@@ -43,17 +41,7 @@ class ColorMoments(Extractor):
         return 9 * self.params.grid**2
 
     def extract(self, photo):
-        """Vector of one photo.
-
-        Parameters
-        ----------
-        photo : imgret.images.Photo
-            RGB.
-
-        Returns
-        -------
-        ndarray, shape (dim,), float32
-            Per cell and channel: mean, standard deviation, skewness. Of unit L2 norm.
+        """Vector of one photo: per cell and channel mean, standard deviation, skewness. See `Extractor.extract`.
 
         Raises
         ------

@@ -7,13 +7,14 @@ import numpy as np
 from imgret import registry
 from imgret.arrays import rootsift
 from imgret.errors import UsageError
-from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, in_box, to_full_size
+from imgret.extractors.base import in_box, longest_side, to_full_size
+from imgret.extractors.sift import SiftDescriptors
 from imgret.registry import SAMPLING, param
 
 BLUR = 1.6  # sigma of the first octave in pixels
 
 
-class DenseSift(Extractor):
+class DenseSift(SiftDescriptors):
     """Upright SIFT descriptors on a regular grid, at several bin sizes.
 
     A bin of b pixels is what a keypoint of sigma b / 3 has (Lowe, section 6.1: bins are three sigmas wide), and the photo is blurred
@@ -27,17 +28,12 @@ class DenseSift(Extractor):
     """
 
     name = "dense-sift"
-    dim = 128
-    dtype = "uint8"
-    descriptor_type = "uint8"
-    keypoint_columns = KEYPOINT_COLUMNS
-    _sift = None  # made when it is first needed
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):
         """Parameters of dense SIFT."""
 
-        max_size: int = param(512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0)
+        max_size: int = longest_side(512)
         step: int = param(8, "distance between grid points in pixels", role=SAMPLING, minimum=1)
         bins: tuple[float, ...] = param((4.0, 6.0, 8.0, 10.0), "sizes of a descriptor's bins in pixels", role=SAMPLING, minimum=1)
         rootsift: bool = param(True, "read as RootSIFT")
@@ -48,7 +44,7 @@ class DenseSift(Extractor):
                 raise UsageError("`bins` must hold at least one value")
 
     def extract(self, photo):
-        """Local features of one photo; see `imgret.extractors.sift.Sift.extract`. In order of bin size, y, x; the score is 0."""
+        """Local features of one photo, in order of bin size, y, x; the score is 0. See `Extractor.extract`."""
         import cv2
 
         height, width = photo.pixels.shape[:2]

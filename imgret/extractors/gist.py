@@ -54,17 +54,7 @@ class Gist(Extractor):
         return sum(self.params.orientations) * self.params.grid**2
 
     def extract(self, photo):
-        """Vector of one photo.
-
-        Parameters
-        ----------
-        photo : imgret.images.Photo
-            Grey.
-
-        Returns
-        -------
-        ndarray, shape (dim,), float32
-            Not negative, of unit L2 norm.
+        """Vector of one photo, not negative; see `Extractor.extract`.
 
         Raises
         ------

@@ -47,17 +47,7 @@ class Hog(Extractor):
         return (self.params.side // self.params.cell - 1) ** 2 * 4 * self.params.orientations
 
     def extract(self, photo):
-        """Vector of one photo.
-
-        Parameters
-        ----------
-        photo : imgret.images.Photo
-            Grey.
-
-        Returns
-        -------
-        ndarray, shape (dim,), float32
-            Not negative, of unit L2 norm.
+        """Vector of one photo, not negative; see `Extractor.extract`.
 
         Raises
         ------

@@ -4,9 +4,9 @@ import dataclasses
 
 from imgret import registry
 from imgret.errors import UsageError
-from imgret.extractors.base import Extractor
+from imgret.extractors.base import Extractor, longest_side
 from imgret.extractors.cells import unit
-from imgret.registry import SAMPLING, param
+from imgret.registry import param
 
 
 class HsvHist(Extractor):
@@ -30,9 +30,7 @@ class HsvHist(Extractor):
     class Params(registry.Params):
         """Parameters of the HSV histogram."""
 
-        max_size: int = param(
-            512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0, maximum=16384
-        )
+        max_size: int = longest_side(512, maximum=16384)
         bins: tuple[int, ...] = param((8, 4, 4), "bins of hue, saturation and value", minimum=1, maximum=32)
 
         def __post_init__(self):
@@ -47,18 +45,7 @@ class HsvHist(Extractor):
         return hue * saturation * value
 
     def extract(self, photo):
-        """Vector of one photo; every photo has one.
-
-        Parameters
-        ----------
-        photo : imgret.images.Photo
-            RGB.
-
-        Returns
-        -------
-        ndarray, shape (dim,), float32
-            Not negative, of unit L2 norm.
-        """
+        """Vector of one photo, not negative; every photo has one. See `Extractor.extract`."""
         import cv2
 
         hsv = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2HSV_FULL)

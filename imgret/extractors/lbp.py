@@ -6,10 +6,10 @@ import numpy as np
 
 from imgret import registry
 from imgret.errors import ImgretError
-from imgret.extractors.base import Extractor
+from imgret.extractors.base import Extractor, longest_side
 from imgret.extractors.cells import refuse_flat, split, unit
 from imgret.images import BadPhoto
-from imgret.registry import SAMPLING, param
+from imgret.registry import param
 
 METHODS = {"u2": "nri_uniform", "riu2": "uniform"}  # as scikit-image calls them
 
@@ -37,9 +37,7 @@ class Lbp(Extractor):
     class Params(registry.Params):
         """Parameters of local binary patterns."""
 
-        max_size: int = param(
-            512, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0, maximum=16384
-        )
+        max_size: int = longest_side(512, maximum=16384)
         points: int = param(8, "places on the circle", minimum=4, maximum=24)
         radius: float = param(1.0, "of the circle in pixels", minimum=1, maximum=32)
         mapping: str = param("u2", "bins: one per uniform pattern, or the same for all its rotations (riu2)", choices=tuple(METHODS))
@@ -61,17 +59,7 @@ class Lbp(Extractor):
         _operator()
 
     def extract(self, photo):
-        """Vector of one photo.
-
-        Parameters
-        ----------
-        photo : imgret.images.Photo
-            Grey.
-
-        Returns
-        -------
-        ndarray, shape (dim,), float32
-            Not negative, of unit L2 norm; of each cell 1 / grid.
+        """Vector of one photo, not negative, of each cell with the norm 1 / grid; see `Extractor.extract`.
 
         Raises
         ------

@@ -6,11 +6,21 @@ import numpy as np
 
 from imgret import registry
 from imgret.arrays import rootsift
-from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, in_box, to_full_size
+from imgret.extractors.base import KEYPOINT_COLUMNS, Extractor, in_box, longest_side, to_full_size
 from imgret.registry import SAMPLING, param
 
 
-class Sift(Extractor):
+class SiftDescriptors(Extractor):
+    """Base of what describes places of a photo by OpenCV's SIFT: (T, 128), uint8 as stored."""
+
+    dim = 128
+    dtype = "uint8"
+    descriptor_type = "uint8"
+    keypoint_columns = KEYPOINT_COLUMNS
+    _sift = None  # made when it is first needed
+
+
+class Sift(SiftDescriptors):
     """SIFT keypoints and descriptors.
 
     All keypoints are detected and described at once, sorted by response (descending), then y, x, scale and angle, and the first
@@ -22,17 +32,12 @@ class Sift(Extractor):
     """
 
     name = "sift"
-    dim = 128
-    dtype = "uint8"
-    descriptor_type = "uint8"
-    keypoint_columns = KEYPOINT_COLUMNS
-    _sift = None  # made when it is first needed
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):
         """Parameters of SIFT."""
 
-        max_size: int = param(1024, "longest side in pixels; larger photos are reduced, 0 for never", role=SAMPLING, minimum=0)
+        max_size: int = longest_side(1024)
         max_keypoints: int = param(2000, "strongest keypoints kept per photo, 0 for all", role=SAMPLING, minimum=0)
         contrast_threshold: float = param(0.03, "weakest contrast of a keypoint (OpenCV's contrastThreshold)", role=SAMPLING, minimum=0)
         edge_threshold: float = param(10.0, "largest ratio of principal curvatures (OpenCV's edgeThreshold)", role=SAMPLING, above=0)
@@ -41,18 +46,7 @@ class Sift(Extractor):
         upright: bool = param(False, "descriptors not turned to the dominant orientation")
 
     def extract(self, photo):
-        """Local features of one photo.
-
-        Parameters
-        ----------
-        photo : imgret.images.Photo
-            Grey.
-
-        Returns
-        -------
-        imgret.features.LocalFeatures
-            Descriptors of shape (T, 128), uint8; T may be 0.
-        """
+        """Local features of one photo, the strongest first; see `Extractor.extract`."""
         if min(photo.pixels.shape) < 2:  # OpenCV's pyramid needs two pixels each way
             return self.nothing(photo)
         sift = self._detector()

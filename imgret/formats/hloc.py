@@ -33,6 +33,7 @@ KNOWN = {*LOCAL, *PROPERTIES, GLOBAL, "image_size"}
 FLOATS = ("float16", "float32", "float64")
 INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 TYPES = {"": (FLOATS, "floats"), "descriptors": (("uint8", *FLOATS), "uint8 or floats"), "image_size": (INTEGERS + FLOATS, "numbers")}
+UNREADABLE = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError)  # what h5py raises of a damaged file
 AGAIN = "if hloc was stopped while it wrote, let it extract this image again"
 
 
@@ -74,7 +75,7 @@ class HlocFile:
         except ImgretError:
             self.close()
             raise
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        except UNREADABLE as error:
             self.close()
             raise self._damaged(error) from None
 
@@ -135,7 +136,7 @@ class HlocFile:
     def _images(self):
         """Yield (name, {dataset's name: dataset}) of every group that has datasets; no link but hard ones is followed."""
         root = self._file.id
-        pending, visited = [(b"", 0)], {_address(root)}
+        pending, visited = [(b"", 0)], {h5py.h5o.get_info(root).addr}
         while pending:
             name, depth = pending.pop()
             group = h5py.h5o.open(root, name) if name else root
@@ -149,7 +150,7 @@ class HlocFile:
                     raise self._bad(path[:80], "this is no path of an image, or a very long one")
                 member = h5py.h5o.open(group, link)
                 if isinstance(member, h5py.h5g.GroupID):
-                    address = _address(member)
+                    address = h5py.h5o.get_info(member).addr
                     if address in visited:
                         raise self._bad(path, "it is in the file under another name too: hloc writes no such file")
                     visited.add(address)
@@ -266,7 +267,7 @@ class HlocFile:
                 rows = slice(start, start + step)
                 descriptors = self._read(group, name, "descriptors", self.dtype, (slice(None), rows)).T
                 yield {"keypoints": self._keypoints(group, name, rows), "descriptors": np.ascontiguousarray(descriptors)}
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        except UNREADABLE as error:
             raise self._bad(name, f"it cannot be read ({' '.join(str(error).split())[:200]})") from None
 
     def _keypoints(self, group, name, rows):
@@ -291,10 +292,6 @@ def _dtype(dataset):
         return dataset.dtype
     except (TypeError, ValueError):  # HDF5 has types that numpy has not
         return np.dtype(object)
-
-
-def _address(group):
-    return h5py.h5o.get_info(group).addr
 
 
 def _words(gives):

@@ -1,5 +1,6 @@
 """TREC's two text files: runs, lines of `query Q0 name rank score tag`, and judgements, lines of `topic iteration name relevance`."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -31,51 +32,17 @@ def read_trec(path):
     ImgretError
         With file and line, for a line that has not six fields, a score that is no number, or a name that a query lists twice.
     """
-    queries, photos = Numbering(), Numbering()
-    parts = []
-    for first, block in files.line_blocks(path, regular=False):
-        lines = block.split(b"\n")
-        fields = np.fromiter(map(len, map(bytes.split, lines)), dtype=np.int64, count=len(lines))
-        bad = (fields != 6) & (fields != 0)
-        if bad.any():
-            where = int(np.argmax(bad))
-            raise ImgretError(
-                f"{path}:{first + where}: a line of a TREC run has six fields (query Q0 name rank score tag), this one has {fields[where]}"
-            )
-        tokens = block.split()
-        count = len(tokens) // 6
-        numbers = np.flatnonzero(fields) + first
-        scores = _scores(path, tokens[4::6], numbers)
-        parts.append(
-            (queries.of(tokens[0::6], count), photos.of(tokens[2::6], count), scores, numbers, _ranks(path, tokens[3::6], numbers))
-        )
-    if not queries:
-        raise ImgretError(f"{path} is empty: it holds no ranked list")
-    query, photo, score, line, rank = (np.concatenate(column) for column in zip(*parts, strict=True))
-    del parts
-
-    query_names, merged = merge_names([trec_unescape(token) for token in queries])
-    query = merged[query]
-    names, merged = merge_names([trec_unescape(token) for token in photos])
-    photo = merged[photo]
-
-    if (np.diff(query) < 0).any():
-        order = np.argsort(query, kind="stable")
-        query, photo, score, line, rank = query[order], photo[order], score[order], line[order], rank[order]
-    bounds = np.searchsorted(query, np.arange(len(query_names) + 1))
+    query_names, names, (query, photo, score, line, rank) = _entries(path)
     place = np.zeros(len(names), dtype=np.int64)
-    by_name = None
+    by_name = functools.cache(lambda: _places(names))  # mostly not needed
     id_rows, score_rows, contrary = [], [], 0
-    for start, stop in itertools.pairwise(bounds):
+    for start, stop in itertools.pairwise(np.searchsorted(query, np.arange(len(query_names) + 1))):
         ids, values = photo[start:stop], score[start:stop]
         contrary += bool((np.diff(rank[start:stop][np.argsort(-values, kind="stable")]) < 0).any())
         refuse_twice(path, ids, line[start:stop], place, names)
         falls = np.diff(values) < 0
         if not falls.all():
-            if by_name is None:
-                by_name = np.empty(len(names), dtype=np.int64)
-                by_name[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
-            order = np.lexsort((by_name[ids], -values))
+            order = np.lexsort((by_name()[ids], -values))
             ids, values = ids[order], values[order]
         id_rows.append(ids)
         with np.errstate(over="ignore"):  # a score beyond float32 is an infinity there: the order is already made
@@ -86,6 +53,49 @@ def read_trec(path):
         lists = "1 list whose ranks contradict its" if contrary == 1 else f"{contrary} lists whose ranks contradict their"
         warnings.append(f"{lists} scores: the scores decide, as in trec_eval")
     return RankedLists(label_of(path), query_names, list(query_names), names, ids, scores, whole_gallery=False, warnings=tuple(warnings))
+
+
+def _entries(path):
+    """All lines of a run: the queries' names, the photos', and columns query, photo, score, line and rank, those of a query together."""
+    queries, photos = Numbering(), Numbering()
+    parts = [_block(path, first, block, queries, photos) for first, block in files.line_blocks(path, regular=False)]
+    if not queries:
+        raise ImgretError(f"{path} is empty: it holds no ranked list")
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    del parts
+    named = []
+    for column, numbering in enumerate((queries, photos)):
+        names, merged = merge_names([trec_unescape(token) for token in numbering])
+        columns[column] = merged[columns[column]]
+        named.append(names)
+    if (np.diff(columns[0]) < 0).any():
+        order = np.argsort(columns[0], kind="stable")
+        columns = [column[order] for column in columns]
+    return *named, columns
+
+
+def _block(path, first, block, queries, photos):
+    """The columns of some lines, the first of which has the number `first`; queries and photos by their numbers so far."""
+    lines = block.split(b"\n")
+    fields = np.fromiter(map(len, map(bytes.split, lines)), dtype=np.int64, count=len(lines))
+    bad = (fields != 6) & (fields != 0)
+    if bad.any():
+        where = int(np.argmax(bad))
+        raise ImgretError(
+            f"{path}:{first + where}: a line of a TREC run has six fields (query Q0 name rank score tag), this one has {fields[where]}"
+        )
+    tokens = block.split()
+    count = len(tokens) // 6
+    numbers = np.flatnonzero(fields) + first
+    scores = _scores(path, tokens[4::6], numbers)
+    return queries.of(tokens[0::6], count), photos.of(tokens[2::6], count), scores, numbers, _ranks(path, tokens[3::6], numbers)
+
+
+def _places(names):
+    """The place of each name in their order."""
+    places = np.empty(len(names), dtype=np.int64)
+    places[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return places
 
 
 def _scores(path, tokens, numbers):

@@ -12,19 +12,17 @@ METRICS = ("cosine", "l2", "ip")
 
 
 class Index(Component):
-    """Base of all indexes.
+    """Base of all indexes: planned, trained if `trains`, filled by `add`; a file keeps its `arrays` and `facts`, `opened` gives it back.
 
     Scores: higher is better. "cosine" is the inner product of L2-normalised vectors (a zero vector stays zero), "ip" the inner
     product, "l2" the negated squared distance. Of two rows with equal scores the lower one comes first; rows and scores do not depend on
     what other queries are asked at the same time, nor on `jobs`.
 
-    An index is planned, trained if `trains`, filled by `add`; `arrays` and `facts` are what a file keeps of it, and `opened` gives it back.
-
     Parameters
     ----------
     params : Params
     metric : str
-        "cosine", "l2" or "ip".
+        "cosine", "l2" or "ip"; a `UsageError` for another.
     *codebooks : fitted codebooks
         One for each of `needs`: those that what it takes was encoded with.
 
@@ -36,11 +34,6 @@ class Index(Component):
         Whether `train` needs rows.
     size : int
         Rows added.
-
-    Raises
-    ------
-    UsageError
-        For another metric.
     """
 
     takes = "vectors"
@@ -57,45 +50,21 @@ class Index(Component):
         self.metric = metric
 
     def plan(self, dim, n_train, n):
-        """Choose the layout, before any work.
-
-        Parameters
-        ----------
-        dim : int
-            Columns of the vectors.
-        n_train, n : int
-            Rows to learn from, and to add.
-
-        Returns
-        -------
-        str
-            What was chosen, in a line.
+        """Choose the layout for `n` rows of `dim` columns, `n_train` to learn from, before any work; return what was chosen, in a line.
 
         Raises
         ------
-        ImgretError
-            If that many rows cannot train this index.
-        UsageError
-            If a parameter does not fit the dimension.
+        ImgretError, UsageError
+            If that many rows cannot train this index; if a parameter does not fit the dimension.
         """
         raise NotImplementedError(type(self).__name__)
 
     def train(self, x, jobs=1):
-        """Learn from rows (T, dim); `jobs` threads, on which the result does not depend. Returns itself.
-
-        Raises
-        ------
-        ImgretError
-        """
+        """Learn from rows (T, dim), on `jobs` threads; return itself. `ImgretError` for rows that are too few, or not finite."""
         raise NotImplementedError(type(self).__name__)
 
     def add(self, x):
-        """Append rows (N, dim), in order.
-
-        Raises
-        ------
-        ImgretError
-        """
+        """Append rows (N, dim), in order. `ImgretError` for rows that are not finite."""
         raise NotImplementedError(type(self).__name__)
 
     def arrays(self):
@@ -108,27 +77,10 @@ class Index(Component):
 
     @classmethod
     def opened(cls, params, metric, arrays, facts, size, codebooks=()):
-        """Open what `arrays` and `facts` gave.
+        """Open what `arrays` and `facts` gave of an index of `size` rows.
 
-        Parameters
-        ----------
-        params : Params
-        metric : str
-        arrays : dict of str to ndarray
-            Perhaps a stranger's; memory maps, of which nothing is read until it is needed. They are kept as long as the index is.
-        facts : dict
-        size : int
-            Rows that it must have.
-        codebooks : sequence of fitted codebooks
-
-        Returns
-        -------
-        Index
-
-        Raises
-        ------
-        ImgretError
-            If it is not what this index writes.
+        The arrays may be a stranger's: memory maps, kept as long as the index is, of which nothing is read until it is needed.
+        `ImgretError` if they are not what this index writes.
         """
         raise NotImplementedError(cls.__name__)
 
@@ -142,7 +94,7 @@ class Index(Component):
             Rows wanted; `size` for all.
         settings : SearchParams, optional
         jobs : int
-            Threads; the result does not depend on it.
+            Threads.
 
         Returns
         -------
@@ -153,10 +105,8 @@ class Index(Component):
 
         Raises
         ------
-        ImgretError
-            If the queries are not finite numbers of `dim` columns.
-        UsageError
-            If `k` is not a positive integer.
+        ImgretError, UsageError
+            If the queries are not finite numbers of `dim` columns; if `k` is not a positive integer.
         """
         raise NotImplementedError(type(self).__name__)
 

@@ -6,7 +6,9 @@ import re
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.indexes.faissed import FAISS_ERRORS, Faissed, must, rotate
+from imgret.indexes.buffers import FAISS_ERRORS, must
+from imgret.indexes.faissed import Faissed
+from imgret.indexes.pairs import rotate
 from imgret.registry import SAMPLING, Params, param
 
 LONGEST = 200
@@ -18,11 +20,6 @@ class Factory(Faissed):
 
     Ties break by row where faiss gives identical rows identical scores, or where its codes can be decoded and scored again (flat, scalar
     and product quantisers, in inverted files and graphs or not). faiss trains it with its own settings, on one thread.
-
-    Parameters
-    ----------
-    params : Factory.Params
-    metric : str
 
     References
     ----------

@@ -3,7 +3,9 @@
 import numpy as np
 
 from imgret.indexes import keys
-from imgret.indexes.faissed import Faissed, must, pair_scores
+from imgret.indexes.buffers import must
+from imgret.indexes.faissed import Faissed
+from imgret.indexes.pairs import pair_scores
 
 BLOCK_BYTES = 1 << 22  # rows scored at once: about what a cache holds
 GEMM_QUERIES = 12  # from so many on, a matrix product beats one pass for each query
@@ -148,17 +150,12 @@ class _Best:
 
 
 class Flat(Faissed):
-    """Every vector as it is: exact, four bytes a column.
-
-    Parameters
-    ----------
-    params : Flat.Params
-    metric : str
-    """
+    """Every vector as it is: exact, four bytes a column."""
 
     name = "flat"
     trains = False
     fourcc = (b"IxFI", b"IxF2", b"IxFl")
+    _exact = None  # made by the first search
 
     def _plan(self, n_train, n):
         return f"{n} vectors of {self.dim} dimensions as they are, {4 * self.dim} bytes per photo"
@@ -175,7 +172,7 @@ class Flat(Faissed):
         must(self._matrix is None and self._core.codes.size() == 4 * self._core.d * self._core.ntotal)
 
     def _begin(self, count, settings):
-        self._exact = Exact.of(self._core, self, getattr(self, "_exact", None))
+        self._exact = Exact.of(self._core, self, self._exact)
 
     def _queries_at_once(self, count, k, jobs):
         return max(1, min(MOST_QUERIES, max(GEMM_QUERIES, -(-count // jobs)), MOST_KEYS // k))

@@ -5,8 +5,11 @@ import dataclasses
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.indexes.faissed import Faissed, damage, must, pair_scores
+from imgret.indexes.base import damage
+from imgret.indexes.buffers import must
+from imgret.indexes.faissed import Faissed
 from imgret.indexes.flat import Exact
+from imgret.indexes.pairs import pair_scores
 from imgret.registry import SAMPLING, Params, param
 
 
@@ -15,11 +18,6 @@ class HNSW(Faissed):
 
     The graph depends on the order in which threads reach it, so it is built by one: some thousand rows a second. Where more than an
     eighth of the rows are asked for, all of them are looked at.
-
-    Parameters
-    ----------
-    params : HNSW.Params
-    metric : str
 
     References
     ----------
@@ -31,6 +29,7 @@ class HNSW(Faissed):
     seeded = True
     trains = False
     fourcc = (b"IHNf",)
+    _exact = None  # made by the first search
 
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
@@ -69,7 +68,7 @@ class HNSW(Faissed):
         must(graph.offsets.at(core.ntotal) == graph.neighbors.size())
 
     def _begin(self, count, settings):
-        self._exact = Exact.of(self._storage, self, getattr(self, "_exact", None))
+        self._exact = Exact.of(self._storage, self, self._exact)
 
     def _scans(self, fetch):
         return 8 * fetch >= self.size

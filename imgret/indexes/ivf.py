@@ -7,7 +7,8 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.indexes import quantizer
-from imgret.indexes.faissed import Faissed, must
+from imgret.indexes.buffers import must
+from imgret.indexes.faissed import Faissed
 from imgret.indexes.pq import PQParams, check_codebooks, set_codebooks, transformed
 from imgret.parallel import blocks
 from imgret.registry import SAMPLING, Params, param
@@ -89,13 +90,7 @@ class InvertedFile(Faissed):
 
 
 class IVFFlat(InvertedFile):
-    """Inverted file of vectors as they are: exact scores, some neighbours missed.
-
-    Parameters
-    ----------
-    params : IVFFlat.Params
-    metric : str
-    """
+    """Inverted file of vectors as they are: exact scores, some neighbours missed."""
 
     name = "ivf-flat"
     fourcc = (b"IwFl",)
@@ -127,11 +122,6 @@ class IVFPQ(InvertedFile):
     """Inverted file of product-quantised residuals: the index for millions of photos.
 
     Vectors are rotated at random into a multiple of the number of sub-quantisers. "cosine" is ranked by distance, as in `PQ`.
-
-    Parameters
-    ----------
-    params : IVFPQ.Params
-    metric : str
     """
 
     name = "ivfpq"

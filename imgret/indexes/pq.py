@@ -6,7 +6,8 @@ import numpy as np
 
 from imgret.errors import UsageError
 from imgret.indexes import quantizer
-from imgret.indexes.faissed import Faissed, must
+from imgret.indexes.buffers import must
+from imgret.indexes.faissed import Faissed
 from imgret.registry import SAMPLING, Params, param
 
 SCAN_ROWS = 1 << 16
@@ -31,11 +32,6 @@ class PQ(Faissed):
 
     Whitened vectors, once rotated, look alike to all sub-quantisers, so with `shared` these learn from one another's pieces: 7 % less
     error and half a point of mAP more with 500 to 2500 training vectors, measured on VLAD. Other vectors lose by it, up to twice the error.
-
-    Parameters
-    ----------
-    params : PQ.Params
-    metric : str
 
     References
     ----------
@@ -153,11 +149,6 @@ class OPQ(PQ):
     """Product quantiser behind a rotation that is learned for it.
 
     Worth its time for vectors whose columns are unevenly spread or dependent, given some thousands of training vectors.
-
-    Parameters
-    ----------
-    params : OPQ.Params
-    metric : str
 
     References
     ----------

@@ -73,16 +73,15 @@ def draw(stores, count, seed, max_memory):
     n = min(count, total, bound)
     rng = np.random.default_rng([seed, 0x73616D70])
     picked = np.arange(total) if n == total else np.sort(rng.choice(total, n, replace=False, shuffle=False))
-    sample, drawn, done, base = np.empty((n, columns), np.float32), [], 0, 0
-    for store, length in zip(stores, lengths, strict=True):
-        mine = picked[np.searchsorted(picked, base) : np.searchsorted(picked, base + length)] - base
-        for block in _gather(store, mine):
-            sample[done : done + len(block)] = block
-            done += len(block)
-        drawn.append({"path": store.shown, "rows": length, "drawn": len(mine)})
+    mine, base = [], 0
+    for length in lengths:
+        mine.append(picked[np.searchsorted(picked, base) : np.searchsorted(picked, base + length)] - base)
         base += length
+    sample = _read(stores, mine, columns)
     if not np.isfinite(sample).all():
         raise ImgretError(f"the rows of {', '.join(store.shown for store in stores)} hold NaN or infinite values")
+    each = zip(stores, lengths, mine, strict=True)
+    drawn = [{"path": store.shown, "rows": length, "drawn": len(rows)} for store, length, rows in each]
     info = {"asked": count, "rows": total, "drawn": n, "limited_by_memory": bool(n == bound < min(count, total)), "stores": drawn}
     return sample, info
 
@@ -114,6 +113,29 @@ def matching(stores, truth, shown, max_memory):
     ImgretError
         For photos that are in no store, for none that match, for more than fit into memory.
     """
+    found = _find(stores, truth, shown)
+    members = {}
+    for name, groups in zip(truth.names, truth.groups, strict=True):
+        for group in groups if name in found else ():
+            members.setdefault(group, []).append(name)
+    members = [names for names in members.values() if len(names) > 1]
+    if not members:
+        raise ImgretError(f"{shown}: no two photos share a group, so there is nothing that matches")
+    chosen = sorted({name for names in members for name in names}, key=found.__getitem__)
+    columns = stores[0].shape("vectors")[1]
+    if 4 * columns * len(chosen) > max_memory:
+        raise ImgretError(f"the {len(chosen)} photos in {shown} that match do not fit into --max-memory: give more, or fewer pairs")
+    places = [found[name] for name in chosen]
+    mine = [np.array([row for where, row in places if where == which], dtype=np.int64) for which in range(len(stores))]
+    rows = _read(stores, mine, columns)
+    position = {name: number for number, name in enumerate(chosen)}
+    groups = [np.array([position[name] for name in names]) for names in members]
+    pairs = sum(len(group) * (len(group) - 1) // 2 for group in groups)
+    return rows, groups, {"drawn": len(rows), "groups": len(groups), "pairs": pairs}
+
+
+def _find(stores, truth, shown):
+    """Where the photos that have a group are: name -> (store's number, row); without those that failed."""
     wanted = {name for name, groups in zip(truth.names, truth.groups, strict=True) if groups}
     found, known = {}, set()
     for which, store in enumerate(stores):
@@ -130,28 +152,17 @@ def matching(stores, truth, shown, max_memory):
             f"{shown} names {len(missing)} photos that are not in {', '.join(store.shown for store in stores)} ({first}): "
             "names must be as `imgret info` and `search` show them, relative to the folder that was extracted"
         )
-    members = {}
-    for name, groups in zip(truth.names, truth.groups, strict=True):
-        for group in groups if name in found else ():
-            members.setdefault(group, []).append(name)
-    members = [names for names in members.values() if len(names) > 1]
-    if not members:
-        raise ImgretError(f"{shown}: no two photos share a group, so there is nothing that matches")
-    chosen = sorted({name for names in members for name in names}, key=found.__getitem__)
-    columns = stores[0].shape("vectors")[1]
-    if 4 * columns * len(chosen) > max_memory:
-        raise ImgretError(f"the {len(chosen)} photos in {shown} that match do not fit into --max-memory: give more, or fewer pairs")
-    rows = np.empty((len(chosen), columns), np.float32)
-    position = {name: number for number, name in enumerate(chosen)}
-    done = 0
-    for which, store in enumerate(stores):
-        mine = np.array([row for where, row in map(found.__getitem__, chosen) if where == which], dtype=np.int64)
-        for block in _gather(store, mine):
+    return found
+
+
+def _read(stores, mine, columns):
+    """The rows `mine` of each store (ascending), one store after another: (n, columns), float32."""
+    rows, done = np.empty((sum(map(len, mine)), columns), np.float32), 0
+    for store, wanted in zip(stores, mine, strict=True):
+        for block in _gather(store, wanted):
             rows[done : done + len(block)] = block
             done += len(block)
-    groups = [np.array([position[name] for name in names]) for names in members]
-    pairs = sum(len(group) * (len(group) - 1) // 2 for group in groups)
-    return rows, groups, {"drawn": len(rows), "groups": len(groups), "pairs": pairs}
+    return rows
 
 
 def _gather(store, rows):

@@ -124,6 +124,21 @@ class Head:
         """Length of what it gives, for layers with so many channels."""
         return sum(dims)
 
+    def describe(self, photos, forward):
+        """Describe photos of one shape.
+
+        Parameters
+        ----------
+        photos : list of imgret.images.Photo
+        forward : imgret.networks.forward.Forward
+
+        Returns
+        -------
+        torch.Tensor, shape (B, D), or list of Located
+            Vectors of unit L2 norm, zero where nothing fires; or the local features of each photo.
+        """
+        raise NotImplementedError
+
 
 class VectorHead(Head):
     """Base of heads that give one vector per photo: a subclass has `pool`."""
@@ -141,18 +156,7 @@ class VectorHead(Head):
         return pooling.l2(torch.cat([pooling.l2(self.pool(output)) for output in outputs], dim=1))
 
     def describe(self, photos, forward):
-        """Describe photos of one shape.
-
-        Parameters
-        ----------
-        photos : list of imgret.images.Photo
-        forward : imgret.networks.forward.Forward
-
-        Returns
-        -------
-        torch.Tensor, shape (B, D)
-            Unit L2 norm; zero where nothing fires.
-        """
+        """Vectors of photos of one shape, those of all views combined; see `Head.describe`."""
         return self._combined([self(outputs) for outputs, _ in forward.views(photos)])
 
     def _combined(self, found):
@@ -190,21 +194,6 @@ class LocalHead(Head):
     refuses = ("flip",)
     Params = LocalParams
 
-    def describe(self, photos, forward):
-        """Describe photos of one shape.
-
-        Parameters
-        ----------
-        photos : list of imgret.images.Photo
-        forward : imgret.networks.forward.Forward
-
-        Returns
-        -------
-        list of Located
-            One per photo.
-        """
-        raise NotImplementedError
-
 
 class MapHead(LocalHead):
     """Base of heads that find local features on the maps of the whole photo: a subclass has `look`."""
@@ -229,7 +218,7 @@ class MapHead(LocalHead):
         raise NotImplementedError
 
     def describe(self, photos, forward):
-        """Describe photos of one shape; see `LocalHead`."""
+        """Local features of photos of one shape; see `Head.describe`."""
         parts = [self._view(outputs, factor, forward) for outputs, factor in forward.views(photos)]
         places = np.concatenate([places for _, _, places in parts])
         return [

@@ -1,0 +1,198 @@
+"""What the indexes that faiss holds share until they are asked: blocks of rows, and opening a buffer."""
+
+import numpy as np
+
+from imgret import arrays
+from imgret.errors import ImgretError, UsageError
+from imgret.indexes import keys
+from imgret.indexes.base import Index, damage, taken
+from imgret.indexes.buffers import FAISS_ERRORS, must, read
+from imgret.indexes.pairs import rotate
+from imgret.parallel import one_thread
+
+BLOCK = 8192  # rows handed to faiss at once: fixed, so that codes do not depend on how the rows came
+
+
+class Held(Index):
+    """An index that faiss holds, as it is filled and opened; `imgret.indexes.faissed.Faissed` is one that can be asked.
+
+    It is built in memory, where it takes about what its file will.
+
+    Attributes
+    ----------
+    dim : int
+        Columns of the vectors; None before `plan`.
+    fourcc : tuple of bytes
+        How the serialised structure may begin.
+    by_distance : bool
+        Whether "cosine" is had from distances between unit vectors, as 1 - d²/2.
+    """
+
+    fourcc = ()
+    by_distance = False
+
+    def __init__(self, params, metric="cosine", *codebooks):
+        super().__init__(params, metric, *codebooks)
+        self.dim = None
+        self._outer = None  # the faiss index
+        self._core = None  # the same without its transform
+        self._matrix = None  # that transform, (columns of the core, dim)
+        self._pending, self._pending_rows = [], 0
+        self._buffer = None
+
+    @property
+    def size(self):
+        """Rows added."""
+        return (0 if self._outer is None else self._outer.ntotal) + self._pending_rows
+
+    @property
+    def _similarity(self):
+        """Whether faiss computes inner products; otherwise squared distances."""
+        return self.metric == "ip" or (self.metric == "cosine" and not self.by_distance)
+
+    @property
+    def _faiss_metric(self):
+        import faiss
+
+        return faiss.METRIC_INNER_PRODUCT if self._similarity else faiss.METRIC_L2
+
+    # Building
+
+    def plan(self, dim, n_train, n):
+        """Choose the layout; see `Index.plan`."""
+        if dim < 1:
+            raise ImgretError("the vectors have no columns")
+        if n > keys.MOST_ROWS:
+            raise ImgretError(f"an index holds at most {keys.MOST_ROWS} vectors, got {n}")
+        self.dim = int(dim)
+        return self._plan(int(n_train), int(n))
+
+    def train(self, x, jobs=1):
+        """Learn from vectors; where `trains` is false, they are not looked at. See `Index.train`."""
+        import faiss  # noqa: F401  (one_thread reaches what is loaded)
+
+        if self.dim is None:
+            self.plan(np.shape(x)[1], len(x), len(x))
+        if self.trains:
+            x = self._prepared(x, "the matrix of training vectors")
+            self._check_training(len(x))
+            with one_thread():
+                self._train(x, jobs)
+        else:
+            self._build()
+        return self
+
+    def add(self, x):
+        """Append rows; see `Index.add`."""
+        if self._buffer is not None:
+            raise ImgretError("an index opened from a file takes no more vectors: make it again with all of them")
+        if self._outer is None:
+            if self.trains:
+                raise ImgretError(f"the index '{self.name}' must be trained before vectors are added")
+            if self.dim is None:
+                self.plan(np.shape(x)[1], 0, len(x))
+            self._build()
+        self._pending.append(self._prepared(x, "the matrix of vectors"))
+        self._pending_rows += len(self._pending[-1])
+        if self._pending_rows >= BLOCK:
+            self._flush(self._pending_rows - self._pending_rows % BLOCK)
+
+    def arrays(self):
+        """The structure as faiss serialises it: `faiss`, shape (bytes,), uint8. Takes the index's size in memory once more."""
+        import faiss
+
+        if self._outer is None:
+            raise ImgretError(f"the index '{self.name}' is empty: add vectors first")
+        self._flush(self._pending_rows)
+        return {"faiss": faiss.serialize_index(self._outer)}
+
+    def facts(self):
+        """Its dimension."""
+        return {"dim": self.dim}
+
+    def _flush(self, count):
+        if not count:
+            return
+        x = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
+        self._pending, self._pending_rows = [x[count:].copy()], len(x) - count
+        with one_thread():
+            for start in range(0, count, BLOCK):
+                self._append(x[start : min(start + BLOCK, count)])
+
+    def _append(self, x):
+        if self._matrix is None:
+            self._outer.add(x)
+            return
+        self._core.add(rotate(x, self._matrix))  # faiss would have BLAS do it, so that copies of a vector might get different codes
+        self._outer.ntotal = self._core.ntotal
+
+    def _prepared(self, x, what):
+        x = arrays.rows(x, self.dim, what)
+        return arrays.unit_rows(x, pairwise=True) if self.metric == "cosine" else x
+
+    def _plan(self, n_train, n):
+        raise AttributeError(type(self).__name__)  # every index has its own
+
+    def _check_training(self, n_train):
+        """Refuse too few training vectors."""
+
+    def _build(self):
+        """Make the empty faiss index, where nothing has to be learnt."""
+
+    def _train(self, x, jobs):
+        """Make the trained, empty faiss index."""
+
+    # Opening
+
+    @classmethod
+    def opened(cls, params, metric, arrays, facts, size, codebooks=()):
+        """Open what `arrays` gave, without copying it; see `Index.opened`.
+
+        A buffer that was cut off, or whose header was changed, is refused. The bulk of a structure is not read here (that would
+        take as long as reading the file), and faiss trusts it: a graph or an inverted list damaged on purpose may crash a later
+        search. The content hash of the file it lies in tells.
+        """
+        (buffer,) = taken(arrays, ("faiss",))
+        try:
+            index = cls(params, metric, *codebooks)
+        except UsageError as error:
+            raise ImgretError(f"the index is damaged ({error}): make it again") from None
+        if buffer.ndim != 1 or buffer.dtype != np.uint8 or not buffer.flags.c_contiguous:
+            raise ImgretError(damage("its structure is not a row of bytes"))
+        if cls.fourcc and bytes(buffer[:4]) not in cls.fourcc:
+            raise ImgretError(damage(f"its structure is not that of '{cls.name}'"))
+        index._outer, reader = read(buffer)
+        index._buffer = buffer, reader  # faiss looks into them
+        index.dim = index._outer.d
+        if index.dim != facts.get("dim", index.dim):
+            raise ImgretError(damage(f"{index.dim} columns where there should be {facts['dim']}"))
+        if index._outer.ntotal != size:
+            raise ImgretError(damage(f"{index._outer.ntotal} rows where there should be {size}"))
+        if not 0 <= index._outer.ntotal <= min(len(buffer), keys.MOST_ROWS) or not index._outer.is_trained:
+            raise ImgretError(damage("a count that cannot be right"))
+        try:
+            index._adopt()
+        except FAISS_ERRORS:
+            raise ImgretError(damage(f"its structure is not that of '{cls.name}'")) from None
+        return index
+
+    def _adopt(self):
+        """Take `_outer` apart after opening; whatever is not as `train` made it raises ValueError."""
+        self._core = self._outer
+
+    def _split(self, *kinds):
+        """Set `_core` and `_matrix` from `_outer`, whose core must be one of `kinds`."""
+        import faiss
+
+        core = self._outer
+        if isinstance(core, faiss.IndexPreTransform):
+            transform = faiss.downcast_VectorTransform(core.chain.at(0))
+            must(core.chain.size() == 1 and isinstance(transform, faiss.LinearTransform) and not transform.have_bias)
+            must(transform.d_in == core.d and transform.A.size() == transform.d_in * transform.d_out)
+            self._matrix = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
+            must(np.isfinite(self._matrix).all())
+            core = faiss.downcast_index(core.index)
+            must(core.d == transform.d_out)
+        must(type(core) in kinds and core.ntotal == self._outer.ntotal and core.is_trained)
+        must(core.metric_type == self._faiss_metric)
+        self._core = core
