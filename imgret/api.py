@@ -286,7 +286,6 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
     Raises
     ------
     ImgretError
-        If there is no such file, or it is none of these.
     """
     path = os.fspath(path)
     with contextlib.suppress(OSError), builtins.open(path, "rb") as file:

@@ -78,6 +78,10 @@ class Extractor(Component):
         ImgretError
         """
 
+    def takes_projection_of(self, node):
+        """Whether a projection that was learned on the output of a pipeline's node fits. Asked of what is made with one."""
+        return True
+
     def extract(self, photo):
         """Describe one photo.
 

@@ -75,14 +75,8 @@ def codebook(
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(Store(path, kind.takes, "codebook")) for path in inputs]
         check_one_space(stores)
-        params = {
-            "step": "codebook",
-            "method": kind.name,
-            "version": kind.version,
-            "params": fitted.params.to_json(),
-            "sample": 0 if kind.needs_groups else sample or DEFAULT_SAMPLE,
-            "max_memory": memory,
-        }
+        params = {"step": "codebook", "method": kind.name, "version": kind.version, "params": fitted.params.to_json()}
+        params |= {"sample": 0 if kind.needs_groups else sample or DEFAULT_SAMPLE, "max_memory": memory}
         output = Output(out, "codebook", params, [*(store.as_input() for store in stores), *_pairs_input(pairs)], run)
         if not output.up_to_date():
             _make(output, fitted, stores, pairs)
