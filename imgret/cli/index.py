@@ -25,7 +25,7 @@ def command(inputs, out, method, settings, factory, **given):
 
     INPUTS are vectors stores.
     """
-    options.explain(INDEXES, "index", method, settings)
+    options.explain(INDEXES, "index", method, settings, searched=True)
     from imgret.stages.index import index
 
     if factory is not None:

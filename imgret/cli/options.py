@@ -175,15 +175,15 @@ def given_photos(arguments, given):
     return Given(arguments, given.pop("lists"), given.pop("root"), given.pop("nul"))
 
 
-def explain(table, family, method, settings):
-    """Answer `--set help`: print the method's parameters and end."""
+def explain(table, family, method, settings, searched=False):
+    """Answer `--set help`: print the method's parameters, and where it is `searched` those of its search, and end."""
     if "help" not in settings:
         return
     from imgret.registry import load
 
     kind = load(table, method, family)
     _list_params(kind.Params)
-    if hasattr(kind, "SearchParams"):
+    if searched:
         _list_params(kind.SearchParams, " (search --set)")
     raise click.exceptions.Exit(0)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from imgret import arrays
 from imgret.images import BadPhoto
 
 
@@ -43,13 +44,12 @@ def unit(x, reason):
     Raises
     ------
     BadPhoto
-        `no-descriptors`, with `reason`, if it is zero.
+        `no-descriptors`, with `reason`, if it is zero or not finite.
     """
-    x = np.asarray(x, dtype=np.float64)
-    norm = np.sqrt(np.square(x).sum())
-    if not norm > 0:
+    x = np.asarray(x)
+    if not (x.any() and np.isfinite(x).all()):
         raise BadPhoto("no-descriptors", reason)
-    return (x / norm).astype(np.float32)
+    return arrays.unit(x, np.float32)
 
 
 def refuse_flat(pixels):

@@ -19,7 +19,7 @@ class Column:
         The axes: numbers, and names of `layout.AXES`; "N+1" is one more than N. Empty for a group.
     dtypes : tuple of str
     meaning : str
-        For the README.
+        For docs/format.md.
     hashed : bool
         Whether it is part of `content`.
     optional : str

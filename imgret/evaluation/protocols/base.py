@@ -14,8 +14,8 @@ CLASSIC = ("p@1", "p@5", "p@10", "r@1", "r@10", "r@100", "mp@1", "mp@5", "mp@10"
 class Protocol(abc.ABC):
     """Fixes every convention of an evaluation.
 
-    A protocol is one module with a subclass and one line in `PROTOCOLS`; its help, its section in the README, its parameters and its page
-    come of that. The subclass has
+    A protocol is one module with a subclass and one line in `PROTOCOLS`; its help, its section in docs/protocols.md, its parameters and
+    its page come of that. The subclass has
 
     * a docstring: a line for the heading, an empty line, and a paragraph that says what asks and what counts;
     * `name` and `conventions`, and of the other attributes below those that differ;
