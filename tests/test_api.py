@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,29 @@ def test_refusals(stores, tmp_path, what, text):
     with pytest.raises(imgret.ImgretError) as caught:
         what(tmp_path)
     assert str(caught.value) == text.format(here=tmp_path)
+
+
+INTERRUPTED = """
+import sys, imgret
+try:
+    imgret.extract(sys.argv[1], sys.argv[2])
+except KeyboardInterrupt:
+    print("mine")
+"""
+
+
+def test_ctrl_c_is_the_programs_own_and_what_is_finished_is_kept(photos, tmp_path):
+    for number in range(12):
+        shutil.copytree(photos, tmp_path / "many" / str(number))
+    out = tmp_path / "f.h5"
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "many"), str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+        while not list((tmp_path / "f.h5.parts").glob("*/*/*/000*.h5")):
+            assert program.poll() is None
+            time.sleep(0.01)
+        program.send_signal(signal.SIGINT)
+        assert program.communicate(timeout=60)[0] == "mine\n"
+    assert not out.exists()
+    result = call("extract", tmp_path / "many", "-o", out)
+    assert result.code == 0
+    assert "parts are there already" in result.err

@@ -5,7 +5,6 @@ import os
 
 from imgret import paths
 from imgret.errors import ImgretError
-from imgret.runs import stopping
 from imgret.runs.run import Run
 from imgret.store.hashing import of_json
 from imgret.store.parts import FolderVanished, Parts
@@ -104,28 +103,26 @@ class Output:
     def being_made(self):
         """Context manager around all the work on the output; gives its folder of parts, prepared.
 
-        Signals end the work, and keep what is finished. Where another process finishes the output first, and takes the folder of parts
-        away, that is success: it is told, and the block ends there, so nothing after it may build on what was to be done in it.
+        Where another process finishes the output first, and takes the folder of parts away, that is success: it is told, and the block
+        ends there, so nothing after it may build on what was to be done in it. What a signal does is decided elsewhere, in one place: the
+        command line guards itself from start to end (`stopping.guard`), a program that calls steps does as it likes.
 
         Raises
         ------
         ImgretError
             What the block raised, or that the folder of parts has gone, and nobody has finished the output.
         """
-        with stopping.guard():
-            self._prepare()
-            try:
-                yield self.parts
-                return
-            except FolderVanished:
-                failure = ImgretError(
-                    f"the folder of parts of {self.shown} has gone while it was being worked on: run the same command again"
-                )
-            except ImgretError as error:
-                failure = error
-            if not self._finished_by_another():
-                raise failure
-            self.run.report.note(f"{self.shown} was finished by another process")
+        self._prepare()
+        try:
+            yield self.parts
+            return
+        except FolderVanished:
+            failure = ImgretError(f"the folder of parts of {self.shown} has gone while it was being worked on: run the same command again")
+        except ImgretError as error:
+            failure = error
+        if not self._finished_by_another():
+            raise failure
+        self.run.report.note(f"{self.shown} was finished by another process")
 
     def _prepare(self):
         try:

@@ -9,7 +9,6 @@ from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.queries import Failures, PhotoQueries, StoreQueries
 from imgret.listing import Given
-from imgret.runs import stopping
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.reader import Store, is_hdf5
@@ -84,9 +83,8 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
         if out is not None:
             _rank(out, gallery, source, blocks, k, failures, run)
             return len(failures.rows)
-        with stopping.guard():
-            for block in blocks:
-                emit(gallery.names, block)
+        for block in blocks:
+            emit(gallery.names, block)
         return len(failures.rows)
 
 
