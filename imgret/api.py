@@ -4,22 +4,12 @@ What is here is `imgret.NAME`. A step is a function from files to one file, as o
 its `run` has another report.
 """
 
-import builtins
-import contextlib
-import functools
 import os
-import typing
 
-import numpy as np
-
-from imgret import images
-from imgret.describer import Describer
-from imgret.errors import ImgretError
-from imgret.inputs.features import FeatureReader
+from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.rankings import read_ranking
-from imgret.names import to_bytes, to_text
-from imgret.pipeline import Pipeline
+from imgret.opened import Codebook, Features, Hit, Index, Opened, Ranking, Vectors
 from imgret.runs.report import Report
 from imgret.runs.run import Run
 from imgret.stages.codebook import codebook
@@ -30,7 +20,7 @@ from imgret.stages.extract import extract
 from imgret.stages.import_ import import_file
 from imgret.stages.index import index
 from imgret.stages.search import search
-from imgret.store.reader import Store
+from imgret.store.reader import Store, is_hdf5
 
 __all__ = (  # the same as `imgret.API`, which may not load this module
     "open",
@@ -55,217 +45,6 @@ __all__ = (  # the same as `imgret.API`, which may not load this module
 )
 
 
-class Hit(typing.NamedTuple):
-    """One photo of a ranked list.
-
-    Attributes
-    ----------
-    name : str
-        As `info` and `search` show it; a byte that is not UTF-8 is a lone surrogate.
-    score : float
-        Higher is better.
-    """
-
-    name: str
-    score: float
-
-
-class Opened:
-    """A store, open: a context manager.
-
-    Parameters
-    ----------
-    store : imgret.store.reader.Store
-
-    Attributes
-    ----------
-    kind : str
-    names : list of str
-        The photos, in byte order.
-    pipeline : imgret.pipeline.Pipeline
-        How they were described, and can be again.
-    """
-
-    def __init__(self, store):
-        self._store, self.kind = store, store.kind
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def __len__(self):
-        """Number of photos."""
-        return len(self._store)
-
-    def close(self):
-        """Close the file."""
-        self._store.close()
-
-    @functools.cached_property
-    def names(self):
-        """The photos, in byte order: list of str."""
-        return [to_text(name) for name in self._names]
-
-    @functools.cached_property
-    def _names(self):
-        return self._store.texts("names")
-
-    @functools.cached_property
-    def pipeline(self):
-        """How the photos were described."""
-        return Pipeline.load(self._store)
-
-    @functools.cached_property
-    def _describer(self):
-        describer = Describer(self.pipeline)
-        describer.settle()
-        return describer
-
-    def describe(self, photo):
-        """Describe a photo as this store's own were.
-
-        Parameters
-        ----------
-        photo : str or PathLike or bytes
-            A file, or the bytes of one.
-
-        Returns
-        -------
-        ndarray, shape (V,), or imgret.features.LocalFeatures
-            What the store holds of each photo.
-
-        Raises
-        ------
-        ImgretError
-            If the photo cannot be used, or the store's own did not begin as photos.
-        """
-        shown = "the photo" if isinstance(photo, bytes) else os.fsdecode(photo)
-        try:
-            file = images.file_of(photo) if isinstance(photo, bytes) else images.read_file(os.fsencode(photo))
-            return self._describer.photo(file)
-        except images.BadPhoto as bad:
-            raise ImgretError(f"{shown}: {bad.reason}") from None
-
-    def _row(self, name):
-        row = self._names.find(to_bytes(name))
-        if row < 0:
-            raise KeyError(name)
-        return row
-
-
-class Features(Opened):
-    """A features store: `features[name]` is a photo's `imgret.features.LocalFeatures`."""
-
-    @functools.cached_property
-    def _reader(self):
-        return FeatureReader(self._store)
-
-    def __getitem__(self, name):
-        (features,) = self._reader.photos([self._row(name)])
-        return features
-
-
-class Vectors(Opened):
-    """A vectors store: `vectors[name]` is a photo's vector, `vectors.array` all of them."""
-
-    @property
-    def array(self):
-        """All vectors, in the order of `names`: ndarray, shape (N, V), as stored; read anew each time."""
-        return self._store.read("vectors")
-
-    def __getitem__(self, name):
-        row = self._row(name)
-        return self._store.read("vectors", row, row + 1)[0]
-
-
-class Index(Opened):
-    """An index: `search` it.
-
-    Parameters
-    ----------
-    gallery : imgret.inputs.gallery.Gallery
-    """
-
-    def __init__(self, gallery):
-        super().__init__(gallery.store)
-        self._gallery, self.pipeline = gallery, gallery.pipeline
-
-    def search(self, query, k=10, jobs=1):
-        """The best photos for a query, or for each of several.
-
-        Parameters
-        ----------
-        query : str or PathLike or bytes or array_like
-            A photo (a file, or the bytes of one), its vector (V,), vectors (Q, V), or a list of photos.
-        k : int
-            Photos wanted; all, where there are not more.
-        jobs : int
-            Threads; the result does not depend on it.
-
-        Returns
-        -------
-        list of Hit
-            Best first; of several queries, a list of such lists.
-
-        Raises
-        ------
-        ImgretError
-        """
-        single = isinstance(query, str | bytes | os.PathLike)
-        photos = single or (isinstance(query, list | tuple) and all(isinstance(each, str | bytes | os.PathLike) for each in query))
-        vectors = np.array([self.describe(photo) for photo in ([query] if single else query)]) if photos else np.asarray(query)
-        single = single or vectors.ndim == 1
-        answers = [self._hits(*row) for row in zip(*self._gallery.search(np.atleast_2d(vectors), min(k, len(self)), jobs), strict=True)]
-        return answers[0] if single else answers
-
-    def _hits(self, scores, ids):
-        found = zip(ids.tolist(), scores.tolist(), strict=True)
-        return [Hit(to_text(self._names[photo]), score) for photo, score in found if photo >= 0]
-
-
-class Ranking:
-    """A ranking: `ranking[query]` is a list of `Hit`.
-
-    Parameters
-    ----------
-    lists : imgret.formats.lists.RankedLists
-
-    Attributes
-    ----------
-    lists : imgret.formats.lists.RankedLists
-        The same as arrays, as protocols take it.
-    queries : list of str
-        The queries' own names.
-    """
-
-    kind = "ranking"
-
-    def __init__(self, lists):
-        self.lists, self.queries = lists, [to_text(name) for name in lists.query_ids]
-        self._rows = {name: row for row, name in enumerate(self.queries)}
-
-    def __len__(self):
-        """Number of queries."""
-        return len(self.queries)
-
-    def __getitem__(self, query):
-        lists, row = self.lists, self._rows[query]
-        ids = lists.ids[row, : lists.lengths[row]].tolist()
-        scores = [float("nan")] * len(ids) if lists.scores is None else lists.scores[row, : len(ids)].tolist()
-        return [Hit(to_text(lists.names[photo]), score) for photo, score in zip(ids, scores, strict=True)]
-
-
-class Codebook(Opened):
-    """A codebook: `codebook.fitted` is the component, with what it learned."""
-
-    @functools.cached_property
-    def fitted(self):
-        """The fitted component: `centroids_`, `components_` ..., as its class says (`imgret.codebooks`)."""
-        return self.pipeline.component()
-
-
 KINDS = {"features": Features, "vectors": Vectors, "codebook": Codebook}
 
 
@@ -285,16 +64,19 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
 
     Raises
     ------
+    UsageError
+        For settings of what is no index.
     ImgretError
+        If there is no such file, or it is none of these.
     """
     path = os.fspath(path)
-    with contextlib.suppress(OSError), builtins.open(path, "rb") as file:
-        if not file.read(8).startswith(b"\x89HDF"):
-            return Ranking(read_ranking(path, "imgret.open"))
+    if os.path.exists(path) and not os.fsdecode(path).endswith((".h5", ".hdf5")) and not is_hdf5(path):
+        return Ranking(read_ranking(path, "imgret.open"))
     store = Store(path)
+    if settings and store.kind != "index":
+        store.close()
+        raise UsageError(f"{store.shown} is {store.layout.noun}: `settings` are for an index")
     if store.kind in KINDS:
         return KINDS[store.kind](store)
     store.close()
-    if store.kind == "index":
-        return Index(Gallery(path, settings))
-    return Ranking(read_ranking(path, "imgret.open"))
+    return Index(Gallery(path, settings)) if store.kind == "index" else Ranking(read_ranking(path, "imgret.open"))

@@ -73,6 +73,16 @@ class Component:
         """The codebook of a component that is made with one, or None."""
         return self.codebooks[0] if self.codebooks else None
 
+    def over(self, widths):
+        """The component, over inputs of these columns: one for each, None where it is not known. What has no inputs stays as it is."""
+        return self
+
+    @classmethod
+    def arranged(cls, codebooks):
+        """Fitted codebooks in the order of `needs`, None where an optional one is not among them."""
+        places, _, _ = cls.assigned([codebook.name for codebook in codebooks])
+        return [None if place is None else codebooks[place] for place in places]
+
     @classmethod
     def takes_branches(cls, count):
         """Whether it can be made over so many inputs."""

@@ -75,7 +75,8 @@ class Describer:
 
         Returns
         -------
-        ndarray, shape (V,)
+        ndarray, shape (V,), or imgret.features.LocalFeatures
+            As the pipeline ends.
 
         Raises
         ------

@@ -6,6 +6,11 @@ import os
 from imgret.errors import ImgretError, UsageError
 
 
+def plain(path):
+    """A path as str or bytes, whatever kind of path it is; None stays."""
+    return None if path is None else os.fspath(path)
+
+
 def several(paths):
     """One path, or several, as a list of str."""
     single = isinstance(paths, str | bytes | os.PathLike)

@@ -113,10 +113,9 @@ class Pipeline:
         children, over = codebooks(node), len(branches(node))
         places, missing, left = kind.assigned([child["component"] for child in children])
         if missing is not None or left is not None or not kind.takes_branches(over):
-            what = "has no codebook that fits" if kind.needs else "does not join what it should"
+            what = "has no codebook that fits" if kind.needs or children else "does not join what it should"
             raise ImgretError(f"the {node['family']} '{kind.name}' in the file {what}: the file is damaged")
-        component = kind(params, *self._fitted(children, places))
-        return component.over([None] * over) if node["family"] == "encoder" else component
+        return kind(params, *self._fitted(children, places)).over([None] * over)
 
 
 def branches(node):
@@ -138,8 +137,8 @@ def space(node):
     """What a node's output means, as JSON: components, the parameters that change the meaning, arrays. Equal if and only if comparable."""
     if node is None:
         return None
-    imported = node["family"] == ELSEWHERE
-    params = node["params"] if imported else component_class(node).Params.from_json(node["params"]).space()
+    whole = node["family"] == ELSEWHERE or node["family"] not in FAMILIES
+    params = node["params"] if whole else component_class(node).Params.from_json(node["params"]).space()
     own = {"component": node["component"], "version": node["version"], "params": params, "arrays": node["arrays"]}
     return own | {"inputs": [space(child) for child in node["inputs"]]}
 

@@ -95,6 +95,34 @@ def test_an_index_answers_as_the_command_does(stores, photos):
         assert len(index.search(vectors.array[0], k=1000)) == len(index) == 28
         both = index.search([photos / name for name in index.names[:2]], k=2)
         assert [hits[0].name for hits in both] == index.names[:2]
+        assert index.search([]) == []
+
+
+def test_steps_take_any_kind_of_path(photos, tmp_path):
+    at = {name: tmp_path / f"{name}.h5" for name in ("features", "boxes", "words", "vlad", "again", "index", "ranking")}
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\n01.png,0,0,60,60\n")
+    (tmp_path / "truth.csv").write_text("image,group\n01.png,a\n02.png,a\n")
+    imgret.extract(photos, at["features"])
+    imgret.extract(photos, at["boxes"], boxes=tmp_path / "boxes.csv")
+    imgret.codebook(at["features"], at["words"], size=4)
+    imgret.encode(at["features"], at["words"], at["vlad"])
+    imgret.export(at["vlad"], tmp_path / "vlad.fvecs", names=tmp_path / "names.txt")
+    imgret.import_file(tmp_path / "vlad.fvecs", at["again"], names=tmp_path / "names.txt")
+    imgret.index(at["vlad"], at["index"], train=at["vlad"])
+    assert imgret.search(at["index"], at["boxes"], out=at["ranking"], weights=tmp_path / "none.pth") == 0
+    files = {"--per-query": tmp_path / "each.tsv"}
+    imgret.search(at["index"], photos, out=at["ranking"], run=imgret.Run(overwrite=True))
+    assert imgret.evaluate(at["ranking"], protocol="groups", truth=tmp_path / "truth.csv", outputs=files).results
+    assert files["--per-query"].exists()
+    assert not list(tmp_path.glob("*.parts"))
+    with imgret.open(at["again"]) as first, imgret.open(at["vlad"]) as second:
+        assert np.array_equal(first.array, second.array)
+
+
+def test_features_outlive_their_store(stores):
+    with imgret.open(stores.features) as features:
+        local = features[features.names[0]]
+    assert len(local.keypoints) == len(local.descriptors) == len(local)
 
 
 def test_rankings(stores, tmp_path):
@@ -119,12 +147,18 @@ def test_rankings(stores, tmp_path):
             lambda here: imgret.open(here / "index.h5").describe(here / "none.jpg"),
             "{here}/none.jpg: it cannot be read: No such file or directory",
         ),
+        (lambda here: imgret.open(here / "vlad.h5", settings=["ef=3"]), "{here}/vlad.h5 is a vectors store: `settings` are for an index"),
+        (
+            lambda here: imgret.search(here / "index.h5", here / "vlad.h5"),
+            "name a ranking store to make (out), or what takes the answers (emit)",
+        ),
         (lambda here: imgret.open(here / "index.h5").describe(b"no photo"), "the photo: it is not a JPEG, PNG, WebP, TIFF or BMP image"),
         (lambda here: imgret.open(here / "index.h5").search(np.zeros(3)), "the matrix of queries has 3 columns, 768 are needed"),
     ],
 )
 def test_refusals(stores, tmp_path, what, text):
     shutil.copy(stores.index, tmp_path / "index.h5")
+    shutil.copy(stores.vlad, tmp_path / "vlad.h5")
     (tmp_path / "text.h5").write_text("no store")
     with pytest.raises(imgret.ImgretError) as caught:
         what(tmp_path)

@@ -44,7 +44,8 @@ MAY = {
     | FAMILIES
     | {"describer", "paths", "names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
     "cli": BASE | FAMILIES | {"names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", ""},
-    "api": {"errors", "images", "names", "pipeline", "describer", "store", "runs", "inputs", "stages", ""},
+    "opened": {"errors", "images", "names", "pipeline", "describer", "inputs"},
+    "api": {"errors", "opened", "store", "runs", "inputs", "stages", ""},
     "__main__": {"cli"},
     "": {"api"},
 }

@@ -80,7 +80,7 @@ class Both(Encoder):
     """Counts of words, and the mean in a projection."""
 
     name = "both"
-    needs = (Need("words", ("kmeans",)), Need("projection", ("pca",)))
+    needs = (Need("projection", ("pca",), optional=True), Need("words", ("kmeans",)))
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):
@@ -88,15 +88,15 @@ class Both(Encoder):
 
     @property
     def dim(self):
-        words, projection = self.codebooks
-        return len(words.centroids_) + len(projection.components_)
+        projection, words = self.codebooks
+        return len(words.centroids_) + (0 if projection is None else len(projection.components_))
 
     def encode(self, features):
-        words, projection = self.codebooks
+        projection, words = self.codebooks
         x = features.descriptors
         nearest = ((x[:, None] - words.centroids_) ** 2).sum(axis=2).argmin(axis=1)
         counts = np.bincount(nearest, minlength=len(words.centroids_)).astype(np.float32)
-        vector = np.concatenate([counts / counts.sum(), projection.transform(x).mean(axis=0)])
+        vector = np.concatenate([counts / counts.sum(), [] if projection is None else projection.transform(x).mean(axis=0)])
         return (vector / np.linalg.norm(vector)).astype(self.params.dtype)
 '''
 
@@ -104,19 +104,21 @@ OWN_COLUMNS = '''
 """Exact search in columns of its own."""
 import dataclasses
 import numpy as np
+from imgret.components import Need
 from imgret.indexes.base import Index, damage, taken
 from imgret.errors import ImgretError
 
 
 class Own(Index):
-    """Vectors and their norms, as two columns; a k-means codebook's size is told too, to show that it can be had."""
+    """Vectors and their norms, as two columns; it is told of the words that its vectors were encoded with, where there are such."""
 
     name = "own"
     trains = False
+    needs = (Need("words", ("kmeans",), optional=True),)
 
     def plan(self, dim, n_train, n):
         self._dim, self._rows = dim, []
-        return f"{n} rows in two columns"
+        return f"{n} rows in two columns, of {0 if self.codebook is None else len(self.codebook.centroids_)} words"
 
     def add(self, x):
         self._rows.append(np.asarray(x, np.float32))
@@ -276,6 +278,11 @@ def test_an_encoder_with_two_codebooks(imgret, features, photos):
         assert np.array_equal(first.read("vectors"), second.read("vectors"))
         assert first.content == second.content
         name = os.fsdecode(first.texts("names")[0])
+    imgret("encode", "sift.h5", "-m", "both", "-c", "words.h5", "-o", "one.h5", "-j", 1)  # the other one is optional
+    with Store(features / "one.h5") as store:
+        assert store.shape("vectors")[1] == 5
+    imgret("index", "one.h5", "-o", "one-index.h5")
+    assert imgret("search", "one-index.h5", photos / name, "-k", 1).splitlines()[1].split("\t")[2] == name
     imgret("index", "both-words.h5", "-o", "both-index.h5")
     assert imgret("search", "both-index.h5", photos / name, "-k", 1).splitlines()[1].split("\t")[2] == name
 
@@ -289,6 +296,15 @@ def test_an_index_of_columns_of_its_own(imgret, features):
     assert "check           sound" in imgret("info", "own.h5", "--check")
     own, flat = (imgret("search", index, "spread2.h5", "-k", 1) for index in ("own.h5", "flat.h5"))
     assert [line.split("\t")[0] for line in own.splitlines()] == [line.split("\t")[0] for line in flat.splitlines()]
+
+
+def test_an_index_that_is_made_with_a_codebook(imgret, features):
+    imgret("codebook", "sift.h5", "-o", "five.h5", "--size", 5)
+    imgret("encode", "sift.h5", "-c", "five.h5", "-o", "vlad.h5", "-j", 1)
+    imgret("index", "vlad.h5", "-m", "own", "-o", "told.h5")
+    with Store(features / "told.h5") as store:
+        assert store.info["layout"] == "28 rows in two columns, of 5 words"
+    assert imgret("search", "told.h5", "vlad.h5", "-k", 1).count("\n") == 29
 
 
 def test_a_protocol(imgret, features):

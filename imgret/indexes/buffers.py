@@ -11,7 +11,7 @@ _LIMITS = threading.Lock()
 
 
 def must(condition):
-    """For `_adopt`: what was read is not as it should be."""
+    """Raise ValueError where what was read is not as it should be: for `_adopt` and what it calls."""
     if not condition:
         raise ValueError
 

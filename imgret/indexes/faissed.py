@@ -97,7 +97,7 @@ class Faissed(Held):
 
     def _scan(self, query):
         """Scores (N,) of all rows for one query."""
-        raise AttributeError(type(self).__name__)  # only where `_scans` may be true
+        raise NotImplementedError(type(self).__name__)  # only where `_scans` may be true
 
     def _fetch(self, xq, fetch, settings):
         """Candidates of some queries: scores (Q, fetch), rows (Q, fetch; -1 is missing), and a bound (Q,) on what was left out."""

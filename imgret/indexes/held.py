@@ -131,7 +131,7 @@ class Held(Index):
         return arrays.unit_rows(x, pairwise=True) if self.metric == "cosine" else x
 
     def _plan(self, n_train, n):
-        raise AttributeError(type(self).__name__)  # every index has its own
+        raise NotImplementedError(type(self).__name__)  # every index has its own
 
     def _check_training(self, n_train):
         """Refuse too few training vectors."""

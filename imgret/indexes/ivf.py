@@ -48,7 +48,7 @@ class InvertedFile(Faissed):
 
     def _plan_codes(self):
         """What is stored, for the line that `plan` returns."""
-        raise AttributeError(type(self).__name__)  # every one has its own
+        raise NotImplementedError(type(self).__name__)  # every one has its own
 
     def _coarse(self, x, jobs):
         """Trained coarse quantiser, and the centroids (lists, D)."""

@@ -90,6 +90,7 @@ class StoreQueries:
                     "give photos, or a store made in the same way"
                 )
             self._positions.append(position)
+        self._readers = {store: FeatureReader(store) for store in stores if store.kind == "features"}
 
     def inputs(self):
         """How they are recorded."""
@@ -107,7 +108,7 @@ class StoreQueries:
     def _vectors(self, store, position, start, stop):
         if store.kind == "vectors":
             return self._describer.vectors(store.read("vectors", start, stop).astype(np.float32), position)
-        return np.stack([self._describer.features(features) for features in FeatureReader(store).photos(range(start, stop))])
+        return np.stack([self._describer.features(features) for features in self._readers[store].photos(range(start, stop))])
 
 
 class _Own(threading.local):

@@ -12,7 +12,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.formats.files import read_bytes
 from imgret.formats.groundtruth import CSV_LIMIT, read_groups
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
-from imgret.paths import several
+from imgret.paths import plain, several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.output import Output
@@ -65,6 +65,7 @@ def codebook(
     ImgretError
     """
     run.in_one_piece("codebook")
+    out, pairs = plain(out), plain(pairs)
     kind = load(CODEBOOKS, method, "codebook")
     fitted = kind(kind.Params.parse(settings, size=size, seed=seed))
     memory = parse_bytes(max_memory or DEFAULT_MEMORY)

@@ -25,15 +25,18 @@ COLUMNS = {"features": "descriptors", "vectors": "vectors"}  # where the width o
 
 @dataclasses.dataclass(frozen=True)
 class Codebooks:
-    """Codebooks in the order in which an encoder needs them: their stores, pipelines and components."""
+    """The codebooks that an encoder is made with: stores and pipelines of those that are given, and a component, or None, for each need."""
 
     stores: list
     pipelines: list
     fitted: list
 
+    def __iter__(self):
+        return zip(self.stores, self.pipelines, (each for each in self.fitted if each is not None), strict=True)
+
 
 def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
-    """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
+    """Turn each photo's descriptors, its vector, or several vectors of it, into one vector, or into what else the method gives.
 
     Parameters
     ----------
@@ -60,7 +63,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
     _check_method(method, settings, codebooks)
     with contextlib.ExitStack() as stack:
         kind, learned = _learned(method, [stack.enter_context(Store(path, ("codebook",), "--codebook")) for path in codebooks])
-        kinds = ("features", "vectors") if kind.needs else (kind.takes,)
+        kinds = ("features", "vectors") if kind.needs else (kind.takes,)  # what fits no codebook is told below, with its name
         stores = [stack.enter_context(Store(path, kinds, "encode")) for path in inputs]
         _check_fit(kind, stores, learned)
         encoder = kind(kind.Params.parse(settings), *learned.fitted).over(_widths(_branches(kind, stores)))
@@ -105,7 +108,7 @@ def _check_method(method, settings, codebooks):
         return
     kind = load(ENCODERS, method, "encoder")
     kind.Params.parse(settings)
-    if kind.needs and not codebooks:
+    if not codebooks and kind.assigned([])[1] is not None:
         raise UsageError(f"-m {method} needs a codebook: give -c")
     if not kind.needs and codebooks:
         raise UsageError(f"-m {method} takes no codebook: leave -c out")
@@ -115,7 +118,10 @@ def _learned(method, words):
     """The encoder's class, and its `Codebooks` of the open stores `words`."""
     pipelines = [Pipeline.load(store) for store in words]
     names = [pipeline.node["component"] for pipeline in pipelines]
-    kind = load(ENCODERS, method or load(CODEBOOKS, names[0], "codebook").default_encoder, "encoder")
+    method = method or load(CODEBOOKS, names[0], "codebook").default_encoder
+    if method is None:
+        raise UsageError(f"{words[0].shown} is a {names[0]} codebook, of which several things can be made: name a method (-m)")
+    kind = load(ENCODERS, method, "encoder")
     places, missing, left = kind.assigned(names)
     if left is not None:
         methods = " or ".join(name for need in kind.needs for name in need.methods)
@@ -124,10 +130,9 @@ def _learned(method, words):
         )
     if missing is not None:
         raise ImgretError(f"{kind.name} needs a {missing} codebook ({missing.role}) too: give it with another -c")
-    places = [place for place in places if place is not None]
-    return kind, Codebooks(
-        *([each[place] for place in places] for each in (words, pipelines)), [pipelines[place].component() for place in places]
-    )
+    kept = [place for place in places if place is not None]
+    fitted = kind.arranged([pipelines[place].component() for place in kept])
+    return kind, Codebooks([words[place] for place in kept], [pipelines[place] for place in kept], fitted)
 
 
 def _widths(stores):
@@ -144,7 +149,7 @@ def _check_fit(kind, stores, learned):
             with_what = f" with {learned.stores[0].shown}" if learned.stores else ""
             raise ImgretError(f"{store.shown} holds {store.kind}; {kind.name}{with_what} needs {kind.takes}")
     nodes = [Pipeline.load(store).node for store in stores]
-    for words, pipeline, fitted in zip(learned.stores, learned.pipelines, learned.fitted, strict=True):
+    for words, pipeline, fitted in learned:
         found = [_misfit(words, pipeline, fitted, store, node) for store, node in zip(stores, nodes, strict=True)]
         problems = [problem for problem in found if problem]
         if problems and (not joins or len(problems) == len(stores)):
@@ -182,7 +187,7 @@ class EncodeWorker(PartWorker):
             if content != expected:
                 raise ImgretError(f"{path} has changed while it was being encoded: run the same command again")
         kind = load(ENCODERS, setup["method"], "encoder")
-        self.encoder = kind(kind.Params.from_json(setup["encoder"]), *fitted).over(_widths(_branches(kind, self.stores)))
+        self.encoder = kind(kind.Params.from_json(setup["encoder"]), *kind.arranged(fitted)).over(_widths(_branches(kind, self.stores)))
         self.photos = _photos(kind, self.stores)
         self._readers = {}
 

@@ -10,7 +10,7 @@ from imgret.evaluation import PROTOCOLS, curves, records
 from imgret.evaluation.comparison import evaluated
 from imgret.evaluation.judgements import closed_up_lines, qrels_lines, unnamed
 from imgret.inputs.rankings import read_ranking
-from imgret.paths import check_apart, several
+from imgret.paths import check_apart, plain, several
 from imgret.registry import load
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.runs.run import Run
@@ -59,17 +59,18 @@ def evaluate(
     ImgretError
     """
     run.in_one_piece("evaluate")
-    rankings = several(rankings)
+    rankings, truth = several(rankings), plain(truth)
+    outputs = {option: plain(path) for option, path in (outputs or {}).items()}
     kind = load(PROTOCOLS, protocol, "protocol")
     judge = kind(kind.Params.parse(settings))
     judge.check_truth(truth)
     if conventions and judge.primary != "map":
         raise UsageError(f"protocol {protocol} has no mean average precision: leave --conventions out")
-    files = ScoreFiles(outputs or {}, [*rankings, *([] if truth is None else [truth])], run.overwrite)
+    files = ScoreFiles(outputs, [*rankings, *([] if truth is None else [truth])], run.overwrite)
     lists = (judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path) for path in rankings)
     judged = [judge.judge(each, truth) for each in lists]
     evaluation = evaluated(judged, resamples=resamples, seed=seed, conventions=conventions)
-    evaluation = dataclasses.replace(evaluation, notes=[*evaluation.notes, *_notes(judged, outputs or {})])
+    evaluation = dataclasses.replace(evaluation, notes=[*evaluation.notes, *_notes(judged, outputs)])
     files.write(evaluation)
     return evaluation
 

@@ -10,7 +10,7 @@ from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
 from imgret.formats.trec import trec_lines
 from imgret.names import shown, tsv_escape
-from imgret.paths import check_apart
+from imgret.paths import check_apart, plain
 from imgret.pipeline import Pipeline
 from imgret.runs.output import freshen
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
@@ -79,6 +79,7 @@ def export(
     ImgretError
     """
     run.in_one_piece("export")
+    store, out, names, queries, offsets, keypoints = map(plain, (store, out, names, queries, offsets, keypoints))
     form = form or ENDINGS.get(os.path.splitext(out)[1].lower())
     if form is None:
         raise UsageError(f"-o {out}: its ending does not say what it is to be ({', '.join(ENDINGS)}): give --format")

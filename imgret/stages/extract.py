@@ -9,6 +9,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.extractors import DEFAULT, EXTRACTORS
 from imgret.inputs.boxes import Boxes
 from imgret.listing import Given
+from imgret.paths import plain
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.describing import projection_of
@@ -60,6 +61,7 @@ def extract(
     ------
     ImgretError
     """
+    out, codebook, boxes = plain(out), plain(codebook), plain(boxes)
     limit = Limit(max_failed or DEFAULT_MAX_FAILED, PHOTO if boxes is None else BOX)
     kind = load(EXTRACTORS, method, "extractor")
     wanted = kind.Params.parse(settings)

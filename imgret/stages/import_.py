@@ -12,6 +12,7 @@ from imgret.features import NO_DESCRIPTORS
 from imgret.formats.hloc import HlocFile
 from imgret.formats.matrices import block_rows, open_matrix
 from imgret.names import shown
+from imgret.paths import plain
 from imgret.pipeline import ELSEWHERE, Pipeline
 from imgret.runs.output import Output
 from imgret.runs.run import Run
@@ -51,6 +52,7 @@ def import_file(path, out, *, form=None, names=None, queries=None, space="", nul
     ImgretError
     """
     run.in_one_piece("import")
+    path, out, names, queries = map(plain, (path, out, names, queries))
     form = form or ENDINGS.get(os.path.splitext(path)[1].lower())
     if form is None:
         raise UsageError(f"{path}: its ending does not say what it is ({', '.join(ENDINGS)}): give --format")

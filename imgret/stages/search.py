@@ -9,6 +9,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.queries import Failures, PhotoQueries, StoreQueries
 from imgret.listing import Given
+from imgret.paths import plain, several
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.reader import Store, is_hdf5
@@ -69,7 +70,9 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     ImgretError
     """
     run.in_one_piece("search")
-    queries = Given.of(queries)
+    index, out, queries = plain(index), plain(out), Given.of(queries)
+    if out is None and emit is None:
+        raise UsageError("name a ranking store to make (out), or what takes the answers (emit)")
     if not queries:
         raise UsageError("give at least one query: a photo, a folder, '-', --list, or a features or vectors store")
     failures = Failures(run.report)
@@ -78,7 +81,7 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
         count = len(gallery.names)
         k = (STORED if out else PRINTED) if k is None else k
         k = count if k == "all" else min(k, count)
-        source = _source(stack, queries, gallery, failures, run, tuple(weights))
+        source = _source(stack, queries, gallery, failures, run, tuple(several(weights)))
         blocks = _answers(gallery, source, k, run.jobs)
         if out is not None:
             _rank(out, gallery, source, blocks, k, failures, run)

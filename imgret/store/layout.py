@@ -176,7 +176,6 @@ PLAN = Kind(
 
 KINDS = {kind.name: kind for kind in (FEATURES, VECTORS, CODEBOOK, INDEX, RANKING)}  # those that are published
 ALL_KINDS = KINDS | {PLAN.name: PLAN}
-SCHEMA_VERSIONS = {name: kind.version for name, kind in ALL_KINDS.items()}
 
 ATTRIBUTES = {
     "format": 'always "imgret"',

@@ -23,7 +23,7 @@ LIBRARIES = (*CORE, "torch", "torchvision", "scikit-image")
 class Writer:
     """A store in the making, in a temporary file; `publish` gives it its name.
 
-    Used through `imgret.store.create` or as a context manager: leaving it without `publish` removes the temporary file.
+    A context manager: leaving it without `publish` removes the temporary file.
     """
 
     def __init__(self, temporary):

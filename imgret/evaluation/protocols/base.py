@@ -111,7 +111,7 @@ class Protocol(abc.ABC):
         return Judged(self, lists, asked)
 
     def read_folder(self, path, truth=None):
-        """Read a folder of one list per query (`lists.read_folder`) with this protocol's queries and names.
+        """Read a folder of one list per query (`imgret.formats.listfolder.read_folder`) with this protocol's queries and names.
 
         Returns
         -------

@@ -42,6 +42,7 @@ class Folders(Protocol):
         return read_folder(path, folder_of, known=known)
 
     def ask(self, lists, truth):
+        """What the ground truth asks of the lists; see `Protocol.ask`."""
         positions = lists.positions()
         gallery = lists.names if truth is None else read_names(truth)
         ids = ids_of(positions, gallery)

@@ -43,6 +43,7 @@ class Groups(Protocol):
         return read_folder(path, asking, known=truth.names)
 
     def ask(self, lists, truth):
+        """What the ground truth asks of the lists; see `Protocol.ask`."""
         path, truth = truth, read_groups(truth)
         positions = lists.positions()
         photo_of = {name: photo for photo, name in enumerate(truth.names)}

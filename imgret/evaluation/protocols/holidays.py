@@ -40,6 +40,7 @@ class Holidays(Protocol):
         return read_folder(path, lambda name: (number_of(name) or b"").endswith(b"00"))
 
     def ask(self, lists, truth):
+        """What the ground truth asks of the lists; see `Protocol.ask`."""
         lists.check_names()
         numbers = _numbers(lists.label, lists.names)
         listed = numbers if truth is None else dict.fromkeys(_numbers(truth, read_names(truth)))

@@ -42,6 +42,7 @@ class Oxford5k(Protocol):
         return read_folder(path, [name for query in truth for name in (query.label, query.photo)])
 
     def ask(self, lists, truth):
+        """What the ground truth asks of the lists; see `Protocol.ask`."""
         path, truth = truth, read_oxford(truth)
         lists.check_names()
         rows = Rows(lists)

@@ -41,6 +41,7 @@ class UKBench(Protocol):
         return read_folder(path, lambda name: number_of(name) is not None)
 
     def ask(self, lists, truth):
+        """What the ground truth asks of the lists; see `Protocol.ask`."""
         lists.check_names()
         by_number, twice = {}, {}
         for photo, name in enumerate(lists.names):
