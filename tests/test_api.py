@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -165,27 +164,26 @@ def test_refusals(stores, tmp_path, what, text):
     assert str(caught.value) == text.format(here=tmp_path)
 
 
-INTERRUPTED = """
-import sys, imgret
-try:
-    imgret.extract(sys.argv[1], sys.argv[2])
-except KeyboardInterrupt:
-    print("mine")
-"""
+class Interrupted(imgret.Report):
+    """Ctrl-C, as soon as a part is finished."""
+
+    def progress(self, total, unit, start=0):
+        progress = super().progress(total, unit, start)
+
+        def update(n=1, message=""):
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            raise KeyboardInterrupt
+
+        progress.update = update
+        return progress
 
 
 def test_ctrl_c_is_the_programs_own_and_what_is_finished_is_kept(photos, tmp_path):
-    for number in range(12):
-        shutil.copytree(photos, tmp_path / "many" / str(number))
     out = tmp_path / "f.h5"
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "many"), str(out)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
-        while not list((tmp_path / "f.h5.parts").glob("*/*/*/000*.h5")):
-            assert program.poll() is None
-            time.sleep(0.01)
-        program.send_signal(signal.SIGINT)
-        assert program.communicate(timeout=60)[0] == "mine\n"
+    with pytest.raises(KeyboardInterrupt):
+        imgret.extract(photos, out, run=imgret.Run(report=Interrupted(-1)))
     assert not out.exists()
-    result = call("extract", tmp_path / "many", "-o", out)
+    result = call("extract", photos, "-o", out, "-v")
     assert result.code == 0
     assert "parts are there already" in result.err
+    assert not (tmp_path / "f.h5.parts").exists()
