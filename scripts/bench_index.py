@@ -58,6 +58,11 @@ def built(method, x, train=20_000):
     return index
 
 
+def opened(kind, structure, count):
+    """An index of so many rows from the bytes of its structure."""
+    return kind.opened(kind.Params(), "cosine", {"faiss": structure}, {"dim": DIM}, count)
+
+
 def searches(count):
     """Milliseconds per query."""
     import faiss
@@ -65,9 +70,9 @@ def searches(count):
     x, xq = vectors(count, 1), vectors(max(QUERIES), 2)
     rows = []
     for method in ("flat", "pq", "ivfpq"):
-        structure = built(method, x).to_bytes()
+        structure = built(method, x).arrays()["faiss"]
         kind = load(INDEXES, method, "index")
-        ours, raw = kind.from_buffer(kind.Params(), "cosine", structure), faiss.deserialize_index(structure)
+        ours, raw = opened(kind, structure, count), faiss.deserialize_index(structure)
         if method == "ivfpq":
             faiss.extract_index_ivf(raw).nprobe = kind.SearchParams().nprobe
         for queries in QUERIES:
@@ -95,9 +100,9 @@ def openings(folder, largest):
         times = {}
         for megabytes in sorted({10, 100, largest}):
             path = folder / "index.h5"
-            write(path, small, megabytes * 10**6)
-            opened = [_seconds(lambda path=path, kind=kind: kind.from_buffer(kind.Params(), "cosine", mapped(path))) for _ in range(5)]
-            times[megabytes] = sorted(opened)[2]
+            count = write(path, small, megabytes * 10**6)
+            took = [_seconds(lambda path=path, kind=kind, count=count: opened(kind, mapped(path), count)) for _ in range(5)]
+            times[megabytes] = sorted(took)[2]
             read = _seconds(lambda path=path: faiss.deserialize_index(whole(path)))
             rows.append([method, str(megabytes), f"{times[megabytes] * 1000:.1f}", f"{read * 1000:.0f}"])
             path.unlink()
@@ -112,14 +117,14 @@ def _seconds(function):
 
 
 def write(path, index, size):
-    """One contiguous HDF5 dataset of about `size` bytes: the structure of `index`, its rows repeated as often as it takes.
+    """One contiguous HDF5 dataset of about `size` bytes: the structure of `index`, its rows repeated as often as it takes; gives their number.
 
     Written in blocks, as no more than a small index has to be in memory: faiss puts the rows' codes in one stretch, after their number of
     bytes; the number of rows stands in the headers before.
     """
     import faiss
 
-    structure = index.to_bytes().tobytes()
+    structure = index.arrays()["faiss"].tobytes()
     outer = faiss.deserialize_index(np.frombuffer(structure, np.uint8))
     core = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexPreTransform) else outer
     codes = faiss.rev_swig_ptr(core.codes.data(), core.ntotal * core.code_size).tobytes()
@@ -135,6 +140,7 @@ def write(path, index, size):
             start = len(head) + turn * len(codes)
             data[start : start + len(codes)] = np.frombuffer(codes, np.uint8)
         data[len(data) - len(tail) :] = np.frombuffer(tail, np.uint8)
+    return FEW * times
 
 
 def mapped(path):
