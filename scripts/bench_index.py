@@ -117,7 +117,7 @@ def _seconds(function):
 
 
 def write(path, index, size):
-    """One contiguous HDF5 dataset of about `size` bytes: the structure of `index`, its rows repeated as often as it takes; gives their number.
+    """One contiguous HDF5 dataset of about `size` bytes: the structure of `index`, its rows repeated as it takes; gives their number.
 
     Written in blocks, as no more than a small index has to be in memory: faiss puts the rows' codes in one stretch, after their number of
     bytes; the number of rows stands in the headers before.
