@@ -4,8 +4,11 @@ Whoever puts components together (`pipeline`, the steps) follows these declarati
 """
 
 import dataclasses
+import itertools
 
 from imgret import registry
+
+MOST_TRIED = 5  # codebooks that are tried in every order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +110,13 @@ class Component:
         left : int or None
             Position of the first codebook that nothing needs.
         """
-        places, left, missing = [], list(range(len(methods))), None
+        orders = itertools.permutations(range(len(methods))) if len(methods) <= MOST_TRIED else iter([range(len(methods))])
+        # the first of the best: what is needed comes before what is left over, and the given order before all others
+        return min((cls._assigned(methods, order) for order in orders), key=lambda found: (found[1] is not None, found[2] is not None))
+
+    @classmethod
+    def _assigned(cls, methods, order):
+        places, left, missing = [], list(order), None
         for need in cls.needs:
             place = next((place for place in left if methods[place] in need.methods), None)
             places.append(place)

@@ -8,10 +8,11 @@ import numpy as np
 
 from imgret import images
 from imgret.describer import Describer
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.inputs.features import FeatureReader
 from imgret.names import to_bytes, to_text
 from imgret.pipeline import Pipeline
+from imgret.runs.run import Run
 
 
 class Hit(typing.NamedTuple):
@@ -124,8 +125,20 @@ class Described(Opened):
         except images.BadPhoto as bad:
             raise ImgretError(f"{shown}: {bad.reason}") from None
 
+    def __iter__(self):
+        return iter(self.names)
+
+    def __contains__(self, name):
+        return self._position(name) >= 0
+
+    def _position(self, name):
+        try:
+            return self._names.find(to_bytes(name)) if isinstance(name, str) else -1
+        except UnicodeEncodeError:  # a surrogate that stands for no byte
+            return -1
+
     def _row(self, name):
-        row = self._names.find(to_bytes(name))
+        row = self._position(name)
         if row < 0:
             raise KeyError(name)
         return row
@@ -190,8 +203,13 @@ class Index(Described):
 
         Raises
         ------
+        UsageError
+            For a `k` or `jobs` that is no positive integer.
         ImgretError
         """
+        if not isinstance(k, int) or k < 1:
+            raise UsageError(f"`k` must be a positive integer, got {k!r}")
+        jobs = Run(jobs=jobs).jobs
         single = isinstance(query, str | bytes | os.PathLike)
         photos = single or (isinstance(query, list | tuple) and all(isinstance(each, str | bytes | os.PathLike) for each in query))
         if photos and not query:
@@ -227,9 +245,24 @@ class Ranking:
         self.lists, self.queries = lists, [to_text(name) for name in lists.query_ids]
         self._rows = {name: row for row, name in enumerate(self.queries)}
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Nothing is left open: all of it has been read."""
+
     def __len__(self):
         """Number of queries."""
         return len(self.queries)
+
+    def __iter__(self):
+        return iter(self.queries)
+
+    def __contains__(self, query):
+        return query in self._rows
 
     def __getitem__(self, query):
         """A query's list of `Hit`, best first; KeyError where there is no such query."""

@@ -80,7 +80,7 @@ class Params:
         unknown = [name for name in values if name not in fields]
         if unknown:
             raise UsageError(f"this method takes no `{unknown[0]}`; {_listing(fields)}")
-        for setting in settings:
+        for setting in (settings,) if isinstance(settings, str) else settings:
             name, equals, text = setting.partition("=")
             name = name.strip().replace("-", "_")
             if not equals:

@@ -118,6 +118,27 @@ def test_steps_take_any_kind_of_path(photos, tmp_path):
         assert np.array_equal(first.array, second.array)
 
 
+def test_names_are_looked_for_as_in_a_mapping(stores):
+    with imgret.open(stores.vlad) as vectors, imgret.open(stores.ranking) as ranking:
+        assert list(vectors) == vectors.names
+        assert list(ranking) == ranking.queries
+        assert vectors.names[0] in vectors
+        assert ranking.queries[0] in ranking
+        for other in ("no photo", 0, None, b"00.png", "\ud800"):
+            assert other not in vectors
+            assert other not in ranking
+    with pytest.raises(imgret.ImgretError, match=r"is closed: open it again to read it$"):
+        vectors.array  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "given", [{"jobs": 0}, {"jobs": 2.5}, {"jobs": None}, {"shard": (2, 2)}, {"shard": (0, -1)}, {"shard": "0/2"}, {"device": "tpu"}]
+)
+def test_how_to_run_is_checked(given):
+    with pytest.raises(imgret.api.UsageError, match="must be"):
+        imgret.Run(**given)
+
+
 def test_features_outlive_their_store(stores):
     with imgret.open(stores.features) as features:
         local = features[features.names[0]]
@@ -151,6 +172,9 @@ def test_rankings(stores, tmp_path):
             lambda here: imgret.search(here / "index.h5", here / "vlad.h5"),
             "name a ranking store to make (out), or what takes the answers (emit)",
         ),
+        (lambda here: imgret.open(here / "index.h5").search(np.zeros(768), k=0), "`k` must be a positive integer, got 0"),
+        (lambda here: imgret.open(here / "index.h5").search(np.zeros(768), jobs=0), "`jobs` must be a positive integer, got 0"),
+        (lambda here: imgret.evaluate([], protocol="groups", truth="t.csv"), "give at least one ranking"),
         (lambda here: imgret.open(here / "index.h5").describe(b"no photo"), "the photo: it is not a JPEG, PNG, WebP, TIFF or BMP image"),
         (lambda here: imgret.open(here / "index.h5").search(np.zeros(3)), "the matrix of queries has 3 columns, 768 are needed"),
     ],

@@ -44,7 +44,7 @@ MAY = {
     | FAMILIES
     | {"describer", "paths", "names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
     "cli": BASE | FAMILIES | {"names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", ""},
-    "opened": {"errors", "images", "names", "pipeline", "describer", "inputs"},
+    "opened": {"errors", "images", "names", "pipeline", "describer", "inputs", "runs"},
     "api": {"errors", "opened", "store", "runs", "inputs", "stages", ""},
     "__main__": {"cli"},
     "": {"api"},

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import ROOT
 
+from imgret.components import Component, Need
 from imgret.store.reader import Store
 
 EXTRACTOR = '''
@@ -285,6 +286,17 @@ def test_an_encoder_with_two_codebooks(imgret, features, photos):
     assert imgret("search", "one-index.h5", photos / name, "-k", 1).splitlines()[1].split("\t")[2] == name
     imgret("index", "both-words.h5", "-o", "both-index.h5")
     assert imgret("search", "both-index.h5", photos / name, "-k", 1).splitlines()[1].split("\t")[2] == name
+
+
+def test_codebooks_find_their_places_in_any_order():
+    class Two(Component):
+        needs = (Need("either", ("kmeans", "pca")), Need("words", ("kmeans",)), Need("more", ("gmm",), optional=True))
+
+    assert Two.assigned(["kmeans", "pca"]) == ([1, 0, None], None, None)
+    assert Two.assigned(["pca", "kmeans"]) == ([0, 1, None], None, None)
+    assert Two.assigned(["gmm", "kmeans", "kmeans"]) == ([1, 2, 0], None, None)
+    assert Two.assigned(["kmeans"])[1] == Two.needs[1]
+    assert Two.assigned(["kmeans", "pca", "lw"])[2] == 2
 
 
 def test_an_index_of_columns_of_its_own(imgret, features):

@@ -9,6 +9,7 @@ from imgret.components import Component
 from imgret.errors import ImgretError, UsageError
 
 METRICS = ("cosine", "l2", "ip")
+SHOWN = 3  # names in a message
 
 
 class Index(Component):
@@ -29,7 +30,7 @@ class Index(Component):
     Attributes
     ----------
     takes : str
-        The kind of store that its rows come from.
+        The kind of store that its rows come from: a row is a photo's vector. The step `index` reads no other kind.
     trains : bool
         Whether `train` needs rows.
     size : int
@@ -136,5 +137,6 @@ def taken(arrays, names):
         If others are there.
     """
     if set(arrays) != set(names):
-        raise ImgretError(damage(f"its structure is {', '.join(sorted(arrays)) or 'empty'}, not {', '.join(names)}"))
+        there = ", ".join(sorted(arrays)[:SHOWN]) + (", ..." if len(arrays) > SHOWN else "")
+        raise ImgretError(damage(f"its structure is {there or 'empty'}, not {', '.join(names)}"))
     return [np.asarray(arrays[name]) for name in names]

@@ -165,7 +165,7 @@ class Held(Index):
         index._buffer = buffer, reader  # faiss looks into them
         index.dim = index._outer.d
         if index.dim != facts.get("dim", index.dim):
-            raise ImgretError(damage(f"{index.dim} columns where there should be {facts['dim']}"))
+            raise ImgretError(damage(f"{index.dim} columns where there should be {str(facts['dim'])[:20]}"))
         if index._outer.ntotal != size:
             raise ImgretError(damage(f"{index._outer.ntotal} rows where there should be {size}"))
         if not 0 <= index._outer.ntotal <= min(len(buffer), keys.MOST_ROWS) or not index._outer.is_trained:

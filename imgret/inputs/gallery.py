@@ -1,5 +1,7 @@
 """An index in a file, open and ready to be asked."""
 
+import collections.abc
+
 import numpy as np
 
 from imgret.errors import ImgretError
@@ -7,6 +9,22 @@ from imgret.indexes import INDEXES
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.store.reader import Store
+
+
+class _Mapped(collections.abc.Mapping):
+    """The columns of a group, each mapped when it is asked for: a stranger's file may have thousands that no index knows."""
+
+    def __init__(self, store, paths):
+        self._store, self._paths = store, paths
+
+    def __getitem__(self, name):
+        return self._store.map(self._paths[name])
+
+    def __iter__(self):
+        return iter(self._paths)
+
+    def __len__(self):
+        return len(self._paths)
 
 
 class Gallery:
@@ -53,7 +71,7 @@ class Gallery:
         self.settings = kind.SearchParams.parse(settings)
         made_with = kind.Params.from_json(params.get("params"))
         self.pipeline = Pipeline.load(store)
-        structure = {name: store.map(column) for name, column in store.group("structure").items()}
+        structure = _Mapped(store, store.group("structure"))
         codebooks = self.pipeline.codebooks_for(kind)
         self.index = kind.opened(made_with, params.get("metric"), structure, store.facts, store.sizes["R"], codebooks)
         self.names, self._rows = store.texts("names"), store.read("rows")
@@ -61,7 +79,7 @@ class Gallery:
             raise ImgretError(f"{store.shown} is damaged: 'rows' point outside its photos")
 
     def close(self):
-        """Close the file."""
+        """Close the file: what is mapped stays."""
         self.store.close()
 
     def search(self, vectors, k, jobs=1):

@@ -5,6 +5,8 @@ import dataclasses
 from imgret.errors import UsageError
 from imgret.runs.report import Report
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -22,6 +24,11 @@ class Run:
         What is told of; nothing but warnings by default.
     device : str
         Where networks run: "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises
+    ------
+    UsageError
+        For a value out of range.
     """
 
     jobs: int = 1
@@ -29,6 +36,14 @@ class Run:
     overwrite: bool = False
     report: Report = Report(-1)
     device: str = "auto"
+
+    def __post_init__(self):
+        if not isinstance(self.jobs, int) or self.jobs < 1:
+            raise UsageError(f"`jobs` must be a positive integer, got {self.jobs!r}")
+        if self.shard is not None:
+            _check_shard(self.shard, self.shard)
+        if self.device.partition(":")[0] not in DEVICES:
+            raise UsageError(f"`device` must be auto, cpu, cuda, cuda:N or mps, got {self.device!r}")
 
     def in_one_piece(self, step):
         """Refuse a shard of a step that has none.
@@ -48,10 +63,12 @@ def parse_shard(text):
     ------
     UsageError
     """
-    try:
-        index, count = map(int, text.split("/"))
-    except ValueError:
-        index, count = 0, 0
-    if not 0 <= index < count:
-        raise UsageError(f"`--shard` must be I/N with I from 0 to N - 1, got '{text}'")
-    return index, count
+    shard = tuple(int(number) if number.isdecimal() and len(number) < 10 else -1 for number in text.split("/"))
+    _check_shard(shard, f"'{text}'")
+    return shard
+
+
+def _check_shard(shard, shown):
+    good = isinstance(shard, tuple) and len(shard) == 2 and all(isinstance(number, int) for number in shard)
+    if not good or not 0 <= shard[0] < shard[1]:
+        raise UsageError(f"`--shard` must be I/N with I from 0 to N - 1, got {shown}")

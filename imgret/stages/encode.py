@@ -124,7 +124,9 @@ def _learned(method, words):
     kind = load(ENCODERS, method, "encoder")
     places, missing, left = kind.assigned(names)
     if left is not None:
-        methods = " or ".join(name for need in kind.needs for name in need.methods)
+        methods = " or ".join(dict.fromkeys(name for need in kind.needs for name in need.methods))
+        if len(words) > 1:
+            raise ImgretError(f"{words[left].shown} is a {names[left]} codebook more than {kind.name} needs ({methods}): leave it out")
         raise ImgretError(
             f"{words[left].shown} is a {names[left]} codebook; {kind.name} needs {methods}: leave -m out, and the codebook decides"
         )

@@ -61,6 +61,8 @@ def evaluate(
     run.in_one_piece("evaluate")
     rankings, truth = several(rankings), plain(truth)
     outputs = {option: plain(path) for option, path in (outputs or {}).items()}
+    if not rankings:
+        raise UsageError("give at least one ranking")
     kind = load(PROTOCOLS, protocol, "protocol")
     judge = kind(kind.Params.parse(settings))
     judge.check_truth(truth)

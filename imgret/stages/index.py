@@ -59,6 +59,8 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
     if not inputs:
         raise UsageError("give at least one vectors store")
     with contextlib.ExitStack() as stack:
+        if kind.takes != "vectors":
+            raise ImgretError(f"the index '{method}' takes {kind.takes}, and this step fills indexes of vectors alone: choose another -m")
         stores = [stack.enter_context(Store(path, (kind.takes,), "index")) for path in inputs]
         teachers = [stack.enter_context(Store(path, (kind.takes,), "--train")) for path in several(train)]
         check_one_space(stores + teachers)

@@ -211,6 +211,8 @@ class Store:
         try:
             return dataset[start:stop]
         except (OSError, RuntimeError, ValueError) as error:
+            if not self._file:
+                raise ImgretError(f"{self.shown} is closed: open it again to read it") from None
             raise ImgretError(f"{self.shown} is damaged: '{path}' cannot be read ({one_line(error)})") from None
 
     def blocks(self, path, block_bytes=BLOCK_BYTES):
