@@ -8,7 +8,7 @@ import os
 
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
-from imgret.inputs.rankings import read_ranking
+from imgret.inputs.rankings import is_store, read_ranking
 from imgret.opened import Codebook, Features, Hit, Index, Opened, Ranking, Vectors
 from imgret.runs.report import Report
 from imgret.runs.run import Run
@@ -20,7 +20,7 @@ from imgret.stages.extract import extract
 from imgret.stages.import_ import import_file
 from imgret.stages.index import index
 from imgret.stages.search import search
-from imgret.store.reader import Store, is_hdf5
+from imgret.store.reader import Store
 
 __all__ = (  # the same as `imgret.API`, which may not load this module
     "open",
@@ -70,7 +70,7 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
         If there is no such file, or it is none of these.
     """
     path = os.fspath(path)
-    if os.path.exists(path) and not os.fsdecode(path).endswith((".h5", ".hdf5")) and not is_hdf5(path):
+    if os.path.exists(path) and not is_store(path):
         return Ranking(read_ranking(path, "imgret.open"))
     store = Store(path)
     if settings and store.kind != "index":

@@ -124,30 +124,28 @@ class JoinedPhotos:
                 )
 
     def _check_digests(self):
-        there = self._rows[0] >= 0
-        first = self.stores[0].read("digest")[self._rows[0][there]]
-        for store, rows in zip(self.stores[1:], self._rows[1:], strict=True):
-            differ = np.flatnonzero((store.read("digest")[rows[there]] != first).any(axis=1))
-            if len(differ):
-                name = os.fsdecode(self.names[int(np.flatnonzero(there)[differ[0]])])
-                raise ImgretError(
-                    f"{len(differ)} photos have changed between {self.stores[0].shown} and {store.shown} (the first is '{name}'): "
-                    "extract them again"
-                )
+        for store, count, name in self._differing(lambda store, rows: store.read("digest")[rows]):
+            raise ImgretError(
+                f"{count} photos have changed between {self.stores[0].shown} and {store.shown} (the first is '{name}'): extract them again"
+            )
 
     def _check_boxes(self):
         if not boxed(self.stores):
             return
-        there = self._rows[0] >= 0
-        first = _boxes(self.stores[0], self._rows[0][there])
+        for store, count, name in self._differing(_boxes):
+            raise ImgretError(
+                f"{count} boxes differ between {self.stores[0].shown} and {store.shown} (the first is that of '{name}'): "
+                "extract both with the same --boxes"
+            )
+
+    def _differing(self, read):
+        """Yield (store, count, name): of how many photos a store reads other values than the first store does, and the first of them."""
+        there = np.flatnonzero(self._rows[0] >= 0)
+        first = read(self.stores[0], self._rows[0, there])
         for store, rows in zip(self.stores[1:], self._rows[1:], strict=True):
-            differ = np.flatnonzero((_boxes(store, rows[there]) != first).any(axis=1))
+            differ = np.flatnonzero((read(store, rows[there]) != first).any(axis=1))
             if len(differ):
-                name = os.fsdecode(self.names[int(np.flatnonzero(there)[differ[0]])])
-                raise ImgretError(
-                    f"{len(differ)} boxes differ between {self.stores[0].shown} and {store.shown} (the first is that of '{name}'): "
-                    "extract both with the same --boxes"
-                )
+                yield store, len(differ), os.fsdecode(self.names[int(there[differ[0]])])
 
     def failed_from(self):
         """None: the parts hold the failed photos."""

@@ -31,11 +31,16 @@ def read_ranking(path, wanted_by="evaluate"):
     """
     if not os.path.exists(path):
         raise ImgretError(f"{path}: there is no such file or folder")
-    if not is_hdf5(path) and not path.endswith((".h5", ".hdf5")):
+    if not is_store(path):
         return read_trec(path)
     with Store(path, ("ranking",), wanted_by) as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
         return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=_boxes(store))
+
+
+def is_store(path):
+    """Whether a file is to be read as a store, and not as a TREC run: its name or its first bytes say so."""
+    return os.fsdecode(path).endswith((".h5", ".hdf5")) or is_hdf5(path)
 
 
 def _boxes(store):

@@ -62,7 +62,7 @@ def draw(stores, count, seed, max_memory):
     info : dict
         What was drawn, for the record.
     """
-    path = "descriptors" if stores[0].kind == "features" else "vectors"
+    path = stores[0].layout.matrix
     lengths = [store.shape(path)[0] for store in stores]
     columns = stores[0].shape(path)[1]
     for store in stores:

@@ -20,7 +20,6 @@ from imgret.store.photos import boxed
 from imgret.store.reader import Store
 
 WORKER = "imgret.stages.encode:EncodeWorker"
-COLUMNS = {"features": "descriptors", "vectors": "vectors"}  # where the width of an input is seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _learned(method, words):
 
 
 def _widths(stores):
-    return [store.shape(COLUMNS[store.kind])[1] for store in stores]
+    return [store.shape(store.layout.matrix)[1] for store in stores]
 
 
 def _check_fit(kind, stores, learned):
@@ -160,7 +159,7 @@ def _check_fit(kind, stores, learned):
 
 def _misfit(words, pipeline, fitted, store, node):
     """Why a codebook does not fit a store's rows; None where it does."""
-    width = store.shape(COLUMNS[store.kind])[1]
+    width = store.shape(store.layout.matrix)[1]
     if width != fitted.dim_:
         return (
             f"{words.shown} was fitted on {fitted.dim_} columns, {store.shown} has {width}: learn it on {store.kind} made in the same way"

@@ -137,18 +137,18 @@ def _instead(store):
     return f": export the {source.noun.partition(' ')[2]} that it was made from{where}"
 
 
-def _column(store, form, given):
-    """The rows of a column: what an extractor can decode as it is stored, unless it is to be decoded, and all else as floats."""
-    export, ragged = store.layout.export, store.layout.offsets is not None
-    count, dim = store.shape(export.column)
+def _rows(store, form, given):
+    """The rows of a kind's matrix: what an extractor can decode as it is stored, unless it is to be decoded, and all else as floats."""
+    path, ragged = store.layout.matrix, store.layout.offsets is not None
+    count, dim = store.shape(path)
     # float16 becomes float32, which every program reads, and loses nothing
-    convert = None if "decoded" in export.options else _float
+    convert = None if "decoded" in store.layout.export.options else _float
     if given["decoded"]:
         convert = Pipeline.load(store).component().decode
     if ragged:
         store.descriptor_range(0, len(store))
-    what = f"{count} {'decoded ' if given['decoded'] else ''}{export.column} of {dim} dimensions"
-    return functools.partial(_matrix, store, export.column, form, convert), what + (f", of {len(store)} photos" if ragged else "")
+    what = f"{count} {'decoded ' if given['decoded'] else ''}{path} of {dim} dimensions"
+    return functools.partial(_matrix, store, path, form, convert), what + (f", of {len(store)} photos" if ragged else "")
 
 
 def _float(block):
@@ -258,4 +258,4 @@ def _offsets(store):
         yield encode_rows(block, "npy")
 
 
-CONTENTS = {"column": _column, "arrays": _array, "ranking": _ranking}  # by what the layout says that a kind's export is of
+CONTENTS = {"matrix": _rows, "arrays": _array, "ranking": _ranking}  # by what the layout says that a kind's export is of

@@ -92,7 +92,8 @@ FEATURES = Kind(
     ),
     photos=True,
     counted={"T": "descriptors"},
-    export=Export("column", MATRICES, ("names", "offsets", "keypoints", "decoded"), column="descriptors"),
+    matrix="descriptors",
+    export=Export("matrix", MATRICES, ("names", "offsets", "keypoints", "decoded")),
 )
 
 VECTORS = Kind(
@@ -101,7 +102,8 @@ VECTORS = Kind(
     "vectors",
     (*PHOTO, Column("vectors", ("N", "V"), ("float32", "float16"), "one row per photo"), *FAILED),
     photos=True,
-    export=Export("column", MATRICES, ("names",), column="vectors"),
+    matrix="vectors",
+    export=Export("matrix", MATRICES, ("names",)),
 )
 
 CODEBOOK = Kind("codebook", "a codebook", "a codebook", (), export=Export("arrays", MATRICES, ("array",)))

@@ -129,10 +129,8 @@ class PhotoWriter:
         if start == stop:
             return  # nearly every part: eight columns need not be read
         for column in layout.FAILED:
-            if column.dtypes == ("text",):
-                self._columns[column.path].append(store.texts(column.path, start, stop))
-            else:
-                self._columns[column.path].append(store.read(column.path, start, stop))
+            read = store.texts if column.text else store.read
+            self._columns[column.path].append(read(column.path, start, stop))
         self.failed += stop - start
 
     def copy_all_failed(self, stores):

@@ -78,18 +78,15 @@ class Export:
     Parameters
     ----------
     of : str
-        "column" (the rows of `column`), "arrays" (one of the pipeline's) or "ranking".
+        "matrix" (the rows of the kind's), "arrays" (one of the pipeline's) or "ranking".
     formats : tuple of str
     options : tuple of str
         The options of the command that apply.
-    column : str
-        Its path, which also says what its rows are.
     """
 
     of: str
     formats: tuple
     options: tuple = ()
-    column: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +109,8 @@ class Kind:
         Whether its rows are photos: it then has the columns `PHOTO` and `FAILED`, and a fingerprint.
     counted : dict of str to str
         What `info` counts besides photos and failed ones: the axis, and what it is called there.
+    matrix : str
+        The path of the column whose rows are learned from, encoded and exported; it also says what they are.
     export : Export, optional
     export_instead : str
         The kind to export where this one cannot be, which it is made from.
@@ -126,6 +125,7 @@ class Kind:
     facts_in_info: tuple = ()
     photos: bool = False
     counted: dict = dataclasses.field(default_factory=dict)
+    matrix: str = ""
     export: Export | None = None
     export_instead: str = ""
 
