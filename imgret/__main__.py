@@ -1,6 +1,10 @@
 """`python -m imgret`."""
 
-from imgret.cli.main import main
-
 if __name__ == "__main__":
+    from imgret.runs.importing import leave_current_folder
+
+    leave_current_folder()  # before anything else is imported
+
+    from imgret.cli.main import main
+
     main()

@@ -1,7 +1,9 @@
 """The command line: options, names of every sort through every step and format, and what goes to which stream."""
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -314,3 +316,79 @@ def test_photos_and_stores_as_queries_agree():
     assert len(by_vectors.lines) == 37
     same_answers(call("search", stores().index, stores().photos, "-k", "all"), by_vectors)
     same_answers(call("search", stores().index, stores().features, "-k", "all"), by_vectors)
+
+
+# all that a command or a worker may import, less what Python itself loads before `python -m` gives a program a say
+PLANTED = (
+    *("cProfile", "csv", "ctypes", "json", "random", "secrets", "selectors", "subprocess", "tempfile", "uuid"),
+    *("PIL", "click", "cv2", "faiss", "h5py", "matplotlib", "numpy", "skimage", "threadpoolctl", "torch", "tqdm", "xxhash"),
+)
+SPRUNG = "import os; open(os.path.join(os.path.dirname(__file__), 'sprung'), 'a').write(__name__ + ' '); raise SystemExit('sprung')\n"
+IN_A_FOLDER = {  # each step, in a folder with photos and modules
+    "extract": ("extract", ".", "-o", "../out/f.h5", "-j", 2),
+    "codebook": ("codebook", "../out/f.h5", "-o", "../out/w.h5", "--size", 4),
+    "encode": ("encode", "../out/f.h5", "-c", "../out/w.h5", "-o", "../out/v.h5", "-j", 2),
+    "index": ("index", "../out/v.h5", "-o", "../out/i.h5"),
+    "search": ("search", "../out/i.h5", ".", "-o", "../out/r.h5", "-j", 2),
+    "export": ("export", "../out/v.h5", "-o", "../out/v.npy", "--names", "../out/n.txt"),
+    "import": ("import", "../out/v.npy", "--names", "../out/n.txt", "-o", "../out/again.h5"),
+    "evaluate": ("evaluate", "../out/r.h5", "--protocol", "folders", "--html", "../out/r.html", "--photos", "."),
+    "info": ("info", "../out/r.h5", "--check"),
+    "help": ("help", "methods"),
+}
+
+
+@pytest.fixture(scope="module")
+def trap(tmp_path_factory):
+    """A stranger's photos, and modules beside them."""
+    where = tmp_path_factory.mktemp("trap") / "photos"
+    (where.parent / "out").mkdir()
+    for group in "ab":
+        folder(where / group, 3)
+    for name in PLANTED:
+        (where / f"{name}.py").write_text(SPRUNG)
+    return where
+
+
+def is_safe(step, trap, path=None):
+    """Run a step anew; nothing that is planted may spring."""
+    for name in (argument for flag, argument in itertools.pairwise(IN_A_FOLDER[step]) if flag in ("-o", "--html")):
+        (trap / name).unlink(missing_ok=True)
+    environment = {"PYTHONSAFEPATH": ""} | ({} if path is None else {"PYTHONPATH": path})
+    result = run(*IN_A_FOLDER[step], cwd=trap, env=environment)
+    assert not (trap / "sprung").exists(), (trap / "sprung").read_text()
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize("step", IN_A_FOLDER)
+def test_nothing_in_the_current_folder_is_imported(trap, step):
+    is_safe(step, trap)
+
+
+@pytest.mark.parametrize("path", [":{}", "{}:", ".:{}", "{}:./"])
+def test_no_entry_of_pythonpath_stands_for_the_current_folder(trap, path):
+    is_safe("extract", trap, path.format(ROOT))
+
+
+@pytest.mark.parametrize("program", [["-m", "imgret"], ["-c", "from imgret.cli.main import main; main()"]])
+def test_a_package_that_is_in_the_current_folder_itself(trap, tmp_path, program):
+    """Of what is there only the package is imported, by workers too."""
+    here = tmp_path / "here"
+    shutil.copytree(trap, here)
+    shutil.copytree(os.path.join(ROOT, "imgret"), here / "imgret", ignore=shutil.ignore_patterns("__pycache__"))
+    if program[0] == "-c":  # only what is loaded after `main` is called
+        for name in {*PLANTED} - {"PIL", "cv2", "h5py", "numpy", "tqdm", "xxhash"}:
+            (here / f"{name}.py").unlink()
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    command = [sys.executable, *program, "extract", ".", "-o", "../f.h5", "-j2"]
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
+    assert not (here / "sprung").exists(), (here / "sprung").read_text()
+    assert (done.returncode, done.stderr) == (0, "imgret: ../f.h5: 6 photos described\n")
+
+
+def test_a_folder_that_pythonpath_names_in_full_stays_on_the_path(trap, tmp_path):
+    folder(tmp_path / "p", 1)
+    (tmp_path / "sitecustomize.py").write_text("open('sprung', 'a').write('x')")
+    result = run("extract", "p", "-o", "f.h5", "-j2", cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert result.code == 0, result.err
+    assert (tmp_path / "sprung").read_text() == "xx"  # the command, and its worker

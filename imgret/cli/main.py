@@ -10,7 +10,7 @@ import click
 from imgret import __version__
 from imgret.cli import COMMANDS
 from imgret.errors import ImgretError, one_line, why
-from imgret.runs import stopping
+from imgret.runs import importing, stopping
 
 EPILOG = "Exit: 0 done or up to date, 1 files or data, 2 usage, 75 stopped (run the same command again), 130 Ctrl-C."
 
@@ -37,7 +37,9 @@ def cli():
 
 
 def main(arguments=None):
-    """Run the command line; never returns."""
+    """Run the command line; never returns. Without `arguments` it is this process's own."""
+    if arguments is None:
+        importing.leave_current_folder()
     _prepare_streams()
     try:
         with stopping.guard():

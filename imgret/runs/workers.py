@@ -1,7 +1,8 @@
 """Worker processes: parts go out as a line of JSON, a line comes back; descriptors never pass through a pipe.
 
-Workers are started as fresh interpreters (not forked), end when their parent dies, and keep OpenCV and BLAS to one thread each. A
-worker that a photo crashes (decoders are native code) is replaced, and the photo is recorded as `crashed`.
+Workers are started as fresh interpreters (not forked) that import nothing from the current folder, end when their parent dies, and
+keep OpenCV and BLAS to one thread each. A worker that a photo crashes (decoders are native code) is replaced, and the photo is
+recorded as `crashed`.
 """
 
 import collections
@@ -14,12 +15,13 @@ import subprocess
 import sys
 
 from imgret.errors import ImgretError
-from imgret.runs import stopping
+from imgret.runs import importing, stopping
 
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 # glibc keeps freed memory for the next photo instead of giving it back and asking for it again: page faults cost 5 % of an extraction
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 26), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
-CODE = "from imgret.runs.workers import serve; serve()"
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+CODE = importing.IMPORT + "from imgret.runs.workers import serve; serve()"
 
 
 def run(worker, setup, tasks, jobs, done, on_end=lambda pids: None):
@@ -57,9 +59,7 @@ class _Process:
     """One worker: its process and the task it has."""
 
     def __init__(self, worker, setup):
-        environment = MEMORY | dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+        environment = MEMORY | importing.environment() | dict.fromkeys(ONE_THREAD, "1")
         # a worker inherits the mask: a signal sent to every process of a job is the parent's, which ends its workers
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, stopping.EXIT_CODES)
         try:
