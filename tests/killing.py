@@ -85,10 +85,11 @@ class Watched:
         folder.mkdir(exist_ok=True)
         (folder / "sitecustomize.py").write_text(HOOK)
 
-    def start(self, *arguments, at=0, number=signal.SIGKILL, who="command", named="", often=False):
+    def start(self, *arguments, at=0, number=signal.SIGKILL, who="command", named="", often=False, prefix=()):
         """Start a command; `at` is the event at which `who` ("command" or the "worker" at it) gets the signal, 0 for never.
 
         `named`: the end of a path whose event is one to kill at too. `often`: a codebook is checkpointed after every iteration.
+        `prefix`: words of a command that runs the command.
         """
         for log in ("log", "count"):
             (self.folder / log).unlink(missing_ok=True)
@@ -98,7 +99,7 @@ class Watched:
         environment["PYTHONPATH"] = os.pathsep.join((str(self.folder), ROOT))
         program = ["-c", OFTEN] if often else ["-m", "imgret"]
         return subprocess.Popen(
-            [sys.executable, *program, *map(str, arguments)],
+            [*prefix, sys.executable, *program, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

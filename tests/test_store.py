@@ -20,8 +20,9 @@ from imgret.store.hashing import of_array
 from imgret.store.photos import PhotoWriter, totals_of
 from imgret.store.reader import Store
 from imgret.store.schema import Column, Kind
+from imgret.store.temporaries import temporary_name
 from imgret.store.text import Texts
-from imgret.store.writer import Writer, temporary_name
+from imgret.store.writer import Writer
 
 PHOTO = {
     "names": ("uint8", 1),

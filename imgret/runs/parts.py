@@ -7,10 +7,11 @@ import os
 from imgret.errors import ImgretError
 from imgret.features import LocalFeatures
 from imgret.runs import workers
-from imgret.store.parts import FolderVanished, Plan, publish_part, sweep_of
+from imgret.store.parts import FolderVanished, Plan, publish_part
 from imgret.store.photos import PhotoWriter, totals_of
 from imgret.store.reader import Store
-from imgret.store.writer import Writer, temporary_name
+from imgret.store.temporaries import sweep_of, temporary_name
+from imgret.store.writer import Writer
 
 JOIN_TRIES = 3
 

@@ -3,7 +3,7 @@
     OUT.parts/<recipe>/0001/plan.h5               what is to be done: names, sizes and times, frozen
     OUT.parts/<recipe>/0001/<plan>/000123.h5          a finished range of photos, a small store of OUT's own kind
     OUT.parts/<recipe>/0001/<plan>/000123.retry.h5    the same, but reading met an I/O error: the next run tries again
-    OUT.parts/<recipe>/0001/<plan>/tmp-HOST-PID-...   being written
+    OUT.parts/<recipe>/0001/<plan>/tmp-...         being written, see `imgret.store.temporaries`
 
 <plan> is the plan's content, so a process that outlived its plan cannot write into the folder of another.
 
@@ -17,17 +17,15 @@ import contextlib
 import os
 import re
 import shutil
-import socket
-import time
 
 from imgret.errors import ImgretError, why
 from imgret.paths import check_folder
 from imgret.store.hashing import of_json
 from imgret.store.plans import FolderVanished, Plan
-from imgret.store.writer import Writer, fsync, publish, temporary_name
+from imgret.store.temporaries import remove, sweep, temporary_name
+from imgret.store.writer import Writer, fsync, publish
 
 PLAN_TRIES = 20  # another process may be faster each time, but not for ever
-FOREIGN_LEFTOVER_SECONDS = 24 * 3600  # another machine's temporary files are swept after this
 
 
 class Parts:
@@ -188,39 +186,6 @@ def publish_part(writer, plan, part, kind, *, recipe, params, retry):
         raise
 
 
-def sweep(folder):
-    """Remove temporary files of processes that are gone (of another machine: a day old)."""
-    for path, local, pid in _temporaries(folder):
-        if not _in_use(path, local, pid):
-            remove(path)
-
-
-def sweep_of(folder, pids):
-    """Remove the temporary files of processes of this machine that have just been ended."""
-    for path, local, pid in _temporaries(folder):
-        if local and pid in pids:
-            remove(path)
-
-
-def _temporaries(folder):
-    """Yield (path, whether it is of this machine, process id) of each temporary file."""
-    host = socket.gethostname()[:32]
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            match = re.fullmatch(r"tmp-(.*)-(\d+)-[0-9a-f]{8}\.h5", name)
-            if match:
-                yield os.path.join(folder, name), match[1] == host, int(match[2])
-
-
-def remove(path):
-    """Remove a file or a folder, if it is there."""
-    if os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-
-
 @contextlib.contextmanager
 def published(path):
     """A context manager for a plain file: gives a temporary path, and puts what was written there in its place if the block succeeds.
@@ -243,19 +208,3 @@ def published(path):
     finally:
         remove(temporary)
         parts.remove()
-
-
-def _in_use(path, local, pid):
-    if local:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True
-        except OverflowError:
-            return False  # no process has such a number
-        return True
-    with contextlib.suppress(OSError):
-        return time.time() - os.stat(path).st_mtime < FOREIGN_LEFTOVER_SECONDS
-    return True

@@ -4,8 +4,6 @@ import contextlib
 import datetime
 import functools
 import os
-import secrets
-import socket
 
 import h5py
 
@@ -143,11 +141,6 @@ def fsync(path):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def temporary_name(folder):
-    """A name for a temporary file in `folder` that no other process takes and that tells whose it is."""
-    return os.path.join(folder, f"tmp-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}.h5")
 
 
 @contextlib.contextmanager
