@@ -92,7 +92,7 @@ class Watched:
         `prefix`: words of a command that runs the command.
         """
         for log in ("log", "count"):
-            (self.folder / log).unlink(missing_ok=True)
+            (self.folder / log).write_bytes(b"")
         watch = {"AT": at, "SIGNAL": int(number), "WHO": who, "BELOW": self.below, "NAMED": named, "FOLDER": self.folder}
         environment = {name: value for name, value in os.environ.items() if name != "WATCH_MAIN"}
         environment |= {f"WATCH_{name}": str(value) for name, value in watch.items()}
@@ -187,3 +187,13 @@ def tidy(out):
     """Assert that nothing but an output is left of making it."""
     left = [name for name in os.listdir(out.parent) if name.startswith(out.name) or name.startswith("tmp-")]
     assert left == [out.name]
+
+
+def aged(path, days):
+    """Let a file, or a folder and all in it, be some days old."""
+    then = time.time() - days * 24 * 3600
+    for top, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            os.utime(os.path.join(top, name), (then, then))
+    os.utime(path, (then, then))
+    return path

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from conftest import fill
 from helpers import call, names_in, photo, refused
-from killing import Watched, same, tidy
+from killing import Watched, aged, same, tidy
 
 from imgret.store.reader import Store
+from imgret.store.temporaries import temporary_name
 
 STOPPED = "\nimgret: stopped by {}; what is finished is kept: run the same command again\n"
 
@@ -455,17 +456,80 @@ def test_damaged_checkpoint_is_passed_over(stores, watched, out):
     tidy(out)
 
 
+def interrupted(watched, out, *arguments):
+    """A command that is killed at its parts; gives its folder of them, and what is in there."""
+    before = {*glob.glob(f"{out}.parts/*")}
+    assert watched.run(*arguments, at=20, often=True).code == -signal.SIGKILL
+    (folder,) = {*glob.glob(f"{out}.parts/*")} - before
+    return folder, inside(folder)
+
+
+def inside(folder):
+    return sorted(os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
+
+
 @linux
-def test_leftovers_of_other_recipes_and_of_the_dead_are_swept(photos, stores, watched, out):
-    assert watched.run(*extract(photos, out, "--set", "max_keypoints=9"), at=20).code == -signal.SIGKILL
-    assert watched.run(*extract(photos, out), at=20).code == -signal.SIGKILL
-    assert len(os.listdir(f"{out}.parts")) == 2
+def test_leftovers_of_other_recipes_are_swept_after_a_day(photos, stores, watched, out):
+    other, there = interrupted(watched, out, *extract(photos, out, "--set", "max_keypoints=9"))
+    interrupted(watched, out, *extract(photos, out))
+    assert call(*extract(photos, out)).code == 0
+    same(out, stores.features)
+    assert inside(f"{out}.parts") == there  # somebody may go on with it
+    out.unlink()
+    held = os.path.join(other, os.path.basename(temporary_name(other)))  # by this process
+    open(held, "x").close()
+    aged(other, 2)
+    assert call(*extract(photos, out)).code == 0
+    assert inside(f"{out}.parts") == sorted([*there, held])
+    out.unlink()
+    os.unlink(held)
+    aged(other, 2)
     assert call(*extract(photos, out)).code == 0
     same(out, stores.features)
     tidy(out)
-    # and where the output is complete already
-    shutil.copytree(stores.folder, f"{out}.parts/0123456789abcdef")
+
+
+@linux
+@pytest.mark.parametrize("step", ["extract", "kmeans", "vlad"])
+def test_what_is_up_to_date_leaves_an_interrupted_overwrite_alone(photos, stores, watched, out, step):
+    finished = {"extract": (extract(photos, out), None), **steps(stores, out)}[step][0]
+    other = {"extract": ("--set", "max_keypoints=9"), "kmeans": ("--seed", 5), "vlad": ("--set", "norm=l2")}[step]
+    assert call(*finished).code == 0
+    folder, there = interrupted(watched, out, *finished, *other, "--overwrite")
+    for days in (0, 5):
+        aged(folder, days)
+        assert " is up to date" in call(*finished).err
+        assert inside(folder) == there
+    result = call(*finished, *other, "--overwrite")
+    assert result.code == 0
+    assert step == "kmeans" or "parts are there already" in result.err
+    tidy(out)
+
+
+@linux
+def test_what_is_up_to_date_leaves_work_on_other_photos_alone(photos, stores, watched, out, tmp_path):
+    fill(tmp_path / "others" / "b", 9)
+    assert call(*extract(photos, out)).code == 0
+    more = extract(photos, out, tmp_path / "others")
+    _, there = interrupted(watched, out, *more)
     assert call(*extract(photos, out)).err == f"imgret: {out} is up to date (28 photos)\n"
+    assert inside(f"{out}.parts") == there
+    assert call(*more).code == 0
+    tidy(out)
+
+
+@linux
+@pytest.mark.parametrize("step", ["extract", "vlad"])
+def test_what_is_up_to_date_removes_what_it_was_made_of(photos, stores, out, step):
+    """As a process leaves it that is killed after it has published, while it removes its parts."""
+    arguments = extract(photos, out) if step == "extract" else steps(stores, out)[step][0]
+    assert call(*arguments, "--shard", "0/1").code == 0
+    shutil.copytree(f"{out}.parts", out.parent / "copy")
+    assert call(*arguments).code == 0
+    os.rename(out.parent / "copy", f"{out}.parts")
+    machine = os.path.basename(temporary_name("")).split("-")[1]
+    os.mkdir(f"{out}.parts/tmp-{machine}-{os.getpid()}-1-01234567.h5")  # of another process of this one's number
+    assert " is up to date" in call(*arguments).err
     tidy(out)
 
 

@@ -6,11 +6,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from helpers import ROOT
-from killing import Watched, same, tidy
+from killing import Watched, aged, same, tidy
 
 from imgret.store import temporaries
 from imgret.store.temporaries import quiet, sweep, sweep_of, temporary_name
@@ -53,16 +52,6 @@ def swept(command, folder):
     """Sweep from another process; what it thinks of the folder then."""
     done = subprocess.run([*command, folder], env=dict(os.environ, PYTHONPATH=ROOT), capture_output=True, check=True)
     return done.stdout == b"True\n"
-
-
-def aged(path, days):
-    """Let a file, or a folder and all in it, be some days old."""
-    then = time.time() - days * 24 * 3600
-    for top, _, names in os.walk(path):
-        for name in names:
-            os.utime(os.path.join(top, name), (then, then))
-    os.utime(path, (then, then))
-    return path
 
 
 def made(path):

@@ -156,7 +156,7 @@ class Output:
             return False
         store.close()
         freshen(self.path, [entry["path"] for entry in self.inputs])
-        self.parts.remove()
+        self.parts.clear()
         report.note(f"{self.shown} is up to date")
         return True
 

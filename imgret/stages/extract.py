@@ -163,7 +163,7 @@ def _up_to_date(output, listing, noun, there):
     report = output.run.report
     if there and unchanged(output.path, listing):
         if output.run.shard is None:
-            output.parts.remove()
+            output.parts.clear_plans_of(Texts.of(listing.names), listing.sizes, listing.mtimes)
         report.note(f"{output.shown} is up to date ({len(listing)} {noun.many})")
         return True
     if there:

@@ -10,7 +10,8 @@
 There is no lock. A plan's folder comes into being complete, by renaming a folder that holds plan.h5: of two processes that try, the
 file system lets one win, and the other uses the winner's. A part appears by an atomic rename, so it is whole or absent, and two
 processes that make the same part make the same bytes. Whoever joins publishes OUT by one atomic rename and removes its plan and older
-ones; a process whose folder has gone finds OUT complete.
+ones; a process whose folder has gone finds OUT complete. Parts of another recipe are another command's work: they go with a publication,
+once nothing has been done about them for a day.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from imgret.errors import ImgretError, why
 from imgret.paths import check_folder
 from imgret.store.hashing import of_json
 from imgret.store.plans import FolderVanished, Plan
-from imgret.store.temporaries import remove, sweep, temporary_name
+from imgret.store.temporaries import quiet, remove, sweep, temporary_name
 from imgret.store.writer import Writer, fsync, publish
 
 PLAN_TRIES = 20  # another process may be faster each time, but not for ever
@@ -141,22 +142,45 @@ class Parts:
                 os.rmdir(folder)
 
     def remove(self, plan=None):
-        """Remove what is no longer needed: this plan and older ones (all, without a plan) and what other recipes left.
-
-        A newer plan of the same recipe is somebody's work, and stays.
+        """Remove what an output that has just been published makes needless: see `clear`, and parts of other recipes where nothing is
+        alive or newer than a day, as what another command is at, or was interrupted at, is not.
         """
+        for folder in self._others():
+            if quiet(folder):
+                self._drop(folder)
+        self.clear(plan)
+
+    def clear(self, plan=None):
+        """Remove this plan and older ones (all, without a plan) of this recipe; a newer plan is somebody's work, and stays."""
         for number in self.numbers():
             if plan is None or number <= plan.number:
                 self._drop(os.path.join(self.folder, f"{number:04d}"))
         sweep(self.folder)
         if not self.numbers():
             self._drop(self.folder)
+        self._close()
+
+    def clear_plans_of(self, names, sizes, mtimes):
+        """Remove the plans of just these photos, which are in the output; one of others is somebody's work, and stays."""
+        for number in self.numbers():
+            folder = os.path.join(self.folder, f"{number:04d}")
+            with contextlib.suppress(FolderVanished, ImgretError):
+                if Plan(folder, number).matches(names, sizes, mtimes):
+                    self._drop(folder)
+        sweep(self.folder)
+        self._close()
+
+    def _others(self):
+        """Folders of other recipes: only what a run makes there; the folder may be a link, or hold what somebody else has put into it."""
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.root):
-                # only what a run makes there: the folder may be a link, or hold what somebody else has put into it
-                if os.path.join(self.root, name) != self.folder and re.fullmatch(r"[0-9a-f]{16}|tmp-.*", name):
-                    self._drop(os.path.join(self.root, name))
-            os.rmdir(self.root)
+            found = [os.path.join(self.root, name) for name in os.listdir(self.root) if re.fullmatch(r"[0-9a-f]{16}", name)]
+            return [folder for folder in found if folder != self.folder]
+        return []
+
+    def _close(self):
+        """Sweep what others were removing when they died; remove the folders that are empty now."""
+        sweep(self.root)
+        self.leave()
 
     def _drop(self, folder):
         """Remove a folder, from one moment to the next for every other process."""
@@ -207,4 +231,4 @@ def published(path):
         raise ImgretError(f"{os.fsdecode(path)} cannot be written: {why(error)}; what was there before is untouched") from None
     finally:
         remove(temporary)
-        parts.remove()
+        parts.leave()
