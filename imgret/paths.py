@@ -17,7 +17,12 @@ def several(paths):
     return [os.fspath(path) for path in ([paths] if single else paths)]
 
 
-def check_file(path, option, *, links=False):
+def target(path):
+    """Where what is written to `path` goes: to what a symbolic link points at, whether that is there or not."""
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
+def check_file(path, option):
     """Refuse what is no place for a file.
 
     Parameters
@@ -25,19 +30,17 @@ def check_file(path, option, *, links=False):
     path : str or bytes
     option : str
         What names it on the command line.
-    links : bool
-        Refuse a link that leads nowhere, too.
 
     Raises
     ------
     ImgretError
-        If it is a folder, a device or the like.
+        If it is a folder, a device or the like, or a link to where no file can be.
     """
-    shown = os.fsdecode(path)
+    shown, place = os.fsdecode(path), target(path)
     if not os.path.basename(path) or os.path.isdir(path):
         raise ImgretError(f"{option} '{shown}' names a folder, a file is needed")
-    there = os.path.lexists(path) if links else os.path.exists(path)
-    if there and not os.path.isfile(path):
+    nowhere = place != path and (os.path.islink(place) or not os.path.isdir(os.path.dirname(place)))  # a link is left where they go round
+    if nowhere or (os.path.exists(path) and not os.path.isfile(path)):
         raise ImgretError(f"{option} {shown} is not a regular file: choose another {option}")
 
 

@@ -345,12 +345,14 @@ def test_outputs_that_are_no_files(here):
     good = stores()
     os.mkdir("folder.npy")
     os.symlink(good.vectors, "link.npy")
-    os.symlink("gone", "dangling.npy")
+    os.symlink("gone/far", "dangling.npy")
+    os.symlink("round.npy", "round.npy")
     os.mkfifo("pipe.npy")
     for out, text in (
         ("folder.npy", "-o 'folder.npy' names a folder, a file is needed"),
         ("link.npy", "link.npy is both read and written: choose another -o"),
         ("dangling.npy", "-o dangling.npy is not a regular file: choose another -o"),
+        ("round.npy", "-o round.npy is not a regular file: choose another -o"),
         ("pipe.npy", "-o pipe.npy is not a regular file: choose another -o"),
         ("gone/v.npy", f"gone/v.npy: the folder {here}/gone does not exist: create it first"),
     ):

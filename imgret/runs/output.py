@@ -188,7 +188,7 @@ class Output:
             info=info,
             facts=facts,
         )
-        writer.publish(self.path)
+        writer.publish(self.parts.out)
 
 
 def freshen(path, inputs):

@@ -35,7 +35,7 @@ class PlainFile:
     def __init__(self, path, option, inputs=()):
         self.path, self.option, self.shown = path, option, os.fsdecode(path)
         self._content, self._same = None, False
-        paths.check_file(path, option, links=True)
+        paths.check_file(path, option)
         paths.check_folder(path)
         for each in inputs:
             paths.check_spared(path, option, each)

@@ -180,7 +180,7 @@ def _make(output, means, listing, limit, there):
         plan = parts.plan(Texts.of(listing.names), listing.sizes, listing.mtimes, follow=run.shard is not None)
         setup = means.setup() | {
             "threads": run.jobs if extractor.one_process else 1,
-            "out": output.path,
+            "out": parts.out,
             "older": [older.number for older in parts.older_plans(plan)],
             "take_over": there and _sound(output),
         }

@@ -20,7 +20,7 @@ import re
 import shutil
 
 from imgret.errors import ImgretError, why
-from imgret.paths import check_folder
+from imgret.paths import check_folder, target
 from imgret.store.hashing import of_json
 from imgret.store.plans import FolderVanished, Plan
 from imgret.store.temporaries import quiet, remove, sweep, temporary_name
@@ -35,14 +35,19 @@ class Parts:
     Parameters
     ----------
     out : str
-        The output's path.
+        The output's path. What a link points at is written, and has its parts beside it: a rename goes no further than a file system.
     recipe : str
         Its recipe, hex.
+
+    Attributes
+    ----------
+    out : str
+        The output's place, to be given to what is finished; no link.
     """
 
     def __init__(self, out, recipe):
-        self.out, self.recipe = out, recipe
-        self.root = out + ".parts"
+        self.out, self.recipe = target(out), recipe
+        self.root = self.out + ".parts"
         self.folder = os.path.join(self.root, recipe[:16])
 
     def prepare(self):
@@ -226,7 +231,7 @@ def published(path):
     temporary = parts.temporary()
     try:
         yield temporary
-        publish(temporary, path)
+        publish(temporary, parts.out)
     except OSError as error:
         raise ImgretError(f"{os.fsdecode(path)} cannot be written: {why(error)}; what was there before is untouched") from None
     finally:
