@@ -128,6 +128,17 @@ def damage(what):
     return f"the index is damaged ({what}): make it again"
 
 
+def must(condition):
+    """For whoever takes a structure apart: what was read is not as it should be.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not condition:
+        raise ValueError
+
+
 def taken(arrays, names):
     """The arrays of a file, in the order of their names.
 

@@ -6,9 +6,12 @@ import re
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError
-from imgret.indexes.buffers import FAISS_ERRORS, must
+from imgret.indexes import structures
+from imgret.indexes.base import must
+from imgret.indexes.buffers import FAISS_ERRORS
 from imgret.indexes.faissed import Faissed
 from imgret.indexes.pairs import rotate
+from imgret.indexes.walks import UnknownStructure
 from imgret.registry import SAMPLING, Params, param
 
 LONGEST = 200
@@ -20,6 +23,10 @@ class Factory(Faissed):
 
     Ties break by row where faiss gives identical rows identical scores, or where its codes can be decoded and scored again (flat, scalar
     and product quantisers, in inverted files and graphs or not). faiss trains it with its own settings, on one thread.
+
+    Not every structure of faiss is opened from a file, which might be a stranger's: Flat, SQ4, SQ6, SQ8, SQfp16, SQbf16, PQ, PQ with "fs"
+    and LSH are, IVF and HNSW of these, refined ("RFlat") or not, after PCA, OPQ, RR, HR, ITQ, Pad and L2norm. A string that makes
+    another is refused before anything is built.
 
     References
     ----------
@@ -56,6 +63,7 @@ class Factory(Faissed):
             raise UsageError(f"faiss makes no index for {self.dim} dimensions of '{text}': {_reason(error)}") from None
         if isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
             raise UsageError(f"'{text}' keeps row numbers of its own: leave IDMap out")
+        _check_opens(index, text)
         self._empty = index
         self.trains = not index.is_trained
         return f"faiss' {text} over {self.dim} dimensions"
@@ -167,6 +175,29 @@ class Factory(Faissed):
 
     def _final(self, scores):
         return scores
+
+
+def _check_opens(index, text):
+    """Refuse what would take an hour to build and could not be opened then.
+
+    Raises
+    ------
+    UsageError
+    """
+    import faiss
+
+    try:
+        structures.check(faiss.serialize_index(index), empty=True)
+    except UnknownStructure as error:
+        what = f" ({error.what})"
+    except (ImgretError, *FAISS_ERRORS):  # what faiss cannot even write
+        what = ""
+    else:
+        return
+    raise UsageError(
+        f"'{text}' makes a structure that is not opened from a file{what}: "
+        "take one of Flat, SQ8, PQ16 and PQ16x4fs, or IVF256 or HNSW32 with one, such as OPQ16,IVF256,PQ16,RFlat"
+    )
 
 
 def _reason(error):

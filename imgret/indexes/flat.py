@@ -3,7 +3,7 @@
 import numpy as np
 
 from imgret.indexes import keys
-from imgret.indexes.buffers import must
+from imgret.indexes.base import must
 from imgret.indexes.faissed import Faissed
 from imgret.indexes.pairs import pair_scores
 

@@ -5,8 +5,8 @@ import numpy as np
 from imgret import arrays
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import keys
-from imgret.indexes.base import Index, damage, taken
-from imgret.indexes.buffers import FAISS_ERRORS, must, read
+from imgret.indexes.base import Index, damage, must, taken
+from imgret.indexes.buffers import FAISS_ERRORS, read
 from imgret.indexes.pairs import rotate
 from imgret.parallel import one_thread
 
@@ -148,7 +148,8 @@ class Held(Index):
     def opened(cls, params, metric, arrays, facts, size, codebooks=()):
         """Open what `arrays` gave, without copying it; see `Index.opened`.
 
-        A buffer that was cut off, or whose header was changed, is refused. The bulk of a structure is not read here (that would
+        A buffer that was cut off, or whose header was changed, is refused, and so is a structure that is not listed in
+        `imgret.indexes.structures`: nothing outside the buffer is opened. The bulk of a structure is not read here (that would
         take as long as reading the file), and faiss trusts it: a graph or an inverted list damaged on purpose may crash a later
         search. The content hash of the file it lies in tells.
         """

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 
 from imgret.errors import ImgretError
-from imgret.indexes.base import damage
-from imgret.indexes.buffers import must
+from imgret.indexes.base import damage, must
 from imgret.indexes.faissed import Faissed
 from imgret.indexes.flat import Exact
 from imgret.indexes.pairs import pair_scores

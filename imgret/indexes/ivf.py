@@ -7,7 +7,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.indexes import quantizer
-from imgret.indexes.buffers import must
+from imgret.indexes.base import must
 from imgret.indexes.faissed import Faissed
 from imgret.indexes.pq import PQParams, check_codebooks, set_codebooks, transformed
 from imgret.parallel import blocks

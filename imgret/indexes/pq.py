@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret.errors import UsageError
 from imgret.indexes import quantizer
-from imgret.indexes.buffers import must
+from imgret.indexes.base import must
 from imgret.indexes.faissed import Faissed
 from imgret.registry import SAMPLING, Params, param
 
