@@ -1,6 +1,6 @@
 """Read photos: every format, orientation and pixel type to upright 8-bit pixels, and every way a photo can be bad.
 
-A photo may come from a stranger: its header is read before its pixels, and what it claims is bounded.
+A photo may come from a stranger: its header is read before its pixels, and what it claims is bounded (`imgret.bounds`).
 """
 
 import dataclasses
@@ -13,13 +13,17 @@ import warnings
 
 import numpy as np
 
+from imgret import bounds
 from imgret.errors import why
+from imgret.pixels import to_bytes
 
 EXTENSIONS = (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".tif", b".tiff", b".bmp")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # as Pillow's readers are called; that of JPEG reads MPO too
 MAX_PIXELS = 1 << 28  # 16384 x 16384; a larger one is a bomb more often than a photo
 MAX_FILE_BYTES = 1 << 30
 ORIENTATION = 0x0112  # the EXIF tag
+TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
+REMEDY = "save it with fewer pixels"
 
 
 class BadPhoto(Exception):  # noqa: N818 - it is a finding about a photo, recorded, not an error of the program
@@ -130,38 +134,87 @@ def decode(data, *, max_size=0, grey=True, box=None, crop=False):
     ------
     BadPhoto
         `not-an-image`, `truncated`, `too-large`, `box-outside`.
-    """
-    from PIL import Image
 
+    Notes
+    -----
+    At most `imgret.bounds.MAX_MEMORY` bytes are held at once beside the file's own. A JPEG that would take more is decoded at 1/2, 1/4 or
+    1/8 of its size where `max_size` allows it and nothing is cut out; any other such photo is `too-large`.
+    """
     if not data:
         raise BadPhoto("not-an-image", "the file is empty")
+    try:
+        return _decode(data, max_size, grey, box, crop)
+    except MemoryError:
+        raise BadPhoto("too-large", f"it does not fit into memory: {REMEDY}") from None
+
+
+def _decode(data, max_size, grey, box, crop):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata that does not matter here
-        Image.MAX_IMAGE_PIXELS = None  # the limit below holds instead: Pillow's own is under what the largest cameras give
+        image = _opened(data)
+        full = image.size
+        _fit(image, data, max_size=0 if crop else max_size, grey=grey)
+        reduced = image.size != full
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
-            raise BadPhoto("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image") from None
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise BadPhoto("too-large", f"its header claims {width} × {height} pixels, the limit is {MAX_PIXELS} in all")
-        try:
-            pixels = _pixels(image, grey)
+            pixels = to_bytes(image, grey)
         except MemoryError:
-            raise BadPhoto("too-large", f"its {width} × {height} pixels do not fit into memory") from None
+            raise
         except Exception as error:  # noqa: BLE001 - decoders raise anything over a damaged file
             raise BadPhoto("truncated", f"its pixels cannot be decoded ({_short(error)})") from None
         try:  # after the pixels: a PNG may hold it behind them, and Pillow applies a TIFF's own while it decodes
             orientation = image.getexif().get(ORIENTATION, 1)
         except Exception:  # noqa: BLE001 - broken metadata does not make a photo bad
             orientation = 1
-    pixels = upright(pixels, orientation)
+    del image  # its memory is wanted for what follows
+    pixels = np.ascontiguousarray(upright(pixels, orientation))
     size = (pixels.shape[1], pixels.shape[0])
+    if reduced:
+        size = full[::-1] if orientation in TURNED else full
     if box is not None:
         box = clip_box(box, size)
         if crop:
-            pixels = cropped(pixels, box)
-    return Photo(np.ascontiguousarray(reduce(pixels, max_size)), size, box)
+            pixels = np.ascontiguousarray(cropped(pixels, box))
+    # of a photo reduced already, a halved side may have been rounded up
+    return Photo(resize(pixels, *reduced_size(size, max_size)) if reduced else reduce(pixels, max_size), size, box)
+
+
+def _opened(data):
+    """A photo as Pillow opens it, its pixels not yet decoded; what its header claims may be decoded."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the limits here hold instead: Pillow's own is under what the largest cameras give
+    size = bounds.webp_size(data)
+    if size is not None:
+        _check_claim("WEBP", size, data, bounds.WEBP * size[0] * size[1])
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
+        raise BadPhoto("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image") from None
+    _check_claim(image.format, image.size, data)
+    return image
+
+
+def _check_claim(form, size, data, memory=0):
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise BadPhoto("too-large", f"its header claims {width} × {height} pixels, the limit is {MAX_PIXELS} in all: {REMEDY}")
+    if memory > bounds.MAX_MEMORY:
+        limit = f"{memory / 2**30:.1f} GiB, the limit is {bounds.MAX_MEMORY / 2**30:.1f} GiB"
+        raise BadPhoto("too-large", f"to decode its {width} × {height} pixels takes {limit}: {REMEDY}")
+    if not bounds.plausible(form, size, len(data)):
+        claim = f"{len(data)} bytes are too few for the {width} × {height} that its header claims"
+        raise BadPhoto("truncated", f"its pixels cannot be decoded ({claim})")
+
+
+def _fit(image, data, *, max_size, grey):
+    """Set a photo up to be decoded: a JPEG that takes too much memory at a part of its size, no smaller than `max_size`; refuse others."""
+    if image.format in ("JPEG", "MPO"):
+        less = max_size and bounds.memory(image, data, grey) > bounds.MAX_MEMORY
+        # luma is what a JPEG stores: colour is not even decoded
+        image.draft("L" if grey else "RGB", reduced_size(image.size, max_size) if less else None)
+    _check_claim(image.format, image.size, data, bounds.memory(image, data, grey))
 
 
 def clip_box(box, size):
@@ -202,37 +255,6 @@ def cropped(pixels, box):
     return pixels[top : max(round(box[3]), top + 1), left : max(round(box[2]), left + 1)]
 
 
-def _pixels(image, grey):
-    mode = "L" if grey else "RGB"
-    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "YCbCr", "L"):
-        image.draft(mode, None)  # luma is what a JPEG stores: colour is not even decoded
-    image.load()
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):
-        deep = np.asarray(image, dtype=np.uint16)
-        image = _image_of((deep >> 8).astype(np.uint8))
-    elif image.mode == "I":  # 16 bits too, as some formats are opened
-        deep = np.asarray(image)
-        image = _image_of((np.clip(deep, 0, 65535) >> 8 if deep.max(initial=0) > 255 else np.clip(deep, 0, 255)).astype(np.uint8))
-    elif image.mode == "F":
-        deep = np.nan_to_num(np.asarray(image))
-        image = _image_of(np.clip(deep * (255.0 if deep.max(initial=0) <= 1 else 1.0), 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = image.copy()
-        white.paste((255, 255, 255, 255), (0, 0, *image.size))
-        white.alpha_composite(image)
-        image = white.convert("RGB")
-    if image.mode != mode:
-        image = image.convert(mode)
-    return np.asarray(image)
-
-
-def _image_of(array):
-    from PIL import Image
-
-    return Image.fromarray(array)
-
-
 def upright(pixels, orientation):
     """Apply an EXIF orientation (1 to 8; anything else is taken for 1) to an array of shape (H, W, ...)."""
     turns = {
@@ -247,13 +269,18 @@ def upright(pixels, orientation):
     return turns[orientation](pixels) if orientation in turns else pixels
 
 
+def reduced_size(size, max_size):
+    """Width and height reduced so that the longer of them is `max_size`; never enlarged. 0 means no limit."""
+    width, height = size
+    if not max_size or max(height, width) <= max_size:
+        return size
+    factor = max_size / max(height, width)
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
 def reduce(pixels, max_size):
     """Reduce so that the longest side is `max_size` pixels, by averaging areas; never enlarge. 0 means no limit."""
-    height, width = pixels.shape[:2]
-    if not max_size or max(height, width) <= max_size:
-        return pixels
-    factor = max_size / max(height, width)
-    return resize(pixels, max(1, round(width * factor)), max(1, round(height * factor)))
+    return resize(pixels, *reduced_size(pixels.shape[1::-1], max_size))
 
 
 def resize(pixels, width, height):

@@ -151,6 +151,14 @@ def tiff_header(width, height):
     return struct.pack("<2sHI", b"II", 42, 10) + b"\0\0" + struct.pack("<H", len(entries)) + table + struct.pack("<I", 0)
 
 
+def webp_flat(width, height):
+    """The bytes of a lossless WebP of one colour: 38, and whole, whatever its size."""
+    data = bytearray(encoded(np.full((4, 4, 3), 99, np.uint8), "WEBP", lossless=True))
+    (bits,) = struct.unpack_from("<I", data, 21)
+    struct.pack_into("<I", data, 21, bits & 0xF0000000 | (height - 1) << 14 | (width - 1))
+    return bytes(data)
+
+
 def names_in(path, prefix=""):
     """The photos of a store: `names`, or `failed/names` with that prefix."""
     from imgret.store.reader import Store

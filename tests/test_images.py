@@ -4,13 +4,15 @@ import contextlib
 import io
 import os
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from helpers import bmp_header, encoded, png_header, texture, tiff_header
+from helpers import ROOT, bmp_header, encoded, png_header, texture, tiff_header, webp_flat
 from PIL import Image
 
-from imgret import images
+from imgret import bounds, images, pixels
 from imgret.images import BadPhoto, decode, read_file, reduce, upright
 
 GREY = texture(1)
@@ -219,20 +221,227 @@ def test_no_pixels():
         assert bad(data)[0] == "not-an-image"
 
 
+CLAIM = "its header claims {} × {} pixels, the limit is 268435456 in all: save it with fewer pixels"
+TOO_FEW = "its pixels cannot be decoded ({} bytes are too few for the {} × {} that its header claims)"
+
+
 @pytest.mark.parametrize("header", [png_header, bmp_header, tiff_header])
 def test_bombs_are_refused_by_their_header(header):
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for side in (30_000, 60_000):
-        assert bad(header(side, side)) == ("too-large", f"its header claims {side} × {side} pixels, the limit is 268435456 in all")
+        assert bad(header(side, side)) == ("too-large", CLAIM.format(side, side))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KB: nothing was allocated on its word
 
 
 def test_the_limit_is_where_the_message_says():
-    assert bad(png_header(16385, 16384)) == ("too-large", "its header claims 16385 × 16384 pixels, the limit is 268435456 in all")
+    assert bad(png_header(16385, 16384)) == ("too-large", CLAIM.format(16385, 16384))
     code, _ = bad(png_header(14_000, 14_000))  # between Pillow's own limit and this one
     assert code == "truncated"
+
+
+def vp8x(width, height):
+    """A WebP whose extended header claims a canvas, without frames."""
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + sides
+
+
+def vp8(width, height):
+    """A lossy WebP that claims a size, damaged behind its header."""
+    data = bytearray(encoded(COLOUR, "WEBP"))
+    data[26:30] = width.to_bytes(2, "little") + height.to_bytes(2, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("webp", [webp_flat, vp8x, vp8])
+def test_a_webp_is_measured_before_its_canvases_are_set_aside(webp):
+    """Of these bytes, or hardly more, a sound decoder makes 268 million pixels, and takes 25 bytes for each."""
+    import resource
+
+    decode(webp_flat(64, 64))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (int(open("/proc/self/statm").read().split()[0]) * 4096 + (1 << 28), limits[1]))
+    try:
+        reason = "to decode its 16383 × 16383 pixels takes 4.0 GiB, the limit is 2.0 GiB: save it with fewer pixels"
+        assert bad(webp(16383, 16383)) == ("too-large", reason)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+def jpeg_header(width, height):
+    """A JPEG of a small picture that claims another size."""
+    data = bytearray(encoded(GREY, "JPEG"))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("header", [png_header, bmp_header, tiff_header, webp_flat, jpeg_header])
+def test_more_pixels_than_the_bytes_may_hold(header):
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    data = header(11_000, 10_000)
+    assert bad(data) == ("truncated", TOO_FEW.format(len(data), 11_000, 10_000))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("JPEG", {"quality": 1, "progressive": True}),
+        ("WEBP", {"quality": 1}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "group4"}),
+    ],
+)
+def test_flat_pictures_pass(form, options):
+    """Nothing takes fewer bytes than a picture of one colour: at the size from which on they are counted, and beyond."""
+    for side in (4000, 5000):
+        flat = Image.new("1" if "group4" in options.values() else "L", (side, side), 1)
+        photo = decode(encoded(flat, form, **options), max_size=10)
+        assert (photo.size, photo.pixels.shape) == ((side, side), (10, 10))
+        assert np.ptp(photo.pixels) == 0
+
+
+def test_the_smallest_flat_pictures_pass():
+    assert decode(webp_flat(4096, 4096), max_size=10).size == (4096, 4096)
+    assert decode(encoded(Image.new("1", (9000, 9000), 1), "PNG"), max_size=10).size == (9000, 9000)
+
+
+MEASURE = """
+import io, sys
+from PIL import Image
+from imgret import bounds, images
+
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+data, grey = open(sys.argv[1], "rb").read(), sys.argv[2] == "grey"
+small = io.BytesIO()
+Image.new("RGB", (64, 64)).save(small, Image.open(io.BytesIO(data)).format)
+images.decode(small.getvalue(), max_size=16)
+open("/proc/self/clear_refs", "w").write("5")
+before = peak()
+images.decode(data, grey=grey, max_size=1000)
+print(peak() - before, bounds.memory(Image.open(io.BytesIO(data)), data, grey))
+"""
+
+
+def of_type(kind):
+    """A picture of 16 million pixels of a type."""
+    y, x = np.mgrid[:4000, :4000]
+    grey = (x // 31 + y // 17).astype(np.uint8)
+    if kind in ("F", "I;16"):
+        return Image.fromarray(grey.astype(np.float32) if kind == "F" else grey.astype(np.uint16) << 8)
+    image = Image.fromarray(np.dstack([grey, grey[::-1], grey.T]))
+    if kind == "RGBA":
+        image.putalpha(Image.fromarray(grey))
+    return image.convert(kind)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured through /proc")
+@pytest.mark.parametrize(
+    ("form", "kind", "options"),
+    [
+        ("JPEG", "RGB", {}),
+        ("JPEG", "RGB", {"progressive": True, "subsampling": 0}),
+        ("JPEG", "CMYK", {"progressive": True}),
+        ("PNG", "RGBA", {"compress_level": 1}),
+        ("PNG", "I;16", {"compress_level": 1}),
+        ("TIFF", "F", {}),
+        ("TIFF", "CMYK", {"compression": "tiff_lzw", "tiffinfo": {278: 4000}, "strip_size": 1 << 28}),
+        ("BMP", "RGB", {}),
+        ("WEBP", "RGB", {"quality": 1, "method": 0}),
+        ("WEBP", "RGBA", {"lossless": True, "method": 0, "quality": 0}),
+    ],
+)
+def test_no_more_memory_is_taken_than_the_header_told(tmp_path, form, kind, options):
+    (tmp_path / "photo").write_bytes(encoded(of_type(kind), form, **options))
+    for colour in ("grey", "rgb"):
+        command = [sys.executable, "-c", MEASURE, tmp_path / "photo", colour]
+        environment = dict(os.environ, PYTHONPATH=ROOT, MALLOC_MMAP_THRESHOLD_=str(1 << 20))
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        taken, told = map(int, done.stdout.split())
+        assert taken < told + (40 << 20), (colour, taken / 16e6, told / 16e6)  # the rest is what a strip takes
+        assert told <= 16 * 16e6
+
+
+PALETTE = Image.fromarray(COLOUR).quantize(64)
+KINDS = {
+    "RGB": COLOUR,
+    "L": GREY,
+    "RGBA": np.dstack([COLOUR, GREY]),
+    "LA": np.dstack([GREY, GREY[::-1]]),
+    "1": Image.fromarray(GREY).point(lambda v: 255 * (v > 110), "1"),
+    "P": PALETTE,
+    "deep": GREY.astype(np.uint16) * 200,
+    "integers": GREY.astype(np.int32) * 100,
+    "few integers": GREY.astype(np.int32),
+    "floats": GREY.astype(np.float32),
+    "floats to 1": GREY.astype(np.float32) / 255,
+    "CMYK": Image.fromarray(COLOUR).convert("CMYK"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("strip", [100, 160 * 7])
+def test_strips_leave_no_trace(kind, strip, monkeypatch):
+    form = "PNG" if kind in ("LA", "P", "1") else "TIFF"
+    data = encoded(KINDS[kind], form, **({"transparency": PALETTE.getpixel((3, 3))} if kind == "P" else {}))
+    whole = [decode(data, grey=grey).pixels for grey in (True, False)]
+    monkeypatch.setattr(pixels, "STRIP", strip)
+    for grey, expected in zip((True, False), whole, strict=True):
+        assert np.array_equal(decode(data, grey=grey).pixels, expected)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("grey", [True, False])
+def test_a_jpeg_beyond_the_bound_is_decoded_at_a_part_of_its_size(monkeypatch, grey, orientation):
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = orientation
+    data = encoded(texture(2, 643, 481, 3), "JPEG", quality=95, exif=exif)
+    expected = decode(data, max_size=150, grey=grey, box=(10, 20, 300, 400))
+    monkeypatch.setattr(bounds, "MAX_MEMORY", 643 * 481)
+    photo = decode(data, max_size=150, grey=grey, box=(10, 20, 300, 400))
+    assert (photo.size, photo.box, photo.pixels.shape) == (expected.size, expected.box, expected.pixels.shape)
+    assert not np.array_equal(photo.pixels, expected.pixels)
+    assert np.abs(photo.pixels.astype(int) - expected.pixels).mean() < 3
+    reason = f"to decode its 643 × 481 pixels takes 0.0 GiB, the limit is 0.0 GiB: {images.REMEDY}"
+    for options in ({}, {"max_size": 600}, {"max_size": 150, "box": (10, 20, 300, 400), "crop": True}):
+        with pytest.raises(BadPhoto) as caught:
+            decode(data, grey=grey, **options)
+        assert (caught.value.code, caught.value.reason) == ("too-large", reason)
+
+
+def test_coefficients_of_a_jpeg_count_where_they_are_kept():
+    def coefficients(image, **options):
+        return bounds._coefficients(encoded(image, "JPEG", **options)) / (160 * 120)
+
+    assert coefficients(COLOUR) == coefficients(GREY) == 0
+    assert coefficients(COLOUR, progressive=True, subsampling=0) == 6
+    assert coefficients(COLOUR, progressive=True, subsampling=2) == 3
+    assert coefficients(GREY, progressive=True) == 2
+    data = bytearray(encoded(COLOUR, "JPEG", subsampling=0))
+    data[data.index(b"\xff\xda") + 4] = 1  # its first scan holds one component only
+    assert bounds._coefficients(bytes(data)) == 6 * 160 * 120
+    for end in range(0, len(data), 7):
+        bounds._coefficients(bytes(data[:end]))
+
+
+def test_memory_that_is_not_there(monkeypatch):
+    def short(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(images, "reduce", short)
+    assert bad(encoded(GREY)) == ("too-large", "it does not fit into memory: save it with fewer pixels")
 
 
 def test_random_damage_never_raises_anything_else():
