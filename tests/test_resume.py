@@ -135,25 +135,60 @@ def test_sigterm_to_every_process_of_a_job(photos, stores, watched, out):
 
 
 @linux
-def test_killed_worker(photos, stores, watched, out):
-    result = watched.run(*extract(photos, out), at=14, who="worker")
-    refused(result, 1, "a worker process was killed (out of memory?): run the same command again, with fewer --jobs")
-    assert not glob.glob(f"{out}.parts/*/*/*/tmp-*")
-    assert watched.run(*extract(photos, out)).code == 0
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("at", [6, 14])
+def test_one_worker_ends_and_nothing_is_lost(photos, stores, watched, out, number, at):
+    """Whatever it was about: its part is made again, and no photo is blamed for what has passed."""
+    result = watched.run(*extract(photos, out), at=at, who="worker", number=number)
+    assert (result.code, result.err) == (0, f"imgret: {out}: 28 photos described\n")
     same(out, stores.features)
     tidy(out)
 
 
 @linux
-def test_photo_that_crashes_a_worker_is_recorded(photos, stores, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_photo_over_which_one_worker_ends(photos, stores, tmp_path, number):
     watched = Watched(tmp_path / "watch", photos)
     out = tmp_path / "made.h5"
-    result = watched.run(*extract(photos, out), who="worker", number=signal.SIGSEGV, named="/07.png")
+    at = 1 + next(n for n, line in enumerate(events(watched, photos, tmp_path)) if line.endswith(".png"))
+    result = watched.run("extract", photos, "-o", out, "-j", 1, at=at, who="worker", number=number)
+    assert (result.code, result.err) == (0, f"imgret: {out}: 28 photos described\n")
+    assert [line.endswith(".png") for line in logged(watched)][at - 1]
+    same(out, stores.features)
+
+
+def events(watched, photos, folder):
+    """What an extraction by one worker does to files below the photos, in order."""
+    assert watched.run("extract", photos, "-o", folder / "before.h5", "-j", 1).code == 0
+    return logged(watched)
+
+
+def logged(watched):
+    return [line for line in (watched.folder / "log").read_text().splitlines() if not line.startswith("import ")]
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_photo_that_ends_every_worker_is_recorded(photos, stores, tmp_path, number):
+    watched = Watched(tmp_path / "watch", photos)
+    out = tmp_path / "made.h5"
+    result = watched.run(*extract(photos, out), who="worker", number=number, named="/07.png")
     assert (result.code, result.err) == (0, f"imgret: {out}: 27 photos described, 1 could not be used (imgret info --failed)\n")
+    assert len([line for line in logged(watched) if line.endswith("/07.png")]) == 3
     result = call("info", out, "--failed", "--json")
     assert b'"code": "crashed"' in result.out
+    assert number.name.encode() in result.out
     assert b'"name": "07.png"' in result.out
     assert names_in(out) == [name for name in names_in(stores.features) if name != b"07.png"]
+
+
+@linux
+def test_worker_that_tells_of_no_photo_is_killed_once(stores, watched, out):
+    arguments, wanted = steps(stores, out)["vlad"]
+    result = watched.run(*arguments, at=14, who="worker")
+    assert (result.code, result.err) == (0, f"imgret: {out}: 28 vectors of 768 dimensions (vlad)\n")
+    same(out, wanted)
+    tidy(out)
 
 
 # several processes

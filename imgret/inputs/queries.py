@@ -119,7 +119,9 @@ class _Own(threading.local):
 
 
 class PhotoQueries:
-    """Queries that are photos: described as the index's own photos were.
+    """Queries that are photos: described as the index's own photos were, by threads of this process.
+
+    What a photo may take is bounded (`imgret.images.decode`), but one that crashes its decoder ends the process.
 
     Parameters
     ----------

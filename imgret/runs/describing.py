@@ -73,6 +73,7 @@ class DescribeWorker(PartWorker):
                 for entry in entries:
                     entry.append_to(photos)
                     retry |= entry.to_be_read_again
+            starting(None)  # nor is the last photo to blame for what comes of writing the part
             return retry
 
         failed = self.write(task["part"], self.extractor.columns() | (BOXED if "boxes" in task else {}), fill)
@@ -81,18 +82,18 @@ class DescribeWorker(PartWorker):
 
     def _windows(self, task, first, starting):
         """Yield the part's photos, read and decoded, as many at once as the extractor takes."""
-        size, paths, crashed = self.extractor.window, task["paths"], set(task.get("crashed", ()))
+        size, paths, crashed = self.extractor.window, task["paths"], dict(task.get("crashed", ()))
         asked = list(zip(task["photos"], task["boxes"], strict=True)) if "boxes" in task else [()] * len(paths)
 
         def read(item):
-            return self._read(first + item, paths[item], item in crashed, *asked[item])
+            return self._read(first + item, paths[item], crashed.get(item), *asked[item])
 
         windows = [range(start, min(start + size, len(paths))) for start in range(0, len(paths), size)]
         if self.setup["threads"] == 1 or task.get("careful"):
             for window in windows:
                 entries = []
                 for item in window:
-                    starting(item)
+                    starting(None if item in crashed else item)
                     entries.append(read(item))
                 if size > 1:
                     starting(None)  # from here on no single photo is to blame
@@ -120,8 +121,8 @@ class DescribeWorker(PartWorker):
             if source is not None and source.mtime == entry.mtime and not (source.prefix and entry.photo_name is not None):
                 entry.source = source
                 return entry
-            if crashed:  # it is not touched again
-                raise images.BadPhoto("crashed", "the library that decodes or describes it crashed over it")
+            if crashed is not None:  # it is not touched again
+                raise images.BadPhoto("crashed", crashed)
             file = images.read_file(os.fsencode(path))
             entry.digest, entry.size, entry.mtime = file.digest, file.size, file.mtime_ns
             if source is not None and source.digest == file.digest:

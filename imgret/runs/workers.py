@@ -1,8 +1,8 @@
 """Worker processes: parts go out as a line of JSON, a line comes back; descriptors never pass through a pipe.
 
-Workers are started as fresh interpreters (not forked) that import nothing from the current folder, end when their parent dies, and
-keep OpenCV and BLAS to one thread each. A worker that a photo crashes (decoders are native code) is replaced, and the photo is
-recorded as `crashed`.
+Workers are started as fresh interpreters (not forked) that import nothing from the current folder, end when their parent dies, and keep
+OpenCV and BLAS to one thread each. Decoders are native code, and memory may be short: a worker that crashes, is killed or runs out of
+memory is replaced, and its task comes again with nothing else at work. What was the end of several workers in a row is to blame, and left out.
 """
 
 import collections
@@ -13,11 +13,14 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 
 from imgret.errors import ImgretError
 from imgret.runs import importing, stopping
 
-CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+DEADLY = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGKILL)
+OUT_OF_MEMORY = "out of memory"
+TRIES = 3  # of an item; all but the first with nothing else at work
 # glibc keeps freed memory for the next photo instead of giving it back and asking for it again: page faults cost 5 % of an extraction
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 26), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -34,8 +37,9 @@ def run(worker, setup, tasks, jobs, done, on_end=lambda pids: None):
         JSON. It calls `starting(i)` before it touches the task's item i, and `starting(None)` when it does something else.
     setup : JSON value
     tasks : iterable of dict
-        JSON values; taken one at a time. A task whose item crashed a worker comes again with that item in its list `crashed`;
-        one that crashed a worker otherwise comes once more, with `careful`: it should then tell of every item.
+        JSON values; taken one at a time. A task that was the end of a worker comes again with `careful`: it should then tell of every
+        item, and no other task is at work meanwhile. `crashed` is a list of the items to be left out, each `[i, reason]`: they were
+        the end of `TRIES` workers.
     jobs : int
     done : callable
         `done(task, result)` in this process, in the order in which tasks end.
@@ -45,7 +49,7 @@ def run(worker, setup, tasks, jobs, done, on_end=lambda pids: None):
     Raises
     ------
     ImgretError
-        What a worker raised, or that one was killed.
+        What a worker raised, or that a task was the end of two and no item is to blame.
     """
     pool = _Pool(worker, setup, on_end)
     with stopping.at_stop(pool.end):
@@ -72,7 +76,7 @@ class _Process:
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self.task, self.item, self.buffer = None, None, b""
+        self.task, self.item, self.buffer, self.short = None, None, b"", False
         self.send({"worker": worker, "setup": setup, "parent": os.getpid()})
 
     def send(self, message):
@@ -101,67 +105,80 @@ class _Process:
 class _Pool:
     def __init__(self, worker, setup, on_end):
         self.worker, self.setup, self.on_end = worker, setup, on_end
-        self.processes, self.again, self.all_pids = [], collections.deque(), set()
+        self.processes, self.suspects = [], collections.deque()
+        self.lock, self.ended = threading.Lock(), False
 
     def run(self, tasks, jobs, done):
         with selectors.DefaultSelector() as selector:
-            task = next(tasks, None)
-            while task is not None and len(self.processes) < jobs:
-                self._start(selector, task)
-                task = next(tasks, None)
-            if task is not None:
-                self.again.append(task)
-            while self.processes:
+            while self._assign(selector, tasks, jobs):
                 for key, _ in selector.select():
-                    process = key.data
-                    messages = process.lines()
-                    if messages is None:
-                        selector.unregister(process.process.stdout)
-                        self.processes.remove(process)
-                        self._start(selector, self._after_death(process))
-                        continue
-                    for message in messages:
-                        if "item" in message:
-                            process.item = message["item"]
-                        elif "error" in message:
-                            raise ImgretError(message["error"])
-                        else:
-                            finished, process.task, process.item = process.task, None, None
-                            done(finished, message["result"])
-                            self._next(selector, process, tasks)
+                    self._hear(selector, key.data, done)
 
-    def _start(self, selector, task):
-        process = _Process(self.worker, self.setup)
-        self.processes.append(process)
-        self.all_pids.add(process.process.pid)
-        selector.register(process.process.stdout, selectors.EVENT_READ, process)
-        process.task = task
-        process.send({"task": task})
-
-    def _next(self, selector, process, tasks):
-        task = self.again.popleft() if self.again else next(tasks, None)
-        if task is None:
-            selector.unregister(process.process.stdout)
-            self.processes.remove(process)
+    def _assign(self, selector, tasks, jobs):
+        """Give out what may be begun now, and close the workers that are not needed; whether anything is being done."""
+        while True:
+            busy = [process for process in self.processes if process.task is not None]
+            if len(busy) >= jobs or (busy and (self.suspects or busy[0].task.get("careful"))):
+                break
+            task = self.suspects.popleft() if self.suspects else next(tasks, None)
+            if task is None:
+                break
+            process = next((process for process in self.processes if process.task is None), None) or self._start(selector)
+            process.task = task
+            process.send({"task": task})
+        for process in [process for process in self.processes if process.task is None]:  # not kept waiting: they hold memory
+            self._forget(selector, process)
             process.close()  # it ends at the end of its input
-            return
-        process.task = task
-        process.send({"task": task})
+        return bool(busy)
 
-    def _after_death(self, process):
-        """The task to give to a replacement: the same, less the item that killed the worker."""
+    def _start(self, selector):
+        with self.lock:
+            if self.ended:
+                raise ImgretError("stopped")  # by a signal: it has ended the workers, and says so
+            process = _Process(self.worker, self.setup)
+            self.processes.append(process)
+        selector.register(process.process.stdout, selectors.EVENT_READ, process)
+        return process
+
+    def _forget(self, selector, process):
+        selector.unregister(process.process.stdout)
+        self.processes.remove(process)
+
+    def _hear(self, selector, process, done):
+        messages = process.lines()
+        if messages is None:
+            self._forget(selector, process)
+            self._suspect(process)
+            return
+        for message in messages:
+            if "item" in message:
+                process.item = message["item"]
+            elif "error" in message:
+                raise ImgretError(message["error"])
+            elif "short" in message:
+                process.short = True
+            else:
+                finished, process.task, process.item = process.task, None, None
+                done(finished, message["result"])
+
+    def _suspect(self, process):
+        """Have the task of a worker that has ended done again, less the item that was the end of too many."""
         code = process.process.wait()
         self.on_end({process.process.pid})
-        if -code in CRASHES and process.item is not None and process.item not in process.task.get("crashed", ()):
-            return process.task | {"crashed": [*process.task.get("crashed", ()), process.item]}
-        if -code in CRASHES and process.item is None and not process.task.get("careful"):
-            return process.task | {"careful": True}
-        if code == -signal.SIGKILL:
-            raise ImgretError("a worker process was killed (out of memory?): run the same command again, with fewer --jobs")
-        raise ImgretError(f"a worker process ended unexpectedly (exit {code}): run the same command again")
+        task, item = process.task, process.item
+        cause = OUT_OF_MEMORY if process.short else signal.Signals(-code).name if -code in DEADLY else None
+        crashed, deaths = task.get("crashed", []), [*task.get("deaths", ()), [item, cause]]
+        causes = [cause for which, cause in deaths if which == item]
+        if cause is None or item in dict(crashed) or (item is None and len(causes) > 1):
+            raise ImgretError(_ended(code, cause))
+        if len(causes) == TRIES:
+            crashed = [*crashed, [item, _blame(causes)]]
+        self.suspects.append(task | {"careful": True, "crashed": crashed, "deaths": deaths})
 
     def end(self):
-        """End every worker now."""
+        """End every worker now; none is started any more."""
+        with self.lock:
+            self.ended = True
         pids = set()
         for process in self.processes:
             if process.process.poll() is None:
@@ -172,6 +189,22 @@ class _Pool:
         self.processes.clear()
         if pids:
             self.on_end(pids)
+
+
+def _ended(code, cause):
+    if cause == OUT_OF_MEMORY:
+        return "a worker ran out of memory: run the same command again, with fewer --jobs"
+    if code == -signal.SIGKILL:
+        return "a worker process was killed (out of memory?): run the same command again, with fewer --jobs"
+    return f"a worker process ended unexpectedly (exit {code}): run the same command again"
+
+
+def _blame(causes):
+    named = ("SIGKILL (out of memory?)" if cause == "SIGKILL" else cause for cause in dict.fromkeys(causes))
+    return (
+        f"each of {TRIES} tries, the last {TRIES - 1} with nothing else at work, ended the process that decodes and describes it: "
+        + ", ".join(named)
+    )
 
 
 def serve():
@@ -201,7 +234,7 @@ def serve():
     except ImgretError as error:
         answer({"error": str(error)})
     except MemoryError:
-        answer({"error": "a worker ran out of memory: run the same command again, with fewer --jobs"})
+        answer({"short": True})
 
 
 def _end_with_parent(parent):
