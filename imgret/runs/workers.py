@@ -2,7 +2,7 @@
 
 Workers are started as fresh interpreters (not forked) that import nothing from the current folder, end when their parent dies, and keep
 OpenCV and BLAS to one thread each. Decoders are native code, and memory may be short: a worker that crashes, is killed or runs out of
-memory is replaced, and its task comes again with nothing else at work. What was the end of several workers in a row is to blame, and left out.
+memory is replaced, and its task comes again with nothing else at work. What was the end of several workers is to blame, and left out.
 """
 
 import collections
