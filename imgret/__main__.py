@@ -1,7 +1,7 @@
 """`python -m imgret`."""
 
 if __name__ == "__main__":
-    from imgret.runs.importing import leave_current_folder
+    from imgret.importing import leave_current_folder
 
     leave_current_folder()  # before anything else is imported
 

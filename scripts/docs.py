@@ -133,19 +133,27 @@ def format_page():
     """The stores' layout."""
     parts = [
         _filled(f"Axes: {', '.join(f'{letter} {meaning}' for letter, meaning in layout.AXES.items())}."),
-        "Root attributes, written last:",
+        "Root attributes, written last, texts of fixed length:",
         _table(("attribute", ""), [(f"`{name}`", text) for name, text in layout.ATTRIBUTES.items()]),
+        _filled(f"JSON, each in a column of bytes (uint8) in the group `{layout.META_GROUP}`:"),
+        _table(("column", ""), [(f"`{layout.META_GROUP}/{name}`", text) for name, text in layout.DOCUMENTS.items()]),
     ]
     for kind in layout.KINDS.values():
         parts += [f"## {kind.name}, version {kind.version}", _columns(kind.columns)]
         for version in kind.older:
-            older = kind.at(version).columns
-            new = " and ".join(f"`{_path(column)}`" for column in kind.columns if column not in older)
-            parts += [
-                f"Version {version}, which is still read, has in place of {new}:",
-                _columns([column for column in older if column not in kind.columns]),
-            ]
+            parts += _older(kind, kind.at(version))
     return parts
+
+
+def _older(kind, older):
+    new = [column for column in kind.columns if column not in older.columns]
+    if older.documents_in_attributes:
+        yield _filled(
+            f"Version {older.version}, which is still read, has its JSON in root attributes, and all its texts are of variable length."
+        )
+    if new:
+        yield f"Version {older.version} has in place of {' and '.join(f'`{_path(column)}`' for column in new)}:"
+        yield _columns([column for column in older.columns if column not in kind.columns])
 
 
 def _columns(columns):

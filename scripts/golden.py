@@ -3,7 +3,7 @@
     python scripts/golden.py tests/data/schema-2
 
 They are made once and then stay as they are, readable for ever. Version 1 has every kind, made of four small synthetic photos; a later
-one is made of the files of version 1 beside it.
+one is made of the photos and files of version 1 beside it.
 """
 
 import os
@@ -60,19 +60,19 @@ def make_photos():
 def make(folder):
     """The stores of the version that the folder is named after."""
     version = int(folder.rstrip("/").rpartition("-")[2])
-    os.makedirs(folder)
+    os.makedirs(folder, exist_ok=True)
     os.chdir(folder)
     if version == 1:
         make_photos()
     for kind, (name, *arguments) in STEPS.items():
-        if version == 1 or layout.KINDS[kind].version == version:
+        if layout.KINDS[kind].version == version and not os.path.exists(f"{kind}.h5"):
             step(name, *map(_found, arguments), "-o", f"{kind}.h5")
 
 
 def _found(argument):
-    """An input where it is: here, or among the files of version 1."""
+    """An input where it is: among the files of version 1."""
     earlier = f"../schema-1/{argument}"
-    return earlier if os.path.exists(earlier) and not os.path.exists(argument) else argument
+    return earlier if os.path.exists(earlier) else argument
 
 
 if __name__ == "__main__":

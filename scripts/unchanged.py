@@ -39,18 +39,22 @@ class Allowed:
     attributes: tuple = ()  # root attributes that may differ
 
 
+LAYOUT = "texts are of fixed length, and the JSON, which was in attributes, is in datasets"
+
 # Every difference there may be; one that is here and does not occur is reported too.
 ALLOWED = (
+    *(Allowed(kind, LAYOUT, attributes=("schema_version",)) for kind in ("features", "vectors", "codebook", "ranking")),
     Allowed(
         "index",
-        "the structure is a column under a name of its own, and the dimension, which was noted in `info` alone, is hashed as a fact",
+        "the structure is a column under a name of its own, and the dimension, which was noted in `info` alone, is hashed as a fact; "
+        + LAYOUT,
         renamed={"index": "structure/faiss"},
         attributes=("schema_version", "content"),
     ),
     Allowed("ranking", "a ranking's recipe names the `content` of the index that was asked", attributes=("recipe", "inputs")),
 )
 
-# What must be equal of the root attributes; of the others, `created` and `generated_by` say when and with what, `checksums` repeats.
+# What must be equal of what a store says of itself; of the rest, `created` and `generated_by` say when and with what, `checksums` repeats.
 ATTRIBUTES = ("format", "kind", "schema_version", "recipe", "content", "fingerprint", "params", "inputs", "pipeline", "info")
 
 EXTRACT = """
@@ -453,16 +457,17 @@ def same_bytes(*paths):
 
 
 def store_differences(old, new, allowed=ALLOWED, occurred=None):
-    """Yield a sentence for each difference between two HDF5 files: names, shapes, types and bytes of all datasets, their attributes, the
-    root's `ATTRIBUTES`. What `allowed` has for the older one's kind is passed over, and noted in the set `occurred`."""
+    """Yield a sentence for each difference between two HDF5 files: names, shapes, types and bytes of all datasets, their attributes, and
+    `ATTRIBUTES`. What `allowed` has for the older one's kind is passed over, and noted in the set `occurred`."""
     with h5py.File(old, "r") as before, h5py.File(new, "r") as after:
-        entries = [entry for entry in allowed if entry.kind == before.attrs.get("kind")]
+        said, says = _said(before), _said(after)
+        entries = [entry for entry in allowed if entry.kind == said.get("kind")]
         occurred = set() if occurred is None else occurred
         first, second = _members(before), _members(after)
         for entry in entries:
             moved = {path: name for path, name in entry.renamed.items() if path in first and name in second}
             first = {moved.get(path, path): member for path, member in first.items()}
-            if moved or any(before.attrs.get(name) != after.attrs.get(name) for name in entry.attributes):
+            if moved or any(said.get(name) != says.get(name) for name in entry.attributes):
                 occurred.add(id(entry))
         for path in sorted(first.keys() | second.keys()):
             text = _difference(first.get(path), second.get(path))
@@ -470,23 +475,36 @@ def store_differences(old, new, allowed=ALLOWED, occurred=None):
                 yield f"'{path}' {text}"
         may_differ = {name for entry in entries for name in entry.attributes}
         for name in (each for each in ATTRIBUTES if each not in may_differ):
-            if before.attrs.get(name) != after.attrs.get(name):
-                yield f"the attribute '{name}' is {after.attrs.get(name)!r:.200}, not {before.attrs.get(name)!r:.200}"
+            if said.get(name) != says.get(name):
+                yield f"the attribute '{name}' is {says.get(name)!r:.200}, not {said.get(name)!r:.200}"
+
+
+def _said(file):
+    """What a store says of itself: in attributes, or in datasets."""
+    documents = {name: dataset[()].tobytes() for name, dataset in file.get("meta", {}).items()}
+    return _texts(dict(file.attrs) | documents)
+
+
+def _texts(values):
+    """Attributes, their texts as such whether they are of fixed length or not."""
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
 
 
 def _members(file):
-    """All datasets by their paths, and of groups those that would not be noticed by what is in them."""
+    """All datasets by their paths but for what a store says of itself, and groups that would not be noticed by what is in them."""
     members = {}
     file.visititems(lambda path, member: members.update({path: member}))
-    return {path: member for path, member in members.items() if isinstance(member, h5py.Dataset) or member.attrs or not len(member)}
+    kept = {path: member for path, member in members.items() if path.partition("/")[0] != "meta"}
+    return {path: member for path, member in kept.items() if isinstance(member, h5py.Dataset) or member.attrs or not len(member)}
 
 
 def _difference(before, after):
     """What is different about a dataset (or group) in a few words; empty if nothing is."""
     if before is None or after is None:
         return f"is in the {'older' if after is None else 'new'} file only"
-    if dict(before.attrs) != dict(after.attrs):
-        return f"has the attributes {dict(after.attrs)}, not {dict(before.attrs)}"
+    said, says = _texts(before.attrs), _texts(after.attrs)
+    if said != says:
+        return f"has the attributes {says}, not {said}"
     if type(before) is not type(after):
         return "is a group in one of them"
     if isinstance(before, h5py.Group):

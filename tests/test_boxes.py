@@ -415,7 +415,7 @@ def test_a_store_has_a_row_per_box(five):
             wanted = points[((points[:, :2] >= low) & (points[:, :2] <= high)).all(axis=1)]
             assert len(wanted) > 3
             assert store.read("keypoints", first, last).tobytes() == wanted.tobytes()
-        assert store.schema_version == 1
+        assert store.schema_version == 2
         assert not whole.has("box")
         assert list(whole.photo_names()) == names
     assert check("f.h5") == []

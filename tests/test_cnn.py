@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import call, encoded, failures, folder, names_in, refused, same_answers, texture
+from helpers import call, document, encoded, failures, folder, names_in, refused, same_answers, say, texture
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -695,11 +695,10 @@ def edited(path, **changes):
     import h5py
 
     with h5py.File(path, "r+") as file:
-        node = json.loads(file.attrs["pipeline"])
+        node = json.loads(document(file, "pipeline"))
         for name, value in changes.items():
             node["places" if name == "weights" else "params"][name] = value
-        del file.attrs["pipeline"]
-        file.attrs.create("pipeline", json.dumps(node), dtype=h5py.string_dtype())
+        say(file, "pipeline", json.dumps(node))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from helpers import ROOT, call, refused, run
+from helpers import ROOT, call, document, refused, run, say
 
 from imgret.errors import ImgretError
 from imgret.indexes.flat import Flat
@@ -61,12 +61,11 @@ SCHEMA_1 = {
 }
 # What has changed since, in the same way.
 SCHEMA_2 = {"index": PHOTO | {"rows": ("int64", "N"), "structure/faiss": ("uint8", 1)}}
-SCHEMA = SCHEMA_1 | SCHEMA_2
+META = {f"meta/{name}": ("uint8", 1) for name in ("generated_by", "params", "inputs", "pipeline", "info", "checksums")}
+SCHEMA = {kind: columns | META for kind, columns in (SCHEMA_1 | SCHEMA_2).items()}
+SCHEMA["index"] |= {"meta/facts": ("uint8", 1)}
 FILES = {"features": "features", "vectors": "vlad", "codebook": "kmeans", "index": "index", "ranking": "ranking"}
-ATTRIBUTES = {
-    "format", "kind", "schema_version", "created", "generated_by", "recipe", "content", "fingerprint",
-    "params", "inputs", "pipeline", "info", "checksums",
-}  # fmt: skip
+ATTRIBUTES = {"format", "kind", "schema_version", "created", "recipe", "content", "fingerprint"}
 
 
 def columns(path):
@@ -108,13 +107,14 @@ def test_files_of_version_1_are_laid_out_as_they_were(kind):
 @pytest.mark.parametrize("kind", FILES)
 def test_attributes_are_as_promised(stores, kind):
     with h5py.File(getattr(stores, FILES[kind]), "r", locking=False) as file:
-        assert set(file.attrs) == ATTRIBUTES | ({"facts"} if kind == "index" else set())
-        assert set(layout.ATTRIBUTES) == ATTRIBUTES | {"facts"}
-        assert (file.attrs["format"], file.attrs["kind"], file.attrs["schema_version"]) == ("imgret", kind, 1 + (kind in SCHEMA_2))
+        assert set(file.attrs) == ATTRIBUTES == set(layout.ATTRIBUTES)
+        assert {f"meta/{name}" for name in layout.DOCUMENTS} == META.keys() | {"meta/facts"}
+        said = tuple(file.attrs[name] for name in ("format", "kind", "schema_version"))
+        assert said == (b"imgret", kind.encode(), 2 + (kind in SCHEMA_2))
         assert bool(file.attrs["fingerprint"]) == ("digest" in SCHEMA[kind])
         if kind == "features":
-            assert file["keypoints"].attrs["columns"] == "x y scale angle score"
-            assert file["descriptors"].attrs["descriptor_type"] == "uint8"
+            assert file["keypoints"].attrs["columns"] == b"x y scale angle score"
+            assert file["descriptors"].attrs["descriptor_type"] == b"uint8"
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -315,8 +315,8 @@ def test_changes_in_a_group_and_in_facts_are_found(tmp_path):
     for change, text in (
         (lambda f: f["structure/offsets"].__setitem__(1, 1), "'structure/offsets' does not match its checksum"),
         (lambda f: f["structure"].__setitem__("more", [1]), "'structure/more' does not match its checksum"),
-        (lambda f: f.attrs.modify("facts", '{"dim":8}'), "the attribute 'facts' does not match its checksum"),
-        (lambda f: f.attrs.pop("facts"), "the attribute 'facts' does not match its checksum"),
+        (lambda f: say(f, "facts", '{"dim":8}'), "its 'facts' does not match its checksum"),
+        (lambda f: f["meta"].pop("facts"), "its 'facts' does not match its checksum"),
     ):
         assert check(spoil(path, change)) == [text]
     copy = spoil(path, lambda f: f["structure/a-b_9"].__setitem__((0, 0, 0), np.nan))
@@ -427,7 +427,7 @@ def features(stores, tmp_path):
 def test_a_bit_flipped_in_any_column_is_found(stores, tmp_path, kind):
     path = shutil.copy(getattr(stores, FILES[kind]), tmp_path / "store.h5")
     for name, (dtype, shape) in columns(path).items():
-        if not np.prod(shape):
+        if not np.prod(shape) or name.startswith("meta/"):
             continue
 
         def flip(file, name=name, dtype=dtype):
@@ -441,13 +441,13 @@ def test_a_bit_flipped_in_any_column_is_found(stores, tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["params", "inputs", "pipeline", "info"])
-def test_a_changed_attribute_is_found(vlad, name):
+def test_changed_json_is_found(vlad, name):
     def change(file):
-        text = file.attrs[name]
-        file.attrs.modify(name, text.replace("1", "2", 1) if "1" in text else '{"a": 1}')
+        text = document(file, name)
+        say(file, name, text.replace("1", "2", 1) if "1" in text else '{"a": 1}')
 
     problems = check(spoil(vlad, change))
-    assert f"the attribute '{name}' does not match its checksum" in problems
+    assert f"its '{name}' does not match its checksum" in problems
 
 
 def test_a_changed_identity_is_found(vlad):
@@ -608,17 +608,16 @@ def test_offsets_without_a_row_are_refused(stores, tmp_path):
 
 
 DEEP = '{"inputs":[' * 5000 + "]}" * 5000
-TEXT_PROBLEM = "{} is damaged: its attribute '{name}' is not JSON"
 ATTRIBUTE_CASES = {
-    "no JSON": ("params", "{", "{} is damaged: its attribute 'params' is not JSON"),
-    "NaN": ("info", '{"a": NaN}', "{} is damaged: its attribute 'info' is not JSON"),
-    "beyond floats": ("info", '{"a": 1e999}', "{} is damaged: its attribute 'info' is not JSON"),
-    "deep": ("pipeline", DEEP, "{} is damaged: its attribute 'pipeline' is not JSON"),
-    "other type": ("params", "[]", "{} is damaged: its attribute 'params' holds another type than it should"),
-    "no text": ("inputs", 3, "{} is damaged: its attribute 'inputs' holds another type than it should"),
-    "facts": ("facts", "{", "{} is damaged: its attribute 'facts' is not JSON"),
-    "facts of another type": ("facts", "[]", "{} is damaged: its attribute 'facts' holds another type than it should"),
-    "newer": ("schema_version", 9, "{} has version 9 of the vectors layout, this imgret reads up to 1: upgrade imgret"),
+    "no JSON": ("params", "{", "{} is damaged: its 'params' is not JSON"),
+    "NaN": ("info", '{"a": NaN}', "{} is damaged: its 'info' is not JSON"),
+    "beyond floats": ("info", '{"a": 1e999}', "{} is damaged: its 'info' is not JSON"),
+    "deep": ("pipeline", DEEP, "{} is damaged: its 'pipeline' is not JSON"),
+    "other type": ("params", "[]", "{} is damaged: its 'params' holds another type than it should"),
+    "no text": ("inputs", "3", "{} is damaged: its 'inputs' holds another type than it should"),
+    "facts": ("facts", "{", "{} is damaged: its 'facts' is not JSON"),
+    "facts of another type": ("facts", "[]", "{} is damaged: its 'facts' holds another type than it should"),
+    "newer": ("schema_version", 9, "{} has version 9 of the vectors layout, this imgret reads up to 2: upgrade imgret"),
     "version 0": ("schema_version", 0, "{} is damaged: it has no 'schema_version'"),
     "version text": ("schema_version", "1", "{} is damaged: it has no 'schema_version'"),
     "unknown kind": ("kind", "dream", "{} is of the kind 'dream', which this imgret does not know: upgrade imgret"),
@@ -629,8 +628,8 @@ ATTRIBUTE_CASES = {
 @pytest.mark.parametrize("case", ATTRIBUTE_CASES)
 def test_hostile_attributes_are_refused(vlad, case):
     name, value, text = ATTRIBUTE_CASES[case]
-    if isinstance(value, str):
-        copy = spoil(vlad, lambda file: file.attrs.create(name, value, dtype=h5py.string_dtype()))
+    if name in layout.DOCUMENTS:
+        copy = spoil(vlad, lambda file: say(file, name, value))
     else:
         copy = spoil(vlad, lambda file: file.attrs.create(name, value))
     refused(call("info", copy), 1, text.format(copy))
@@ -645,9 +644,9 @@ def test_hostile_attributes_are_refused(vlad, case):
 )
 def test_hostile_pipelines_are_refused(vlad, stores, tmp_path, node, text):
     with h5py.File(vlad, "r", locking=False) as file:
-        tree = json.loads(file.attrs["pipeline"])
+        tree = json.loads(document(file, "pipeline"))
     changed = node if "family" in node else tree | node
-    copy = spoil(vlad, lambda file: file.attrs.modify("pipeline", json.dumps(changed)))
+    copy = spoil(vlad, lambda file: say(file, "pipeline", json.dumps(changed)))
     refused(call("index", copy, "-m", "flat", "-o", tmp_path / "i.h5"), 1, text.format(copy))
 
 

@@ -7,10 +7,10 @@ import sys
 
 import click
 
-from imgret import __version__
+from imgret import __version__, importing
 from imgret.cli import COMMANDS
 from imgret.errors import ImgretError, one_line, why
-from imgret.runs import importing, stopping
+from imgret.runs import stopping
 
 EPILOG = "Exit: 0 done or up to date, 1 files or data, 2 usage, 75 stopped (run the same command again), 130 Ctrl-C."
 

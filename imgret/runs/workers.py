@@ -15,8 +15,9 @@ import subprocess
 import sys
 import threading
 
+from imgret import importing
 from imgret.errors import ImgretError
-from imgret.runs import importing, stopping
+from imgret.runs import stopping
 
 DEADLY = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGKILL)
 OUT_OF_MEMORY = "out of memory"

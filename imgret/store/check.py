@@ -56,7 +56,7 @@ def _identity_problems(store):
     found = checksums_of_json(store.recorded)
     for name in JSON:
         if store.checksums.get(f"@{name}") != found.get(f"@{name}"):
-            yield f"the attribute '{name}' does not match its checksum"
+            yield f"its '{name}' does not match its checksum"
     arrays = list(pipeline_hashes(store.pipeline))
     for digest in arrays:
         try:

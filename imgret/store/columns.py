@@ -11,6 +11,12 @@ ONE_BY_ONE_BYTES = 1 << 19  # gathered blocks of this size are not worth putting
 CHUNK_BYTES = 1 << 18  # of a column that grows; what its last chunk does not fill is wasted
 
 
+def fixed(text):
+    """A text as an attribute of fixed length: one of variable length would be in libhdf5's global heap. Arguments of `attrs.create`."""
+    data = text.encode()
+    return {"data": data, "dtype": h5py.string_dtype("utf-8", max(1, len(data)))}
+
+
 class ColumnWriter:
     """Appends rows to one dataset, hashing them on the way.
 
@@ -71,7 +77,7 @@ class ColumnWriter:
             options |= {"maxshape": (None, *self.row_shape), "chunks": (max(1, CHUNK_BYTES // width), *self.row_shape)}
         self._dataset = self._file.create_dataset(self.path, (total or 0, *self.row_shape), self.dtype, **options)
         for name, value in self._attributes.items():
-            self._dataset.attrs.create(name, value, dtype=h5py.string_dtype())
+            self._dataset.attrs.create(name, **fixed(value))
 
     def finish(self):
         """Write what is pending; returns the column's checksum."""

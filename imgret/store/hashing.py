@@ -8,7 +8,7 @@ import xxhash
 
 from imgret.errors import ImgretError
 
-JSON = ("params", "inputs", "pipeline", "info", "facts")  # the root attributes that have a checksum
+JSON = ("params", "inputs", "pipeline", "info", "facts")  # the documents that have a checksum
 
 
 def canonical(value):
@@ -104,7 +104,7 @@ def content_of(kind, checksums, array_hashes):
     ----------
     kind : imgret.store.schema.Kind
     checksums : dict of str to str
-        Of columns by path, and of attributes by "@" and name.
+        Of columns by path, and of documents by "@" and name.
     array_hashes : iterable of str
     """
     unhashed = {column.path for column in kind.columns if not column.hashed} | {"@inputs", "@info"}
@@ -113,5 +113,5 @@ def content_of(kind, checksums, array_hashes):
 
 
 def checksums_of_json(values):
-    """Checksums of root attributes: "@" and name -> hex. `values` maps names of `JSON` to what they hold."""
+    """Checksums of documents: "@" and name -> hex. `values` maps names of `JSON` to what they hold."""
     return {f"@{name}": of_json(without_places(value) if name == "pipeline" else value) for name, value in values.items()}

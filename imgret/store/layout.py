@@ -9,6 +9,7 @@ from imgret.store.schema import Column, Export, Kind
 
 FORMAT = "imgret"
 PIPELINE_GROUP = "pipeline"  # arrays of the fitted components, each under its hash
+META_GROUP = "meta"  # the `DOCUMENTS`
 GROUP_NAME = re.compile(r"[a-z0-9_-]{1,64}")  # what a column under a group may be called
 NUMBERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 AXES = {
@@ -125,7 +126,7 @@ INDEX = Kind(
         ),
         *FAILED,
     ),
-    version=2,
+    version=3,
     older={
         1: {
             "columns": (
@@ -135,7 +136,9 @@ INDEX = Kind(
                 *FAILED,
             ),
             "facts_in_info": ("dim",),
-        }
+            "documents_in_attributes": True,
+        },
+        2: {"documents_in_attributes": True},
     },
     photos=True,
     export_instead="vectors",
@@ -184,15 +187,20 @@ ATTRIBUTES = {
     "kind": " or ".join([", ".join(list(KINDS)[:-1]), list(KINDS)[-1]]),
     "schema_version": "version of this kind's layout (integer)",
     "created": "when it was published, UTC, ISO 8601",
-    "generated_by": "versions of imgret and the libraries it used (JSON)",
     "recipe": "identity of how it was made, known before work starts: kind, method, versions, parameters, the inputs' `content` (hex)",
     "content": "identity of what is in it: hash over the columns, the pipeline and the facts (hex, XXH3-128)",
     "fingerprint": "per-photo kinds: hash of the recipe and every (name, digest): the same on every machine (hex)",
-    "params": "step, method and parameters (JSON)",
-    "inputs": "what it was made from: path, kind, content of each (JSON)",
+}
+
+# JSON, each a dataset of `META_GROUP`: unlike an attribute it may be of any size, and unlike a text of variable length it is where the
+# file says that it is, and not in a heap that libhdf5 has to walk.
+DOCUMENTS = {
+    "generated_by": "versions of imgret and the libraries it used",
+    "params": "step, method and parameters",
+    "inputs": "what it was made from: path, kind, content of each",
     "pipeline": "the tree of fitted components that made it: component, version, params, arrays by hash, inputs, and `places`, where files "
-    "such as a network's weights were found, which is part of no identity (JSON)",
-    "info": "facts found on the way: what was sampled, objective, chosen layout (JSON)",
-    "facts": "only where there is any: what reading the columns takes besides, such as the `dim` of an index (JSON)",
-    "checksums": "XXH3-128 of each column, SHA-256 of params, inputs, pipeline, info and facts (JSON); `imgret info --check` verifies them",
+    "such as a network's weights were found, which is part of no identity",
+    "info": "facts found on the way: what was sampled, objective, chosen layout",
+    "facts": "only where there is any: what reading the columns takes besides, such as the `dim` of an index",
+    "checksums": "XXH3-128 of each column, SHA-256 of params, inputs, pipeline, info and facts; `imgret info --check` verifies them",
 }

@@ -7,9 +7,9 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.store import layout
-from imgret.store.attributes import json_attribute, text_attribute, version_attribute
 from imgret.store.check import problems
 from imgret.store.hashing import of_array
+from imgret.store.metadata import Metadata
 from imgret.store.opening import Datasets, one_line, open_file
 from imgret.store.text import Texts
 
@@ -21,7 +21,7 @@ def _beginnings():
     """What there is at the root of a store, or of one that is being written: attributes come last."""
     kinds = [kind.at(version) for kind in layout.ALL_KINDS.values() for version in (*kind.older, kind.version)]
     paths = [dataset.path for kind in kinds for column in kind.columns for dataset in column.datasets]
-    return {layout.PIPELINE_GROUP, *(path.partition("/")[0] for path in paths)}
+    return {layout.PIPELINE_GROUP, layout.META_GROUP, *(path.partition("/")[0] for path in paths)}
 
 
 BEGINNINGS = _beginnings()
@@ -47,7 +47,7 @@ class Store:
     facts : dict
         What reading the columns takes besides, as JSON.
     recorded : dict
-        The JSON attributes as they are in the file: those that have a checksum.
+        The JSON as it is in the file: what has a checksum.
     layout : imgret.store.schema.Kind
         The kind, as it was in the file's version.
     sizes : dict of str to int
@@ -64,8 +64,9 @@ class Store:
         self.shown = os.fsdecode(self.path)
         self._file = open_file(self.path, self.shown)
         self._members = Datasets(self._file, self.path, self.shown)
+        self._said = Metadata(self._file, self._members, self.path, self.shown)
         try:
-            self._read_attributes(kinds, wanted_by)
+            self._read_metadata(kinds, wanted_by)
             self._bind_columns()
         except ImgretError:
             self.close()
@@ -84,38 +85,36 @@ class Store:
         """Close the file."""
         self._file.close()
 
-    def _read_attributes(self, kinds, wanted_by):
-        attributes = self._file.attrs
-        self._read_kind(attributes, kinds, wanted_by)
-        self.created = text_attribute(attributes, "created")
-        self.recipe = text_attribute(attributes, "recipe")
-        self.content = text_attribute(attributes, "content")
-        self.fingerprint = text_attribute(attributes, "fingerprint")
-        self.params = json_attribute(attributes, "params", dict, self.shown)
-        self.inputs = json_attribute(attributes, "inputs", list, self.shown)
-        self.info = json_attribute(attributes, "info", dict, self.shown)
-        self.generated_by = json_attribute(attributes, "generated_by", dict, self.shown)
-        self.checksums = json_attribute(attributes, "checksums", dict, self.shown)
-        self.pipeline = json_attribute(attributes, "pipeline", dict, self.shown, optional=True)
-        facts = json_attribute(attributes, "facts", dict, self.shown, optional=True)
+    def _read_metadata(self, kinds, wanted_by):
+        said = self._said
+        self._read_kind(kinds, wanted_by)
+        self.created, self.fingerprint = said.text("created"), said.text("fingerprint")
+        self.recipe, self.content = said.text("recipe"), said.text("content")
+        self.params = said.json("params", self.layout, dict)
+        self.inputs = said.json("inputs", self.layout, list)
+        self.info = said.json("info", self.layout, dict)
+        self.generated_by = said.json("generated_by", self.layout, dict)
+        self.checksums = said.json("checksums", self.layout, dict)
+        self.pipeline = said.json("pipeline", self.layout, dict, optional=True)
+        facts = said.json("facts", self.layout, dict, optional=True)
         self.recorded = {"params": self.params, "inputs": self.inputs, "pipeline": self.pipeline, "info": self.info}
         if facts:
             self.recorded["facts"] = facts
         self.facts = facts or {name: self.info[name] for name in self.layout.facts_in_info if name in self.info}
 
-    def _read_kind(self, attributes, kinds, wanted_by):
-        if text_attribute(attributes, "format") != layout.FORMAT:
-            if not len(attributes) and set(self._file) <= BEGINNINGS:
+    def _read_kind(self, kinds, wanted_by):
+        if self._said.text("format") != layout.FORMAT:
+            if not len(self._said) and set(self._file) <= BEGINNINGS:
                 raise ImgretError(f"{self.shown} is not complete: it is being written, or its writer was stopped; run its command again")
             raise ImgretError(f"{self.shown} is not an imgret file")
-        self.kind = text_attribute(attributes, "kind")
+        self.kind = self._said.text("kind")
         if self.kind not in layout.ALL_KINDS:
             raise ImgretError(f"{self.shown} is of the kind '{self.kind}', which this imgret does not know: upgrade imgret")
         kind = layout.ALL_KINDS[self.kind]
         if kinds is not None and self.kind not in kinds:
             wanted = " or ".join(layout.ALL_KINDS[name].holds for name in kinds)
             raise ImgretError(f"{self.shown} is {kind.noun}; {wanted_by} needs {wanted}")
-        self.schema_version = version_attribute(attributes, self.shown)
+        self.schema_version = self._said.version()
         if self.schema_version > kind.version:
             raise ImgretError(
                 f"{self.shown} has version {self.schema_version} of the {self.kind} layout, this imgret reads up to "
@@ -195,7 +194,7 @@ class Store:
 
     def attribute(self, path, name):
         """A text attribute of a column, '' where it is missing."""
-        return text_attribute(self._datasets[path].attrs, name)
+        return self._said.column_text(path, name)
 
     def shape(self, path):
         """Shape of a column."""

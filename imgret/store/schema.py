@@ -105,6 +105,8 @@ class Kind:
         Versions that are still read: what was different then, as parameters of this class.
     facts_in_info : tuple of str
         What a version without `facts` has in `info`.
+    documents_in_attributes : bool
+        Whether a version has its JSON in attributes of the root, which are then in libhdf5's global heap, as all its texts.
     photos : bool
         Whether its rows are photos: it then has the columns `PHOTO` and `FAILED`, and a fingerprint.
     counted : dict of str to str
@@ -120,9 +122,10 @@ class Kind:
     noun: str
     holds: str
     columns: tuple
-    version: int = 1
-    older: dict = dataclasses.field(default_factory=dict)
+    version: int = 2
+    older: dict = dataclasses.field(default_factory=lambda: {1: {"documents_in_attributes": True}})
     facts_in_info: tuple = ()
+    documents_in_attributes: bool = False
     photos: bool = False
     counted: dict = dataclasses.field(default_factory=dict)
     matrix: str = ""

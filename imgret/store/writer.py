@@ -6,11 +6,12 @@ import functools
 import os
 
 import h5py
+import numpy as np
 
 from imgret import __version__
 from imgret.errors import ImgretError
 from imgret.store import layout
-from imgret.store.columns import ColumnWriter, TextWriter
+from imgret.store.columns import ColumnWriter, TextWriter, fixed
 from imgret.store.hashing import canonical, checksums_of_json, content_of, of_array
 from imgret.store.text import Texts
 
@@ -71,7 +72,7 @@ class Writer:
         self.text(path, len(texts), len(texts.flat)).append(texts)
 
     def finish(self, kind, *, recipe, params, inputs=(), pipeline=None, arrays=None, info=None, facts=None):
-        """Write what is pending, then the pipeline and the root attributes.
+        """Write what is pending, then the pipeline, the JSON and the root attributes, of which the last makes it a store.
 
         Parameters
         ----------
@@ -100,23 +101,26 @@ class Writer:
             values["facts"] = facts
         checksums |= checksums_of_json(values)
         content = content_of(layout.ALL_KINDS[kind], checksums, list(arrays or {}))
+        self._write_documents(values | {"generated_by": _versions(), "checksums": checksums})
         texts = {
             "kind": kind,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "generated_by": canonical(_versions()),
             "recipe": recipe,
             "content": content,
             "fingerprint": self.fingerprint,
-            **{name: canonical(value) for name, value in values.items()},
-            "checksums": canonical(checksums),
             "format": layout.FORMAT,
         }
         attributes = self._file.attrs
         attributes["schema_version"] = layout.ALL_KINDS[kind].version
         for name, value in texts.items():
-            # a variable-length string lives in the heap, so it may pass HDF5's 64 KB for attributes
-            attributes.create(name, value, dtype=h5py.string_dtype())
+            attributes.create(name, **fixed(value))
         return content
+
+    def _write_documents(self, values):
+        group = self._file.create_group(layout.META_GROUP)
+        for name, value in values.items():
+            text = np.frombuffer(canonical(value).encode(), np.uint8)
+            self._kept.append(group.create_dataset(name, data=text, fill_time="never"))
 
     def publish(self, final):
         """Make it durable and give it its name, in one atomic step."""

@@ -8,7 +8,7 @@ import contextlib
 import os
 import sys
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # the folder that `imgret` is in
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the folder that `imgret` is in
 # the package's place is on a worker's path for one import, which brings nothing else with it: it may be the current folder
 IMPORT = f"import sys; sys.path.insert(0, {PACKAGE!r}); import imgret; sys.path.pop(0); "
 
