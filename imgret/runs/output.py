@@ -9,7 +9,7 @@ from imgret.runs.run import Run
 from imgret.store.hashing import of_json
 from imgret.store.parts import FolderVanished, Parts
 from imgret.store.reader import Store, is_hdf5
-from imgret.store.writer import Writer
+from imgret.store.writer import NotDurable, Writer
 
 
 class Output:
@@ -118,6 +118,8 @@ class Output:
             return
         except FolderVanished:
             failure = ImgretError(f"the folder of parts of {self.shown} has gone while it was being worked on: run the same command again")
+        except NotDurable:
+            raise
         except ImgretError as error:
             failure = error
         if not self._finished_by_another():
@@ -168,7 +170,7 @@ class Output:
         """
         self.parts.prepare()
         try:
-            with Writer(self.parts.temporary()) as writer:
+            with Writer(self.parts.temporary(), self.shown) as writer:
                 yield writer
                 self.finish(writer, pipeline, info, facts)
         except BaseException:

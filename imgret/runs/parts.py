@@ -153,7 +153,7 @@ class Step:
             self.make_parts()
         if limit is not None:
             limit.check(self.plan, totals["N"], totals["F"])
-        with Writer(self.output.parts.temporary()) as writer:
+        with Writer(self.output.parts.temporary(), self.output.shown) as writer:
             photos = PhotoWriter(writer, self.output.kind, self.work.data, totals)
             for store in self._open_parts():
                 photos.copy(store)

@@ -23,6 +23,8 @@ class ColumnWriter:
     Parameters
     ----------
     file : h5py.File
+    check : callable
+        Called after every write; raises what went wrong.
     path : str
     row_shape : tuple of int
     dtype : dtype
@@ -32,9 +34,9 @@ class ColumnWriter:
     attributes : dict of str to str, optional
     """
 
-    def __init__(self, file, path, row_shape, dtype, total=None, attributes=None):
+    def __init__(self, file, check, path, row_shape, dtype, total=None, attributes=None):
         self.path, self.row_shape, self.dtype = path, tuple(row_shape), np.dtype(dtype).newbyteorder("<")
-        self._file, self._dataset, self._total, self._attributes = file, None, total, attributes or {}
+        self._file, self._check, self._dataset, self._total, self._attributes = file, check, None, total, attributes or {}
         self._hash, self._pending, self._pending_bytes, self._rows = ColumnHash(), [], 0, 0
 
     def append(self, block):
@@ -68,6 +70,7 @@ class ColumnWriter:
             if self._dataset.shape[0] < end:
                 self._dataset.resize(end, axis=0)
             self._dataset[self._rows : end] = block
+            self._check()
             self._rows = end
 
     def _create(self, total):

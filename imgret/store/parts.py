@@ -15,6 +15,7 @@ once nothing has been done about them for a day.
 """
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -24,9 +25,10 @@ from imgret.paths import check_folder, target
 from imgret.store.hashing import of_json
 from imgret.store.plans import FolderVanished, Plan
 from imgret.store.temporaries import quiet, remove, sweep, temporary_name
-from imgret.store.writer import Writer, fsync, publish
+from imgret.store.writer import Writer, fsync, publish, rename, write_error
 
 PLAN_TRIES = 20  # another process may be faster each time, but not for ever
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)  # of renaming onto a folder that is not empty: whoever is first has made the plan
 
 
 class Parts:
@@ -115,21 +117,20 @@ class Parts:
         temporary = self.temporary()
         try:
             os.mkdir(temporary)
-            with Writer(os.path.join(temporary, "plan.h5")) as writer:
+            with Writer(os.path.join(temporary, "plan.h5"), os.fsdecode(self.out)) as writer:
                 writer.texts("names", names)
                 writer.array("file_size", sizes)
                 writer.array("file_mtime_ns", mtimes)
                 content = writer.finish("plan", recipe=self.recipe, params={})
-                writer.publish(os.path.join(temporary, "plan.h5"))
+                writer.keep()
             os.mkdir(os.path.join(temporary, content[:16]))
             fsync(temporary)
-            # renaming onto a folder that is not empty fails: whoever is first has made the plan
-            with contextlib.suppress(OSError):
-                os.rename(temporary, os.path.join(self.folder, f"{number:04d}"))
-                fsync(self.folder)
-                return
+            rename(temporary, os.path.join(self.folder, f"{number:04d}"))
         except FileNotFoundError:
             raise FolderVanished from None
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise write_error(os.fsdecode(self.out), error) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -224,7 +225,7 @@ def published(path):
     Raises
     ------
     ImgretError
-        If it cannot be written; what was there before is then untouched.
+        If it cannot be written; what was there before is then untouched, or the error says that it is not.
     """
     parts = Parts(path, of_json({"step": "plain"}))
     parts.prepare()
@@ -233,7 +234,7 @@ def published(path):
         yield temporary
         publish(temporary, parts.out)
     except OSError as error:
-        raise ImgretError(f"{os.fsdecode(path)} cannot be written: {why(error)}; what was there before is untouched") from None
+        raise write_error(os.fsdecode(path), error) from None
     finally:
         remove(temporary)
         parts.leave()

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import functools
 import os
 
@@ -9,51 +10,86 @@ import h5py
 import numpy as np
 
 from imgret import __version__
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
 from imgret.store import layout
 from imgret.store.columns import ColumnWriter, TextWriter, fixed
+from imgret.store.disk import DiskFile
 from imgret.store.hashing import canonical, checksums_of_json, content_of, of_array
 from imgret.store.text import Texts
 
 CORE = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
 LIBRARIES = (*CORE, "torch", "torchvision", "scikit-image")
+NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of a folder, in some network file systems
+
+
+class NotDurable(ImgretError):
+    """What was written has its name, and the disk does not say that it will keep it."""
 
 
 class Writer:
     """A store in the making, in a temporary file; `publish` gives it its name.
 
-    A context manager: leaving it without `publish` removes the temporary file.
+    A context manager: leaving it without `publish` or `keep` removes the file.
+
+    Parameters
+    ----------
+    temporary : str or bytes
+    shown : str, optional
+        What it is called in messages: the output that it is to be, where that is known.
+
+    Raises
+    ------
+    ImgretError
+        Whenever the disk does not take what is written.
     """
 
-    def __init__(self, temporary):
+    def __init__(self, temporary, shown=None):
         self.temporary = temporary
-        self.shown = os.fsdecode(temporary)
+        self.shown = shown or os.fsdecode(temporary)
         self.fingerprint = ""  # of a kind that holds photos: to be set before `finish`
-        self._columns, self._kept, self._published = [], [], False
-        with _explained(self.shown):
-            self._file = h5py.File(temporary, "w", locking=False)
+        self._columns, self._kept = [], False
+        try:
+            self._disk = DiskFile(temporary)
+        except OSError as error:
+            raise write_error(self.shown, error) from None
+        self._file = h5py.File(self._disk, "w", locking=False)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
+        failed = self._disk.error
         self.discard()
-        if _is_of_the_disk(error):
-            raise _write_error(self.shown, error) from None
+        if isinstance(error, (OSError, RuntimeError, ValueError)) and isinstance(failed, OSError):  # what came of it in libhdf5
+            raise write_error(self.shown, failed) from None
 
     def discard(self):
         """Close and remove the temporary file, if it is still there."""
-        if self._file:
-            with contextlib.suppress(OSError, RuntimeError, ValueError):
-                _redirect(self._file)
-                self._file.close()
-        if not self._published:
-            with contextlib.suppress(FileNotFoundError):
+        self._disk.give_up()
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            self._file.close()
+        self._disk.close(durable=False)
+        if not self._kept:
+            with contextlib.suppress(OSError):
                 os.unlink(self.temporary)
+
+    def check(self):
+        """Raise what the disk said, if it could not be written to.
+
+        Raises
+        ------
+        ImgretError
+        """
+        self._check(self.shown)
+
+    def _check(self, shown):
+        error = self._disk.error
+        if error is not None:
+            raise write_error(shown, error) if isinstance(error, OSError) else error
 
     def column(self, path, row_shape, dtype, total=None, attributes=None):
         """A new column to append to; see `ColumnWriter`."""
-        writer = ColumnWriter(self._file, path, row_shape, dtype, total, attributes)
+        writer = ColumnWriter(self._file, self.check, path, row_shape, dtype, total, attributes)
         self._columns.append(writer)
         return writer
 
@@ -94,8 +130,8 @@ class Writer:
         for digest, array in sorted((arrays or {}).items()):
             if of_array(array) != digest:
                 raise ValueError("a pipeline array is not named by its hash")
-            # kept open: a dataset that is closed writes its buffer, and could not say that it failed
-            self._kept.append(group.create_dataset(digest, data=array, fill_time="never"))
+            group.create_dataset(digest, data=array, fill_time="never")
+            self.check()
         values = {"params": params, "inputs": list(inputs), "pipeline": pipeline, "info": info or {}}
         if facts:
             values["facts"] = facts
@@ -119,68 +155,77 @@ class Writer:
     def _write_documents(self, values):
         group = self._file.create_group(layout.META_GROUP)
         for name, value in values.items():
-            text = np.frombuffer(canonical(value).encode(), np.uint8)
-            self._kept.append(group.create_dataset(name, data=text, fill_time="never"))
+            group.create_dataset(name, data=np.frombuffer(canonical(value).encode(), np.uint8), fill_time="never")
 
     def publish(self, final):
-        """Make it durable and give it its name, in one atomic step."""
-        with _explained(os.fsdecode(final)):
-            self._file.flush()  # what fails does so here, where the file can still be discarded
-            self._file.close()
-            publish(self.temporary, final)
-            self._published = True
+        """Make it durable and give it its name, in one atomic step.
+
+        Raises
+        ------
+        ImgretError
+        """
+        self._close(os.fsdecode(final))
+        try:
+            rename(self.temporary, final)
+        except OSError as error:
+            raise write_error(os.fsdecode(final), error) from None
+
+    def keep(self):
+        """Make it durable under the name that it has: that of its folder is temporary.
+
+        Raises
+        ------
+        ImgretError
+        """
+        self._close(self.shown)
+        self._kept = True
+
+    def _close(self, shown):
+        self._file.close()
+        self._disk.close(durable=True)
+        self._check(shown)
 
 
 def publish(temporary, final):
     """fsync `temporary`, rename it to `final`, fsync the folder."""
     fsync(temporary)
+    rename(temporary, final)
+
+
+def rename(temporary, final):
+    """Give a file or folder that is on the disk its name, and have that on the disk as well.
+
+    Raises
+    ------
+    OSError
+        If it does not get its name.
+    NotDurable
+        If it has its name, and that is not on the disk.
+    """
     os.replace(temporary, final)
-    fsync(os.path.dirname(final) or ".")
+    try:
+        fsync(os.path.dirname(final) or ".")
+    except FileNotFoundError:
+        raise  # the folder has gone meanwhile, and the file with it
+    except OSError as error:
+        raise NotDurable(f"{os.fsdecode(final)} is in its place, whole, but may not survive a power failure: {why(error)}") from None
 
 
 def fsync(path):
-    """Flush a file or a folder to the disk."""
+    """Flush a file or a folder to the disk; a folder only where its file system knows how."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _explained(shown):
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        if not _is_of_the_disk(error):
+    except OSError as error:
+        if error.errno not in NO_FSYNC or not os.path.isdir(path):
             raise
-        raise _write_error(shown, error) from None
-
-
-def _is_of_the_disk(error):
-    """Whether it came from the file system; HDF5 raises what it likes, with errno in the text."""
-    return isinstance(error, OSError) or (isinstance(error, (RuntimeError, ValueError)) and "errno = " in str(error))
-
-
-def _redirect(file):
-    """Let HDF5 write the rest of a file that is given up somewhere else.
-
-    It writes when it closes a file; on a full disk that fails, again and again until the process ends, with a traceback each time.
-    """
-    descriptor = os.memfd_create("discarded") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
-    try:
-        os.dup2(descriptor, file.id.get_vfd_handle())
     finally:
         os.close(descriptor)
 
 
-def _write_error(shown, error):
-    number = getattr(error, "errno", None)
-    reason = " ".join(str(os.strerror(number) if number else error).split())[:200]
-    for number in (28, 30, 122):  # HDF5 wraps errno in its own message: ENOSPC, EROFS, EDQUOT
-        if f"errno = {number}" in str(error):
-            reason = os.strerror(number)
-    return ImgretError(f"{shown} cannot be written: {reason}; what was there before is untouched")
+def write_error(shown, error):
+    """What is said of a file that could not be written, as an `ImgretError`; `error` is an OSError."""
+    return ImgretError(f"{shown} cannot be written: {why(error)}; what was there before is untouched")
 
 
 @functools.cache
