@@ -2,10 +2,14 @@
 
 A Python signal handler has to wait until a long call into a library returns. A thread that waits for the signal does not: it ends the
 workers, removes temporary files and leaves. Nothing needs more than that, because outputs and parts only ever appear whole.
+
+It stands from the first line of the program's that runs to the moment when the process is gone. What comes while Python itself starts
+is the system's: exit by the signal, with nothing begun.
 """
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -33,32 +37,61 @@ class _Cleanup(contextlib.AbstractContextManager):
         _cleanups.remove(self._cleanup)
 
 
-@contextlib.contextmanager
-def guard():
-    """Context manager: SIGTERM, SIGUSR1 and Ctrl-C end the process with 75 or 130, after the cleanups.
+def stand():
+    """From now on SIGTERM, SIGUSR1 and Ctrl-C end the process with 75 or 130, after the cleanups.
 
-    Only the main thread can set it up, once; elsewhere, and within another one, it does nothing.
+    Only the main thread can set it up, once; elsewhere, and a second time, it does nothing.
+
+    Returns
+    -------
+    callable or None
+        `undo()`; None if nothing was done.
     """
     global _guarded
     if _guarded or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+        return None
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    old_handlers = {number: signal.signal(number, lambda *_: None) for number in EXIT_CODES}
     old_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+    old_handlers = {number: signal.signal(number, lambda *_: None) for number in EXIT_CODES}
     _guarded = True
+
+    def undo():
+        global _guarded
+        _guarded = False
+        for number, handler in old_handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(old_descriptor)
+        os.close(writing)  # ends the thread
+
+    return undo
+
+
+@contextlib.contextmanager
+def guard():
+    """Context manager: `stand` inside it, where nothing stands yet. Being stopped, a process does not get out of it."""
+    undo = stand()
     try:
         yield
     finally:
-        if _leaving.is_set():
-            threading.Event().wait()  # whatever came of ending the workers: the other thread says how the process ends
-        _guarded = False
-        signal.set_wakeup_fd(old_descriptor)
-        for number, handler in old_handlers.items():
-            signal.signal(number, handler)
-        os.close(writing)  # ends the thread
+        _give_way()
+        if undo is not None:
+            undo()
+
+
+def end(code):
+    """End the process, at once: what Python does at its end takes a while, and a signal would then end it in another way."""
+    _give_way()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _give_way():
+    """Stay here for ever if the process is being stopped, whatever came of ending its workers: the other thread says how it ends."""
+    if _leaving.is_set():
+        threading.Event().wait()
 
 
 def _watch(reading):
@@ -75,7 +108,8 @@ def _leave(number):
         with contextlib.suppress(Exception):
             cleanup()
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    text = f"\nimgret: stopped by {name}; what is finished is kept: run the same command again\n"
     with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"\nimgret: stopped by {name}; what is finished is kept: run the same command again\n")
-        sys.stderr.flush()
+        if select.select([], [2], [], 0)[1]:  # a reader that has stopped must not hold this up, nor what the main thread is writing
+            os.write(2, text.encode())
     os._exit(EXIT_CODES[number])
