@@ -1,5 +1,9 @@
 """The photos of several stores: put together, or joined where each store describes all of them."""
 
+import array
+import heapq
+import itertools
+import operator
 import os
 
 import numpy as np
@@ -7,6 +11,18 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.store.photos import boxed
 from imgret.store.text import Texts
+
+DESCRIBED, FAILED = 1, 2
+
+
+def rising(store, path):
+    """Yield a store's names, refused where they do not rise."""
+    previous = None
+    for name in store.texts(path):
+        if previous is not None and name <= previous:
+            raise ImgretError(f"{store.shown} is damaged: '{path}' are not in byte order, each once")
+        previous = name
+        yield name
 
 
 class Photos:
@@ -22,23 +38,29 @@ class Photos:
         self.stores = stores
         if not any(map(len, stores)):
             raise ImgretError(f"there is no photo in {', '.join(store.shown for store in stores)}")
-        if len(stores) == 1:
-            self.names = stores[0].texts("names")
-            self._where = None
-            previous = None
-            for name in self.names:
-                if previous is not None and name <= previous:
-                    raise ImgretError(f"{stores[0].shown} is damaged: 'names' are not in byte order, each once")
-                previous = name
-            return
-        found = sorted((name, which, row) for which, store in enumerate(stores) for row, name in enumerate(store.texts("names")))
-        for (name, which, _), (other, another, _) in zip(found, found[1:], strict=False):
-            if name == other:
+        which = array.array("i")
+        self.names = Texts.of(self._merged(which))
+        which = np.frombuffer(which, np.int32)
+        # neighbours that one store has are a run: where it begins, whose it is, and its first row there
+        self._starts = np.flatnonzero(np.diff(which, prepend=-1))
+        self._which = which[self._starts]
+        self._rows, seen = array.array("q"), [0] * len(stores)
+        for number, length in zip(self._which.tolist(), np.diff(self._starts, append=len(which)).tolist(), strict=True):
+            self._rows.append(seen[number])
+            seen[number] += length
+
+    def _merged(self, which):
+        """Yield the names in order, and append to `which` the number of the store that has each."""
+        streams = [zip(rising(store, "names"), itertools.repeat(number)) for number, store in enumerate(self.stores)]
+        previous = None
+        for name, number in heapq.merge(*streams):
+            if name == previous:
                 raise ImgretError(
-                    f"the photo '{os.fsdecode(name)}' is in {stores[which].shown} and in {stores[another].shown}: give it once"
+                    f"the photo '{os.fsdecode(name)}' is in {self.stores[which[-1]].shown} and in {self.stores[number].shown}: give it once"
                 )
-        self.names = Texts.of(name for name, _, _ in found)
-        self._where = [(which, row) for _, which, row in found]
+            previous = name
+            which.append(number)
+            yield name
 
     def failed_from(self):
         """The stores whose failed photos are taken along."""
@@ -46,10 +68,12 @@ class Photos:
 
     def identities(self):
         """File sizes and times of all photos: two arrays of shape (N,), int64."""
-        columns = [[store.read(path) for store in self.stores] for path in ("file_size", "file_mtime_ns")]
-        if self._where is None:
-            return columns[0][0], columns[1][0]
-        return tuple(np.array([column[which][row] for which, row in self._where], dtype=np.int64) for column in columns)
+        lengths = np.diff(self._starts, append=len(self.names))
+        by_store = np.argsort(np.repeat(self._which, lengths), kind="stable")
+        columns = np.empty((2, len(by_store)), np.int64)
+        for column, path in zip(columns, ("file_size", "file_mtime_ns"), strict=True):
+            column[by_store] = np.concatenate([store.read(path) for store in self.stores])
+        return tuple(columns)
 
     def append_to(self, photos, start, stop):
         """Write names, sizes and digests of the photos `start` to `stop` to a part, neighbours together.
@@ -71,16 +95,36 @@ class Photos:
 
     def runs(self, start, stop):
         """Yield (store, first, last + 1): the rows of the photos `start` to `stop`, neighbours together."""
-        if self._where is None:
-            yield self.stores[0], start, stop
-            return
+        number = int(np.searchsorted(self._starts, start, side="right")) - 1
         while start < stop:
-            which, row = self._where[start]
-            end = start + 1
-            while end < stop and self._where[end] == (which, row + end - start):
-                end += 1
-            yield self.stores[which], row, row + end - start
-            start = end
+            begin, end = int(self._starts[number]), stop
+            if number + 1 < len(self._starts):
+                end = min(stop, int(self._starts[number + 1]))
+            row = self._rows[number] + start - begin
+            yield self.stores[self._which[number]], row, row + end - start
+            start, number = end, number + 1
+
+    def gathered(self, read, start, stop):
+        """Values of the photos `start` to `stop`, in order.
+
+        Parameters
+        ----------
+        read : callable
+            `read(store, first, last)`: those of the rows `first` to `last` of a store, which is asked once.
+        start, stop : int
+
+        Returns
+        -------
+        ndarray
+        """
+        runs = list(self.runs(start, stop))
+        spans = {}
+        for store, first, last in runs:
+            spans[store] = (spans.get(store, (first,))[0], last)
+        blocks = {store: read(store, *span) for store, span in spans.items()}
+        if len(runs) == 1:
+            return blocks[runs[0][0]]
+        return np.concatenate([blocks[store][first - spans[store][0] : last - spans[store][0]] for store, first, last in runs])
 
 
 class JoinedPhotos:
@@ -96,31 +140,44 @@ class JoinedPhotos:
 
     def __init__(self, stores):
         self.stores = stores
-        described = [{name: row for row, name in enumerate(store.texts("names"))} for store in stores]
-        failed = [{name: row for row, name in enumerate(store.texts("failed/names"))} for store in stores]
-        everyone = sorted(set().union(*described, *failed))
-        self._check_sets(everyone, described, failed)
-        self.names = Texts.of(everyone)
-        self._failed, rows = {}, np.full((len(stores), len(everyone)), -1, np.int64)
-        for position, name in enumerate(everyone):
-            which = next((which for which, names in enumerate(failed) if name in names), None)
-            if which is not None:
-                self._failed[position] = (stores[which], failed[which][name])
-            else:
-                rows[:, position] = [names[name] for names in described]
-        self._rows = rows
-        if len(self._failed) == len(everyone):
+        rows, kinds = array.array("q"), array.array("b")
+        self.names = Texts.of(self._merged(rows, kinds))
+        rows, kinds = (np.frombuffer(column, column.typecode).reshape(-1, len(stores)).T for column in (rows, kinds))
+        self._check_sets(kinds)
+        failed = (kinds == FAILED).any(axis=0)
+        # of a photo that failed somewhere: the first store where it did, and its row among the failed there
+        self._failed = {
+            position: (stores[which], int(rows[which, position]))
+            for position, which in zip(np.flatnonzero(failed).tolist(), (kinds[:, failed] == FAILED).argmax(axis=0).tolist(), strict=True)
+        }
+        self._rows = np.where(failed, -1, rows)
+        if failed.all():
             raise ImgretError(f"there is no photo that all of {', '.join(store.shown for store in stores)} describe")
         self._check_digests()
         self._check_boxes()
 
-    def _check_sets(self, everyone, described, failed):
-        for store, *known in zip(self.stores, described, failed, strict=True):
-            missing = [name for name in everyone if not any(name in names for names in known)]
-            if missing:
+    def _merged(self, rows, kinds):
+        """Yield the names in order, and append for each and every store its row there, and among what: `DESCRIBED`, `FAILED` or neither."""
+        streams = []
+        for number, store in enumerate(self.stores):
+            for path, kind in (("names", DESCRIBED), ("failed/names", FAILED)):
+                streams.append(zip(rising(store, path), itertools.count(), itertools.repeat(number), itertools.repeat(kind)))
+        for name, group in itertools.groupby(heapq.merge(*streams), key=operator.itemgetter(0)):
+            where, what = [-1] * len(self.stores), [0] * len(self.stores)
+            for _, row, number, kind in group:
+                if kind > what[number]:
+                    where[number], what[number] = row, kind
+            rows.extend(where)
+            kinds.extend(what)
+            yield name
+
+    def _check_sets(self, kinds):
+        for store, known in zip(self.stores, kinds, strict=True):
+            missing = np.flatnonzero(known == 0)
+            if len(missing):
                 raise ImgretError(
-                    f"the stores hold different photos: {len(missing)} of {len(everyone)} are not in {store.shown} "
-                    f"(the first is '{os.fsdecode(missing[0])}'): join stores of the same photos"
+                    f"the stores hold different photos: {len(missing)} of {len(self.names)} are not in {store.shown} "
+                    f"(the first is '{os.fsdecode(self.names[int(missing[0])])}'): join stores of the same photos"
                 )
 
     def _check_digests(self):

@@ -1,6 +1,5 @@
 """codebook: rows to k-means, GMM, PCA or a whitening learned from pairs."""
 
-import contextlib
 import hashlib
 import os
 import time
@@ -12,6 +11,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.formats.files import read_bytes
 from imgret.formats.groundtruth import CSV_LIMIT, read_groups
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
+from imgret.inputs.stores import Stores
 from imgret.paths import plain, several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
@@ -73,8 +73,8 @@ def codebook(
     if not inputs:
         raise UsageError("give at least one features or vectors store")
     _check_teachers(kind, pairs, sample)
-    with contextlib.ExitStack() as stack:
-        stores = [stack.enter_context(Store(path, kind.takes, "codebook")) for path in inputs]
+    with Stores() as opened:
+        stores = [opened.add(path, kind.takes, "codebook") for path in inputs]
         check_one_space(stores)
         params = {"step": "codebook", "method": kind.name, "version": kind.version, "params": fitted.params.to_json()}
         params |= {"sample": 0 if kind.needs_groups else sample or DEFAULT_SAMPLE, "max_memory": memory}

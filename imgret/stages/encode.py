@@ -1,6 +1,5 @@
 """encode: each photo's descriptors, its vector, or several vectors of it, to one vector."""
 
-import contextlib
 import dataclasses
 import os
 
@@ -9,6 +8,7 @@ from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.inputs.photos import JoinedPhotos, Photos
+from imgret.inputs.stores import Stores, changed
 from imgret.parallel import one_thread
 from imgret.paths import several
 from imgret.pipeline import Pipeline, differences, same_space
@@ -17,7 +17,6 @@ from imgret.runs.output import Output
 from imgret.runs.parts import PartWorker, Step, Work, append
 from imgret.runs.run import Run
 from imgret.store.photos import boxed
-from imgret.store.reader import Store
 
 WORKER = "imgret.stages.encode:EncodeWorker"
 
@@ -60,10 +59,10 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
     if not inputs:
         raise UsageError("give at least one features or vectors store")
     _check_method(method, settings, codebooks)
-    with contextlib.ExitStack() as stack:
-        kind, learned = _learned(method, [stack.enter_context(Store(path, ("codebook",), "--codebook")) for path in codebooks])
+    with Stores() as opened:
+        kind, learned = _learned(method, [opened.add(path, ("codebook",), "--codebook") for path in codebooks])
         kinds = ("features", "vectors") if kind.needs else (kind.takes,)  # what fits no codebook is told below, with its name
-        stores = [stack.enter_context(Store(path, kinds, "encode")) for path in inputs]
+        stores = [opened.add(path, kinds, "encode") for path in inputs]
         _check_fit(kind, stores, learned)
         encoder = kind(kind.Params.parse(settings), *learned.fitted).over(_widths(_branches(kind, stores)))
         made_of = [store.as_input() for store in (*stores, *learned.stores)]
@@ -178,15 +177,13 @@ class EncodeWorker(PartWorker):
 
     def __init__(self, setup):
         super().__init__(setup)
-        self.stores = [Store(path) for path in setup["inputs"]]
-        contents, fitted = [store.content for store in self.stores], []
-        for path in setup["codebooks"]:
-            with Store(path) as words:
-                fitted.append(Pipeline.load(words).component())
-                contents.append(words.content)
-        for path, content, expected in zip([*setup["inputs"], *setup["codebooks"]], contents, setup["contents"], strict=True):
-            if content != expected:
-                raise ImgretError(f"{path} has changed while it was being encoded: run the same command again")
+        opened = Stores()  # until the process ends
+        given = [opened.add(path) for path in (*setup["inputs"], *setup["codebooks"])]
+        for store, content in zip(given, setup["contents"], strict=True):
+            if store.content != content:
+                raise changed(store.shown)
+        self.stores, words = given[: len(setup["inputs"])], given[len(setup["inputs"]) :]
+        fitted = [Pipeline.load(store).component() for store in words]
         kind = load(ENCODERS, setup["method"], "encoder")
         self.encoder = kind(kind.Params.from_json(setup["encoder"]), *kind.arranged(fitted)).over(_widths(_branches(kind, self.stores)))
         self.photos = _photos(kind, self.stores)

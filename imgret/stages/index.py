@@ -1,6 +1,5 @@
 """index: vectors to a searchable index."""
 
-import contextlib
 import os
 
 import numpy as np
@@ -10,13 +9,13 @@ from imgret.indexes import DEFAULT, INDEXES
 from imgret.indexes.base import check_metric
 from imgret.inputs.photos import Photos
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
+from imgret.inputs.stores import Stores
 from imgret.paths import several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter, boxed, totals_of
-from imgret.store.reader import Store
 
 ADD_ROWS = 8192  # vectors added at once
 
@@ -58,11 +57,11 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
     inputs = several(inputs)
     if not inputs:
         raise UsageError("give at least one vectors store")
-    with contextlib.ExitStack() as stack:
+    with Stores() as opened:
         if kind.takes != "vectors":
             raise ImgretError(f"the index '{method}' takes {kind.takes}, and this step fills indexes of vectors alone: choose another -m")
-        stores = [stack.enter_context(Store(path, (kind.takes,), "index")) for path in inputs]
-        teachers = [stack.enter_context(Store(path, (kind.takes,), "--train")) for path in several(train)]
+        stores = [opened.add(path, (kind.takes,), "index") for path in inputs]
+        teachers = [opened.add(path, (kind.takes,), "--train") for path in several(train)]
         check_one_space(stores + teachers)
         recorded = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": params.to_json()}
         made_of = [store.as_input() for store in stores] + [store.as_input() | {"role": "train"} for store in teachers]

@@ -8,11 +8,12 @@ import numpy as np
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.queries import Failures, PhotoQueries, StoreQueries
+from imgret.inputs.stores import Stores
 from imgret.listing import Given
 from imgret.paths import plain, several
 from imgret.runs.output import Output
 from imgret.runs.run import Run
-from imgret.store.reader import Store, is_hdf5
+from imgret.store.reader import is_hdf5
 
 BLOCK_QUERIES = 64
 BLOCK_RANKS = 1 << 24  # ranks held in memory at once
@@ -92,12 +93,13 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
 
 
 def _source(stack, queries, gallery, failures, run, weights):
-    """Where the queries come from; stores are kept open as long as the stack."""
+    """Where the queries come from; stores can be read as long as the stack is there."""
     stores = [path for path in queries.arguments if path != "-" and is_hdf5(path)]
     if stores and (len(stores) < len(queries.arguments) or queries.lists):
         raise ImgretError("queries are either photos or stores, not both at once: search twice")
     if stores:
-        return StoreQueries([stack.enter_context(Store(path, ("features", "vectors"), "search")) for path in stores], gallery)
+        opened = stack.enter_context(Stores())
+        return StoreQueries([opened.add(path, ("features", "vectors"), "search") for path in stores], gallery)
     return PhotoQueries(queries.listed(), gallery.pipeline, failures, run, weights)
 
 

@@ -1,6 +1,11 @@
 """Many byte strings in two arrays: how names are kept in memory and in a file."""
 
+import array
+import itertools
+
 import numpy as np
+
+BLOCK = 512  # values that are Python's own at once: there may be millions, and as many sequences read in turn as there are stores
 
 
 class Texts:
@@ -20,11 +25,12 @@ class Texts:
 
     @classmethod
     def of(cls, values):
-        """Pack an iterable of bytes."""
-        values = list(values)
-        offsets = np.zeros(len(values) + 1, dtype=np.int64)
-        np.cumsum([len(value) for value in values], out=offsets[1:])
-        return cls(np.frombuffer(b"".join(values), dtype=np.uint8), offsets)
+        """Pack an iterable of bytes, which is not held as a whole."""
+        values, flat, lengths = iter(values), bytearray(), array.array("q", [0])
+        while block := list(itertools.islice(values, BLOCK)):
+            flat += b"".join(block)
+            lengths.extend(map(len, block))
+        return cls(np.frombuffer(flat, dtype=np.uint8), np.cumsum(lengths, dtype=np.int64))
 
     def __len__(self):
         return len(self.offsets) - 1
@@ -43,9 +49,11 @@ class Texts:
         return self.flat[self.offsets[item] : self.offsets[item + 1]].tobytes()
 
     def __iter__(self):
-        data, ends = self.flat.tobytes(), self.offsets.tolist()
-        for start, end in zip(ends, ends[1:], strict=False):
-            yield data[start:end]
+        for first in range(0, len(self), BLOCK):
+            ends = self.offsets[first : first + BLOCK + 1].tolist()
+            data = self.flat[ends[0] : ends[-1]].tobytes()
+            for start, end in itertools.pairwise(ends):
+                yield data[start - ends[0] : end - ends[0]]
 
     def __eq__(self, other):
         return isinstance(other, Texts) and np.array_equal(self.offsets, other.offsets) and np.array_equal(self.flat, other.flat)
