@@ -49,7 +49,7 @@ MAY = {
     "cli": BASE | FAMILIES | {"names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", "importing", ""},
     "opened": {"errors", "images", "names", "pipeline", "describer", "inputs", "runs"},
     "api": {"errors", "opened", "store", "runs", "inputs", "stages", ""},
-    "__main__": {"cli", "importing"},
+    "__main__": {"cli", "importing", "runs"},
     "": {"api"},
 }
 HEAVY = ("torch", "faiss", "cv2", "h5py", "numpy")
