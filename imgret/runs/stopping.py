@@ -8,6 +8,7 @@ is the system's: exit by the signal, with nothing begun.
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -50,7 +51,7 @@ def stand():
     global _guarded
     if _guarded or threading.current_thread() is not threading.main_thread():
         return None
-    reading, writing = os.pipe()
+    reading, writing = map(_beyond_the_streams, os.pipe())
     os.set_blocking(writing, False)
     old_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reading,), daemon=True).start()
@@ -66,6 +67,13 @@ def stand():
         os.close(writing)  # ends the thread
 
     return undo
+
+
+def _beyond_the_streams(descriptor):
+    """The same under a number that is no standard stream's: where those were closed, they are given to what leads nowhere, later."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return moved
 
 
 @contextlib.contextmanager
