@@ -3,7 +3,10 @@
 import tomllib
 
 from imgret.errors import ImgretError, UsageError, why
+from imgret.formats import files
 
+LIMIT = 1 << 20  # bytes
+MOST_DOTS = 200  # in a line: TOML's parser takes time and memory by the square of a key's parts
 RUNS = ("extract", "codebook", "encode", "index", "search", "evaluate")
 
 
@@ -13,15 +16,15 @@ def read(path):
     Raises
     ------
     ImgretError
-        If it cannot be read.
+        If it cannot be read, or is too large to be one.
     UsageError
         If it is not TOML, or something in it is not a table with a known `run`.
     """
+    listed = [line for _, line in files.lines(path, LIMIT, regular=False, refusal=lambda error: _unreadable(path, error))]
+    if max((line.count(b".") for line in listed), default=0) > MOST_DOTS:
+        raise UsageError(f"--config {path} is nested too deeply")
     try:
-        with open(path, "rb") as file:
-            tables = tomllib.load(file)
-    except OSError as error:
-        raise ImgretError(f"--config {path}: {why(error, 'there is no such file')}") from None
+        tables = tomllib.loads(b"\n".join(listed).decode())
     except RecursionError:
         raise UsageError(f"--config {path} is nested too deeply") from None
     except ValueError as error:  # TOML's own errors, bytes that are not UTF-8, numbers of thousands of digits
@@ -47,3 +50,7 @@ def read_table(text):
     if name not in tables:
         raise UsageError(f"--config {path}: there is no table '{name}'; it has: {', '.join(tables)}")
     return tables[name]
+
+
+def _unreadable(path, error):
+    return ImgretError(f"--config {path}: {why(error, 'there is no such file')}")

@@ -13,7 +13,7 @@ import warnings
 
 import numpy as np
 
-from imgret import bounds
+from imgret import bounds, folders
 from imgret.errors import why
 from imgret.pixels import to_bytes
 
@@ -83,8 +83,10 @@ def read_file(path):
     Raises
     ------
     BadPhoto
-        `unreadable` (an error of the file system, tried again by the next run), `not-a-file`, `too-large`.
+        `unreadable` (tried again by the next run; of a path that ends with a slash: a folder not listed), `not-a-file`, `too-large`.
     """
+    if os.fsencode(path).endswith(b"/"):
+        raise BadPhoto("unreadable", folders.fault_of(path))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
         try:

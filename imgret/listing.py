@@ -1,6 +1,7 @@
 """List photos: walk folders, read lists, give every photo a name; nothing is opened."""
 
 import dataclasses
+import errno
 import os
 import stat
 import sys
@@ -8,7 +9,11 @@ import sys
 import numpy as np
 
 from imgret.errors import ImgretError, why
+from imgret.folders import Excluded
+from imgret.formats import files
 from imgret.images import EXTENSIONS
+
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what is no folder, or has vanished since it was listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +24,7 @@ class Listing:
     ----------
     names : list of bytes
     paths : list of bytes
-        Where each one is.
+        Where each one is. One that ends with a slash is no photo, but a folder that could not be listed (see `imgret.images.read_file`).
     sizes, mtimes : ndarray, shape (N,), int64
         File size in bytes and modification time in nanoseconds; -1 where the file could not be looked at.
     photo_names : list of bytes, optional
@@ -48,12 +53,14 @@ class Given:
     arguments, lists : tuple of str
     root : str, optional
     nul : bool
+    exclude : tuple of str
     """
 
     arguments: tuple = ()
     lists: tuple = ()
     root: str | None = None
     nul: bool = False
+    exclude: tuple = ()
 
     @classmethod
     def of(cls, photos):
@@ -72,10 +79,10 @@ class Given:
         ------
         ImgretError
         """
-        return list_photos(self.arguments, self.lists, root=self.root, nul=self.nul)
+        return list_photos(self.arguments, self.lists, root=self.root, nul=self.nul, exclude=self.exclude)
 
 
-def list_photos(arguments, lists=(), *, root=None, nul=False, stdin=None):
+def list_photos(arguments, lists=(), *, root=None, nul=False, exclude=(), stdin=None):
     """List the photos that the command line names.
 
     Parameters
@@ -89,26 +96,31 @@ def list_photos(arguments, lists=(), *, root=None, nul=False, stdin=None):
         it is written, normalised.
     nul : bool
         Lists are NUL-terminated.
+    exclude : sequence of str or bytes
+        What is left out of folders; see `imgret.folders.Excluded`.
     stdin : binary file, optional
 
     Returns
     -------
     Listing
+        A folder that cannot be listed is in it, by its name, for what it may hold.
 
     Raises
     ------
     ImgretError
         If an argument does not exist, two photos get the same name, one lies outside `root`, or there is none at all.
+    UsageError
+        For a pattern that says nothing.
     """
-    found = []
+    found, faults, excluded = [], [], Excluded(exclude)
     root = None if root is None else os.path.abspath(os.fsencode(root))
     if root is not None and not os.path.isdir(root):
         raise ImgretError(f"--root {os.fsdecode(root)}: there is no such folder")
     for argument in map(os.fsencode, arguments):
         if argument == b"-":
-            found += _listed((stdin or sys.stdin.buffer).read(), nul, root, "standard input")
+            found += _listed(files.Stream(stdin or sys.stdin.buffer, "standard input"), nul, root)
         elif os.path.isdir(argument):
-            found += _walk(argument, root)
+            found += _walk(argument, root, excluded, faults)
         else:
             try:
                 status = os.stat(argument)
@@ -118,67 +130,81 @@ def list_photos(arguments, lists=(), *, root=None, nul=False, stdin=None):
                 raise ImgretError(f"{os.fsdecode(argument)} is neither a folder nor a regular file")
             found.append(_entry(_name(argument, argument, root), argument, status))
     for path in lists:
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except OSError as error:
-            raise ImgretError(f"--list {os.fsdecode(path)}: {_reason(error)}") from None
-        found += _listed(data, nul, root, os.fsdecode(path))
-    if not found:
-        endings = " ".join(os.fsdecode(ending) for ending in EXTENSIONS)
-        raise ImgretError(f"there is no photo in what was given (folders are searched for {endings})")
+        found += _listed(os.fsdecode(path), nul, root)
+    if all(path.endswith(b"/") for _, path, *_ in found):
+        raise _nothing(faults, excluded)
     found.sort()
     return _unique(found)
 
 
-def _walk(top, root):
-    """Every photo below `top`; each real folder once, so loops of links end."""
-    visited, stack, found = set(), [top], []
+def _nothing(faults, excluded):
+    """What to say where no photo was found, by the folders that could not be listed and why."""
+    for folder, error in faults:
+        return ImgretError(f"the folder {os.fsdecode(folder)} cannot be listed: {_reason(error)}")
+    endings = " ".join(os.fsdecode(ending) for ending in EXTENSIONS)
+    left_out = "; what --exclude names is left out" if excluded else ""
+    return ImgretError(f"there is no photo in what was given (folders are searched for {endings}{left_out})")
+
+
+def _walk(top, root, excluded, faults):
+    """Every photo below `top`, and every folder that cannot be listed; each real folder once, so loops of links end."""
+    visited, stack, found = set(), [(top, b"")], []
     while stack:
-        folder = stack.pop()
-        try:
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in visited:
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            raise ImgretError(f"the folder {os.fsdecode(folder)} cannot be listed: {_reason(error)}") from None
+        folder, relative = stack.pop()
+        entries, fault = _entries(folder, visited)
+        if fault is not None and (folder == top or fault.errno not in GONE):
+            faults.append((folder, fault))
+            found.append(_entry(_name(relative or top, folder, root), folder.rstrip(b"/") + b"/", None))
         folders = []
         while entries:
             entry = entries.pop()  # let go of at once: it keeps what it finds out, a kilobyte in all
-            if entry.name.startswith(b"."):
+            below = relative + b"/" + entry.name if relative else entry.name
+            if entry.name.startswith(b".") or (excluded and excluded(below)):
                 continue
+            photo, status = entry.name.lower().endswith(EXTENSIONS), None
             try:
                 if entry.is_dir():
-                    folders.append(entry.path)
+                    folders.append((entry.path, below))
                     continue
-                if not entry.name.lower().endswith(EXTENSIONS):
-                    continue
-                status = entry.stat()
-            except OSError:
-                status = None  # a dangling link, say: reading it will tell
-            if entry.name.lower().endswith(EXTENSIONS):
-                found.append(_entry(_name(os.path.relpath(entry.path, top), entry.path, root), entry.path, status))
+                status = entry.stat() if photo else None
+            except OSError as error:  # of a photo, a dangling link, say, reading it will tell
+                if not photo and error.errno not in GONE:  # a link to what cannot be looked at: it may be a folder
+                    folders.append((entry.path, below))
+            if photo:
+                found.append(_entry(_name(below, entry.path, root), entry.path, status))
         stack.extend(reversed(folders))
     return found
 
 
-def _listed(data, nul, root, shown):
-    """Photos that a list names."""
+def _entries(folder, visited):
+    """What is in a folder that was not visited before, the last one first, and the error that ended its listing, or None."""
+    entries, fault = [], None
+    try:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) not in visited:
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as listed:
+                for entry in listed:
+                    entries.append(entry)  # noqa: PERF402 - what comes before an error stays
+    except OSError as error:
+        fault = error
+    return sorted(entries, key=lambda entry: entry.name, reverse=True), fault
+
+
+def _listed(path, nul, root):
+    """Photos that a list names; a `files.Stream` is one too."""
     found = []
-    lines = data.split(b"\0") if nul else data.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        line = line if nul else line.removesuffix(b"\r")
+    option = "" if isinstance(path, files.Stream) else "--list "
+    for number, line in files.lines(path, nul=nul, regular=False, refusal=lambda error: ImgretError(f"{option}{path}: {_reason(error)}")):
         if not line:
             continue
         if b"\0" in line:
-            raise ImgretError(f"{shown}, line {number}: a name cannot hold a NUL; is the list NUL-terminated? Then say -0")
+            raise ImgretError(f"{path}, line {number}: a name cannot hold a NUL; is the list NUL-terminated? Then say -0")
         try:
             status = os.stat(line)
         except OSError:
             status = None  # one missing photo in a long list is recorded, not fatal
+        line = line.rstrip(b"/") or b"/."
         found.append(_entry(_name(line, line, root), line, status))
     return found
 

@@ -31,6 +31,7 @@ from helpers import (
 
 import imgret.runs.parts
 import imgret.stages.import_
+from imgret.stages.info import describe
 
 
 @pytest.fixture
@@ -127,6 +128,47 @@ def test_every_sort_of_bad_photo_is_recorded_and_the_rest_described(here):
 
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+UNLISTABLE = """
+import os
+real = os.scandir
+def scandir(path="."):
+    if os.fsencode(path).rstrip(b"/").endswith(b"closed") and os.path.exists("shut"):
+        raise PermissionError(13, "Permission denied", path)
+    return real(path)
+os.scandir = scandir
+"""
+
+
+def test_a_folder_that_cannot_be_listed_is_tried_again(here):
+    folder("p", 2)
+    folder("p/closed", 1)
+    write(SITE, UNLISTABLE.encode())
+    write("shut", b"")
+
+    def extract():
+        return run("extract", "p", "-o", "f.h5", "--max-failed", "1", "-j1", env={"PYTHONPATH": f"{here}:{ROOT}"})
+
+    assert extract().err == "imgret: f.h5: 2 photos described, 1 could not be used (imgret info --failed)\n"
+    assert failures("f.h5") == {"closed": ("unreadable", "the folder cannot be listed: Permission denied")}
+    assert extract().err == "imgret: f.h5 is up to date (3 photos)\n"
+    os.unlink("shut")
+    assert extract().err.endswith("imgret: f.h5: 3 photos described\n")
+    assert (names_in("f.h5"), failures("f.h5")) == ([b"0.png", b"1.png", b"closed/0.png"], {})
+
+
+def test_excluded_photos_are_neither_described_nor_asked_with(here):
+    folder("p", 2)
+    folder("p/@eaDir", 2)
+    assert call("extract", "p", "--exclude", "@eaDir", "-o", "f.h5", "-j1").code == 0
+    assert names_in("f.h5") == [b"0.png", b"1.png"]
+    result = call("search", stores().index, "p", "--exclude", "@eaDir", "--exclude", "1.*", "-k", "1")
+    assert [line.split("\t")[0] for line in result.lines[1:]] == ["0.png"]
+    before = describe("f.h5")
+    os.rename("p/@eaDir", "p/.hidden")
+    assert call("extract", "p", "-o", "f.h5", "-j1").err == "imgret: f.h5 is up to date (2 photos)\n"
+    assert describe("f.h5")["recipe"] == before["recipe"]
 
 
 def test_bombs_take_no_memory(here):

@@ -56,6 +56,32 @@ def test_what_is_no_config(config):
     assert issubclass(UsageError, ImgretError)
 
 
+def test_every_form_of_text(config):
+    text = '["ä"]\nrun = "extract"\n\n[words]\nrun = "codebook"\nsize = 8\n'
+    wanted = {"ä": {"run": "extract"}, "words": {"run": "codebook", "size": 8}}
+    windows = text.replace("\n", "\r\n")
+    for data in (
+        text.encode(),
+        windows.encode("utf-8-sig"),
+        windows.encode("utf-16"),
+        b"\xfe\xff" + text.encode("utf-16-be"),
+        text.replace("\n", "\r").encode(),
+        text.rstrip().encode("utf-8-sig"),
+    ):
+        with open("p.toml", "wb") as file:
+            file.write(data)
+        assert read("p.toml") == wanted
+
+
+def test_a_config_is_bounded(config):
+    config("#" * (1 << 20) + "\n")
+    assert refusal(read, "p.toml") == ("p.toml is larger than 1 MiB: this is no such file", 1)
+    assert refusal(read, "/dev/zero") == ("/dev/zero is larger than 1 MiB: this is no such file", 1)
+    for deep in ("a" + ".a" * 400_000 + " = 1", "[" + "a." * 400_000 + "a]", "x = " + "[" * 400_000):
+        config(deep)
+        assert refusal(read, "p.toml") == ("--config p.toml is nested too deeply", 2)
+
+
 def test_default_then_file_then_flag(config):
     config('[f]\nrun = "extract"\nmethod = "sift"\nmax-failed = 1\nset = { max_size = 300, max-keypoints = 7, upright = true }\n')
     assert call("extract", "photos", "-o", "a.h5", "-j1", "--config", "p.toml:f").code == 0
@@ -78,8 +104,8 @@ def test_lists_of_values_and_options_with_values_of_every_type(config):
 
 
 EXTRACT = (
-    "boxes, codebook, device, index, inputs, jobs, list, max-failed, method, null, overwrite, queries, quiet, root, run, set, shard, "
-    "train, verbose"
+    "boxes, codebook, device, exclude, index, inputs, jobs, list, max-failed, method, null, overwrite, queries, quiet, root, run, set, "
+    "shard, train, verbose"
 )
 METHODS = ", ".join(f"'{name}'" for name in EXTRACTORS)
 

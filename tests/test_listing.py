@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from helpers import folder, photo
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
+from imgret.formats import files
+from imgret.images import BadPhoto, read_file
 from imgret.listing import list_photos
 
 NASTY = [
@@ -167,14 +169,175 @@ def test_nothing_to_do(here):
     assert refusal("n" * 300) == "n" * 300 + ": file name too long"
 
 
+def unlistable(monkeypatch, *folders, after=0, error=None):
+    """Let the listing of some folders fail after so many entries."""
+    real, error = os.scandir, error or PermissionError(13, "Permission denied")
+
+    class Listed:
+        def __init__(self, path):
+            self.real, self.left = real(path), after
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.real.close()
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            self.left -= 1
+            if self.left < 0:
+                raise error
+            return next(self.real)
+
+    monkeypatch.setattr(os, "scandir", lambda path: Listed(path) if os.fsencode(path).rstrip(b"/") in folders else real(path))
+
+
 def test_a_folder_that_cannot_be_listed(here, monkeypatch):
     folder("p", 1)
-    real = os.scandir
-
-    def scandir(path):
-        if path == b"p":
-            raise PermissionError(13, "Permission denied")
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    unlistable(monkeypatch, b"p")
     assert refusal("p") == "the folder p cannot be listed: permission denied"
+
+
+def test_a_folder_that_cannot_be_listed_is_a_photo_that_failed_and_the_walk_goes_on(here, monkeypatch):
+    touch(b"p/a/1.jpg", b"p/b/2.jpg", b"p/b/c/3.jpg", b"p/d/4.jpg", b"q/5.jpg", b"q/6.jpg")
+    unlistable(monkeypatch, b"p/b", b"q")
+    listing = list_photos(["p", "q"])
+    assert listing.names == [b"a/1.jpg", b"b", b"d/4.jpg", b"q"]
+    assert listing.sizes.tolist() == [0, -1, 0, -1]
+    for path in (listing.paths[1], listing.paths[3]):
+        with pytest.raises(BadPhoto) as caught:
+            read_file(path)
+        assert (caught.value.code, caught.value.reason) == ("unreadable", "the folder cannot be listed: Permission denied")
+    assert names("p", "q", root=".") == [b"p/a/1.jpg", b"p/b", b"p/d/4.jpg", b"q"]
+
+
+def test_what_was_listed_before_a_fault_stays(here, monkeypatch):
+    touch(b"p/a/1.jpg", b"p/a/2.jpg", b"p/a/3.jpg")
+    unlistable(monkeypatch, b"p/a", after=2, error=OSError(5, "Input/output error"))
+    found = names("p")
+    assert (found[0], len(found)) == (b"a", 3)
+
+
+def test_folders_and_links_that_vanish_or_lead_nowhere_are_no_photos(here, monkeypatch):
+    touch(b"p/a/1.jpg", b"p/b/2.jpg")
+    os.symlink("gone", "p/link")
+    os.symlink("loop", "p/loop")
+    unlistable(monkeypatch, b"p/b", error=FileNotFoundError(2, "No such file or directory"))
+    assert names("p") == [b"a/1.jpg"]
+
+
+def test_a_link_that_cannot_be_followed_may_be_a_folder(here, monkeypatch):
+    touch(b"p/a/1.jpg", b"away/2.jpg")
+    os.symlink("../away", "p/link")
+    real = os.stat
+
+    def stat(path, **options):
+        if path == b"p/link":
+            raise OSError(116, "Stale file handle")
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert names("p") == [b"a/1.jpg", b"link"]
+
+
+def test_what_is_excluded(here):
+    touch(
+        *(b"p/" + name for name in (b"a.jpg", b"@eaDir/a.jpg", b"x/@eaDir/b.jpg", b"x/b.jpg", b"x/y/b.jpg")),
+        *(b"p/" + name for name in (b"x/y/c.JPG", b"lost+found/d.jpg")),
+        "p/é.jpg".encode(),
+    )
+    everything = names("p")
+    for patterns, gone in (
+        (["@eaDir"], {b"@eaDir/a.jpg", b"x/@eaDir/b.jpg"}),
+        (["@eaDir/"], {b"@eaDir/a.jpg", b"x/@eaDir/b.jpg"}),
+        (["/@eaDir"], {b"@eaDir/a.jpg"}),
+        (["x/@eaDir"], {b"x/@eaDir/b.jpg"}),
+        (["@eaDir", "lost+found"], {b"@eaDir/a.jpg", b"x/@eaDir/b.jpg", b"lost+found/d.jpg"}),
+        (["b.jpg"], {b"x/@eaDir/b.jpg", b"x/b.jpg", b"x/y/b.jpg"}),
+        (["*/b.jpg"], {b"x/b.jpg"}),
+        (["**/b.jpg"], {b"x/@eaDir/b.jpg", b"x/b.jpg", b"x/y/b.jpg"}),
+        (["x/**"], {b"x/@eaDir/b.jpg", b"x/b.jpg", b"x/y/b.jpg", b"x/y/c.JPG"}),
+        (["x/**/*.jpg"], {b"x/@eaDir/b.jpg", b"x/b.jpg", b"x/y/b.jpg"}),
+        (["x/y"], {b"x/y/b.jpg", b"x/y/c.JPG"}),
+        (["y/b.jpg"], set()),
+        (["[ab].jp?"], {b"a.jpg", b"@eaDir/a.jpg", b"x/@eaDir/b.jpg", b"x/b.jpg", b"x/y/b.jpg"}),
+        (["*.JPG"], {b"x/y/c.JPG"}),
+        ([b"?.jpg"], {name for name in everything if name.endswith(b".jpg")}),
+        (["p"], set()),
+    ):
+        left = everything if not gone else [name for name in everything if name not in gone]
+        if left:
+            assert names("p", exclude=patterns) == left, patterns
+    assert names("p/a.jpg", exclude=["a.jpg"]) == [b"p/a.jpg"]  # named itself
+    assert names("-", stdin=io.BytesIO(b"p/a.jpg\n"), exclude=["a.jpg"]) == [b"p/a.jpg"]
+    assert refusal("p", exclude=["p/..", "*"]).endswith(".bmp; what --exclude names is left out)")
+    for pattern in ("", "/", "./"):
+        with pytest.raises(UsageError, match=f"^`--exclude` must be a pattern of a name or a path, got '{pattern}'$"):
+            list_photos(["p"], exclude=[pattern])
+
+
+def test_a_folder_that_is_excluded_is_not_looked_into(here, monkeypatch):
+    touch(b"p/a.jpg", b"p/lost+found/b.jpg")
+    unlistable(monkeypatch, b"p/lost+found")
+    assert names("p", exclude=["lost+found"]) == [b"a.jpg"]
+
+
+MARKED = {
+    "UTF-8": lambda text: b"\xef\xbb\xbf" + text,
+    "UTF-16": lambda text: text.decode().encode("utf-16"),
+    "UTF-16, big-endian": lambda text: b"\xfe\xff" + text.decode().encode("utf-16-be"),
+    "UTF-32": lambda text: text.decode().encode("utf-32"),
+    "CR LF": lambda text: text.replace(b"\n", b"\r\n"),
+    "CR": lambda text: text.replace(b"\n", b"\r"),
+    "no last newline": lambda text: text.rstrip(b"\n"),
+    "all of it": lambda text: b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n").rstrip(b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("form", MARKED)
+def test_lists_in_every_form(here, form):
+    touch("ä.jpg".encode(), b"b.jpg", b"c.jpg")
+    text = "ä.jpg\nb.jpg\nc.jpg\n".encode()
+    marked = MARKED[form](text)
+    with open("list", "wb") as file:
+        file.write(marked)
+    for listing in (
+        list_photos([], ["list"]),
+        list_photos(["-"], stdin=io.BytesIO(marked)),
+        list_photos([], ["/dev/fd/" + str(piped(marked))]),
+    ):
+        assert listing.names == [b"b.jpg", b"c.jpg", "ä.jpg".encode()]
+        assert listing.sizes.tolist() == [0, 0, 0]
+    if form.startswith("UTF"):
+        with open("list", "wb") as file:
+            file.write(MARKED[form](text.replace(b"\n", b"\0")))
+        assert list_photos([], ["list"], nul=True).sizes.tolist() == [0, 0, 0]
+
+
+def piped(data):
+    """What to read from a pipe that holds this; it stays open until the test's process ends."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return reader
+
+
+def test_a_carriage_return_within_a_name_stays(here):
+    touch(b"a\rb.jpg", b"c.jpg")
+    with open("list", "wb") as file:
+        file.write(b"a\rb.jpg\nc.jpg\n")
+    assert list_photos([], ["list"]).sizes.tolist() == [0, 0]
+
+
+def test_lists_are_bounded(here, monkeypatch):
+    assert refusal(lists=["/dev/zero"]).startswith("/dev/zero:1: the line is longer than 1 MiB")
+    with open("list", "wb") as file:
+        file.write(b"\xff\xfea")
+    assert refusal(lists=["list"]) == (
+        "list cannot be read: its byte order mark says UTF-16-LE, and it is none (truncated data); save it as UTF-8"
+    )
+    monkeypatch.setattr(files.lines, "__defaults__", (1 << 20,))
+    assert refusal("-", stdin=io.BytesIO(b"a.jpg\n" * (1 << 18))) == "standard input is larger than 1 MiB: this is no such file"

@@ -51,6 +51,12 @@ def photos(command):
         click.option("--list", "lists", multiple=True, type=PATH, help="A file that lists photos, one per line."),
         click.option("-0", "--null", "nul", is_flag=True, help="Lists are NUL-terminated."),
         click.option("--root", type=PATH, help="Name photos relative to this folder."),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="Leave out of folders what is called so: a name, or with a slash a path in the folder; repeatable.",
+        ),
     )
     return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
 
@@ -172,7 +178,7 @@ def given_photos(arguments, given):
     """The photos that a command names, taken out of its options `given`, as stages take them."""
     from imgret.listing import Given
 
-    return Given(arguments, given.pop("lists"), given.pop("root"), given.pop("nul"))
+    return Given(arguments, given.pop("lists"), given.pop("root"), given.pop("nul"), given.pop("exclude"))
 
 
 def explain(table, family, method, settings, searched=False):

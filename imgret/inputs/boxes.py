@@ -69,7 +69,11 @@ class Boxes:
                 f"{len(self._boxes) - len(kept)} of {len(self._boxes)} boxes in {self.path} are left out: "
                 f"their photos are not among those given (for example {shown(missing)})"
             )
-        without = len(listing) - len({of[box.photo] for box in kept})
+        unlisted = [name for name, path in zip(listing.names, listing.paths, strict=True) if path.endswith(b"/")]
+        if unlisted:
+            folders = "1 folder" if len(unlisted) == 1 else f"{len(unlisted)} folders"
+            report.warn(f"{folders} cannot be listed (for example {shown(unlisted[0])}): boxes of photos in there are left out")
+        without = len(listing) - len(unlisted) - len({of[box.photo] for box in kept})
         if without:
             report.note(f"{without} of {len(listing)} photos have no box and are left out")
         where = [rows[of[box.photo]] for box in kept]
