@@ -73,6 +73,8 @@ def memory(image, data, grey):
         decoder = (WEBP - stored) * pixels
     elif image.format == "TIFF":  # Pillow turns it with a second copy
         decoder = max(stored * pixels, _tiff_block(image))
+    elif image.format == "PNG":
+        decoder = stored * pixels if image.tile and ";16" in str(image.tile[0].args) and stored == 4 else 0  # read twice where it is dark
     elif image.format == "BMP":
         decoder = 4 * pixels  # run lengths are undone in Python
     elif image.format in ("JPEG", "MPO"):
@@ -80,6 +82,24 @@ def memory(image, data, grey):
         decoder = _coefficients(data)
     # Pillow's image with what its decoder keeps, or with the array that is filled from it; then that array, turned
     return max(stored * pixels + max(decoder, out * pixels), 2 * out * pixels)
+
+
+def samples(size, per_pixel, block, grey):
+    """Bytes that `imgret.images.decode` holds at most, at once, over a TIFF whose samples are read by `imgret.samples.tiff`.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Width and height.
+    per_pixel : int
+        Bytes of the samples of a pixel that are kept.
+    block : int
+        Bytes of a strip or tile, uncompressed.
+    grey : bool
+    """
+    pixels, out = size[0] * size[1], 1 if grey else 3
+    # the samples, with a block as Pillow has it, as an array, put in order; or with what becomes of them, which is then turned
+    return max(per_pixel * pixels + max(5 * block, out * pixels), 2 * out * pixels)
 
 
 def _tiff_block(image):

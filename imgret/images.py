@@ -6,41 +6,29 @@ A photo may come from a stranger: its header is read before its pixels, and what
 import dataclasses
 import errno
 import hashlib
-import io
+import itertools
 import os
 import stat
 import warnings
 
 import numpy as np
 
-from imgret import bounds, folders
+from imgret import folders
 from imgret.errors import why
 from imgret.pixels import to_bytes
+from imgret.samples import opening
+from imgret.samples.bad import BadPhoto, undecodable
+from imgret.samples.opening import REMEDY, reduced_size
+from imgret.samples.others import unsupported
 
 EXTENSIONS = (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".tif", b".tiff", b".bmp")
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # as Pillow's readers are called; that of JPEG reads MPO too
-MAX_PIXELS = 1 << 28  # 16384 x 16384; a larger one is a bomb more often than a photo
 MAX_FILE_BYTES = 1 << 30
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
-REMEDY = "save it with fewer pixels"
+ACCEPT, REFUSE = "accept", "refuse"  # what to do with a photo that lacks its last bytes
 
-
-class BadPhoto(Exception):  # noqa: N818 - it is a finding about a photo, recorded, not an error of the program
-    """A photo that cannot be used.
-
-    Attributes
-    ----------
-    code : str
-        One of `unreadable`, `not-a-file`, `not-an-image`, `truncated`, `too-large`, `box-outside`, `no-descriptors`, `not-finite`,
-        `crashed`.
-    reason : str
-        One sentence.
-    """
-
-    def __init__(self, code, reason):
-        super().__init__(code, reason)
-        self.code, self.reason = code, reason
+# Pillow's warnings are about metadata that do not matter here; one filter, once: to set it while photos are decoded would reach all threads
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +98,7 @@ def read_file(path):
     return File(data, hashlib.sha256(data).digest(), len(data), status.st_mtime_ns)
 
 
-def decode(data, *, max_size=0, grey=True, box=None, crop=False):
+def decode(data, *, max_size=0, grey=True, box=None, crop=False, truncated=REFUSE):
     """Decode a photo: upright, 8 bits, reduced to `max_size`.
 
     EXIF orientation is applied. 16-bit greyscale is scaled to 8 bits; transparency is laid over white; CMYK, YCbCr, palette and
@@ -145,33 +133,18 @@ def decode(data, *, max_size=0, grey=True, box=None, crop=False):
     if not data:
         raise BadPhoto("not-an-image", "the file is empty")
     try:
-        return _decode(data, max_size, grey, box, crop)
+        return _decode(data, max_size, grey, box, crop, truncated)
     except MemoryError:
         raise BadPhoto("too-large", f"it does not fit into memory: {REMEDY}") from None
 
 
-def _decode(data, max_size, grey, box, crop):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata that does not matter here
-        image = _opened(data)
-        full = image.size
-        _fit(image, data, max_size=0 if crop else max_size, grey=grey)
-        reduced = image.size != full
-        try:
-            pixels = to_bytes(image, grey)
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - decoders raise anything over a damaged file
-            raise BadPhoto("truncated", f"its pixels cannot be decoded ({_short(error)})") from None
-        try:  # after the pixels: a PNG may hold it behind them, and Pillow applies a TIFF's own while it decodes
-            orientation = image.getexif().get(ORIENTATION, 1)
-        except Exception:  # noqa: BLE001 - broken metadata does not make a photo bad
-            orientation = 1
-    del image  # its memory is wanted for what follows
+def _decode(data, max_size, grey, box, crop, truncated):
+    pixels, size, orientation = _read(data, 0 if crop else max_size, grey, truncated)
+    whole = pixels.shape[1::-1]
     pixels = np.ascontiguousarray(upright(pixels, orientation))
-    size = (pixels.shape[1], pixels.shape[0])
-    if reduced:
-        size = full[::-1] if orientation in TURNED else full
+    reduced = size != whole
+    if orientation in TURNED:
+        size = size[::-1]
     if box is not None:
         box = clip_box(box, size)
         if crop:
@@ -180,43 +153,39 @@ def _decode(data, max_size, grey, box, crop):
     return Photo(resize(pixels, *reduced_size(size, max_size)) if reduced else reduce(pixels, max_size), size, box)
 
 
-def _opened(data):
-    """A photo as Pillow opens it, its pixels not yet decoded; what its header claims may be decoded."""
-    from PIL import Image
+def _read(data, max_size, grey, truncated):
+    """Pixels as they are stored, or a draft of them; the size that they have in full, and their orientation."""
+    bad = []
+    for lenient, way in itertools.product((False, True) if truncated == ACCEPT else (False,), opening.ways(data)):
+        try:
+            photo = way(lenient)
+            size = photo.size
+            photo.fit(max_size, grey)
+            return _pixels(photo, grey), size, photo.orientation()
+        except BadPhoto as found:
+            if found.code == "too-large":
+                raise
+            bad.append(found)
+    raise _worst(bad, data)
 
-    Image.MAX_IMAGE_PIXELS = None  # the limits here hold instead: Pillow's own is under what the largest cameras give
-    size = bounds.webp_size(data)
-    if size is not None:
-        _check_claim("WEBP", size, data, bounds.WEBP * size[0] * size[1])
+
+def _pixels(photo, grey):
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except MemoryError:
+        return to_bytes(photo.decoded(), grey)
+    except (MemoryError, BadPhoto):
         raise
-    except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
-        raise BadPhoto("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image") from None
-    _check_claim(image.format, image.size, data)
-    return image
+    except Exception as error:  # noqa: BLE001 - decoders raise anything over a damaged file
+        raise undecodable(error) from None
 
 
-def _check_claim(form, size, data, memory=0):
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise BadPhoto("too-large", f"its header claims {width} × {height} pixels, the limit is {MAX_PIXELS} in all: {REMEDY}")
-    if memory > bounds.MAX_MEMORY:
-        limit = f"{memory / 2**30:.1f} GiB, the limit is {bounds.MAX_MEMORY / 2**30:.1f} GiB"
-        raise BadPhoto("too-large", f"to decode its {width} × {height} pixels takes {limit}: {REMEDY}")
-    if not bounds.plausible(form, size, len(data)):
-        claim = f"{len(data)} bytes are too few for the {width} × {height} that its header claims"
-        raise BadPhoto("truncated", f"its pixels cannot be decoded ({claim})")
-
-
-def _fit(image, data, *, max_size, grey):
-    """Set a photo up to be decoded: a JPEG that takes too much memory at a part of its size, no smaller than `max_size`; refuse others."""
-    if image.format in ("JPEG", "MPO"):
-        less = max_size and bounds.memory(image, data, grey) > bounds.MAX_MEMORY
-        # luma is what a JPEG stores: colour is not even decoded
-        image.draft("L" if grey else "RGB", reduced_size(image.size, max_size) if less else None)
-    _check_claim(image.format, image.size, data, bounds.memory(image, data, grey))
+def _worst(bad, data):
+    """What to say of a photo that could be read in no way: of what is not read at all, that, rather than what went wrong."""
+    why = unsupported(data)
+    if why is not None:
+        return BadPhoto("unsupported", why)
+    if bad[0].code == "not-an-image":
+        return next((each for each in bad if each.code != "not-an-image"), bad[0])
+    return bad[0]
 
 
 def clip_box(box, size):
@@ -271,15 +240,6 @@ def upright(pixels, orientation):
     return turns[orientation](pixels) if orientation in turns else pixels
 
 
-def reduced_size(size, max_size):
-    """Width and height reduced so that the longer of them is `max_size`; never enlarged. 0 means no limit."""
-    width, height = size
-    if not max_size or max(height, width) <= max_size:
-        return size
-    factor = max_size / max(height, width)
-    return max(1, round(width * factor)), max(1, round(height * factor))
-
-
 def reduce(pixels, max_size):
     """Reduce so that the longest side is `max_size` pixels, by averaging areas; never enlarge. 0 means no limit."""
     return resize(pixels, *reduced_size(pixels.shape[1::-1], max_size))
@@ -294,7 +254,3 @@ def resize(pixels, width, height):
     larger = height >= pixels.shape[0] and width >= pixels.shape[1]
     method = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
     return cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method)
-
-
-def _short(error):
-    return " ".join(str(error).split())[:120] or type(error).__name__

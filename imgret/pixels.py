@@ -4,17 +4,21 @@ import itertools
 
 import numpy as np
 
+from imgret.samples.deep import Deep
+
 STRIP = 1 << 20  # pixels converted at once
+DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")  # modes of Pillow
 
 
 def to_bytes(image, grey):
     """Decode and convert an image, a strip at a time: beside the image and the result there is never more than a strip.
 
-    16-bit greyscale is scaled to 8 bits; transparency is laid over white; CMYK, YCbCr, palette and bilevel pixels are converted.
+    Deep samples are scaled by their range (`imgret.samples.ranges`); transparency is laid over white; CMYK, YCbCr, L*a*b*, palette and
+    bilevel pixels are converted.
 
     Parameters
     ----------
-    image : PIL.Image.Image
+    image : PIL.Image.Image or imgret.samples.deep.Deep
         As opened.
     grey : bool
         Greyscale (ITU-R 601 luma) or RGB.
@@ -23,42 +27,39 @@ def to_bytes(image, grey):
     -------
     ndarray, shape (H, W) or (H, W, 3), uint8
     """
-    image.load()
+    if not isinstance(image, Deep):
+        image.load()
+        image = Deep(image.size, _samples_of(image)) if image.mode in DEEP else image
     width, height = image.size
-    columns = min(width, STRIP)
-    rows = max(1, STRIP // columns)
-    corners = itertools.product(range(0, width, columns), range(0, height, rows))
-    places = [(left, top, min(left + columns, width), min(top + rows, height)) for left, top in corners]
-    mode, peak = "L" if grey else "RGB", max(_peak(_part(image, place)) for place in places)
+    places = _places(width, height, STRIP // 4 if isinstance(image, Deep) else STRIP)
+    part = image.bytes_of(places) if isinstance(image, Deep) else lambda place: _part(image, place)
+    mode = "L" if grey else "RGB"
     if len(places) == 1:
-        return _converted(image, mode, peak)
+        return _converted(part(places[0]), mode)
     pixels = np.empty((height, width) if grey else (height, width, 3), np.uint8)
     for left, top, right, bottom in places:
-        pixels[top:bottom, left:right] = _converted(_part(image, (left, top, right, bottom)), mode, peak)
+        pixels[top:bottom, left:right] = _converted(part((left, top, right, bottom)), mode)
     return pixels
+
+
+def _places(width, height, most):
+    """The parts of a picture, of so many pixels at most: left, top, right, bottom."""
+    columns = min(width, most)
+    rows = max(1, most // columns)
+    corners = itertools.product(range(0, width, columns), range(0, height, rows))
+    return [(left, top, min(left + columns, width), min(top + rows, height)) for left, top in corners]
 
 
 def _part(image, place):
     return image if place == (0, 0, *image.size) else image.crop(place)
 
 
-def _peak(image):
-    """The largest value of pixels whose range their type does not tell; 0 of others."""
-    return np.nan_to_num(np.asarray(image)).max(initial=0) if image.mode in ("I", "F") else 0
+def _samples_of(image):
+    """What gives the samples of a part of a deep image of Pillow's."""
+    return lambda place: np.asarray(_part(image, place))[..., None]
 
 
-def _converted(image, mode, peak):
-    from PIL import Image
-
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N"):
-        deep = np.asarray(image, dtype=np.uint16)
-        image = Image.fromarray((deep >> 8).astype(np.uint8))
-    elif image.mode == "I":  # 16 bits too, as some formats are opened
-        deep = np.asarray(image)
-        image = Image.fromarray((np.clip(deep, 0, 65535) >> 8 if peak > 255 else np.clip(deep, 0, 255)).astype(np.uint8))
-    elif image.mode == "F":
-        deep = np.nan_to_num(np.asarray(image))
-        image = Image.fromarray(np.clip(deep * (255.0 if peak <= 1 else 1.0), 0, 255).astype(np.uint8))
+def _converted(image, mode):
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = image.copy()

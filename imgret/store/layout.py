@@ -59,7 +59,8 @@ FAILED = (
         "failed/code",
         ("F",),
         ("text",),
-        "why, in one word: unreadable, not-a-file, not-an-image, truncated, too-large, box-outside, no-descriptors, not-finite or crashed",
+        "why, in one word: unreadable, not-a-file, not-an-image, unsupported, truncated, too-large, box-outside, no-descriptors, "
+        "not-finite or crashed",
     ),
     Column("failed/reason", ("F",), ("text",), "why, in one sentence"),
     Column("failed/digest", ("F", 32), ("uint8",), "SHA-256 of the photo's bytes; zero where they could not be read"),
