@@ -7,6 +7,8 @@ import codecs
 import contextlib
 import dataclasses
 import errno
+import hashlib
+import io
 import itertools
 import os
 import stat
@@ -29,20 +31,24 @@ MARKS = (
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """What is open already: standard input, say.
+    """What is open already: standard input, say, or the bytes of a file that could not be read twice.
 
     Attributes
     ----------
     file : binary file
-    shown : str
+    shown : str or path-like
         What messages call it.
     """
 
     file: object
-    shown: str
+    shown: object
 
     def __str__(self):
-        return self.shown
+        return str(self.shown)
+
+
+class TooLarge(ImgretError):
+    """More bytes than such a file can have."""
 
 
 def read_bytes(path, limit, *, regular=True):
@@ -68,7 +74,8 @@ def read_text(path, limit, *, regular=True, refusal=None):
 
     Parameters
     ----------
-    path, limit, regular : see `read_bytes`
+    path : str or path-like, or Stream
+    limit, regular : see `read_bytes`
     refusal : callable, optional
         Makes the `ImgretError` of an `OSError`, where the file cannot be read.
 
@@ -77,6 +84,34 @@ def read_text(path, limit, *, regular=True, refusal=None):
     ImgretError
     """
     return b"".join(_decoded(path, _pieces(path, limit, regular, refusal)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A text file that is recorded as an input, read once: it may be a pipe.
+
+    Attributes
+    ----------
+    path : str or path-like
+    data : bytes
+        See `read_text`.
+    """
+
+    path: object
+    data: bytes
+
+    @classmethod
+    def read(cls, path, limit, refusal=None):
+        """The text of a file; see `read_text`."""
+        return cls(path, read_text(path, limit, regular=False, refusal=refusal))
+
+    def as_input(self, kind):
+        """How it is recorded: by what it says, whether a byte order mark is before that or not."""
+        return {"path": self.path, "kind": kind, "content": hashlib.sha256(self.data).hexdigest()}
+
+    def stream(self):
+        """What readers take in the file's place."""
+        return Stream(io.BytesIO(self.data), self.path)
 
 
 def lines(path, limit=NAMES_LIMIT, *, nul=False, regular=True, refusal=None):
@@ -133,11 +168,11 @@ def _pieces(path, limit, regular, refusal=None, block=0):
     size = 0
     with _opened(path, regular, refusal) as file:
         if not block:
-            block = max(PIECE, os.fstat(file.fileno()).st_size + 1)
+            block = PIECE if isinstance(path, Stream) else max(PIECE, os.fstat(file.fileno()).st_size + 1)
         while piece := _guarded(path, refusal, file.read, block if limit is None else min(block, limit + 1 - size)):
             size += len(piece)
             if limit is not None and size > limit:
-                raise ImgretError(f"{path} is larger than {limit >> 20} MiB: this is no such file")
+                raise TooLarge(f"{path} is larger than {limit >> 20} MiB: this is no such file")
             yield piece
 
 
@@ -165,15 +200,12 @@ def _with_newlines(pieces):
     """Yield text whose lines end with LF alone; see `line_blocks`."""
     held, alone = b"", None
     for piece in pieces:
-        if alone is None:
-            alone = b"\n" not in piece
-        if alone:
-            yield piece.replace(b"\r", b"\n")
-            continue
         piece, held = held + piece, b""
-        if piece.endswith(b"\r"):
+        if piece.endswith(b"\r"):  # what follows tells what it is
             piece, held = piece[:-1], b"\r"
-        yield piece.replace(b"\r\n", b"\n")
+        if alone is None and (b"\r" in piece or b"\n" in piece):
+            alone = b"\n" not in piece
+        yield piece.replace(b"\r", b"\n") if alone else piece.replace(b"\r\n", b"\n")
     if held:
         yield b"\n"
 

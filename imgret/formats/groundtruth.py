@@ -6,14 +6,12 @@ import io
 import math
 import os
 import pathlib
-import re
 
 from imgret.errors import ImgretError, why
 from imgret.formats import files
 from imgret.names import shown, to_bytes, to_text
 
 CSV_LIMIT = 1 << 30  # bytes: room for ten million photos
-NAMES_LIMIT = 1 << 30
 OXFORD_LIMIT = 16 << 20  # bytes in one file; the largest official one has 10 KB
 OXFORD_QUERIES = 100_000
 
@@ -117,7 +115,7 @@ def rows(path, needed, optional=(), *, form, headers, aliases=None):
 
 def _records(path):
     """Yield (line where it begins, fields) of each record of a CSV that is not blank."""
-    data = files.read_bytes(path, CSV_LIMIT, regular=False).removeprefix(b"\xef\xbb\xbf")
+    data = files.read_text(path, CSV_LIMIT, regular=False)
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         raise ImgretError(f"{path}:{line}: a NUL byte: a CSV in UTF-8 is needed")
@@ -219,8 +217,7 @@ def _oxford_names(path):
 
 def _oxford_lines(path):
     """(line number, fields) of the lines that are not blank."""
-    lines = files.read_bytes(path, OXFORD_LIMIT).removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return [(number, fields) for number, fields in enumerate(map(bytes.split, lines), 1) if fields]
+    return [(number, fields) for number, line in files.lines(path, OXFORD_LIMIT) if (fields := line.split())]
 
 
 def read_names(path):
@@ -232,8 +229,7 @@ def read_names(path):
         With file and line, for a name that is listed twice; if there is no name.
     """
     names = {}
-    data = files.read_bytes(path, NAMES_LIMIT, regular=False).removeprefix(b"\xef\xbb\xbf")
-    for number, line in enumerate(re.split(rb"\r?\n", data), 1):
+    for number, line in files.lines(path, regular=False):
         if not line:
             continue
         if line in names:

@@ -5,12 +5,10 @@ import pathlib
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
 from imgret.formats import files
 from imgret.formats.lists import Numbering, RankedLists, label_of, matrix, merge_names, refuse_twice
 from imgret.names import Resolver, shown
-
-LIST_LIMIT = 1 << 30  # bytes in one list of names
 
 
 def read_folder(path, queries, known=None):
@@ -55,8 +53,9 @@ def read_folder(path, queries, known=None):
     photos, id_rows, line_rows = Numbering(), [], []
     found = dict(sorted(found.items()))
     for file in found.values():
-        lines = files.read_bytes(file, LIST_LIMIT).replace(b"\r\n", b"\n").rstrip(b"\r\n").split(b"\n")
-        lines = lines if lines != [b""] else []
+        lines = [line for _, line in files.lines(file)]
+        while lines and not lines[-1]:
+            lines.pop()
         if b"" in lines:
             raise ImgretError(f"{file}:{lines.index(b'') + 1}: the line is empty, a photo name is expected")
         id_rows.append(photos.of(lines, len(lines)))
@@ -78,12 +77,16 @@ def _base(path):
     return pathlib.PurePath(path).name
 
 
+def _refuse(error):
+    raise ImgretError(f"{os.fsdecode(error.filename)} cannot be read: {why(error)}") from None
+
+
 def _lists_in(folder):
     """name (bytes, relative, without `_top` and `.txt`) -> path of every text file under `folder`."""
     if not os.path.isdir(folder):
         raise ImgretError(f"{folder} is not a folder of ranked lists")
     stems = {}
-    for here, _, entries in os.walk(folder):
+    for here, _, entries in os.walk(folder, onerror=_refuse):
         for entry in sorted(entries):
             if not entry.endswith(".txt"):
                 continue

@@ -85,7 +85,7 @@ def read_revisited(path):
 def _json(path):
     data = files.read_bytes(path, unpickle.LIMIT)
     try:
-        return json.loads(data)
+        return json.loads(data)  # which knows byte order marks
     except json.JSONDecodeError as error:
         raise ImgretError(f"{path}:{error.lineno}: malformed JSON ({error.msg})") from None
     except (UnicodeDecodeError, RecursionError, ValueError) as error:

@@ -1,6 +1,5 @@
 """codebook: rows to k-means, GMM, PCA or a whitening learned from pairs."""
 
-import hashlib
 import os
 import time
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from imgret.codebooks import CODEBOOKS, DEFAULT
 from imgret.errors import ImgretError, UsageError
-from imgret.formats.files import read_bytes
+from imgret.formats import files
 from imgret.formats.groundtruth import CSV_LIMIT, read_groups
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
 from imgret.inputs.stores import Stores
@@ -78,7 +77,11 @@ def codebook(
         check_one_space(stores)
         params = {"step": "codebook", "method": kind.name, "version": kind.version, "params": fitted.params.to_json()}
         params |= {"sample": 0 if kind.needs_groups else sample or DEFAULT_SAMPLE, "max_memory": memory}
-        output = Output(out, "codebook", params, [*(store.as_input() for store in stores), *_pairs_input(pairs)], run)
+        made_of = [store.as_input() for store in stores]
+        if pairs is not None:
+            pairs = files.Text.read(pairs, CSV_LIMIT)
+            made_of.append(pairs.as_input("pairs"))
+        output = Output(out, "codebook", params, made_of, run)
         if not output.up_to_date():
             _make(output, fitted, stores, pairs)
 
@@ -110,18 +113,11 @@ def _sample(output, fitted, stores, pairs):
     """What `fit` takes, and what is recorded of it."""
     memory = output.params["max_memory"]
     if fitted.needs_groups:
-        return matching(stores, read_groups(pairs), pairs, memory)
+        return matching(stores, read_groups(pairs.stream()), pairs.path, memory)
     rows, info = draw(stores, output.params["sample"], fitted.params.seed if fitted.seeded else 0, memory)
     if info["limited_by_memory"]:
         output.run.report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
     return rows, info
-
-
-def _pairs_input(pairs):
-    """How a CSV of pairs is recorded as an input."""
-    if pairs is None:
-        return []
-    return [{"path": pairs, "kind": "pairs", "content": hashlib.sha256(read_bytes(pairs, CSV_LIMIT, regular=False)).hexdigest()}]
 
 
 def _pipeline(fitted, store):

@@ -9,6 +9,7 @@ import numpy as np
 from imgret.errors import ImgretError, UsageError, why
 from imgret.extractors.imported import ImportedFeatures, ImportedVectors
 from imgret.features import NO_DESCRIPTORS
+from imgret.formats import files
 from imgret.formats.hloc import HlocFile
 from imgret.formats.matrices import block_rows, open_matrix
 from imgret.names import shown
@@ -80,22 +81,22 @@ class Given:
     nul: bool
     run: Run
 
-    def output(self, kind, source, files):
-        """The output, by what the vectors or features are (None of a ranking), and the files that it is made of, each by what it is."""
+    def output(self, kind, source, what, *lists):
+        """The output, by what the vectors or features are (None of a ranking), what the file is called, and how the lists are recorded."""
         params = {} if source is None else {"params": source.params.to_json()}
-        return Output(self.out, kind, {"step": "import"} | params, [_made_of(path, what) for what, path in files.items()], self.run)
+        return Output(self.out, kind, {"step": "import"} | params, [_made_of(self.path, what), *lists], self.run)
 
 
 def _import_vectors(given):
     path, names = given.path, given.names
     vectors = open_matrix(path, given.form)
-    listed = _names(names, given.nul, "--names")
+    listed, text = _names(names, given.nul, "--names")
     if len(listed) != len(vectors):
         raise ImgretError(f"{path} has {len(vectors)} rows, {names} has {len(listed)} names: give one name per row, in the same order")
     order = _order(listed, names)
     count, dim = map(int, vectors.shape)
     source = ImportedVectors(ImportedVectors.Params(dim, given.space))
-    output = given.output("vectors", source, {"vectors file": path, "names": names})
+    output = given.output("vectors", source, "vectors file", text.as_input("names"))
     if output.up_to_date():
         return
     with output.being_made():
@@ -140,7 +141,7 @@ def _import_hloc(given):
     with HlocFile(given.path) as file:
         kind = ImportedFeatures if file.gives == "features" else ImportedVectors
         source = kind(kind.Params(file.dim, given.space))
-        output = given.output(file.gives, source, {"hloc file": given.path})
+        output = given.output(file.gives, source, "hloc file")
         if output.up_to_date():
             return
         if not file.counts.any():
@@ -173,14 +174,16 @@ def _copy_hloc(file, writer, report):
 def _import_ranking(given):
     path, names, queries = given.path, given.names, given.queries
     ranks = open_matrix(path, "ivecs")
-    gallery = _names(names, given.nul, "--names")
-    order = _order(gallery, names)
-    asked = _default_queries(len(ranks)) if queries is None else _names(queries, given.nul, "--queries")
+    gallery, text = _names(names, given.nul, "--names")
+    order, lists = _order(gallery, names), [text.as_input("names")]
+    asked = _default_queries(len(ranks))
+    if queries is not None:
+        asked, text = _names(queries, given.nul, "--queries")
+        lists.append(text.as_input("queries"))
     if len(asked) != len(ranks):
         raise ImgretError(f"{path} has {len(ranks)} rows, {queries} has {len(asked)} names: give one query per row, in the same order")
     _order(asked, queries)
-    files = {"ranking file": path, "names": names} | ({} if queries is None else {"queries": queries})
-    output = given.output("ranking", None, files)
+    output = given.output("ranking", None, "ranking file", *lists)
     if output.up_to_date():
         return
     with output.being_made():
@@ -246,20 +249,15 @@ def _order(listed, path):
 
 
 def _names(path, nul, option):
+    """The names that a file lists, none of them empty, and its text."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_NAMES_BYTES + 1)
-    except OSError as error:
-        raise ImgretError(f"{option} {path}: {why(error).lower()}") from None
-    if len(data) > MAX_NAMES_BYTES:
-        raise ImgretError(f"{option} {path} has more than {MAX_NAMES_BYTES} bytes")
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    parts = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
-    if parts and not parts[-1]:
-        parts.pop()
-    if b"" in parts:
-        raise ImgretError(f"{option} {path}, line {parts.index(b'') + 1}: the name is empty")
-    return parts
+        text = files.Text.read(path, MAX_NAMES_BYTES, lambda error: ImgretError(f"{option} {path}: {why(error).lower()}"))
+    except files.TooLarge:
+        raise ImgretError(f"{option} {path} has more than {MAX_NAMES_BYTES} bytes") from None
+    names = [name for _, name in files.lines(text.stream(), nul=nul)]
+    if b"" in names:
+        raise ImgretError(f"{option} {path}, line {names.index(b'') + 1}: the name is empty")
+    return names, text
 
 
 def _made_of(path, kind):
