@@ -5,6 +5,31 @@ import os
 
 from imgret.errors import ImgretError, UsageError
 
+# what a name says that a file is, by its ending
+ENDINGS = {
+    "a store (HDF5)": (".h5", ".hdf5", ".hdf"),
+    "a NumPy array": (".npy",),
+    "fvecs": (".fvecs",),
+    "bvecs": (".bvecs",),
+    "ivecs": (".ivecs",),
+    "a TREC run": (".trec", ".run"),
+    "TREC judgements": (".qrels",),
+    "plain text": (".txt", ".lst", ".list", ".log", ".md"),
+    "TSV": (".tsv",),
+    "CSV": (".csv",),
+    "JSON": (".json",),
+    "JSON lines": (".jsonl", ".ndjson"),
+    "HTML": (".html", ".htm"),
+    "a picture": (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".webp", ".tif", ".tiff", ".bmp"),
+    "an archive": (".npz", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z"),
+    "a pickle": (".pkl", ".pickle"),
+    "a network": (".pt", ".pth", ".onnx", ".safetensors"),
+    "a faiss index": (".faiss",),
+    "a table or matrix of another program": (".mat", ".parquet", ".arrow", ".feather", ".sqlite", ".db", ".xls", ".xlsx"),
+    "a config": (".toml", ".yaml", ".yml", ".ini", ".xml"),
+}
+ALSO = {"JSON lines": ("JSON", "plain text"), "a TREC run": ("plain text",), "TREC judgements": ("plain text",)}
+
 
 def plain(path):
     """A path as str or bytes, whatever kind of path it is; None stays."""
@@ -44,6 +69,23 @@ def check_file(path, option):
         raise ImgretError(f"{option} {shown} is not a regular file: choose another {option}")
 
 
+def misnamed(path, form):
+    """A sentence on a name whose ending belongs to another format; "" where it is this one's, or none's.
+
+    Parameters
+    ----------
+    path : str or bytes
+    form : str
+        What the file holds: a key of `ENDINGS`.
+    """
+    shown = os.fsdecode(path)
+    ending = os.path.splitext(shown)[1].lower()
+    said = next((said for said, endings in ENDINGS.items() if ending in endings), form)
+    if said in (form, *ALSO.get(form, ())):
+        return ""
+    return f"{shown} holds {form}, not {said} as its ending says"
+
+
 def check_folder(path):
     """The folder that `path` is to be in.
 
@@ -61,6 +103,15 @@ def check_folder(path):
 def same(first, second):
     """Whether two paths lead to one file that is there."""
     return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)
+
+
+def is_photo(path, listing):
+    """Whether a path leads to one of the photos of an `imgret.listing.Listing`."""
+    try:
+        size = os.stat(path).st_size
+    except OSError:
+        return False
+    return any(same(path, photo) for photo, there in zip(listing.paths, listing.sizes, strict=True) if there == size)
 
 
 def check_spared(path, option, kept):
@@ -90,5 +141,5 @@ def check_apart(paths):
     UsageError
     """
     for (first, path), (second, other) in itertools.combinations(paths.items(), 2):
-        if os.path.realpath(path) == os.path.realpath(other):
+        if os.path.realpath(path) == os.path.realpath(other) or same(path, other):
             raise UsageError(f"{first} and {second} are both {path}: give each a file of its own")

@@ -128,6 +128,11 @@ def codebooks(node):
     return [child for child in node["inputs"] if child["family"] == "codebook"]
 
 
+def places(node):
+    """Where the files were that a tree needs beside the store: a list of str."""
+    return [*map(str, node.get("places", {}).values()), *(place for child in node["inputs"] for place in places(child))]
+
+
 def from_elsewhere(node):
     """Whether anything in a pipeline's tree was imported."""
     return node["family"] == ELSEWHERE or any(map(from_elsewhere, node["inputs"]))

@@ -278,19 +278,26 @@ def test_a_reader_that_has_had_enough():
     program = f"{sys.executable} -m imgret"
     done = piped(f"{program} search {stores().index} {stores().vectors} | head -1")
     assert (done.stdout, done.stderr) == (b"query\trank\tname\tscore\n", b"")
-    done = piped(f"{program} search {stores().index} {stores().vectors} | true")
-    assert done.stderr == b""
+    done = piped(f"{program} search {stores().index} {stores().vectors} | true; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (1, b"")
     done = piped(f"{program} info {stores().index} | head -1")
     assert done.stderr == b""
 
 
-def test_streams_that_are_closed_or_full():
+def test_streams_that_are_closed_or_full(tmp_path):
     program = f"{sys.executable} -m imgret"
     done = piped(f"{program} search {stores().index} {stores().vectors} > /dev/full")
     assert (done.returncode, done.stderr) == (1, b"imgret: error: No space left on device\n")
     done = piped(f"{program} info {stores().index} > /dev/full")
     assert (done.returncode, done.stderr) == (1, b"imgret: error: No space left on device\n")
-    assert piped(f"{program} search {stores().index} {stores().vectors} >&-").stderr == b""
+    closed = (
+        b"imgret: error: standard output is closed, and what was to be written there is lost: open it, or send it to a file or /dev/null\n"
+    )
+    for answer in (f"search {stores().index} {stores().vectors}", f"info {stores().index}", "help running", "--version"):
+        done = piped(f"{program} {answer} >&-")
+        assert (done.returncode, done.stderr) == (1, closed)
+    done = piped(f"{program} index {stores().vectors} -o {tmp_path}/i.h5 -q >&-")  # which has nothing to answer
+    assert (done.returncode, done.stderr) == (0, b"")
     assert piped(f"{program} info {stores().index} 2>&-").returncode == 0
     done = piped(f"{program} extract - -o gone/x.h5 <&-")
     assert done.stderr.startswith(b"imgret: error: there is no photo in what was given (")

@@ -4,23 +4,9 @@ import os
 import shutil
 
 import pytest
+from commands import MADE, given, words
 from helpers import call, left_over, stores
 from killing import same
-
-MADE = {  # each command, and its options that name a file to write
-    "extract": (("extract", "{photos}", "-j1"), {"-o": "f.h5"}),
-    "codebook": (("codebook", "{features}", "--size", 4, "-j1"), {"-o": "w.h5"}),
-    "encode": (("encode", "{features}", "-c", "{words}", "-j1"), {"-o": "v.h5"}),
-    "index": (("index", "{vectors}", "-j1"), {"-o": "i.h5"}),
-    "search": (("search", "{index}", "{vectors}"), {"-o": "r.h5"}),
-    "search --html": (("search", "{index}", "{vectors}", "--photos", "{photos}"), {"--html": "r.html"}),
-    "export": (("export", "{vectors}"), {"-o": "v.npy", "--names": "n.txt"}),
-    "import": (("import", "here.npy", "--names", "here.txt"), {"-o": "v.h5"}),
-    "evaluate": (
-        ("evaluate", "{ranking}", "--protocol", "groups", "--truth", "truth.csv", "--photos", "{photos}"),
-        {"--per-query": "q.tsv", "--curve": "c.tsv", "--qrels": "q.txt", "--trec-run": "run.txt", "--html": "e.html"},
-    ),
-}
 
 
 @pytest.fixture
@@ -29,17 +15,13 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("there", "plain"):
         os.mkdir(folder)
-    assert call("export", stores().vectors, "-o", "here.npy", "--names", "here.txt").code == 0
-    with open("truth.csv", "w") as file:
-        file.write("image,group\n" + "".join(f"{number}.png,{number // 2}\n" for number in range(6)))
+    given()
     return tmp_path
 
 
 def written(command, folder):
     """Run a command that writes into a folder; nothing else is left there."""
-    arguments, files = MADE[command]
-    places = {option: os.path.join(folder, name) for option, name in files.items()}
-    result = call(*(str(word).format(**vars(stores())) for word in arguments), *(word for pair in places.items() for word in pair))
+    result = call(*words(command, folder))
     assert result.code == 0, result.err
     return result
 

@@ -76,10 +76,10 @@ def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots
         from imgret.runs.page import EvaluationPage
 
         page = EvaluationPage(html, photo_roots, top, most, run=given["run"])
-    evaluation = evaluate(rankings, outputs=outputs, **given)
+    evaluation = evaluate(rankings, outputs=outputs, page=page, **given)
     for text in (*(f"{result.label}: {text}" for result in evaluation.results for text in result.warnings), *evaluation.notes):
         click.echo(f"imgret: warning: {one_line(text)}", err=True)
     if page is not None:
-        page.write(evaluation)
+        page.tell()
     form = form or ("table" if sys.stdout.isatty() else "tsv")
     click.echo({"table": scores.as_table, "tsv": scores.as_tsv, "json": scores.as_json}[form](evaluation))

@@ -1,6 +1,7 @@
 """The `imgret` command: finds the step, and turns errors into a sentence and an exit code, in one place."""
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -59,8 +60,7 @@ def main(arguments=None):
     except MemoryError:
         code = _say("out of memory: use fewer --jobs, or a smaller --max-memory or --sample", 1)
     except OSError as error:
-        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        code = _say(f"{where}{why(error)}", 1)
+        code = _say(_words(error), 1)
     try:
         sys.stdout.flush()
     except OSError:
@@ -69,14 +69,25 @@ def main(arguments=None):
 
 
 def _prepare_streams():
-    """UTF-8 in every locale, so that names come out as the bytes they are; streams that were closed lead nowhere."""
+    """UTF-8 in every locale, so that names come out as the bytes they are; streams that were closed lead nowhere.
+
+    An answer that nobody gets is an error: where stdout was closed, nothing can be written to it.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+            os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_RDWR)  # takes the lowest free number: this one
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
+def _words(error):
+    """An OS error that nobody has put into words."""
+    if error.filename is None and error.errno == errno.EBADF:
+        return "standard output is closed, and what was to be written there is lost: open it, or send it to a file or /dev/null"
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{where}{why(error)}"
 
 
 def _say(text, code):

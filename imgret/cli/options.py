@@ -170,6 +170,7 @@ def running(given):
     how = {name: given.pop(name) for name in ("jobs", "shard", "overwrite", "device") if name in given}
     if "shard" in how:
         how["shard"] = parse_shard(how["shard"]) if how["shard"] else None
+    how["reads"] = click.get_current_context().meta.get("imgret.reads", ())
     how["report"] = report(given.pop("verbose", 0), given.pop("quiet"))
     return given | {"run": Run(**how)}
 
@@ -220,6 +221,7 @@ def _config(ctx, _, value):
     from imgret.config import read_table
 
     table = read_table(value)
+    ctx.meta["imgret.reads"] = (value.rpartition(":")[0],)
     command = ctx.command.name
     if table.get("run", command) != command:
         raise UsageError(f"--config {value}: this table is for `{table['run']}`, not for `{command}`")

@@ -65,7 +65,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given
             printed(gallery, block)
             page.add(gallery, block)
 
-    failed = search(index, queries, out=out, emit=emit, **given)
+    failed = search(index, queries, out=out, emit=emit, spared_by=[("--html", html)] if html else (), **given)
     if page is not None:
         page.write()
     ctx.exit(1 if failed else 0)

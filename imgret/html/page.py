@@ -46,10 +46,7 @@ def write(path, page, thumbnails, *, overwrite=False):
     Parameters
     ----------
     path : str
-    page : imgret.html.contract.Page
-    thumbnails : dict of str to (str, bytes, (int, int)) or None
-        What `imgret.html.thumbnails.Thumbnails.make` gives; a photo that is not in it is shown as a tile with its name. Where a name
-        stands for two photos, one of them may go by its position in `photos` instead.
+    page, thumbnails : see `blocks`
     overwrite : bool
         Replace a file that is not a report.
 
@@ -58,17 +55,41 @@ def write(path, page, thumbnails, *, overwrite=False):
     ImgretError
         If the path is refused (see `check`), cannot be written to, or the page would be too large for browsers.
     """
-    from imgret.store.parts import published
+    from imgret.store.plain import PlainPlace, published
 
     check(path, overwrite=overwrite)
-    with published(path) as temporary, open(temporary, "xb") as file:
-        for part in _parts(page, thumbnails):
-            file.write(part.encode("utf-8"))
-            if file.tell() > MAX_BYTES:
-                raise ImgretError(
-                    f"--html {path}: the page would have more than {MAX_BYTES >> 20} MB, too much for a browser: "
-                    "show fewer queries or results (--most, --top)"
-                )
+    with published([PlainPlace(path, "--html")], overwrite) as (temporary,), open(temporary, "xb") as file:
+        for block in blocks(path, page, thumbnails):
+            file.write(block)
+
+
+def blocks(path, page, thumbnails):
+    """Yield the report's bytes.
+
+    Parameters
+    ----------
+    path : str
+        Where it goes, for messages.
+    page : imgret.html.contract.Page
+    thumbnails : dict of str to (str, bytes, (int, int)) or None
+        What `imgret.html.thumbnails.Thumbnails.make` gives; a photo that is not in it is shown as a tile with its name. Where a name
+        stands for two photos, one of them may go by its position in `photos` instead.
+
+    Raises
+    ------
+    ImgretError
+        If the page would be too large for browsers.
+    """
+    size = 0
+    for part in _parts(page, thumbnails):
+        block = part.encode("utf-8")
+        size += len(block)
+        if size > MAX_BYTES:
+            raise ImgretError(
+                f"--html {path}: the page would have more than {MAX_BYTES >> 20} MB, too much for a browser: "
+                "show fewer queries or results (--most, --top)"
+            )
+        yield block
 
 
 def _parts(page, thumbnails):

@@ -1,15 +1,27 @@
 """What to do about an output: make it, leave it because it is up to date, or refuse."""
 
 import contextlib
+import functools
 import os
 
 from imgret import paths
 from imgret.errors import ImgretError
+from imgret.runs import stopping
+from imgret.runs.differences import differences_of
 from imgret.runs.run import Run
 from imgret.store.hashing import of_json
 from imgret.store.parts import FolderVanished, Parts
+from imgret.store.placing import Place, Taken
 from imgret.store.reader import Store, is_hdf5
-from imgret.store.writer import NotDurable, Writer
+from imgret.store.writer import NotDurable, Writer, publish
+
+STORE = "a store (HDF5)"
+PHOTOS = "photos"  # the kind of an input that is no file
+TRIES = 3  # a folder of parts may go once, by somebody's hand
+
+
+class FinishedElsewhere(Exception):  # noqa: N818 - not an error: it is there
+    """Another process has published the same output."""
 
 
 class Output:
@@ -30,6 +42,8 @@ class Output:
     ----------
     recipe : str
         Identity of what is to be made, hex.
+    names : Texts or None
+        The photos that it is to hold, described or failed, where the recipe does not say.
 
     Raises
     ------
@@ -43,19 +57,18 @@ class Output:
         paths.check_file(self.path, "-o")
         contents = [{"kind": entry["kind"], "content": entry["content"]} for entry in self.inputs]
         self.recipe = of_json({"kind": kind, "params": params, "inputs": contents})
-        self.parts = Parts(self.path, self.recipe)
-        self._before = self._signature()
-        for entry in self.inputs:
-            self.spare(entry["path"])
+        self.parts, self.names = Parts(self.path, self.recipe), None
+        self._place = Place(self.path)
+        self.spare([*(entry["path"] for entry in self.inputs if entry["kind"] != PHOTOS), *run.reads])
 
-    def spare(self, path):
-        """Refuse an output that is the file at `path`, which is read.
+    def spare(self, files, listing=None):
+        """Refuse an output that is one of `files`, which are read, or one of the photos of an `imgret.listing.Listing`.
 
         Raises
         ------
         ImgretError
         """
-        if paths.same(self.path, path):
+        if any(paths.same(self.path, file) for file in files) or (listing is not None and paths.is_photo(self.path, listing)):
             raise ImgretError(f"{self.shown} is both an input and the output: choose another -o")
 
     def existing(self):
@@ -79,7 +92,7 @@ class Output:
         if store.recipe == self.recipe and store.kind == self.kind:
             return store
         try:
-            differences = self._differences(store)
+            differences = differences_of(store, self.kind, self.params)
         finally:
             store.close()
         if differences and not self.run.overwrite:
@@ -89,77 +102,122 @@ class Output:
             )
         return None
 
-    def _differences(self, store):
-        if store.kind != self.kind:
-            return [f"it is of the kind {store.kind}, this makes {self.kind}"]
-        old, new = _flat(store.params), _flat(self.params)
-        return [
-            f"{name.removeprefix('params.')}: {old.get(name, 'not set')} there, {new.get(name, 'not set')} here"
-            for name in sorted({*old, *new})
-            if old.get(name) != new.get(name)
-        ]
-
     @contextlib.contextmanager
     def being_made(self):
         """Context manager around all the work on the output; gives its folder of parts, prepared.
 
-        Where another process finishes the output first, and takes the folder of parts away, that is success: it is told, and the block
-        ends there, so nothing after it may build on what was to be done in it. What a signal does is decided elsewhere, in one place: the
-        command line guards itself from start to end (`stopping.guard`), a program that calls steps does as it likes.
+        Where another process finishes the output first, that is success: it is told, and the block ends there, so nothing after it may
+        build on what was to be done in it. What a signal does is decided elsewhere, in one place: the command line guards itself from
+        start to end (`stopping.guard`), a program that calls steps does as it likes.
 
         Raises
         ------
         ImgretError
             What the block raised, or that the folder of parts has gone, and nobody has finished the output.
         """
-        self._prepare()
-        try:
-            yield self.parts
-            return
-        except FolderVanished:
-            failure = ImgretError(f"the folder of parts of {self.shown} has gone while it was being worked on: run the same command again")
-        except NotDurable:
-            raise
-        except ImgretError as error:
-            failure = error
-        if not self._finished_by_another():
-            raise failure
-        self.run.report.note(f"{self.shown} was finished by another process")
-
-    def _prepare(self):
-        try:
-            self.parts.prepare()
-        except ImgretError:
-            if not self._finished_by_another():
+        if text := paths.misnamed(self.path, STORE):
+            self.run.report.warn(text)
+        with contextlib.ExitStack() as stack:
+            self._claim(stack)
+            stack.enter_context(stopping.at_stop(self.parts.leave))
+            try:
+                yield self.parts
+                return
+            except FolderVanished:
+                failure = ImgretError(
+                    f"the folder of parts of {self.shown} has gone while it was being worked on: run the same command again"
+                )
+            except FinishedElsewhere:
+                failure = None
+            except NotDurable:
                 raise
-            self.parts.prepare()  # the other one has removed its own folder just now: there is room for another
+            except ImgretError as error:
+                failure = error
+            if failure is not None and not self.finished_elsewhere():
+                raise failure
+            self.parts.clear()
+            self.run.report.note(f"{self.shown} was finished by another process")
 
-    def _finished_by_another(self):
-        """Whether another process has published this output since this one began."""
-        if self._signature() == self._before:
+    def made(self, work):
+        """What `work(parts)` gives, done within `being_made`: again where somebody removes the folder of parts. None where another process
+        has finished the output.
+        """
+        for attempt in range(TRIES):
+            again = False
+            with self.being_made() as parts:
+                try:
+                    return work(parts)
+                except FolderVanished:
+                    again = attempt < TRIES - 1 and not self.finished_elsewhere()
+                    if not again:
+                        raise
+            if not again:
+                break
+        return None
+
+    def give_way(self):
+        """End what `being_made` holds where another process has published the output.
+
+        Raises
+        ------
+        FinishedElsewhere
+        """
+        if self.finished_elsewhere():
+            raise FinishedElsewhere
+
+    def _claim(self, stack):
+        try:
+            stack.enter_context(self.parts.claimed())
+        except ImgretError:
+            if not self.finished_elsewhere():
+                raise
+            stack.enter_context(self.parts.claimed())  # the other one has removed its own folder just now: there is room for another
+
+    def finished_elsewhere(self, fingerprint=None):
+        """Whether another process has published this output since this one began: with this fingerprint, where it is known."""
+        if not self._place.changed:
             return False
         with contextlib.suppress(ImgretError), Store(self.path) as store:
-            return store.recipe == self.recipe and store.kind == self.kind
+            return self._is_this(store) and fingerprint in (None, store.fingerprint)
         return False
 
-    def _signature(self):
-        try:
-            status = os.stat(self.path)
-        except OSError:
-            return None
-        return status.st_ino, status.st_size, status.st_mtime_ns
+    def _is_this(self, store):
+        """Whether a store is what is to be made here."""
+        if store.recipe != self.recipe or store.kind != self.kind:
+            return False
+        return self.names is None or sorted([*store.texts("names"), *store.texts("failed/names")]) == list(self.names)
 
-    def up_to_date(self):
-        """Whether the finished file is there, inputs and all; says so."""
+    def up_to_date(self, whole=lambda store: True):
+        """Whether the finished file is there, inputs and all; says so. One that is not `whole` is made again."""
         store, report = self.existing(), self.run.report
         if store is None:
+            if self._taken_up():
+                return True
             if os.path.exists(self.path):
                 report.note(f"{self.shown}: its inputs have changed, making it again")
             return False
-        store.close()
+        with store:
+            if not whole(store):
+                return False
         freshen(self.path, [entry["path"] for entry in self.inputs])
         self.parts.clear()
         report.note(f"{self.shown} is up to date")
+        return True
+
+    def _taken_up(self):
+        """Publish what an earlier run had finished when its place was taken."""
+        path = self.parts.kept
+        try:
+            with Store(path) as store:
+                if not self._is_this(store) or next(store.problems(), None) is not None:
+                    return False
+                fingerprint = store.fingerprint
+        except ImgretError:
+            return False
+        with self.being_made():
+            publish(path, self.parts.out, functools.partial(self._put, fingerprint=fingerprint, keep=True))
+            self.parts.remove()
+            self.run.report.note(f"{self.shown}: it had been finished before, and is in its place now")
         return True
 
     @contextlib.contextmanager
@@ -168,18 +226,29 @@ class Output:
 
         `pipeline` is an `imgret.pipeline.Pipeline` or None; `info` and `facts` dicts that may be filled within the block.
         """
-        self.parts.prepare()
-        try:
+        with self.parts.claimed():
             with Writer(self.parts.temporary(), self.shown) as writer:
                 yield writer
-                self.finish(writer, pipeline, info, facts)
-        except BaseException:
-            self.parts.leave()
-            raise
-        self.parts.remove()
+                self.finish(writer, pipeline, info, facts, keep=True)
+            self.parts.remove()
 
-    def finish(self, writer, pipeline, info=None, facts=None):
-        """Write the attributes and publish."""
+    def finish(self, writer, pipeline, info=None, facts=None, keep=False):
+        """Write the attributes and publish.
+
+        Parameters
+        ----------
+        writer : imgret.store.writer.Writer
+        pipeline : imgret.pipeline.Pipeline or None
+        info, facts : dict, optional
+        keep : bool
+            Keep what is finished for the next run, where another file has its place.
+
+        Raises
+        ------
+        FinishedElsewhere
+        ImgretError
+            Also if a file has appeared in the place, or the one there has changed, and is not to be replaced.
+        """
         writer.finish(
             self.kind,
             recipe=self.recipe,
@@ -190,7 +259,35 @@ class Output:
             info=info,
             facts=facts,
         )
-        writer.publish(self.parts.out)
+        writer.publish(self.parts.out, functools.partial(self._put, fingerprint=writer.fingerprint, keep=keep))
+
+    def _put(self, temporary, _, *, fingerprint, keep):
+        for _ in range(TRIES):
+            try:
+                return self._place.put(temporary)
+            except Taken:
+                if self.finished_elsewhere(fingerprint):
+                    raise FinishedElsewhere from None
+                if not self._may_be_replaced():
+                    break
+                self._place.look()
+        if keep:
+            os.replace(temporary, self.parts.kept)
+        raise ImgretError(
+            f"{self.shown} was put there, or changed, while this command ran, and is left as it is: move it away and run the same command "
+            f"again, which finds what is done in {os.fsdecode(self.parts.root)}"
+        )
+
+    def _may_be_replaced(self):
+        """Whether the user wants what is there now replaced, and it is imgret's."""
+        if not self.run.overwrite:
+            return False
+        with contextlib.suppress(ImgretError):
+            store = self.existing()
+            if store is not None:
+                store.close()
+            return True
+        return False
 
 
 def freshen(path, inputs):
@@ -198,9 +295,3 @@ def freshen(path, inputs):
     newest = max((os.stat(each).st_mtime_ns for each in inputs if os.path.exists(each)), default=0)
     if os.stat(path).st_mtime_ns < newest:
         os.utime(path)
-
-
-def _flat(value, prefix=""):
-    if isinstance(value, dict):
-        return {name: item for key, part in value.items() for name, item in _flat(part, f"{prefix}{key}.").items()}
-    return {prefix[:-1]: value}

@@ -1,6 +1,7 @@
 """The page that a command writes: refused before there is any work to lose, written once there is something to show."""
 
 import dataclasses
+import functools
 import os
 
 from imgret.errors import ImgretError
@@ -10,19 +11,20 @@ from imgret.html.evaluation import evaluation_page
 from imgret.html.report import is_report
 from imgret.html.search import Gathering
 from imgret.html.thumbnails import Thumbnails, as_file
-from imgret.names import to_bytes, to_text
+from imgret.names import bare, to_bytes, to_text
 from imgret.paths import same
-from imgret.runs.plainfiles import PlainFile
+from imgret.runs.plainfiles import PlainFile, write_together
 from imgret.runs.run import Run
 
 
 class _PageFile:
     """What both pages have: a path that is refused early, and thumbnails that are made late."""
 
-    def __init__(self, path, roots, run):
+    def __init__(self, path, roots, run, inputs=()):
         page.check(path, overwrite=run.overwrite)
         _spare_photos(path, roots)
-        self._path, self._roots, self._run, self._report = path, roots, run, run.report
+        self._file = PlainFile(path, "--html", "HTML", inputs, replaced=is_report)
+        self._path, self._roots, self._run, self._report, self._told = path, roots, run, run.report, []
 
     def _thumbnails(self, roots):
         return Thumbnails(roots, jobs=self._run.jobs, cache=self._path)
@@ -31,12 +33,16 @@ class _PageFile:
         with self._report.progress(len(names), "thumbnail") as progress:
             return thumbnails.make(names, progress.update)
 
-    def _write(self, contents, made, *thumbnails):
-        page.write(self._path, contents, made, overwrite=self._run.overwrite)
-        for each in thumbnails:
-            if each.shortfall():
-                self._report.warn(each.shortfall())
-        self._report.note(f"{self._path}: {len(contents.queries)} queries, {len(contents.photos)} photos")
+    def _content(self, contents, made, *thumbnails):
+        """The file, and its content, as `write_together` takes them."""
+        self._told = [(self._report.warn, each.shortfall()) for each in thumbnails if each.shortfall()]
+        self._told.append((self._report.note, f"{self._path}: {len(contents.queries)} queries, {len(contents.photos)} photos"))
+        return self._file, functools.partial(page.blocks, self._path, contents, made)
+
+    def tell(self):
+        """Say what has been written."""
+        for say, text in self._told:
+            say(text)
 
 
 class EvaluationPage(_PageFile):
@@ -65,11 +71,26 @@ class EvaluationPage(_PageFile):
         self._top, self._most = top or TOP, most or MOST
         self._below = self._thumbnails(roots)
 
-    def write(self, evaluation):
-        """Write the page of an `imgret.evaluation.comparison.Evaluation`."""
+    def spare(self, path, option, evaluation):
+        """Refuse to write to a photo of a ranking, whatever the user asked for.
+
+        Raises
+        ------
+        ImgretError
+        """
+        for root in self._roots if os.path.exists(path) else ():
+            folder, real = (os.path.realpath(os.fsencode(each)) for each in (root, path))
+            name = os.path.relpath(real, folder)
+            for judged in evaluation.judged:
+                photos = {*judged.lists.names, *judged.lists.query_names}
+                if name in photos or bare(name) in photos or any(same(os.path.join(folder, each), real) for each in photos):
+                    raise ImgretError(f"{option} {os.fsdecode(path)} is a photo in {root}, which is read: choose another {option}")
+
+    def content(self, evaluation):
+        """The page of an `imgret.evaluation.comparison.Evaluation`, to be written by `write_together`."""
         contents = evaluation_page(evaluation, self._top, self._most)
         files = [to_text(as_file(to_bytes(name), self._roots)) for name in contents.photos]
-        self._write(dataclasses.replace(contents, photos=files), self._made(self._below, files), self._below)
+        return self._content(dataclasses.replace(contents, photos=files), self._made(self._below, files), self._below)
 
 
 class SearchPage(_PageFile):
@@ -85,16 +106,12 @@ class SearchPage(_PageFile):
     """
 
     def __init__(self, path, roots, top=None, most=None, *, label, inputs=(), run=Run()):
-        super().__init__(path, roots, run)
-        PlainFile(path, "--html", inputs)
+        super().__init__(path, roots, run, inputs)
         self._gathering = Gathering(label, top or TOP, most or MOST)
         self._below, self._anywhere = self._thumbnails(roots), self._thumbnails(["/"])
 
     def add(self, gallery, block):
         """One more `imgret.stages.search.Block`."""
-        for path in block.paths or ():
-            if same(path, self._path):
-                raise ImgretError(f"--html {self._path} is a query photo: choose another --html")
         self._gathering.add(gallery, block)
 
     def write(self):
@@ -104,7 +121,9 @@ class SearchPage(_PageFile):
         paths = {len(shown) + number: to_text(path.lstrip(b"/")) for number, (_, path) in enumerate(asking) if path is not None}
         given = self._made(self._anywhere, list(paths.values()))
         # by position: a query photo may have the name of another photo in the gallery
-        self._write(self._gathering.page(), made | {position: given[path] for position, path in paths.items()}, self._below, self._anywhere)
+        made |= {position: given[path] for position, path in paths.items()}
+        write_together([self._content(self._gathering.page(), made, self._below, self._anywhere)], self._run)
+        self.tell()
 
 
 def _spare_photos(path, roots):

@@ -101,6 +101,7 @@ class Step:
             nonlocal failed
             if result.get("vanished"):
                 raise FolderVanished
+            self.output.give_way()
             failed += result["failed"]
             progress.update(self._length(task["part"]))
             if limit is not None:
@@ -139,6 +140,7 @@ class Step:
 
     def join(self, pipeline, *, info=None, limit=None, failed_from=None):
         """Put the parts together under the output's name; see `complete`."""
+        self.output.give_way()
         for attempt in range(JOIN_TRIES):
             bad = {}
             totals = totals_of(self._sound_parts(bad), failed_from)
@@ -163,7 +165,7 @@ class Step:
                 photos.copy_all_failed(failed_from)
             writer.fingerprint = photos.fingerprint(self.output.recipe)
             self.output.finish(writer, pipeline, info)
-        self.output.parts.remove(self.plan)
+        self.output.parts.remove()
         return totals["N"], totals["F"]
 
     def _path(self, part):

@@ -3,15 +3,16 @@
 A file that is there is left alone where it holds the same, and replaced only where the user asked for it (`--overwrite`).
 """
 
-import contextlib
 import itertools
 import os
 
 from imgret import paths
 from imgret.errors import ImgretError, why
-from imgret.store.parts import published
+from imgret.images import EXTENSIONS
+from imgret.store.plain import PlainPlace, published
 
 COMPARED = 1 << 20  # bytes
+PICTURE = "a picture"
 LINES = 4096  # written at once
 
 
@@ -23,8 +24,12 @@ class PlainFile:
     path : str
     option : str
         What names it on the command line.
+    form : str
+        What it holds: a key of `imgret.paths.ENDINGS`.
     inputs : sequence of str
         What the command reads: files, and folders with all that is in them. None of it is ever written to.
+    replaced : callable, optional
+        `replaced(path)`: whether a file is replaced unasked, whatever it holds.
 
     Raises
     ------
@@ -32,9 +37,9 @@ class PlainFile:
         If it is a folder, a device or an input, or its folder is missing: before there is any work to lose.
     """
 
-    def __init__(self, path, option, inputs=()):
-        self.path, self.option, self.shown = path, option, os.fsdecode(path)
-        self._content, self._same = None, False
+    def __init__(self, path, option, form, inputs=(), replaced=lambda path: False):
+        self.path, self.option, self.form, self.shown, self._replaced = path, option, form, os.fsdecode(path), replaced
+        self.place, self._content, self.same = PlainPlace(path, option), None, False
         paths.check_file(path, option)
         paths.check_folder(path)
         for each in inputs:
@@ -52,15 +57,17 @@ class PlainFile:
         Raises
         ------
         ImgretError
-            If there is a file that holds something else, and `overwrite` is not set.
+            If there is a file that holds something else, and `overwrite` is not set, or it is a photo by its name.
         """
         self._content = content
         if os.path.exists(self.path):
-            self._same = self._compare()
-            if not self._same and not overwrite:
+            self.same = self._compare()
+            if not self.same and not overwrite and not self._replaced(self.path):
                 raise ImgretError(
                     f"{self.shown} is there and holds something else: choose another {self.option}, or give --overwrite to replace it"
                 )
+            if not self.same and self.form != PICTURE and os.path.splitext(os.fsencode(self.path))[1].lower() in EXTENSIONS:
+                raise ImgretError(f"{self.shown} is there and named as a photo is, which nothing replaces: choose another {self.option}")
 
     def _compare(self):
         try:
@@ -74,13 +81,11 @@ class PlainFile:
         except OSError as error:
             raise ImgretError(f"{self.shown} cannot be read: {why(error)}; what was there before is untouched") from None
 
-    def write(self, stack):
-        """Write it beside its place, if it has to be written; the `ExitStack` gives it its name. Returns whether it had to be."""
-        if not self._same:
-            with open(stack.enter_context(published(self.path)), "xb") as file:
-                for block in self._content():
-                    file.write(block)
-        return not self._same
+    def write(self, temporary):
+        """Write it under another name."""
+        with self.place.explained(), open(temporary, "xb") as file:
+            for block in self._content():
+                file.write(block)
 
 
 def encoded(lines):
@@ -90,14 +95,15 @@ def encoded(lines):
         yield "".join(line + "\n" for line in block).encode("utf-8", "surrogateescape")
 
 
-def write_together(files, overwrite):
-    """Write several files: none gets its name before all are whole; the first one comes last.
+def write_together(files, run):
+    """Write several files, all or none; the first one gets its name last.
 
     Parameters
     ----------
     files : sequence of (PlainFile, callable)
         Each with its content; see `PlainFile.settle`.
-    overwrite : bool
+    run : imgret.runs.run.Run
+        Its `overwrite` replaces files that hold something else; a name that promises another format is told.
 
     Returns
     -------
@@ -109,6 +115,12 @@ def write_together(files, overwrite):
     ImgretError
     """
     for file, content in files:
-        file.settle(content, overwrite)
-    with contextlib.ExitStack() as stack:  # it ends what it began in reverse order
-        return any([file.write(stack) for file, _ in files])
+        file.settle(content, run.overwrite)
+    changed = [file for file, _ in files if not file.same]
+    for text in filter(None, (paths.misnamed(file.path, file.form) for file in changed)):
+        run.report.warn(text)
+    changed.reverse()
+    with published([file.place for file in changed], run.overwrite) as temporaries:
+        for file, temporary in zip(changed, temporaries, strict=True):
+            file.write(temporary)
+    return bool(changed)

@@ -24,6 +24,8 @@ class Run:
         What is told of; nothing but warnings by default.
     device : str
         Where networks run: "auto", "cpu", "cuda", "cuda:N" or "mps".
+    reads : tuple of str
+        Files that are read besides those that a step is given, as its config is; none of them is written to.
 
     Raises
     ------
@@ -36,6 +38,7 @@ class Run:
     overwrite: bool = False
     report: Report = Report(-1)
     device: str = "auto"
+    reads: tuple = ()
 
     def __post_init__(self):
         if not isinstance(self.jobs, int) or self.jobs < 1:

@@ -73,13 +73,16 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
         photos = _photos(kind, stores)
         setup = {"inputs": inputs, "codebooks": [os.fspath(store.path) for store in learned.stores]}
         setup |= {"method": kind.name, "encoder": encoder.params.to_json(), "contents": [entry["content"] for entry in made_of]}
-        with output.being_made() as parts:
+        pipeline, columns = _pipeline(encoder, _branches(kind, stores), learned), encoder.columns() | boxed(stores)
+
+        def work(parts):
             plan = parts.plan(photos.names, *photos.identities(), follow=run.shard is not None)
-            step = Step(output, plan, Work(WORKER, setup, encoder.columns() | boxed(stores)))
-            done = step.complete(_pipeline(encoder, _branches(kind, stores), learned), failed_from=photos.failed_from())
-            if done is not None:
-                made = f"vectors of {encoder.dim} dimensions" if encoder.gives == "vectors" else f"photos as {encoder.gives}"
-                run.report.note(f"{output.shown}: {done[0]} {made} ({kind.name})")
+            return Step(output, plan, Work(WORKER, setup, columns)).complete(pipeline, failed_from=photos.failed_from())
+
+        done = output.made(work)
+        if done is not None:
+            made = f"vectors of {encoder.dim} dimensions" if encoder.gives == "vectors" else f"photos as {encoder.gives}"
+            run.report.note(f"{output.shown}: {done[0]} {made} ({kind.name})")
 
 
 def _branches(kind, stores):

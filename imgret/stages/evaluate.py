@@ -15,6 +15,7 @@ from imgret.registry import load
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.runs.run import Run
 
+CURVES = {".tsv": "TSV", ".json": "JSON"}
 PER_SETTING = {"--qrels": qrels_lines, "--trec-run": closed_up_lines}
 
 
@@ -28,6 +29,7 @@ def evaluate(
     resamples=10_000,
     seed=0,
     outputs=None,
+    page=None,
     run=Run(),
 ):
     """Score rankings by a named protocol.
@@ -48,6 +50,8 @@ def evaluate(
         Of the bootstrap and the randomisation test; 0 resamples for neither.
     outputs : dict of str to str, optional
         Files to write, by option; see `ScoreFiles`.
+    page : imgret.runs.page.EvaluationPage, optional
+        What makes the page that `--html` names.
     run : imgret.runs.run.Run
 
     Returns
@@ -68,12 +72,12 @@ def evaluate(
     judge.check_truth(truth)
     if conventions and judge.primary != "map":
         raise UsageError(f"protocol {protocol} has no mean average precision: leave --conventions out")
-    files = ScoreFiles(outputs, [*rankings, *([] if truth is None else [truth])], run.overwrite)
+    files = ScoreFiles(outputs, [*rankings, *([] if truth is None else [truth]), *run.reads], run)
     lists = (judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path) for path in rankings)
     judged = [judge.judge(each, truth) for each in lists]
     evaluation = evaluated(judged, resamples=resamples, seed=seed, conventions=conventions)
     evaluation = dataclasses.replace(evaluation, notes=[*evaluation.notes, *_notes(judged, outputs)])
-    files.write(evaluation)
+    files.write(evaluation, page)
     return evaluation
 
 
@@ -91,11 +95,10 @@ class ScoreFiles:
     Parameters
     ----------
     paths : dict of str to str or None
-        By option: `--per-query`, `--curve`, `--qrels`, `--trec-run`, and `--html`, which is not written here, but is a file of its own too.
+        By option: `--per-query`, `--curve`, `--qrels`, `--trec-run`, `--html`.
     inputs : str or sequence of str
         What is read, and never written to.
-    overwrite : bool
-        Replace files that hold something else.
+    run : imgret.runs.run.Run
 
     Raises
     ------
@@ -105,22 +108,28 @@ class ScoreFiles:
         If one of them cannot be a file of its own: before there is any work to lose.
     """
 
-    def __init__(self, paths, inputs, overwrite=False):
+    def __init__(self, paths, inputs, run):
         self._paths = {option: path for option, path in paths.items() if path is not None}
-        self._inputs, self._overwrite = inputs, overwrite
+        self._inputs, self._run = inputs, run
         form = self._form()
         if form is not None and form not in curves.FORMS:
             raise UsageError(f"`--curve` must end in one of {', '.join(curves.FORMS)}, got '{self._paths['--curve']}'")
         check_apart(self._paths)
         for option, path in self._paths.items():
-            PlainFile(path, option, inputs)
+            self._file(path, option)
         curves.check(form)
 
     def _form(self):
         return os.path.splitext(self._paths["--curve"])[1].lower() if "--curve" in self._paths else None
 
-    def write(self, evaluation):
-        """Write them, none before all are whole.
+    def write(self, evaluation, page=None):
+        """Write them, all or none.
+
+        Parameters
+        ----------
+        evaluation : imgret.evaluation.comparison.Evaluation
+        page : imgret.runs.page.EvaluationPage, optional
+            What is written to `--html`.
 
         Raises
         ------
@@ -131,9 +140,17 @@ class ScoreFiles:
         files = dict(self._contents(evaluation))
         named = {name: path for name, (path, _) in files.items()}
         check_apart(named | ({"--html": self._paths["--html"]} if "--html" in self._paths else {}))
-        write_together(
-            [(PlainFile(path, name.partition(" ")[0], self._inputs), content) for name, (path, content) in files.items()], self._overwrite
-        )
+        contents = [(self._file(path, name.partition(" ")[0]), content) for name, (path, content) in files.items()]
+        if page is not None:
+            for file, _ in contents:
+                page.spare(file.path, file.option, evaluation)
+            contents.append(page.content(evaluation))
+        write_together(contents, self._run)
+
+    def _file(self, path, option):
+        form = {"--per-query": "TSV" if path.endswith(".tsv") else "JSON lines", "--curve": CURVES.get(self._form(), "a picture")}
+        form |= {"--qrels": "TREC judgements", "--trec-run": "a TREC run", "--html": "HTML"}
+        return PlainFile(path, option, form[option], self._inputs)
 
     def _contents(self, evaluation):
         """Yield what names each file, and its path and content."""

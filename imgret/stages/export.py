@@ -29,6 +29,7 @@ ENDINGS = {
     ".txt": "trec",
     ".tsv": "tsv",
 }
+HOLDS = {"npy": "a NumPy array", "trec": "a TREC run", "tsv": "TSV"}  # as `imgret.paths.ENDINGS` has it
 MAIN_ARRAY = "centroids"
 BLOCK_RANKS = 1 << 20  # ranks turned into text at once
 NAMES = 4096  # written at once
@@ -89,8 +90,9 @@ def export(
     with Store(store) as opened:
         _check(opened, form, given)
         contents, what = _contents(opened, form, given, nul)
-        files = [(PlainFile(path, option, [store]), contents[option]) for option, path in paths.items()]
-        written = write_together(files, run.overwrite)
+        forms = {"-o": HOLDS.get(form, form), "--names": "plain text", "--queries": "plain text"}
+        files = [(PlainFile(path, option, forms.get(option, HOLDS["npy"]), [store]), contents[option]) for option, path in paths.items()]
+        written = write_together(files, run)
         for path in () if written else paths.values():
             freshen(path, [store])
         run.report.note(f"{os.fsdecode(out)}: {what}" if written else f"{os.fsdecode(out)} is up to date")

@@ -3,8 +3,6 @@
 import dataclasses
 import os
 
-import numpy as np
-
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import DEFAULT, EXTRACTORS
 from imgret.inputs.boxes import Boxes
@@ -71,9 +69,10 @@ def extract(
     asked = None if boxes is None else Boxes(boxes)
     means = Means.of(kind, wanted, codebook, run)
     output = _output(out, means, asked, run)
+    output.spare([*means.extractor.params.places().values(), *photos.lists])
     there = _is_there(output)
     listing = photos.listed()
-    _spare_photos(output, listing)
+    output.spare([], listing)
     if asked is not None:
         listing = asked.of(listing, run.report)
     if not _up_to_date(output, listing, limit.noun, there):
@@ -144,10 +143,7 @@ def _output(out, means, asked, run):
     params, inputs = means.params(), means.inputs
     if asked is not None:
         params, inputs = params | {"rows": "boxes"}, [*inputs, asked.as_input()]
-    output = Output(out, means.extractor.gives, params, inputs, run)
-    for path in means.extractor.params.places().values():
-        output.spare(path)
-    return output
+    return Output(out, means.extractor.gives, params, inputs, run)
 
 
 def _is_there(output):
@@ -175,29 +171,35 @@ def _up_to_date(output, listing, noun, there):
 
 def _make(output, means, listing, limit, there):
     """Describe the photos; what the finished file that is `there` has of them is taken over."""
-    run, extractor, boxed = output.run, means.extractor, listing.boxes is not None
-    with output.being_made() as parts:
-        plan = parts.plan(Texts.of(listing.names), listing.sizes, listing.mtimes, follow=run.shard is not None)
-        setup = means.setup() | {
-            "threads": run.jobs if extractor.one_process else 1,
-            "out": parts.out,
-            "older": [older.number for older in parts.older_plans(plan)],
-            "take_over": there and _sound(output),
-        }
-        work = Work(
-            WORKER,
-            setup,
-            extractor.columns() | (BOXED if boxed else {}),
-            _task_of(listing),
-            one_process=extractor.one_process,
-            photo_names=dict(zip(listing.names, listing.photo_names, strict=True)) if boxed else None,
-        )
-        info = {"device": extractor.device} if extractor.device else None
-        done = Step(output, plan, work).complete(means.pipeline(), info=info, limit=limit)
-        if done is not None:
-            described, failed = done
-            failures = f", {failed} could not be used (imgret info --failed)" if failed else ""
-            run.report.note(f"{output.shown}: {described} {limit.noun.of(described)} described{failures}")
+    names = Texts.of(listing.names)
+    output.names = names if output.run.shard is None else None
+
+    def work(parts):
+        plan = parts.plan(names, listing.sizes, listing.mtimes, follow=output.run.shard is not None)
+        older = [older.number for older in parts.older_plans(plan)]
+        setup = means.setup() | {"out": parts.out, "older": older, "take_over": there and _sound(output)}
+        return _step(output, plan, setup, means, listing).complete(means.pipeline(), info=info, limit=limit)
+
+    info = {"device": means.extractor.device} if means.extractor.device else None
+    done = output.made(work)
+    if done is not None:
+        described, failed = done
+        failures = f", {failed} could not be used (imgret info --failed)" if failed else ""
+        output.run.report.note(f"{output.shown}: {described} {limit.noun.of(described)} described{failures}")
+
+
+def _step(output, plan, setup, means, listing):
+    """The step that makes and joins the parts."""
+    extractor, boxed = means.extractor, listing.boxes is not None
+    work = Work(
+        WORKER,
+        setup | {"threads": output.run.jobs if extractor.one_process else 1},
+        extractor.columns() | (BOXED if boxed else {}),
+        _task_of(listing),
+        one_process=extractor.one_process,
+        photo_names=dict(zip(listing.names, listing.photo_names, strict=True)) if boxed else None,
+    )
+    return Step(output, plan, work)
 
 
 def _task_of(listing):
@@ -214,14 +216,6 @@ def _task_of(listing):
         return known
 
     return task
-
-
-def _spare_photos(output, listing):
-    """Refuse an output that is one of the photos."""
-    if os.path.isfile(output.path):
-        size = os.stat(output.path).st_size
-        for row in np.flatnonzero(listing.sizes == size):
-            output.spare(listing.paths[row])
 
 
 def _sound(output):

@@ -10,7 +10,8 @@ from imgret.inputs.gallery import Gallery
 from imgret.inputs.queries import Failures, PhotoQueries, StoreQueries
 from imgret.inputs.stores import Stores
 from imgret.listing import Given
-from imgret.paths import plain, several
+from imgret.paths import check_spared, is_photo, plain, several
+from imgret.pipeline import places
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.reader import is_hdf5
@@ -40,7 +41,7 @@ class Block:
     ids: np.ndarray
 
 
-def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run(), emit=None):
+def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run(), emit=None, spared_by=()):
     """Rank an index's photos for each query.
 
     Parameters
@@ -60,6 +61,8 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     run : imgret.runs.run.Run
     emit : callable, optional
         `emit(gallery_names, Block)` for each block of queries, where nothing is stored.
+    spared_by : sequence of (str, str)
+        Option and path of what the caller writes: refused where it is something that is read.
 
     Returns
     -------
@@ -82,10 +85,16 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
         count = len(gallery.names)
         k = (STORED if out else PRINTED) if k is None else k
         k = count if k == "all" else min(k, count)
-        source = _source(stack, queries, gallery, failures, run, tuple(several(weights)))
+        weights = tuple(several(weights))
+        reads = [index, *queries.lists, *weights, *places(gallery.pipeline.node), *run.reads]
+        source, listing = _source(stack, queries, gallery, failures, run, weights)
+        for option, path in spared_by:
+            _spare(path, option, reads, listing)
         blocks = _answers(gallery, source, k, run.jobs)
         if out is not None:
-            _rank(out, gallery, source, blocks, k, failures, run)
+            output = Output(out, "ranking", _params(gallery, k), [gallery.store.as_input(), *source.inputs()], run)
+            output.spare(reads, listing)
+            _rank(output, gallery, source, blocks, k, failures)
             return len(failures.rows)
         for block in blocks:
             emit(gallery.names, block)
@@ -93,14 +102,27 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
 
 
 def _source(stack, queries, gallery, failures, run, weights):
-    """Where the queries come from; stores can be read as long as the stack is there."""
+    """Where the queries come from, and the photos that are read, if any; stores can be read as long as the stack is there."""
     stores = [path for path in queries.arguments if path != "-" and is_hdf5(path)]
     if stores and (len(stores) < len(queries.arguments) or queries.lists):
         raise ImgretError("queries are either photos or stores, not both at once: search twice")
     if stores:
         opened = stack.enter_context(Stores())
-        return StoreQueries([opened.add(path, ("features", "vectors"), "search") for path in stores], gallery)
-    return PhotoQueries(queries.listed(), gallery.pipeline, failures, run, weights)
+        return StoreQueries([opened.add(path, ("features", "vectors"), "search") for path in stores], gallery), None
+    listing = queries.listed()
+    return PhotoQueries(listing, gallery.pipeline, failures, run, weights), listing
+
+
+def _spare(path, option, reads, listing):
+    """Refuse to write to what is read."""
+    for each in reads:
+        check_spared(path, option, each)
+    if listing is not None and is_photo(path, listing):
+        raise ImgretError(f"{option} {path} is a query photo: choose another {option}")
+
+
+def _params(gallery, k):
+    return {"step": "search", "k": k, "settings": gallery.settings.to_json()}
 
 
 def _answers(gallery, source, k, jobs):
@@ -109,20 +131,14 @@ def _answers(gallery, source, k, jobs):
         yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, *gallery.search(asked.vectors, k, jobs))
 
 
-def _rank(out, gallery, source, blocks, k, failures, run):
+def _rank(output, gallery, source, blocks, k, failures):
     """Make a ranking store. One in which queries failed is made again: they may be sound by now."""
-    params = {"step": "search", "k": k, "settings": gallery.settings.to_json()}
-    output = Output(out, "ranking", params, [gallery.store.as_input(), *source.inputs()], run)
-    existing = output.existing()
-    if existing is not None:
-        failed_before = existing.sizes["F"]
-        existing.close()
-        if not failed_before and output.up_to_date():
-            return
+    if output.up_to_date(whole=lambda store: not store.sizes["F"]):
+        return
     with output.being_made():
         answered = _store(output, gallery, blocks, k, failures, source.boxed)
         failed = f", {len(failures.rows)} failed" if failures.rows else ""
-        run.report.note(f"{output.shown}: {answered} queries, {k} ranks each{failed}")
+        output.run.report.note(f"{output.shown}: {answered} queries, {k} ranks each{failed}")
 
 
 def _store(output, gallery, blocks, k, failures, boxed):

@@ -4,31 +4,37 @@
     OUT.parts/<recipe>/0001/<plan>/000123.h5          a finished range of photos, a small store of OUT's own kind
     OUT.parts/<recipe>/0001/<plan>/000123.retry.h5    the same, but reading met an I/O error: the next run tries again
     OUT.parts/<recipe>/0001/<plan>/tmp-...         being written, see `imgret.store.temporaries`
+    OUT.parts/<recipe>/own-...                    somebody is at work here, see `imgret.store.claims`
+    OUT.parts/<recipe>/finished.h5                what is finished, while another file has its place
 
-<plan> is the plan's content, so a process that outlived its plan cannot write into the folder of another.
+<plan> is the plan's content, so a process that outlived its plan cannot write into the folder of another. Where OUT.parts is a link,
+outputs may share what it leads to: <recipe> is then followed by what tells this output from others.
 
-There is no lock. A plan's folder comes into being complete, by renaming a folder that holds plan.h5: of two processes that try, the
-file system lets one win, and the other uses the winner's. A part appears by an atomic rename, so it is whole or absent, and two
-processes that make the same part make the same bytes. Whoever joins publishes OUT by one atomic rename and removes its plan and older
-ones; a process whose folder has gone finds OUT complete. Parts of another recipe are another command's work: they go with a publication,
-once nothing has been done about them for a day.
+There is no lock that anybody waits for. A plan's folder comes into being complete, by renaming a folder that holds plan.h5: of two
+processes that try, the file system lets one win, and the other uses the winner's. A part appears by an atomic rename, so it is whole or
+absent, and two processes that make the same part make the same bytes. Whoever joins publishes OUT by one atomic rename. A plan goes with
+the last process that works by it, and a folder with the last claim on it. Parts of another recipe are another command's work: they go
+with a publication, once nothing has been done about them for a day. What imgret has not made stays where it is.
 """
 
 import contextlib
 import errno
+import hashlib
+import itertools
 import os
 import re
-import shutil
 
 from imgret.errors import ImgretError, why
 from imgret.paths import check_folder, target
-from imgret.store.hashing import of_json
-from imgret.store.plans import FolderVanished, Plan
-from imgret.store.temporaries import quiet, remove, sweep, temporary_name
+from imgret.store.claims import Claim, abandoned, claimed, sweep_claims
+from imgret.store.erasing import foreign, remove
+from imgret.store.plans import FolderVanished, Plan, whole_plan
+from imgret.store.temporaries import quiet, sweep, temporary_name
 from imgret.store.writer import Writer, fsync, publish, rename, write_error
 
-PLAN_TRIES = 20  # another process may be faster each time, but not for ever
-TAKEN = (errno.ENOTEMPTY, errno.EEXIST)  # of renaming onto a folder that is not empty: whoever is first has made the plan
+TRIES = 50  # another process may be faster each time, but not for ever
+FINISHED = ("checkpoint.h5", "finished.h5")  # what a step without a plan leaves
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # of renaming onto a folder that is not empty: whoever is first has made the plan
 
 
 class Parts:
@@ -50,10 +56,32 @@ class Parts:
     def __init__(self, out, recipe):
         self.out, self.recipe = target(out), recipe
         self.root = self.out + ".parts"
-        self.folder = os.path.join(self.root, recipe[:16])
+        self._key, self._claim, self._plan = recipe[:16] + self._identity(), None, None
+        self.folder = os.path.join(self.root, self._key)
+
+    def _identity(self):
+        """What tells the output from others whose parts may lie beside its own; the same on every machine that has the folder mounted."""
+        if not os.path.islink(self.root):
+            return ""
+        folder, name = os.path.split(os.path.abspath(self.out))
+        with contextlib.suppress(OSError):
+            return "-" + hashlib.sha256(f"{os.stat(folder).st_ino} {name}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return ""
+
+    @contextlib.contextmanager
+    def claimed(self):
+        """Context manager: the folder is there, and nobody else removes it, until the outermost such block ends."""
+        if self._claim is not None:
+            yield self
+            return
+        self.prepare()
+        try:
+            yield self
+        finally:
+            self.leave()
 
     def prepare(self):
-        """Make the folder; sweep temporary files whose process is gone.
+        """Make the folder and claim it; sweep what processes left that are gone.
 
         Raises
         ------
@@ -62,24 +90,57 @@ class Parts:
         """
         parent = check_folder(self.out)
         try:
-            os.makedirs(self.folder, exist_ok=True)
-            probe = temporary_name(self.folder)
-            with open(probe, "xb"):
-                pass
-            os.unlink(probe)
+            self._free_claim()
+            self._claim = self._claimed()
         except OSError as error:
-            raise ImgretError(f"{os.fsdecode(self.out)} cannot be written: {why(error)} ({os.fsdecode(parent)})") from None
+            in_the_way = f"{os.fsdecode(self.root)} is no folder" if os.path.lexists(self.root) and not os.path.isdir(self.root) else ""
+            raise ImgretError(f"{os.fsdecode(self.out)} cannot be written: {in_the_way or why(error)} ({os.fsdecode(parent)})") from None
         sweep(self.folder)
+        sweep_claims(self.folder)
+
+    def _claimed(self):
+        for attempt in range(TRIES):
+            self.folder = next(folder for folder in self._folders() if os.path.isdir(folder) or not os.path.lexists(folder))
+            try:
+                os.makedirs(self.folder, exist_ok=True)
+                return Claim(self.folder)
+            except (FileNotFoundError, FileExistsError):  # another process removes it, or makes it, just now
+                if attempt == TRIES - 1:
+                    raise
+        return None
+
+    def _folders(self):
+        """Where the parts may be: elsewhere, where a file is in the way."""
+        yield os.path.join(self.root, self._key)
+        yield from (os.path.join(self.root, f"{self._key}.{number}") for number in itertools.count(1))
 
     def temporary(self):
-        """A temporary file's name in this folder."""
+        """A temporary file's name in this folder, which is made again if somebody has removed it."""
+        if self._claim is not None and not os.path.isdir(self.folder):
+            self.prepare()
         return temporary_name(self.folder)
+
+    def publish(self, temporary, put):
+        """Make a file that is whole durable, and give it the output's name by `put(temporary, out)`."""
+        publish(temporary, self.out, put)
+
+    @property
+    def kept(self):
+        """Where a finished file waits whose place is taken."""
+        return os.path.join(self.folder, FINISHED[-1])
 
     def numbers(self):
         """Numbers of the plans that are there, oldest first."""
+        return [number for number in self._taken() if os.path.isdir(self._folder_of(number))]
+
+    def _taken(self):
+        """Numbers that no new plan can have, in order."""
         with contextlib.suppress(FileNotFoundError):
-            return sorted(int(name) for name in os.listdir(self.folder) if re.fullmatch(r"\d{4,9}", name))
+            return sorted({int(name) for name in os.listdir(self.folder) if re.fullmatch(r"\d{4,9}", name)})
         return []
+
+    def _folder_of(self, number):
+        return os.path.join(self.folder, f"{number:04d}")
 
     def plan(self, names, sizes, mtimes, follow=False):
         """The plan to work by: the newest that is there if it fits (or with `follow`, whatever it is), else a new one.
@@ -90,25 +151,24 @@ class Parts:
         sizes, mtimes : ndarray, shape (N,), int64
         follow : bool
             Use a plan that is there even where it differs: the shards of one output must not disagree.
+
+        Raises
+        ------
+        FolderVanished
+            If somebody removes the folder meanwhile.
         """
-        for _ in range(PLAN_TRIES):
+        for _ in range(TRIES):
             numbers = self.numbers()
-            if numbers:
-                folder = os.path.join(self.folder, f"{numbers[-1]:04d}")
-                plan = None
-                try:
-                    plan = Plan(folder, numbers[-1], check=True)
-                except FolderVanished:
-                    self._drop(folder)  # a folder without its plan is of no use to anybody
-                    self.prepare()
-                    continue
-                except ImgretError:
-                    pass  # damaged: a new plan takes its place
-                if plan is not None and (follow or plan.matches(names, sizes, mtimes)):
+            plan = whole_plan(self._folder_of(numbers[-1]), numbers[-1]) if numbers else None
+            if plan is not None and (follow or plan.matches(names, sizes, mtimes)):
+                self._plan = plan.number
+                if self._claim is not None:
+                    self._claim.plan(plan.number)
+                if os.path.isdir(plan.folder):  # not removed by somebody who did not know yet that it is worked by
                     sweep(plan.folder)
                     return plan
-            number = numbers[-1] + 1 if numbers else 1
-            self._publish_plan(number, names, sizes, mtimes)
+                continue
+            self._publish_plan(max(self._taken(), default=0) + 1, names, sizes, mtimes)
         raise ImgretError(
             f"no sound plan could be written to {os.fsdecode(self.folder)}: remove that folder and run the same command again"
         )
@@ -125,74 +185,91 @@ class Parts:
                 writer.keep()
             os.mkdir(os.path.join(temporary, content[:16]))
             fsync(temporary)
-            rename(temporary, os.path.join(self.folder, f"{number:04d}"))
+            rename(temporary, self._folder_of(number))
         except FileNotFoundError:
             raise FolderVanished from None
         except OSError as error:
             if error.errno not in TAKEN:
                 raise write_error(os.fsdecode(self.out), error) from None
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
 
     def older_plans(self, plan):
         """Plans before this one, newest first: what they finished is taken over."""
         for number in reversed(self.numbers()):
             if number < plan.number:
                 with contextlib.suppress(FolderVanished, ImgretError):
-                    yield Plan(os.path.join(self.folder, f"{number:04d}"), number)
+                    yield Plan(self._folder_of(number), number)
 
     def leave(self):
-        """Remove the folder if there is nothing in it: a step that failed before it had anything to keep leaves no trace."""
+        """Give the claim up; remove the folder if there is nothing in it: a step that had nothing to keep leaves no trace."""
+        self._free_claim()
         for folder in (self.folder, self.root):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
 
-    def remove(self, plan=None):
+    def _free_claim(self):
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+
+    def remove(self):
         """Remove what an output that has just been published makes needless: see `clear`, and parts of other recipes where nothing is
         alive or newer than a day, as what another command is at, or was interrupted at, is not.
         """
         for folder in self._others():
-            if quiet(folder):
+            if not claimed(folder) and (abandoned(folder) or quiet(folder)):
                 self._drop(folder)
-        self.clear(plan)
+        self.clear()
 
-    def clear(self, plan=None):
-        """Remove this plan and older ones (all, without a plan) of this recipe; a newer plan is somebody's work, and stays."""
+    def clear(self):
+        """Remove what is in the output under this recipe: the plan that was worked by and older ones (all, where there was none), unless
+        somebody else still works by them. A newer plan is somebody's work, and stays.
+        """
         for number in self.numbers():
-            if plan is None or number <= plan.number:
-                self._drop(os.path.join(self.folder, f"{number:04d}"))
-        sweep(self.folder)
-        if not self.numbers():
-            self._drop(self.folder)
+            if (self._plan is None or number <= self._plan) and not self._shared(number):
+                self._drop(self._folder_of(number))
+        if not self._shared():
+            for name in FINISHED:
+                remove(os.path.join(self.folder, name))
         self._close()
 
     def clear_plans_of(self, names, sizes, mtimes):
         """Remove the plans of just these photos, which are in the output; one of others is somebody's work, and stays."""
         for number in self.numbers():
-            folder = os.path.join(self.folder, f"{number:04d}")
+            folder = self._folder_of(number)
             with contextlib.suppress(FolderVanished, ImgretError):
-                if Plan(folder, number).matches(names, sizes, mtimes):
+                if Plan(folder, number).matches(names, sizes, mtimes) and not self._shared(number):
                     self._drop(folder)
-        sweep(self.folder)
         self._close()
+
+    def _shared(self, plan=None):
+        """Whether another process is at work here."""
+        return claimed(self.folder, plan, but=self._claim)
 
     def _others(self):
         """Folders of other recipes: only what a run makes there; the folder may be a link, or hold what somebody else has put into it."""
+        own = re.compile(r"[0-9a-f]{16}" + re.escape(self._key[16:]) + r"(\.\d+)?")
         with contextlib.suppress(OSError):
-            found = [os.path.join(self.root, name) for name in os.listdir(self.root) if re.fullmatch(r"[0-9a-f]{16}", name)]
+            found = [os.path.join(self.root, name) for name in os.listdir(self.root) if own.fullmatch(name)]
             return [folder for folder in found if folder != self.folder]
         return []
 
     def _close(self):
-        """Sweep what others were removing when they died; remove the folders that are empty now."""
-        sweep(self.root)
-        self.leave()
+        """Sweep what others left or were removing when they died; remove the folders that are empty now."""
+        for folder in (self.folder, self.root):
+            sweep(folder)
+        sweep_claims(self.folder)
+        if self._claim is None:
+            self.leave()
 
     def _drop(self, folder):
-        """Remove a folder, from one moment to the next for every other process."""
-        going = temporary_name(self.root)
-        with contextlib.suppress(OSError):
-            os.rename(folder, going)
+        """Remove a folder, from one moment to the next for every other process, unless there is something in it to be left there."""
+        going = folder
+        if not foreign(folder):
+            going = temporary_name(self.root)
+            with contextlib.suppress(OSError):
+                os.rename(folder, going)
         remove(going)
 
 
@@ -214,27 +291,3 @@ def publish_part(writer, plan, part, kind, *, recipe, params, retry):
         if not os.path.isdir(plan.folder):
             raise FolderVanished from None
         raise
-
-
-@contextlib.contextmanager
-def published(path):
-    """A context manager for a plain file: gives a temporary path, and puts what was written there in its place if the block succeeds.
-
-    Until then it is in the folder of parts of `path`, where the next run sweeps up after a process that was killed.
-
-    Raises
-    ------
-    ImgretError
-        If it cannot be written; what was there before is then untouched, or the error says that it is not.
-    """
-    parts = Parts(path, of_json({"step": "plain"}))
-    parts.prepare()
-    temporary = parts.temporary()
-    try:
-        yield temporary
-        publish(temporary, parts.out)
-    except OSError as error:
-        raise write_error(os.fsdecode(path), error) from None
-    finally:
-        remove(temporary)
-        parts.leave()

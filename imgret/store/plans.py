@@ -1,5 +1,6 @@
 """Plans: what a long step works from, frozen, and where the parts that it makes are. See `imgret.store.parts`."""
 
+import contextlib
 import os
 import re
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.store.reader import Store
+
+PART = re.compile(r"(\d{6,})(\.retry)?\.h5")
 
 
 class FolderVanished(Exception):  # noqa: N818 - not an error: somebody else has finished
@@ -67,10 +70,21 @@ class Plan:
             names = os.listdir(self.folder)
         except FileNotFoundError:
             raise FolderVanished from None
-        found = [re.fullmatch(r"(\d{6,})(\.retry)?\.h5", name) for name in names]
+        found = [PART.fullmatch(name) for name in names]
         whole = {int(match[1]) for match in found if match and not match[2]}
         return whole, {int(match[1]) for match in found if match and match[2]} - whole
 
     def matches(self, names, sizes, mtimes):
         """Whether this is the plan of these photos."""
         return self.names == names and np.array_equal(self.sizes, sizes) and np.array_equal(self.mtimes, mtimes)
+
+
+def whole_plan(folder, number):
+    """A plan that can be worked by; None where another has to take its place, because something of it is damaged or missing."""
+    with contextlib.suppress(FolderVanished, ImgretError, OSError):
+        plan = Plan(folder, number, check=True)
+        os.makedirs(plan.folder, exist_ok=True)
+        with os.scandir(plan.folder) as entries:
+            if all(entry.is_file() for entry in entries if PART.fullmatch(entry.name)):
+                return plan
+    return None

@@ -8,34 +8,42 @@ be shared by machines and containers that know nothing of each other's processes
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
 import secrets
-import shutil
 import socket
 import time
 
+from imgret.store.erasing import remove
+
 UNJUDGED_SECONDS = 24 * 3600  # what nothing is known of is swept after this
-NAME = re.compile(r"tmp-(?:([0-9a-f]{16})-(\d+)-(\d+)|.*-\d+)-[0-9a-f]{8}\.h5")  # or an older imgret's: host and process number
+PREFIX = "tmp"
+NAME = re.compile(r"(?:([0-9a-f]{16})-(\d+)-(\d+)|.*-\d+)-[0-9a-f]{8}\.h5")  # or an older imgret's: host and process number
 
 
 def temporary_name(folder):
     """A name for a temporary file in `folder` that no other process takes and that tells whose it is."""
+    return own_name(folder, PREFIX)
+
+
+def own_name(folder, prefix):
+    """The same with another beginning."""
     machine, start = _myself()
-    return os.path.join(folder, f"tmp-{machine}-{os.getpid()}-{start}-{secrets.token_hex(4)}.h5")
+    return os.path.join(folder, f"{prefix}-{machine}-{os.getpid()}-{start}-{secrets.token_hex(4)}.h5")
 
 
 def sweep(folder):
     """Remove temporary files of processes that are gone, and those that cannot be judged when they are a day old."""
-    for path, alive, _ in _temporaries(folder):
-        if alive is False or (alive is None and not _recent(path)):
+    for path, alive, _ in judged(folder):
+        if alive is False or (alive is None and not recent(path)):
             remove(path)
 
 
 def sweep_of(folder, pids):
     """Remove the temporary files of processes that this one started and has just ended."""
-    for path, alive, pid in _temporaries(folder):
+    for path, alive, pid in judged(folder):
         if pid in pids and not alive:
             remove(path)
 
@@ -44,33 +52,41 @@ def quiet(folder):
     """Whether nothing in a folder, at any depth, is newer than a day or of a live process."""
     try:
         for top, folders, files in os.walk(folder, onerror=_raise):
-            if any(alive for _, alive, _ in _temporaries(top)) or any(_recent(os.path.join(top, name)) for name in ("", *folders, *files)):
+            if any(alive for _, alive, _ in judged(top)) or any(recent(os.path.join(top, name)) for name in ("", *folders, *files)):
                 return False
     except OSError:
         return False
     return True
 
 
-def remove(path):
-    """Remove a file or a folder, if it is there."""
-    if os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-
-
-def _temporaries(folder):
-    """Yield (path, whether its process is alive, the process's number) of each temporary file; None for what cannot be told."""
+def judged(folder, prefix=PREFIX):
+    """Yield (path, whether its process is alive, the process's number) of each file that is named so; None for what cannot be told."""
     machine, _ = _myself()
     names = []
     with contextlib.suppress(OSError):
         names = os.listdir(folder)
     for name in names:
-        if match := NAME.fullmatch(name):
+        beginning, _, rest = name.partition("-")
+        if beginning == prefix and (match := NAME.fullmatch(rest)):
             here = match[1] == machine
             alive = _alive(int(match[2]), int(match[3])) if here else None
             yield os.path.join(folder, name), alive, int(match[2]) if here else None
+
+
+def recent(path):
+    """Whether a file is newer than a day; also of one that has just gone."""
+    try:
+        return time.time() - os.lstat(path).st_mtime < UNJUDGED_SECONDS
+    except OSError:
+        return True
+
+
+@functools.cache
+def boot():
+    """What stands for this machine since it was started last; "" where that is not to be known."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+    return ""
 
 
 def _myself():
@@ -110,14 +126,6 @@ def _start(process):
     with open(f"/proc/{process}/stat", "rb") as file:
         state, *fields = file.read().rpartition(b")")[2].split()
     return -1 if state in (b"Z", b"X") else int(fields[18])
-
-
-def _recent(path):
-    """Whether a file is newer than a day; also of one that has just gone."""
-    try:
-        return time.time() - os.lstat(path).st_mtime < UNJUDGED_SECONDS
-    except OSError:
-        return True
 
 
 def _raise(error):

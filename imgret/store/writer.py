@@ -157,8 +157,14 @@ class Writer:
         for name, value in values.items():
             group.create_dataset(name, data=np.frombuffer(canonical(value).encode(), np.uint8), fill_time="never")
 
-    def publish(self, final):
+    def publish(self, final, put=None):
         """Make it durable and give it its name, in one atomic step.
+
+        Parameters
+        ----------
+        final : str or bytes
+        put : callable, optional
+            See `rename`.
 
         Raises
         ------
@@ -166,7 +172,7 @@ class Writer:
         """
         self._close(os.fsdecode(final))
         try:
-            rename(self.temporary, final)
+            rename(self.temporary, final, put)
         except OSError as error:
             raise write_error(os.fsdecode(final), error) from None
 
@@ -186,14 +192,20 @@ class Writer:
         self._check(shown)
 
 
-def publish(temporary, final):
-    """fsync `temporary`, rename it to `final`, fsync the folder."""
+def publish(temporary, final, put=None):
+    """fsync `temporary`, rename it to `final`, fsync the folder; see `rename`."""
     fsync(temporary)
-    rename(temporary, final)
+    rename(temporary, final, put)
 
 
-def rename(temporary, final):
+def rename(temporary, final, put=None):
     """Give a file or folder that is on the disk its name, and have that on the disk as well.
+
+    Parameters
+    ----------
+    temporary, final : str or bytes
+    put : callable, optional
+        `put(temporary, final)` gives the name; `os.replace` without it.
 
     Raises
     ------
@@ -202,7 +214,7 @@ def rename(temporary, final):
     NotDurable
         If it has its name, and that is not on the disk.
     """
-    os.replace(temporary, final)
+    (put or os.replace)(temporary, final)
     try:
         fsync(os.path.dirname(final) or ".")
     except FileNotFoundError:
