@@ -436,8 +436,13 @@ def test_a_bit_flipped_in_any_column_is_found(stores, tmp_path, kind):
             bits[len(bits) // 2 // np.dtype(dtype).itemsize * np.dtype(dtype).itemsize] ^= 1  # the lowest of its number
             file[name][...] = values
 
-        problems = check(spoil(path, flip))
-        assert f"'{name}' does not match its checksum" in problems, name
+        copy = spoil(path, flip)
+        try:
+            problems = check(copy)
+        except ImgretError as error:
+            problems = [str(error)]
+        alone = f"{copy} is damaged: '{name}' runs from 1 to 1, from 0 to 0 is expected"  # the only value of the offsets of no texts
+        assert f"'{name}' does not match its checksum" in problems or problems == [alone], name
 
 
 @pytest.mark.parametrize("name", ["params", "inputs", "pipeline", "info"])
@@ -605,6 +610,45 @@ def test_offsets_without_a_row_are_refused(stores, tmp_path):
     with pytest.raises(ImgretError) as caught:
         Store(copy)
     assert str(caught.value) == f"{copy} is damaged: 'names_offsets' has 0 rows or columns, 0 are expected"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "text"),
+    [
+        ("features", "names", lambda data: np.append(data, 7), "'names_offsets' runs from 0 to {0}, from 0 to {1} is expected"),
+        ("features", "names", lambda data: data[:-1], "'names_offsets' runs from 0 to {0}, from 0 to {1} is expected"),
+        ("features", "names_offsets", lambda data: data + 1, "'names_offsets' runs from 1 to {1}, from 0 to {0} is expected"),
+        ("features", "failed/reason", lambda data: np.append(data, 7), "'failed/reason_offsets' runs from 0 to 0, from 0 to 1 is expected"),
+        ("features", "offsets", lambda data: data - 1, "'offsets' runs from -1 to {1}, from 0 to {0} is expected"),
+        ("features", "keypoints", lambda data: data[:-1], "'descriptors' has {0} rows or columns, {1} are expected"),
+        ("index", "rows", lambda data: data[:, None], "'rows' has 2 axes, not 1"),
+        ("ranking", "query_names", lambda data: data[:0], "'query_names_offsets' runs from 0 to {0}, from 0 to 0 is expected"),
+        ("ranking", "scores", lambda data: data[:, :2], "'scores' has 2 rows or columns, 5 are expected"),
+    ],
+)
+def test_columns_that_do_not_fit_each_other_are_refused(stores, tmp_path, kind, name, change, text):
+    """In one place, before anything is read: each column against the axes that it shares, and offsets against what they count."""
+    path = shutil.copy(getattr(stores, FILES[kind]), tmp_path / "store.h5")
+    found = []
+
+    def spoiled(file):
+        data = file[name][()]
+        new = change(data).astype(data.dtype)
+        found.extend((data[-1], new[-1]) if "offsets" in name else (len(data), len(new)))
+        del file[name]
+        file[name] = new
+
+    copy = spoil(path, spoiled)
+    with pytest.raises(ImgretError) as caught:
+        Store(copy)
+    assert str(caught.value) == f"{copy} is damaged: {text.format(*found)}"
+
+
+@pytest.mark.parametrize("columns", ["", "x y scale", "y x scale angle score"])
+def test_keypoints_that_are_not_named_are_refused(features, stores, tmp_path, columns):
+    copy = spoil(features, lambda file: file["keypoints"].attrs.create("columns", columns))
+    result = call("encode", copy, "-c", stores.kmeans, "-o", tmp_path / "v.h5", "-j", 1)
+    refused(result, 1, f"{copy} is damaged: it does not say what each column of its keypoints is")
 
 
 DEEP = '{"inputs":[' * 5000 + "]}" * 5000

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from imgret.errors import ImgretError
 from imgret.features import LocalFeatures
 from imgret.pipeline import Pipeline
 
@@ -17,13 +18,15 @@ class FeatureReader:
     Raises
     ------
     ImgretError
-        If the store does not say how it was made.
+        If the store does not say how it was made, or what its keypoints are.
     """
 
     def __init__(self, store):
         self._store = store
         self._decode = Pipeline.load(store).component().decode
         self._columns = tuple(store.attribute("keypoints", "columns").split())
+        if len(self._columns) != store.shape("keypoints")[1] or self._columns[:2] != ("x", "y"):
+            raise ImgretError(f"{store.shown} is damaged: it does not say what each column of its keypoints is")
 
     def photos(self, rows):
         """Yield the features of some photos, one at a time.

@@ -63,7 +63,7 @@ class DescribeWorker(PartWorker):
         """Make one part; the number of its photos that failed."""
         if self.sources is None:
             out = self.setup["out"] if self.setup["take_over"] else None
-            self.sources = Sources(out, self.setup["kind"], self.setup["recipe"], self._older())
+            self.sources = Sources(out, self.setup["kind"], self.setup["recipe"], self._older(), self.extractor.columns())
         first, _ = self.plan.range(task["part"])
 
         def fill(photos):

@@ -8,7 +8,7 @@ from imgret.errors import ImgretError
 from imgret.features import LocalFeatures
 from imgret.runs import workers
 from imgret.store.parts import FolderVanished, Plan, publish_part
-from imgret.store.photos import PhotoWriter, totals_of
+from imgret.store.photos import PhotoWriter, misfit, totals_of
 from imgret.store.reader import Store
 from imgret.store.temporaries import sweep_of, temporary_name
 from imgret.store.writer import Writer
@@ -197,6 +197,9 @@ class Step:
                 bad[part] = problem
 
     def _problem(self, store, part):
+        problem = misfit(store, self.work.data)
+        if problem:
+            return problem
         first, last = self.plan.range(part)
         there = sorted([*store.texts("names"), *store.texts("failed/names")])
         if there != list(self.plan.names[first:last]):

@@ -7,6 +7,7 @@ import numpy as np
 
 from imgret import images
 from imgret.errors import ImgretError
+from imgret.store.photos import misfit
 from imgret.store.reader import Store
 
 
@@ -62,17 +63,18 @@ def _is(path, digest):
 class Sources:
     """Where a photo that is still the same may be taken over from: the finished file, and the parts of older plans.
 
-    Only rows of the same recipe count, so what they hold is what would be computed again.
+    Only rows of the same recipe count, so what they hold is what would be computed again; and only where they are of the size and type
+    that `data` says (see `imgret.store.photos.PhotoWriter`).
     """
 
-    def __init__(self, out, kind, recipe, older_plans):
-        self._kind, self._stores, self._plans, self._open = kind, [], list(older_plans), {}
+    def __init__(self, out, kind, recipe, older_plans, data):
+        self._kind, self._data, self._stores, self._plans, self._open = kind, data, [], list(older_plans), {}
         self._lock = threading.Lock()
         if out is None:
             return
         with contextlib.suppress(ImgretError):
             store = Store(out, (kind,))
-            if store.recipe == recipe:
+            if store.recipe == recipe and not misfit(store, data):
                 self._stores.append((store, store.texts("names"), store.texts("failed/names")))
             else:
                 store.close()
@@ -110,7 +112,7 @@ class Sources:
         """A part, kept open until `release`."""
         if path not in self._open:
             store = Store(path, (self._kind,))
-            for problem in store.problems():
+            for problem in filter(None, (misfit(store, self._data), *store.problems())):
                 store.close()
                 raise ImgretError(problem)
             self._open[path] = (store, store.texts("names"), store.texts("failed/names"))

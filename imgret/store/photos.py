@@ -143,6 +143,19 @@ class PhotoWriter:
             self.copy_failed(stores[which], row, row + 1)
 
 
+def misfit(store, data):
+    """What is wrong with a store's data columns, to be put together with others; '' where they are as `data` says (see `PhotoWriter`)."""
+    for path, (row_shape, dtype, attributes) in data.items():
+        if not store.has(path) and path in BOXED:
+            continue  # of a photo without a box it is all of it
+        found = (store.shape(path)[1:], store.dtype(path)) if store.has(path) else None
+        if found != (tuple(row_shape), np.dtype(dtype)):
+            return f"'{path}' has rows of another size or type than these photos have"
+        if any(store.attribute(path, name) != text for name, text in attributes.items()):
+            return f"'{path}' holds something else than these photos have"
+    return ""
+
+
 def boxed(stores):
     """`BOXED` if one of the stores has a row per box, else nothing: what their rows put together have."""
     return BOXED if any(store.has("box") for store in stores) else {}

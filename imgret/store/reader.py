@@ -7,6 +7,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.store import layout
+from imgret.store.binding import Columns
 from imgret.store.check import problems
 from imgret.store.hashing import of_array
 from imgret.store.metadata import Metadata
@@ -67,7 +68,8 @@ class Store:
         self._said = Metadata(self._file, self._members, self.path, self.shown)
         try:
             self._read_metadata(kinds, wanted_by)
-            self._bind_columns()
+            bound = Columns(self.layout, self._members, self.checksums, self.shown)
+            self._datasets, self._columns, self.sizes = bound.datasets, bound.columns, bound.sizes
         except ImgretError:
             self.close()
             raise
@@ -121,51 +123,6 @@ class Store:
                 f"{kind.version}: upgrade imgret"
             )
         self.layout = kind.at(self.schema_version)
-
-    def _bind_columns(self):
-        self.sizes, self._datasets, self._columns = {}, {}, {}
-        columns = self.layout.columns
-        there = {column.optional for column in columns if column.optional and column.path in self._members}
-        for column in columns:
-            if column.group:
-                for path in self._members_of(column.path):
-                    self._bind(path, column)
-            elif not column.optional or column.optional in there:
-                for dataset in column.datasets:
-                    self._bind(dataset.path, dataset)
-
-    def _members_of(self, group):
-        """Paths of the columns under a group: those that are there, and those that should be."""
-        paths = {group + name for name in self._members.names(group.rstrip("/"))}
-        paths |= {path for path in self.checksums if path.startswith(group)}
-        for path in sorted(paths):
-            if not layout.GROUP_NAME.fullmatch(path.removeprefix(group)):
-                raise ImgretError(f"{self.shown} is damaged: no column can be called {path[:80]!r}")
-        return sorted(paths)
-
-    def _bind(self, path, column):
-        dataset = self._members.open(path)
-        dtype, lengths = dataset.dtype, dataset.shape
-        if dtype.name not in column.dtypes or dtype.byteorder == ">":
-            raise ImgretError(f"{self.shown} is damaged: '{path}' is of type {dtype}, not {' or '.join(column.dtypes)}")
-        if column.group and not lengths:
-            raise ImgretError(f"{self.shown} is damaged: '{path}' has no axes")
-        if not column.group:
-            self._measure(path, column.shape, lengths)
-        self._datasets[path], self._columns[path] = dataset, column
-
-    def _measure(self, path, shape, lengths):
-        if len(lengths) != len(shape):
-            raise ImgretError(f"{self.shown} is damaged: '{path}' has {len(lengths)} axes, not {len(shape)}")
-        for axis, length in zip(shape, lengths, strict=True):
-            if isinstance(axis, int):
-                expected = axis
-            elif axis.endswith("+1"):
-                expected = self.sizes.setdefault(axis[:-2], length - 1) + 1
-            else:
-                expected = self.sizes.setdefault(axis, length)
-            if length != expected or (not isinstance(axis, int) and axis.endswith("+1") and length < 1):
-                raise ImgretError(f"{self.shown} is damaged: '{path}' has {length} rows or columns, {expected} are expected")
 
     def as_input(self):
         """How it is recorded as an input of what is made from it."""
