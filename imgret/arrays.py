@@ -4,7 +4,10 @@ import numpy as np
 
 from imgret.errors import ImgretError
 
+TINIEST = float(np.finfo(np.float32).tiny)  # smaller numbers have fewer digits
 SMALLEST, LARGEST = 1e-15, 1e15  # L2 norms whose squares float32 holds to all its digits
+
+TOO_LARGE = "the descriptors are too large to be encoded in float32: scale them, and train the codebook on them again"
 
 
 def rows(x, columns=None, what="the input"):
@@ -90,6 +93,11 @@ def unit_rows(x, pairwise=False, out=None):
     return unit
 
 
+def zero_rows(x):
+    """How many rows of a matrix are all zero: they have no direction."""
+    return len(x) - int(np.count_nonzero(x.any(axis=1)))
+
+
 def unit(x, dtype):
     """`x` as one vector over its L2 norm, in a new array of the same shape; all zeros stay zero.
 
@@ -108,7 +116,7 @@ def unit(x, dtype):
     flat = x.reshape(-1)
     norm = np.sqrt(flat @ flat)
     if not np.isfinite(norm):
-        raise ImgretError("the descriptors are too large to be encoded in float32: scale them, and train the codebook on them again")
+        raise ImgretError(TOO_LARGE)
     if norm > 0:
         x /= norm
     return x.astype(dtype)
@@ -135,5 +143,12 @@ def rootsift(descriptors):
         Rows of unit L2 norm; a zero row stays zero.
     """
     x = np.asarray(descriptors, dtype=np.float32)
-    total = x.sum(axis=1, keepdims=True)
-    return np.sqrt(x / np.where(total > 0, total, 1))
+    with np.errstate(over="ignore"):
+        total = x.sum(axis=1, keepdims=True)
+    odd = np.flatnonzero((total[:, 0] < TINIEST) | (total[:, 0] == np.inf))
+    root = np.sqrt(x / np.where(total > 0, total, 1))
+    if odd.size:  # sums that leave float32, or its full precision
+        wide = x[odd].astype(np.float64)
+        total = wide.sum(axis=1, keepdims=True)
+        root[odd] = np.sqrt(wide / np.where(total > 0, total, 1))
+    return root

@@ -1,8 +1,11 @@
 """Describes new photos, features and vectors as the pipeline of a store describes its own."""
 
+import contextlib
+
 from imgret import images
 from imgret.errors import ImgretError, UsageError
 from imgret.features import NO_DESCRIPTORS
+from imgret.parallel import ordered_map
 from imgret.pipeline import ELSEWHERE, branches, component_class, same_space
 from imgret.store.hashing import canonical
 
@@ -134,6 +137,54 @@ class Describer:
         for later in self.nodes[position + 1 :]:
             block = self._component(later).encode_block(block)
         return block
+
+
+class Describers:
+    """As many describers as there are threads that ask, each made once: OpenCV's detectors are not made for several threads at a time.
+
+    Whatever is described goes through here, one photo at a time on one BLAS/OpenMP thread, so that a photo's vector is the same to the
+    last bit whether it comes as a file, as features or as a vector, in whatever company, and for any `jobs`.
+
+    Parameters
+    ----------
+    pipeline, device, weights : see `Describer`
+
+    Attributes
+    ----------
+    first : Describer
+        For questions about the pipeline.
+    """
+
+    def __init__(self, pipeline, device="auto", weights=()):
+        self._how = pipeline, device, weights
+        self.first = Describer(*self._how)
+        self._free = [self.first]
+
+    def settle(self):
+        """Get ready for photos; see `Describer.settle`."""
+        import cv2  # noqa: F401 - a photo is read with it, and `one_thread` reaches what is loaded
+
+        self.first.settle()
+
+    def map(self, function, items, jobs=1):
+        """Yield `function(describer, item)` for each item, in order, on `jobs` threads; what it raises is raised here."""
+
+        def work(item):
+            with self._one() as describer:
+                return function(describer, item)
+
+        return ordered_map(work, items, jobs)
+
+    @contextlib.contextmanager
+    def _one(self):
+        try:
+            describer = self._free.pop()
+        except IndexError:
+            describer = Describer(*self._how)
+        try:
+            yield describer
+        finally:
+            self._free.append(describer)
 
 
 def _extractors(node):

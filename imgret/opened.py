@@ -7,9 +7,11 @@ import typing
 import numpy as np
 
 from imgret import images
-from imgret.describer import Describer
+from imgret.arrays import zero_rows
+from imgret.describer import Describers
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.features import FeatureReader
+from imgret.inputs.queries import describing
 from imgret.names import to_bytes, to_text
 from imgret.pipeline import Pipeline
 from imgret.runs.run import Run
@@ -95,10 +97,10 @@ class Described(Opened):
         return self._store.texts("names")
 
     @functools.cached_property
-    def _describer(self):
-        describer = Describer(self.pipeline)
-        describer.settle()
-        return describer
+    def _describers(self):
+        describers = Describers(self.pipeline)
+        describers.settle()
+        return describers
 
     def describe(self, photo):
         """Describe a photo as this store's own were.
@@ -118,12 +120,13 @@ class Described(Opened):
         ImgretError
             If the photo cannot be used, or the store's own did not begin as photos.
         """
-        shown = "the photo" if isinstance(photo, bytes) else os.fsdecode(photo)
-        try:
-            file = images.file_of(photo) if isinstance(photo, bytes) else images.read_file(os.fsencode(photo))
-            return self._describer.photo(file)
-        except images.BadPhoto as bad:
-            raise ImgretError(f"{shown}: {bad.reason}") from None
+        return self._described([photo])[0]
+
+    def _described(self, photos, jobs=1):
+        """What `describe` gives of several photos."""
+        jobs = min(jobs, len(photos))
+        with describing(jobs):
+            return list(self._describers.map(_describe, photos, jobs))
 
     def __iter__(self):
         return iter(self.names)
@@ -142,6 +145,15 @@ class Described(Opened):
         if row < 0:
             raise KeyError(name)
         return row
+
+
+def _describe(describer, photo):
+    """What a describer makes of a photo, a file or the bytes of one."""
+    shown = "the photo" if isinstance(photo, bytes) else os.fsdecode(photo)
+    try:
+        return describer.photo(images.file_of(photo) if isinstance(photo, bytes) else images.read_file(os.fsencode(photo)))
+    except images.BadPhoto as bad:
+        raise ImgretError(f"{shown}: {bad.reason}") from None
 
 
 class Features(Described):
@@ -209,14 +221,15 @@ class Index(Described):
         """
         if not isinstance(k, int) or k < 1:
             raise UsageError(f"`k` must be a positive integer, got {k!r}")
-        jobs = Run(jobs=jobs).jobs
+        run = Run(jobs=jobs)
         single = isinstance(query, str | bytes | os.PathLike)
         photos = single or (isinstance(query, list | tuple) and all(isinstance(each, str | bytes | os.PathLike) for each in query))
         if photos and not query:
             return []
-        vectors = np.array([self.describe(photo) for photo in ([query] if single else query)]) if photos else np.asarray(query)
-        single = single or vectors.ndim == 1
-        answers = [self._hits(*row) for row in zip(*self._gallery.search(np.atleast_2d(vectors), min(k, len(self)), jobs), strict=True)]
+        vectors = np.array(self._described([query] if single else query, jobs)) if photos else np.asarray(query)
+        single, vectors = single or vectors.ndim == 1, np.atleast_2d(vectors)
+        answers = [self._hits(*row) for row in zip(*self._gallery.search(vectors, min(k, len(self)), jobs), strict=True)]
+        run.report.zero(zero_rows(vectors), len(vectors), "queries", self._gallery.index.metric)
         return answers[0] if single else answers
 
     def _hits(self, scores, ids):

@@ -5,9 +5,12 @@ in what tiles scores are made and how sums are added, and keeps to it: another w
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
+from imgret.arrays import LARGEST, SMALLEST, TOO_LARGE
+from imgret.errors import ImgretError
 from imgret.parallel import blocks, in_order
 
 
@@ -78,9 +81,13 @@ class Vocabulary:
     def __init__(self, centroids):
         self.centroids = np.ascontiguousarray(centroids, dtype=np.float32)
         wide = self.centroids.astype(np.float64)
+        self.lengths = np.sqrt((wide * wide).sum(axis=1))
+        # By a power of two, which rounds nothing, where float32 would not hold the squares: each row's nearest word stays its nearest.
+        longest = float(self.lengths.max(initial=0))
+        self._scale = 1.0 if SMALLEST < longest < LARGEST or not longest else 2.0 ** -math.frexp(longest)[1]
+        wide = wide * self._scale
         mean = wide.mean(axis=0)
         centred = wide - mean
-        self.lengths = np.sqrt((wide * wide).sum(axis=1))
         self._centred = centred.astype(np.float32)
         self._bias = ((centred * centred).sum(axis=1) / 2 + centred @ mean).astype(np.float32)
         # Of equal words only the first can win: a product rounds the same column differently at different places.
@@ -90,8 +97,20 @@ class Vocabulary:
         self._tile = self.SCORES // min(len(wide), self.WORDS), self.WORDS
 
     def nearest(self, x):
-        """The nearest word (Euclidean; the first of equals) of each row of `x`, shape (T, d), float32: (T,), int64."""
-        return nearest(x, self._centred, self._bias, self._tile)[0]
+        """The nearest word (Euclidean; the first of equals) of each row of `x`, shape (T, d), float32: (T,), int64.
+
+        Raises
+        ------
+        ImgretError
+            If a row is so much longer than the words that float32 cannot tell.
+        """
+        if self._scale != 1:
+            x = (x.astype(np.float64) * self._scale).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found, scores = nearest(x, self._centred, self._bias, self._tile)
+        if not np.isfinite(scores).all():
+            raise ImgretError(TOO_LARGE)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -152,10 +152,15 @@ class Fisher(Encoder):
         """Each component's d values of a gradient to unit L2 norm, in place; those of components that no descriptor is near, to zero."""
         start = self._size if "weight" in self.params.gradients else 0
         parts = vector[start:].reshape(-1, self._size, self._columns)
-        norms = arrays.row_norms(parts.reshape(-1, self._columns)).astype(np.float32).reshape(parts.shape[:2])
+        flat = parts.reshape(-1, self._columns)
+        norms = arrays.row_norms(flat)
         # of less than a hundredth of a descriptor there is only rounding to be seen
-        kept = (occupancy > 0.01) & (norms > 0)
-        parts *= np.divide(1, norms, out=np.zeros_like(norms), where=kept)[:, :, None]
+        kept = np.tile(occupancy > 0.01, len(parts)) & (norms > 0)
+        odd = np.flatnonzero(kept & ~((norms > arrays.TINIEST) & (norms < 1 / arrays.TINIEST)))  # float32 has no such factor
+        beyond = arrays.unit_rows(flat[odd])
+        norms = norms.astype(np.float32)
+        flat *= np.divide(1, norms, out=np.zeros_like(norms), where=kept)[:, None]
+        flat[odd] = beyond
 
     def _gradients(self, count, sums):
         size, columns = self._size, self._columns

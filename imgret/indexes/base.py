@@ -10,14 +10,15 @@ from imgret.errors import ImgretError, UsageError
 
 METRICS = ("cosine", "l2", "ip")
 SHOWN = 3  # names in a message
+SHORTEST, LONGEST = 2.0**-60, 2.0**62  # L2 norms between which products and squared distances are float32's
 
 
 class Index(Component):
     """Base of all indexes: planned, trained if `trains`, filled by `add`; a file keeps its `arrays` and `facts`, `opened` gives it back.
 
-    Scores: higher is better. "cosine" is the inner product of L2-normalised vectors (a zero vector stays zero), "ip" the inner
-    product, "l2" the negated squared distance. Of two rows with equal scores the lower one comes first; rows and scores do not depend on
-    what other queries are asked at the same time, nor on `jobs`.
+    Scores: higher is better. "cosine" is the inner product of L2-normalised vectors (a zero vector stays zero), cut to [-1, 1] before
+    anything is ranked by it; "ip" the inner product, "l2" the negated squared distance. Of two rows with equal scores the lower one comes
+    first; rows and scores do not depend on what other queries are asked at the same time, nor on `jobs`.
 
     Parameters
     ----------
@@ -121,6 +122,40 @@ def check_metric(metric):
     """
     if metric not in METRICS:
         raise UsageError(f"`metric` must be one of {', '.join(METRICS)}, got {metric!r}")
+
+
+def check_lengths(norms, metric, what, small="all"):
+    """Refuse vectors whose products or squared distances float32 does not hold; "cosine" takes any.
+
+    Parameters
+    ----------
+    norms : ndarray, shape (N,)
+        L2 norms.
+    metric : str
+    what : str
+        What they are of, for the message.
+    small : str
+        Whether vectors that are too short, but not zero, are refused where "any" is, where "all" are, or "never".
+
+    Raises
+    ------
+    ImgretError
+    """
+    norms = norms[norms > 0]
+    if metric == "cosine" or not len(norms):
+        return
+    longest, shortest = float(norms.max()), float(norms.min())
+    judged = {"any": shortest, "all": longest, "never": SHORTEST}[small]
+    if longest > LONGEST:
+        said = f"a vector of the length {longest:.3g}"
+    elif judged < SHORTEST:
+        said = f"a vector of the length {shortest:.3g}" if small == "any" else f"no vector longer than {longest:.3g}"
+    else:
+        return
+    raise ImgretError(
+        f"{what} holds {said}, and by '{metric}' only scores of vectors from {SHORTEST:.1g} to {LONGEST:.1g} in length keep to float32: "
+        "scale the vectors, or take --metric cosine"
+    )
 
 
 def damage(what):

@@ -161,7 +161,7 @@ class Factory(Faissed):
         if self._decodes:
             return super()._fetch(xq, fetch, settings)
         rough, rows = self._core.search(xq, fetch, params=self._faiss_settings(settings, fetch))
-        scores = rough if self._similarity else -rough
+        scores = self._final(rough if self._similarity else -rough)
         return scores, rows, scores[:, -1]
 
     def _faiss_settings(self, settings, fetch):
@@ -174,7 +174,7 @@ class Factory(Faissed):
         return None
 
     def _final(self, scores):
-        return scores
+        return np.clip(scores, -1, 1) if self.metric == "cosine" and self._similarity else scores
 
 
 def _check_opens(index, text):

@@ -4,7 +4,7 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import keys
-from imgret.indexes.base import damage
+from imgret.indexes.base import check_lengths, damage
 from imgret.indexes.held import Held
 from imgret.indexes.pairs import pair_scores, rotate
 from imgret.parallel import ordered_map
@@ -26,7 +26,8 @@ class Faissed(Held):
         if self._outer is None:
             raise ImgretError(f"the index '{self.name}' is empty: add vectors first")
         xq = self._prepared(xq, "the matrix of queries")
-        self._flush(self._pending_rows)
+        check_lengths(self._norms(xq), self.metric, "the matrix of queries", small="any" if self.metric == "ip" else "never")
+        self._complete()
         found = min(k, self.size)
         scores, rows = np.full((len(xq), k), np.nan, np.float32), np.full((len(xq), k), -1, np.int64)
         if not found or not len(xq):
@@ -118,8 +119,10 @@ class Faissed(Held):
         return None
 
     def _final(self, scores):
-        """Scores to report, from those that faiss' metric gives."""
-        return 1 + scores / 2 if self.metric == "cosine" and not self._similarity else scores
+        """Scores to rank by and to report, from those that faiss' metric gives."""
+        if self.metric != "cosine":
+            return scores
+        return np.clip(scores if self._similarity else 1 + scores / 2, -1, 1)
 
     def _edge(self, xq, rough, reach):
         """A bound (Q,) on the scores of what is not among faiss' answers `rough` (Q, n).

@@ -67,8 +67,12 @@ class Exact:
 
     def scores(self, query):
         """Scores (N,) of all rows for one query (D,)."""
-        rows = np.arange(self.size)
-        return pair_scores(self.similarity, query[None], np.zeros(self.size, np.int64), self.pointer, rows)
+        return self.pairs(query[None], np.zeros(self.size, np.int64), np.arange(self.size))
+
+    def pairs(self, xq, of_query, of_row):
+        """Scores (P,) of pairs of queries (Q, D) and rows, as they are reported."""
+        scores = pair_scores(self.similarity, xq, of_query, self.pointer, of_row)
+        return np.clip(scores, -1, 1, out=scores) if self._unit else scores
 
     def best(self, xq, k, slack):
         """Keys (Q, k) of the best rows; k is at most a quarter of them. `slack` (Q,) is what rounding may change in a score."""
@@ -129,7 +133,7 @@ class _Best:
 
     def _settle(self):
         queries, rows = np.concatenate(self._queries), np.concatenate(self._rows)
-        scores = pair_scores(self._exact.similarity, self._xq, queries, self._exact.pointer, rows)
+        scores = self._exact.pairs(self._xq, queries, rows)
         queries, packed = np.concatenate([self._kept[0], queries]), np.concatenate([self._kept[1], keys.pack(scores, rows)])
         order = np.lexsort((packed, queries))
         queries, packed = queries[order], packed[order]

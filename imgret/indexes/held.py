@@ -5,7 +5,7 @@ import numpy as np
 from imgret import arrays
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import keys
-from imgret.indexes.base import Index, damage, must, taken
+from imgret.indexes.base import Index, check_lengths, damage, must, taken
 from imgret.indexes.buffers import FAISS_ERRORS, read
 from imgret.indexes.pairs import rotate
 from imgret.parallel import one_thread
@@ -38,6 +38,7 @@ class Held(Index):
         self._core = None  # the same without its transform
         self._matrix = None  # that transform, (columns of the core, dim)
         self._pending, self._pending_rows = [], 0
+        self._longest = 0.0  # L2 norm of what was added
         self._buffer = None
 
     @property
@@ -75,6 +76,7 @@ class Held(Index):
             self.plan(np.shape(x)[1], len(x), len(x))
         if self.trains:
             x = self._prepared(x, "the matrix of training vectors")
+            check_lengths(self._norms(x), self.metric, "the matrix of training vectors")
             self._check_training(len(x))
             with one_thread():
                 self._train(x, jobs)
@@ -92,7 +94,11 @@ class Held(Index):
             if self.dim is None:
                 self.plan(np.shape(x)[1], 0, len(x))
             self._build()
-        self._pending.append(self._prepared(x, "the matrix of vectors"))
+        x = self._prepared(x, "the matrix of vectors")
+        norms = self._norms(x)
+        check_lengths(norms, self.metric, "the matrix of vectors", small="never")
+        self._longest = max(self._longest, float(norms.max(initial=0)))
+        self._pending.append(x)
         self._pending_rows += len(self._pending[-1])
         if self._pending_rows >= BLOCK:
             self._flush(self._pending_rows - self._pending_rows % BLOCK)
@@ -103,12 +109,18 @@ class Held(Index):
 
         if self._outer is None:
             raise ImgretError(f"the index '{self.name}' is empty: add vectors first")
-        self._flush(self._pending_rows)
+        self._complete()
         return {"faiss": faiss.serialize_index(self._outer)}
 
     def facts(self):
         """Its dimension."""
         return {"dim": self.dim}
+
+    def _complete(self):
+        """Take in what is pending."""
+        if self._buffer is None:
+            check_lengths(np.array([self._longest]), self.metric, "the index")
+        self._flush(self._pending_rows)
 
     def _flush(self, count):
         if not count:
@@ -129,6 +141,10 @@ class Held(Index):
     def _prepared(self, x, what):
         x = arrays.rows(x, self.dim, what)
         return arrays.unit_rows(x, pairwise=True) if self.metric == "cosine" else x
+
+    def _norms(self, x):
+        """L2 norms of prepared rows, where they matter."""
+        return np.ones(len(x)) if self.metric == "cosine" else arrays.row_norms(x)
 
     def _plan(self, n_train, n):
         raise NotImplementedError(type(self).__name__)  # every index has its own

@@ -8,7 +8,6 @@ from imgret.errors import ImgretError
 from imgret.indexes.base import damage, must
 from imgret.indexes.faissed import Faissed
 from imgret.indexes.flat import Exact
-from imgret.indexes.pairs import pair_scores
 from imgret.registry import SAMPLING, Params, param
 
 
@@ -82,5 +81,5 @@ class HNSW(Faissed):
         if rows.max() >= self.size:
             raise ImgretError(damage("row numbers that it does not have"))
         of_query = np.repeat(np.arange(len(xq)), fetch)
-        exact = pair_scores(self._similarity, xq, of_query, self._exact.pointer, rows.ravel()).reshape(rows.shape)
+        exact = self._exact.pairs(xq, of_query, rows.ravel()).reshape(rows.shape)
         return exact, rows, self._edge(xq, rough, self._exact.reach)

@@ -46,6 +46,8 @@ class Gallery:
         Of the photos, in byte order.
     pipeline : imgret.pipeline.Pipeline
         How they were described.
+    zero : int
+        Photos whose vectors are all zero, as far as the file says so.
 
     Raises
     ------
@@ -71,6 +73,8 @@ class Gallery:
         self.settings = kind.SearchParams.parse(settings)
         made_with = kind.Params.from_json(params.get("params"))
         self.pipeline = Pipeline.load(store)
+        zero = store.info.get("zero", 0)
+        self.zero = zero if isinstance(zero, int) else 0
         structure = _Mapped(store, store.group("structure"))
         codebooks = self.pipeline.codebooks_for(kind)
         self.index = kind.opened(made_with, params.get("metric"), structure, store.facts, store.sizes["R"], codebooks)

@@ -1,16 +1,16 @@
 """Queries: photos, or what has been described already, as vectors to search with."""
 
+import contextlib
 import dataclasses
+import itertools
 import os
-import threading
 
 import numpy as np
 
 from imgret import images
-from imgret.describer import Describer
+from imgret.describer import Describer, Describers
 from imgret.errors import ImgretError
-from imgret.inputs.features import FeatureReader
-from imgret.parallel import ordered_map
+from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.pipeline import Pipeline, differences
 from imgret.store.hashing import of_json
 
@@ -58,13 +58,15 @@ class Failures:
 
 
 class StoreQueries:
-    """Queries that have been described already.
+    """Queries that have been described already: what is left to do is done by threads of this process.
 
     Parameters
     ----------
     stores : list of Store
         Features or vectors.
     gallery : imgret.inputs.gallery.Gallery
+    jobs : int
+        Threads; the vectors do not depend on it.
 
     Attributes
     ----------
@@ -77,20 +79,20 @@ class StoreQueries:
         If a store was not made as the index's photos were.
     """
 
-    def __init__(self, stores, gallery):
-        self.stores, self._describer, self._positions = stores, Describer(gallery.pipeline), []
+    def __init__(self, stores, gallery, jobs=1):
+        self.stores, self._jobs, self._positions = stores, jobs, []
+        self._describers = Describers(gallery.pipeline)
         self.boxed = any(store.has("box") for store in stores)
         for store in stores:
             node = Pipeline.load(store).node
-            position = self._describer.position_of(node)
+            position = self._describers.first.position_of(node)
             if position < 0:
-                nearest = self._describer.nodes[0 if store.kind == "features" else -1]
+                nearest = self._describers.first.nodes[0 if store.kind == "features" else -1]
                 raise ImgretError(
                     f"{store.shown} was not made as the photos in {gallery.store.shown} were ({differences(node, nearest)}): "
                     "give photos, or a store made in the same way"
                 )
             self._positions.append(position)
-        self._readers = {store: FeatureReader(store) for store in stores if store.kind == "features"}
 
     def inputs(self):
         """How they are recorded."""
@@ -99,23 +101,34 @@ class StoreQueries:
     def blocks(self, size):
         """Yield `Queries` of at most `size`."""
         for store, position in zip(self.stores, self._positions, strict=True):
-            for start in range(0, len(store), size):
-                stop = min(start + size, len(store))
-                names, photo_names = store.texts("names", start, stop), store.photo_names(start, stop)
-                boxes = store.read("box", start, stop) if store.has("box") else _no_boxes(stop - start)
-                yield Queries(list(names), list(photo_names), boxes, None, self._vectors(store, position, start, stop))
+            starts = range(0, len(store), size)
+            with contextlib.closing(self._vectors(store, position, size)) as vectors:
+                for start, block in zip(starts, vectors, strict=True):
+                    stop = min(start + size, len(store))
+                    names, photo_names = store.texts("names", start, stop), store.photo_names(start, stop)
+                    boxes = store.read("box", start, stop) if store.has("box") else _no_boxes(stop - start)
+                    yield Queries(list(names), list(photo_names), boxes, None, block)
 
-    def _vectors(self, store, position, start, stop):
-        if store.kind == "vectors":
-            return self._describer.vectors(store.read("vectors", start, stop).astype(np.float32), position)
-        return np.stack([self._describer.features(features) for features in self._readers[store].photos(range(start, stop))])
+    def _vectors(self, store, position, size):
+        """Yield the vectors of a store's rows, `size` at a time."""
+        ranges = [range(start, min(start + size, len(store))) for start in range(0, len(store), size)]
+        if store.kind == "features":
+            reader = FeatureReader(store)
+            described = self._described((features for rows in ranges for features in reader.photos(rows)), Describer.features)
+        elif position == len(self._describers.first.nodes) - 1:  # as the index's own
+            yield from (vectors_of(store, rows) for rows in ranges)
+            return
+        else:
+            described = self._described(
+                (vector for rows in ranges for vector in vectors_of(store, rows)),
+                lambda describer, vector: describer.vectors(vector[None], position)[0],
+            )
+        with contextlib.closing(described):
+            for rows in ranges:
+                yield np.stack(list(itertools.islice(described, len(rows))))
 
-
-class _Own(threading.local):
-    """A describer for each thread: OpenCV's detectors are not made for several."""
-
-    def __init__(self, *how):
-        self.describer = Describer(*how)
+    def _described(self, items, function):
+        return self._describers.map(function, items, self._jobs)
 
 
 class PhotoQueries:
@@ -143,8 +156,8 @@ class PhotoQueries:
 
     def __init__(self, listing, pipeline, failures, run, weights=()):
         self._listing, self._failures, self._jobs = listing, failures, run.jobs
-        self._own = _Own(pipeline, run.device, weights)
-        self._own.describer.settle()  # refused here rather than photo by photo
+        self._describers = Describers(pipeline, run.device, weights)
+        self._describers.settle()  # refused here rather than photo by photo
 
     def inputs(self):
         """How they are recorded: by name, size and time."""
@@ -154,31 +167,45 @@ class PhotoQueries:
 
     def blocks(self, size):
         """Yield `Queries` of at most `size`; photos that cannot be used are left out."""
-        pairs = list(zip(self._listing.names, self._listing.paths, strict=True))
-        jobs = min(self._jobs, len(pairs))
-        if jobs > 1:
-            import cv2
+        names, paths = self._listing.names, self._listing.paths
+        jobs = min(self._jobs, len(paths))
+        with describing(jobs), contextlib.closing(self._describers.map(_photo, paths, jobs)) as described:
+            for start in range(0, len(paths), size):
+                block = range(start, min(start + size, len(paths)))
+                found = [(row, *answer) for row, answer in zip(block, itertools.islice(described, len(block)), strict=True)]
+                for row, _, bad, file in found:
+                    if bad is not None:
+                        self._failures.add(names[row], paths[row], bad, file)
+                kept = [(names[row], paths[row], vector) for row, vector, bad, _ in found if bad is None]
+                if kept:
+                    asked, places, vectors = map(list, zip(*kept, strict=True))
+                    yield Queries(asked, asked, _no_boxes(len(asked)), places, np.stack(vectors))
 
-            cv2.setNumThreads(1)  # parallel over photos
-        for start in range(0, len(pairs), size):
-            block = pairs[start : start + size]
-            described = []
-            for (name, path), (vector, bad, file) in zip(block, ordered_map(self._describe, block, jobs), strict=True):
-                if bad is not None:
-                    self._failures.add(name, path, bad, file)
-                else:
-                    described.append((name, path, vector))
-            if described:
-                names, paths, vectors = map(list, zip(*described, strict=True))
-                yield Queries(names, names, _no_boxes(len(names)), paths, np.stack(vectors))
 
-    def _describe(self, pair):
-        file = None
-        try:
-            file = images.read_file(pair[1])
-            return self._own.describer.photo(file), None, file
-        except images.BadPhoto as bad:
-            return None, bad, file
+@contextlib.contextmanager
+def describing(jobs):
+    """Around the work of several threads that describe photos: OpenCV is left to one thread each."""
+    if jobs == 1:
+        yield
+        return
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _photo(describer, path):
+    """A photo's vector, or what is wrong with it, and what was read."""
+    file = None
+    try:
+        file = images.read_file(path)
+        return describer.photo(file), None, file
+    except images.BadPhoto as bad:
+        return None, bad, file
 
 
 def _no_boxes(count):

@@ -6,13 +6,38 @@ are not negative takes negative ones for 0; those of a network's last convolutio
 
 import numpy as np
 
+from imgret.arrays import LARGEST, SMALLEST, TINIEST
+
 EPSILON = 1e-6
 
 
 def l2(x):
-    """Rows (..., C) over their L2 norm; a zero row stays zero."""
+    """Rows (..., C) over their L2 norm, over the whole float32 range; a zero row stays zero."""
     norm = x.norm(dim=-1, keepdim=True)
-    return x / norm.clamp_min(1e-30)
+    unit, odd = x / norm.clamp_min(1e-30), _odd(norm)
+    return unit.where(~odd, _scaled(x)[0]) if odd.any() else unit
+
+
+def lengths(x):
+    """L2 norms (...) of rows (..., C), over the whole float32 range: what is beyond its end is its last number."""
+    norm = x.norm(dim=-1)
+    if not _odd(norm).any():
+        return norm
+    _, length, top = _scaled(x)
+    return norm.where(~_odd(norm), (length * top).clamp_max(np.finfo(np.float32).max)[..., 0])
+
+
+def _odd(norm):
+    """Which norms are of squares that float32 does not hold."""
+    return ~((norm > SMALLEST) & (norm < LARGEST))
+
+
+def _scaled(x):
+    """Rows (..., C) over their L2 norm, that norm as a multiple of their largest value, and that value: no square leaves float32."""
+    top = x.abs().amax(dim=-1, keepdim=True).clamp_min(TINIEST)
+    x = x / top
+    length = x.norm(dim=-1, keepdim=True)
+    return x / length.clamp_min(TINIEST), length, top
 
 
 def avg(maps, centre=False):
@@ -69,8 +94,11 @@ def crow(maps):
     """
     x = maps.clamp_min(0)
     places = x.sum(dim=1, keepdim=True)
-    norm = (places**2).sum(dim=(2, 3), keepdim=True).sqrt().clamp_min(1e-30)
-    return (x * (places / norm).sqrt()).sum(dim=(2, 3)) * channel_weights(x)
+    norm = (places**2).sum(dim=(2, 3), keepdim=True).sqrt()
+    share = places / norm.clamp_min(1e-30)
+    if _odd(norm).any():
+        share = share.where(~_odd(norm), l2(places.flatten(1)).reshape(places.shape))
+    return (x * share.sqrt()).sum(dim=(2, 3)) * channel_weights(x)
 
 
 def channel_weights(x):
@@ -203,5 +231,5 @@ def joined(parts):
     """
     import torch
 
-    norms = torch.stack([part.norm(dim=-1) for part in parts]).mean(dim=0)
+    norms = torch.stack([lengths(part) for part in parts]).mean(dim=0)
     return l2(torch.cat([l2(part) for part in parts], dim=-1)), norms

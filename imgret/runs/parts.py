@@ -49,7 +49,14 @@ class Step:
     output : imgret.runs.output.Output
     plan : imgret.store.parts.Plan
     work : Work
+
+    Attributes
+    ----------
+    zero : int
+        Photos whose vectors are all zero, in what has been put together.
     """
+
+    zero = 0
 
     def __init__(self, output, plan, work):
         self.output, self.plan, self.work, self.run = output, plan, work, output.run
@@ -166,6 +173,7 @@ class Step:
             writer.fingerprint = photos.fingerprint(self.output.recipe)
             self.output.finish(writer, pipeline, info)
         self.output.parts.remove()
+        self.zero = photos.zero
         return totals["N"], totals["F"]
 
     def _path(self, part):

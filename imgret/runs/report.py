@@ -34,6 +34,22 @@ class Report:
         """One line that matters even when quiet."""
         self._line("warning: " + text)
 
+    def zero(self, count, of, noun, metric="cosine"):
+        """Warn of `count` vectors that are all zero among those `of` so many photos or queries, if there are any.
+
+        Parameters
+        ----------
+        count, of : int
+        noun : str
+            What they are, in the plural: "vectors".
+        metric : str
+            What they are compared by.
+        """
+        if count:
+            verb, they = ("is", "it matches") if count == 1 else ("are", "they match")
+            follows = f"{they} nothing" if metric != "l2" else f"{they} whatever is short"
+            self.warn(f"{count} of {of} {noun} {verb} zero: {follows}")
+
     def _line(self, text):
         sys.stderr.write(f"imgret: {one_line(text)}\n".encode("utf-8", "backslashreplace").decode())
         sys.stderr.flush()

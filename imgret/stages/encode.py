@@ -77,7 +77,11 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
 
         def work(parts):
             plan = parts.plan(photos.names, *photos.identities(), follow=run.shard is not None)
-            return Step(output, plan, Work(WORKER, setup, columns)).complete(pipeline, failed_from=photos.failed_from())
+            step = Step(output, plan, Work(WORKER, setup, columns))
+            done = step.complete(pipeline, failed_from=photos.failed_from())
+            if done is not None:
+                run.report.zero(step.zero, done[0], "vectors")
+            return done
 
         done = output.made(work)
         if done is not None:

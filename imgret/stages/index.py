@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import DEFAULT, INDEXES
 from imgret.indexes.base import check_metric
@@ -79,12 +80,15 @@ def _make(output, built, photos, teachers, pipeline, memory):
     layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), count)
     run.report.note(f"{built.name}: {layout}")
     with output.being_made():
-        drawn = _train(built, teachers, n_train, memory, run.jobs)
+        zero, drawn = 0, _train(built, teachers, n_train, memory, run.jobs)
         with run.report.progress(count, "photo") as progress:
             for block in _blocks(photos):
                 built.add(block)
                 progress.update(len(block))
-        _write(output, photos, built, pipeline, {"layout": layout, "train": drawn, "dim": dim})
+                zero += zero_rows(block)
+        run.report.zero(zero, count, "vectors", built.metric)
+        info = {"layout": layout, "train": drawn, "dim": dim} | ({"zero": zero} if zero else {})
+        _write(output, photos, built, pipeline, info)
         size = os.stat(output.path).st_size
         run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
 

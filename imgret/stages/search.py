@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.queries import Failures, PhotoQueries, StoreQueries
@@ -90,7 +91,7 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
         source, listing = _source(stack, queries, gallery, failures, run, weights)
         for option, path in spared_by:
             _spare(path, option, reads, listing)
-        blocks = _answers(gallery, source, k, run.jobs)
+        blocks = stack.enter_context(contextlib.closing(_answers(gallery, source, k, run)))
         if out is not None:
             output = Output(out, "ranking", _params(gallery, k), [gallery.store.as_input(), *source.inputs()], run)
             output.spare(reads, listing)
@@ -108,7 +109,7 @@ def _source(stack, queries, gallery, failures, run, weights):
         raise ImgretError("queries are either photos or stores, not both at once: search twice")
     if stores:
         opened = stack.enter_context(Stores())
-        return StoreQueries([opened.add(path, ("features", "vectors"), "search") for path in stores], gallery), None
+        return StoreQueries([opened.add(path, ("features", "vectors"), "search") for path in stores], gallery, run.jobs), None
     listing = queries.listed()
     return PhotoQueries(listing, gallery.pipeline, failures, run, weights), listing
 
@@ -125,10 +126,16 @@ def _params(gallery, k):
     return {"step": "search", "k": k, "settings": gallery.settings.to_json()}
 
 
-def _answers(gallery, source, k, jobs):
+def _answers(gallery, source, k, run):
+    """Yield `Block` after block; what can match nothing is told once."""
     size = max(1, min(BLOCK_QUERIES, BLOCK_RANKS // max(1, k)))
-    for asked in source.blocks(size):
-        yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, *gallery.search(asked.vectors, k, jobs))
+    run.report.zero(gallery.zero, len(gallery.names), f"vectors in {gallery.store.shown}", gallery.index.metric)
+    count = zero = 0
+    with contextlib.closing(source.blocks(size)) as blocks:
+        for asked in blocks:
+            count, zero = count + len(asked.names), zero + zero_rows(asked.vectors)
+            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, *gallery.search(asked.vectors, k, run.jobs))
+    run.report.zero(zero, count, "queries", gallery.index.metric)
 
 
 def _rank(output, gallery, source, blocks, k, failures):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from imgret.arrays import zero_rows
 from imgret.store import layout
 from imgret.store.hashing import PhotosHash
 from imgret.store.text import Texts
@@ -26,11 +27,16 @@ class PhotoWriter:
         there if it is named here.
     totals : dict, optional
         Length of each axis, and of the bytes of each text column, where they are known (see `totals_of`): columns are then contiguous.
+
+    Attributes
+    ----------
+    count, failed, zero : int
+        Photos appended so far, those that could not be used, and those whose vectors are all zero.
     """
 
     def __init__(self, writer, kind, data, totals=None):
         self.kind = kind
-        self.count = self.failed = 0
+        self.count = self.failed = self.zero = 0
         self._layout = layout.ALL_KINDS[kind]
         self._columns, self._end, self._identity = {}, 0, PhotosHash()
         for column in self._layout.columns:
@@ -74,6 +80,8 @@ class PhotoWriter:
         """Append rows to data columns."""
         for path, block in blocks.items():
             self._columns[path].append(block)
+            if path == "vectors":
+                self.zero += zero_rows(block)
 
     def fail(self, name, code, reason, digest, size, mtime_ns):
         """Append one photo that could not be used."""
