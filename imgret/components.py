@@ -5,6 +5,7 @@ Whoever puts components together (`pipeline`, the steps) follows these declarati
 
 import dataclasses
 import itertools
+import types
 
 from imgret import registry
 
@@ -55,6 +56,8 @@ class Component:
         what joins several descriptions of the same photos.
     seeded : bool
         Whether `params` has a `seed`.
+    reading : dict
+        How it reads photos, where that is not as usual: kept beside its parameters, so that new photos are read alike.
     """
 
     name = None
@@ -62,6 +65,7 @@ class Component:
     needs = ()
     branches = (0, 0)
     seeded = False
+    reading = types.MappingProxyType({})
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):

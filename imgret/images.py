@@ -101,8 +101,8 @@ def read_file(path):
 def decode(data, *, max_size=0, grey=True, box=None, crop=False, truncated=REFUSE):
     """Decode a photo: upright, 8 bits, reduced to `max_size`.
 
-    EXIF orientation is applied. 16-bit greyscale is scaled to 8 bits; transparency is laid over white; CMYK, YCbCr, palette and
-    bilevel pixels are converted. Of a file with several pages the first is taken.
+    EXIF orientation is applied. Deep samples are scaled by their range (`imgret.samples.ranges`); transparency is laid over white; CMYK,
+    YCbCr, L*a*b*, palette and bilevel pixels are converted. Of a file with several pages the first is taken that is not a reduced copy.
 
     Parameters
     ----------
@@ -115,6 +115,8 @@ def decode(data, *, max_size=0, grey=True, box=None, crop=False, truncated=REFUS
         A region of the photo; see `clip_box`.
     crop : bool
         Cut the box out, at full size, before anything is reduced; otherwise the pixels are those of the whole photo.
+    truncated : str
+        `ACCEPT`: of a photo that lacks its last bytes, or is damaged, what can be decoded will do; `REFUSE`: it is bad.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def decode(data, *, max_size=0, grey=True, box=None, crop=False, truncated=REFUS
     Raises
     ------
     BadPhoto
-        `not-an-image`, `truncated`, `too-large`, `box-outside`.
+        `not-an-image`, `unsupported`, `truncated`, `too-large`, `box-outside`.
 
     Notes
     -----

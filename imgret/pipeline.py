@@ -1,6 +1,7 @@
 """The pipeline inside a store: the tree of fitted components that made it.
 
-A node is `{family, component, version, params, arrays: {name: hash}, inputs: [...]}`, and `places` where it needs a file of its own. A
+A node is `{family, component, version, params, arrays: {name: hash}, inputs: [...]}`, `places` where it needs a file of its own, and
+`reading` where photos are not read as usual. A
 features store's pipeline is its extractor; a codebook's is the codebook over what it was trained on; a vectors store's is the encoder
 over the pipelines of all that it takes, and the codebooks that it needs.
 """
@@ -9,7 +10,7 @@ import dataclasses
 
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.extractors import EXTRACTORS, IMPORTED
 from imgret.registry import load
 from imgret.store.hashing import canonical, of_array, pipeline_hashes
@@ -47,8 +48,8 @@ class Pipeline:
             "arrays": named,
             "inputs": [pipeline.node for pipeline in inputs],
         }
-        places = component.params.places()
-        return cls(node | {"places": places} if places else node, merged)
+        beside = {"places": component.params.places(), "reading": dict(component.reading)}
+        return cls(node | {name: value for name, value in beside.items() if value}, merged)
 
     @classmethod
     def load(cls, store):
@@ -115,7 +116,15 @@ class Pipeline:
         if missing is not None or left is not None or not kind.takes_branches(over):
             what = "has no codebook that fits" if kind.needs or children else "does not join what it should"
             raise ImgretError(f"the {node['family']} '{kind.name}' in the file {what}: the file is damaged")
-        return kind(params, *self._fitted(children, places)).over([None] * over)
+        component = kind(params, *self._fitted(children, places)).over([None] * over)
+        if node.get("reading"):
+            try:
+                component.read_as(node["reading"])
+            except UsageError:
+                raise ImgretError(
+                    f"the photos of the file were read in a way that this imgret does not know ({node['reading']}): upgrade imgret"
+                ) from None
+        return component
 
 
 def branches(node):
@@ -178,7 +187,8 @@ def check_tree(node, shown, depth=0):
     """Refuse what is not a tree of components."""
     wanted = {"family": str, "component": str, "version": int, "params": dict, "arrays": dict, "inputs": list}
     good = isinstance(node, dict) and depth < 50 and all(isinstance(node.get(name), kind) for name, kind in wanted.items())
-    good = good and isinstance(node.get("places", {}), dict)
+    good = good and isinstance(node.get("places", {}), dict) and isinstance(node.get("reading", {}), dict)
+    good = good and ("reading" not in node or node["family"] == "extractor")
     if not good:
         raise ImgretError(f"{shown} is damaged: its pipeline is not a tree of components")
     for child in node["inputs"]:

@@ -9,6 +9,7 @@ BOXES = (
     "Describe regions of photos, a row each, to ask with. The folder of Oxford's or Paris's ground truth, the .pkl or .json of the "
     "revisited one, or a CSV with the header image,x1,y1,x2,y2 and perhaps id."
 )
+TRUNCATED = "Photos that lack their last bytes: describe what there is of them, here and in searches, or record them as failed."
 
 
 @click.command("extract")
@@ -22,6 +23,7 @@ BOXES = (
 @options.jobs
 @options.shard
 @click.option("--max-failed", metavar="N|N%", default="5%", show_default=True, help="Fail where more photos cannot be used.")
+@click.option("--truncated", type=click.Choice(["accept", "refuse"]), default="refuse", show_default=True, help=TRUNCATED)
 @options.run
 def command(photos, out, method, settings, **given):
     """Describe photos by local features, or by one vector each.

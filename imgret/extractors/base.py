@@ -4,6 +4,7 @@ import numpy as np
 
 from imgret import images
 from imgret.components import Component
+from imgret.errors import UsageError
 from imgret.features import LocalFeatures
 from imgret.images import BadPhoto
 from imgret.registry import SAMPLING, param
@@ -78,6 +79,23 @@ class Extractor(Component):
         ImgretError
         """
 
+    def read_as(self, reading):
+        """Take on how photos are read.
+
+        Parameters
+        ----------
+        reading : dict
+            `truncated`: see `imgret.images.decode`. Nothing of what is as usual.
+
+        Raises
+        ------
+        UsageError
+            For anything else.
+        """
+        if reading not in ({}, {"truncated": images.ACCEPT}):
+            raise UsageError(f"`truncated` must be {images.ACCEPT} or {images.REFUSE}, got {reading.get('truncated')!r}")
+        self.reading = dict(reading)
+
     def takes_projection_of(self, node):
         """Whether a projection that was learned on the output of a pipeline's node fits. Asked of what is made with one."""
         return True
@@ -150,7 +168,7 @@ class Extractor(Component):
         Of a `box`, what gives vectors sees nothing but the pixels inside. What gives local features sees the whole photo, so that those
         near the border are what they are without a box, and keeps those in it (`in_box`).
         """
-        return images.decode(data, max_size=self.max_size, grey=self.grey, box=box, crop=self.gives == "vectors")
+        return images.decode(data, max_size=self.max_size, grey=self.grey, box=box, crop=self.gives == "vectors", **self.reading)
 
 
 def to_full_size(xy, photo):

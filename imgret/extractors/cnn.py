@@ -182,7 +182,7 @@ class Cnn(Extractor):
 
     def read(self, data, box=None):
         """A photo's bytes as RGB pixels of the size it takes; see `Extractor.read`."""
-        return views.read(data, self.params, self._network.least, box=box, crop=self.gives == "vectors")
+        return views.read(data, self.params, self._network.least, box=box, crop=self.gives == "vectors", **self.reading)
 
     def describe(self, photos):
         """Describe photos; see `imgret.extractors.base.Extractor.describe`."""

@@ -7,7 +7,7 @@ import numpy as np
 from imgret import images
 
 
-def read(data, params, least, **box):
+def read(data, params, least, **how):
     """Decode and resize a photo, to `max_size` or, where it is looked at larger too (`scales`), as far as that needs.
 
     Parameters
@@ -18,8 +18,8 @@ def read(data, params, least, **box):
     least : int
         Sides the network takes at the least. A smaller photo is enlarged until its shorter side has as many pixels, as long as the longer
         one stays within `max_size`; then the border is repeated.
-    **box
-        `box` and `crop` of `imgret.images.decode`.
+    **how
+        `box`, `crop` and `truncated` of `imgret.images.decode`.
 
     Returns
     -------
@@ -28,10 +28,10 @@ def read(data, params, least, **box):
     """
     longest = round(params.max_size * max(1.0, *params.scales))
     if params.resize == "square":
-        photo = images.decode(data, grey=False, **box)
+        photo = images.decode(data, grey=False, **how)
         side = max(longest, least)
         return dataclasses.replace(photo, pixels=images.resize(photo.pixels, side, side))
-    photo = images.decode(data, max_size=longest, grey=False, **box)
+    photo = images.decode(data, max_size=longest, grey=False, **how)
     pixels = photo.pixels
     height, width = pixels.shape[:2]
     if min(height, width) < least:

@@ -50,6 +50,7 @@ class DescribeWorker(PartWorker):
         kind = load(EXTRACTORS, setup["method"], "extractor")
         learned, _ = projection_of(setup["codebook"], kind)
         self.extractor = kind(kind.Params.from_json(setup["extractor"]), None if learned is None else learned.component())
+        self.extractor.read_as(setup["reading"])
         self.extractor.settle(setup["device"] or "auto")
         self.parts = Parts(setup["out"], setup["recipe"])
         self.sources = None

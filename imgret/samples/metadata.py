@@ -8,6 +8,7 @@ TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 TURNING = (b"Raw profile type exif", b"XML:com.adobe.xmp")  # texts that may tell the orientation
 MOST = 1 << 20  # bytes of one of those, uncompressed
 COLOUR_SEGMENTS = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}  # of a JPEG: without them its colours are guessed
+SHORTEST = 12  # bytes of a sound one of those
 EXIF = b"Exif\0\0"
 START_OF_SCAN, STANDALONE = 0xDA, (0x01, *range(0xD0, 0xD8))
 
@@ -72,11 +73,11 @@ def _jpeg(data):
         end = position + 2 if marker in STANDALONE else position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         if end > len(data):
             break
-        body = data[position + 4 : min(end, position + 16)]
+        body = data[position + 4 : min(end, position + 4 + SHORTEST)]
         told = not 0xE0 <= marker <= 0xEF and marker != 0xFE
         if marker == 0xE1 and body.startswith(EXIF) and exif:
             told, exif = True, False
-        if told or body.startswith(COLOUR_SEGMENTS.get(marker, b"\0none")):
+        if told or (len(body) == SHORTEST and body.startswith(COLOUR_SEGMENTS.get(marker, b"\0none"))):
             kept.append(view[position:end])
         position = end
     return [*kept, view[position:]]

@@ -5,7 +5,7 @@ import functools
 import io
 
 from imgret import bounds
-from imgret.samples import layouts, png, tiff
+from imgret.samples import jpeg, layouts, png, tiff
 from imgret.samples.bad import BadPhoto, undecodable
 from imgret.samples.deep import CIELAB, CMYK, GREY, ICCLAB, RGB, YCBCR, Deep
 from imgret.samples.directories import ORIENTATION, Tiff
@@ -25,7 +25,6 @@ KINDS = {
     layouts.CIELAB: CIELAB,
     layouts.ICCLAB: ICCLAB,
 }
-END_OF_JPEG = b"\xff\xd9"
 
 
 def ways(data):
@@ -116,7 +115,7 @@ class Usual:
         if size is not None:
             check_claim("WEBP", size, len(data), bounds.WEBP * size[0] * size[1])
         if lenient and data[:2] == JPEG:
-            data, copied = data + END_OF_JPEG, len(data)
+            data, copied = jpeg.ended(data), len(data)
         try:
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
         except MemoryError:

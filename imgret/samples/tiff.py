@@ -113,7 +113,19 @@ def _stored(layout, first, count, place, lenient):
         if all(part is None for part in parts):
             return None
         return np.concatenate([np.zeros((1, rows, width), np.uint8) if part is None else part for part in parts])
-    return None
+    return _begun(blocks, layout.compression, rows, width)
+
+
+def _begun(blocks, compression, rows, width):
+    """As many rows of a block as can be decompressed, the others 0: found by halving."""
+    found, low, high = None, 0, rows
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            found, low = _decompressed(blocks, compression, middle, width), middle
+        except OSError:
+            high = middle
+    return None if found is None else np.concatenate([found, np.zeros((rows - low, width), np.uint8)])[None]
 
 
 def _bytes_of(layout, number):

@@ -5,6 +5,7 @@ import os
 
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import DEFAULT, EXTRACTORS
+from imgret.images import REFUSE
 from imgret.inputs.boxes import Boxes
 from imgret.listing import Given
 from imgret.paths import plain
@@ -33,6 +34,7 @@ def extract(
     codebook=None,
     boxes=None,
     max_failed=None,
+    truncated=REFUSE,
     run=Run(),
 ):
     """Describe photos by local features, or by one vector each.
@@ -53,6 +55,8 @@ def extract(
         Boxes to describe instead of whole photos, see `imgret.formats.boxes.read_boxes`: a row each, named by the query's id.
     max_failed : str, optional
         "N" or "N%": the step fails where more photos cannot be used.
+    truncated : str
+        What to do with photos that lack their last bytes: "refuse", or "accept" what there is of them.
     run : imgret.runs.run.Run
 
     Raises
@@ -67,7 +71,7 @@ def extract(
     if not photos:
         raise UsageError("give at least one photo, a folder, '-' or --list")
     asked = None if boxes is None else Boxes(boxes)
-    means = Means.of(kind, wanted, codebook, run)
+    means = Means.of(kind, wanted, codebook, run, {} if truncated == REFUSE else {"truncated": truncated})
     output = _output(out, means, asked, run)
     output.spare([*means.extractor.params.places().values(), *photos.lists])
     there = _is_there(output)
@@ -101,7 +105,7 @@ class Means:
     inputs: list
 
     @classmethod
-    def of(cls, kind, params, codebook, run):
+    def of(cls, kind, params, codebook, run, reading):
         """The means by an extractor's class; what a user should know of them is told.
 
         Raises
@@ -111,6 +115,7 @@ class Means:
         """
         learned, inputs = projection_of(codebook, kind)
         extractor = kind(params, None if learned is None else learned.component())
+        extractor.read_as(reading)
         extractor.settle(run.device)
         for text in extractor.warnings:
             run.report.warn(text)
@@ -125,13 +130,15 @@ class Means:
     def params(self):
         """What is recorded of them, and decides what may be built upon."""
         made_by = self.extractor
-        return {"step": "extract", "method": made_by.name, "version": made_by.version, "params": made_by.params.to_json()}
+        made_of = {"step": "extract", "method": made_by.name, "version": made_by.version, "params": made_by.params.to_json()}
+        return made_of | made_by.reading
 
     def setup(self):
         """What a worker makes the same of."""
         params = self.extractor.params
         params = params.to_json() | params.places()
-        return {"method": self.extractor.name, "extractor": params, "codebook": self.codebook, "device": self.extractor.device}
+        made_by = {"method": self.extractor.name, "extractor": params, "reading": self.extractor.reading}
+        return made_by | {"codebook": self.codebook, "device": self.extractor.device}
 
     def pipeline(self):
         """The tree that new photos are described by."""
