@@ -169,6 +169,7 @@ def cost_of_parts(made, scratch):
                 publish_part(writer, plan, part, "features", recipe=output.recipe, params=output.params, retry=False)
 
     made_parts, joined = bench.call(parts), bench.call(lambda: step.join(None))
+    output.parts.leave()
     extraction = extraction_seconds()
     print(f"Parts: {len(plan)} of {plan.part_size} photos, {made.size} descriptors each, {made.bytes / 1e6:.0f} MB")
     rows = [["parts, published", made_parts], ["joined, published", joined]]

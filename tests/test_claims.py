@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -240,3 +241,22 @@ def test_a_step_that_fails_leaves_no_folder(here, monkeypatch, command):
     monkeypatch.setattr(Output, "finish", fails)
     assert call(*words(command, "out")).code == 1
     assert os.listdir("out") == []
+
+
+@pytest.mark.parametrize("command", ["encode", "index", "export"])
+def test_parts_on_another_file_system(here, command):
+    """What is finished there comes to its place as a whole, all the same."""
+    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == os.stat(here).st_dev:
+        pytest.skip("there is no other file system")
+    out = next(iter(MADE[command][1].values()))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        os.symlink(scratch, f"out/{out}.parts")
+        for _ in range(2):
+            assert call(*words(command, "out")).code == 0
+            assert sorted(os.listdir("out")) == sorted([*MADE[command][1].values(), f"{out}.parts"])
+            assert os.listdir(scratch) == []
+            pathlib.Path("out", out).unlink()
+        pathlib.Path("out", out).write_bytes(b"")
+        assert call(*words(command, "out"), "--overwrite").code == 0
+        assert os.path.getsize(f"out/{out}")
+        assert os.listdir(scratch) == []

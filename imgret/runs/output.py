@@ -191,7 +191,7 @@ class Output:
         """Whether the finished file is there, inputs and all; says so. One that is not `whole` is made again."""
         store, report = self.existing(), self.run.report
         if store is None:
-            if self._taken_up():
+            if self._taken_up(whole):
                 return True
             if os.path.exists(self.path):
                 report.note(f"{self.shown}: its inputs have changed, making it again")
@@ -200,16 +200,16 @@ class Output:
             if not whole(store):
                 return False
         freshen(self.path, [entry["path"] for entry in self.inputs])
-        self.parts.clear()
+        self.parts.clear(all_plans=True)
         report.note(f"{self.shown} is up to date")
         return True
 
-    def _taken_up(self):
+    def _taken_up(self, whole):
         """Publish what an earlier run had finished when its place was taken."""
         path = self.parts.kept
         try:
             with Store(path) as store:
-                if not self._is_this(store) or next(store.problems(), None) is not None:
+                if not self._is_this(store) or not whole(store) or next(store.problems(), None) is not None:
                     return False
                 fingerprint = store.fingerprint
         except ImgretError:

@@ -92,6 +92,7 @@ class Parts:
         try:
             self._free_claim()
             self._claim = self._claimed()
+            self._claim.plan(self._plan or 0)
         except OSError as error:
             in_the_way = f"{os.fsdecode(self.root)} is no folder" if os.path.lexists(self.root) and not os.path.isdir(self.root) else ""
             raise ImgretError(f"{os.fsdecode(self.out)} cannot be written: {in_the_way or why(error)} ({os.fsdecode(parent)})") from None
@@ -222,12 +223,12 @@ class Parts:
                 self._drop(folder)
         self.clear()
 
-    def clear(self):
-        """Remove what is in the output under this recipe: the plan that was worked by and older ones (all, where there was none), unless
-        somebody else still works by them. A newer plan is somebody's work, and stays.
+    def clear(self, all_plans=False):
+        """Remove what is in the output under this recipe: the plan that was worked by and older ones, or all, unless somebody else still
+        works by them. A newer plan is somebody's work, and stays.
         """
         for number in self.numbers():
-            if (self._plan is None or number <= self._plan) and not self._shared(number):
+            if (all_plans or (self._plan is not None and number <= self._plan)) and not self._shared(number):
                 self._drop(self._folder_of(number))
         if not self._shared():
             for name in FINISHED:
