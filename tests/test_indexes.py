@@ -1,12 +1,14 @@
 """Every index against slow references: metrics, ties, batches, buffers, refusals."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from imgret.errors import ImgretError, UsageError
-from imgret.indexes import INDEXES
+from imgret.indexes import INDEXES, buffers
+from imgret.indexes.held import BLOCK
 from imgret.registry import load
 
 DIM, ROWS = 24, 900
@@ -174,6 +176,76 @@ def test_the_structure_depends_on_neither_jobs_nor_blocks(vectors, case):
     assert pieces.size == ROWS
     np.testing.assert_array_equal(pieces.arrays()["faiss"], whole)
     assert whole.dtype == np.uint8
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_what_is_saved_in_blocks_is_what_faiss_serialises(vectors, case):
+    import faiss
+
+    index, saved = built(case[0], vectors[0], **case[1]), []
+    index.save(lambda name, row_shape, dtype, length: Saved(saved, (name, row_shape, np.dtype(dtype), length)))
+    whole = faiss.serialize_index(index._outer)
+    assert saved.pop(0) == ("faiss", (), np.uint8, len(whole))
+    assert max(map(len, saved)) <= buffers.WRITE_BYTES
+    np.testing.assert_array_equal(np.concatenate(saved), whole)
+    np.testing.assert_array_equal(index.arrays()["faiss"], whole)
+
+
+class Saved:
+    """A column that keeps what it is given."""
+
+    def __init__(self, blocks, how):
+        self.append = blocks.append
+        blocks.append(how)
+
+
+def test_a_structure_is_written_without_a_copy_of_it(monkeypatch):
+    """Neither numpy nor faiss makes one: a buffer that faiss serialises into grows as vectors do, and is copied then."""
+    import faiss
+
+    monkeypatch.setattr(faiss, "serialize_index", None)
+    index, total = built("flat", np.ones((9000, 512), np.float32), "l2"), 0
+
+    class Counted:
+        def append(self, block):
+            nonlocal total
+            total += len(block)
+
+    tracemalloc.start()
+    index.save(lambda *_: Counted())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert total > 9000 * 512 * 4
+    assert peak < 3 * buffers.WRITE_BYTES
+
+
+def test_what_a_disk_refuses_comes_through_faiss(vectors):
+    class Full:
+        def append(self, block):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        built("hnsw", vectors[0]).save(lambda *_: Full())
+
+
+def test_room_is_made_for_what_is_planned(vectors):
+    """So that nothing is copied while it grows."""
+    for name, codes in (("flat", lambda core: core), ("pq", lambda core: core), ("hnsw", lambda core: faiss_index(core.storage))):
+        index = make(name, **SETTINGS.get(name, {}))
+        index.plan(DIM, ROWS, ROWS)
+        index.train(vectors[0])
+        places = set()
+        for block in np.split(np.tile(vectors[0], (40, 1))[: 4 * BLOCK], 4):
+            index._expected = 4 * BLOCK
+            index.add(block)
+            places.add(int(codes(index._core).codes.data()))
+        assert len(places) == 1, name
+
+
+def faiss_index(index):
+    import faiss
+
+    return faiss.downcast_index(index)
 
 
 @pytest.mark.parametrize("name", ["pq", "opq", "ivfpq", "ivf-flat"])

@@ -73,6 +73,17 @@ class Index(Component):
         """The searchable structure, by name: dict of str to ndarray, the columns `structure/NAME` of a file."""
         raise NotImplementedError(type(self).__name__)
 
+    def save(self, column):
+        """Write the same, an array at a time, or in blocks where that takes less memory.
+
+        Parameters
+        ----------
+        column : callable
+            `column(name, row_shape, dtype, length)`: an array to be written; its `append(block)` takes the rows.
+        """
+        for name, array in self.arrays().items():
+            column(name, array.shape[1:], array.dtype, len(array)).append(array)
+
     def facts(self):
         """What must be known to open the arrays, as JSON; part of the file's `content`."""
         raise NotImplementedError(type(self).__name__)

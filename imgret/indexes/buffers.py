@@ -1,10 +1,34 @@
-"""What faiss serialised, read from a buffer that may be a stranger's: a view of it, nothing copied."""
+"""What faiss serialises: written block by block; read from a buffer that may be a stranger's, as a view of it, nothing copied."""
+
+import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.indexes import structures
 from imgret.indexes.base import damage
 
 FAISS_ERRORS = (RuntimeError, AssertionError, ValueError, TypeError, MemoryError, OverflowError, IndexError, AttributeError)
+
+WRITE_BYTES = 1 << 20  # given out at once
+
+
+def size_of(index):
+    """How many bytes faiss makes of an index."""
+    sizes = []
+    write(index, lambda block: sizes.append(len(block)))
+    return sum(sizes)
+
+
+def write(index, append):
+    """Serialise an index: `append` gets its bytes in order, a block (n,), uint8, at a time."""
+    import faiss
+
+    faiss.write_index(index, faiss.PyCallbackIOWriter(lambda data: append(np.frombuffer(data, np.uint8)), WRITE_BYTES))
+
+
+def reserve(vector, size):
+    """Give an empty vector of faiss' room for what will be appended: one that grows is copied, and twice as large for a moment."""
+    vector.resize(size)
+    vector.resize(0)
 
 
 def read(buffer):

@@ -6,7 +6,7 @@ from imgret import arrays
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import keys
 from imgret.indexes.base import Index, check_lengths, damage, must, taken
-from imgret.indexes.buffers import FAISS_ERRORS, read
+from imgret.indexes.buffers import FAISS_ERRORS, read, reserve, size_of, write
 from imgret.indexes.pairs import rotate
 from imgret.parallel import one_thread
 
@@ -16,7 +16,7 @@ BLOCK = 8192  # rows handed to faiss at once: fixed, so that codes do not depend
 class Held(Index):
     """An index that faiss holds, as it is filled and opened; `imgret.indexes.faissed.Faissed` is one that can be asked.
 
-    It is built in memory, where it takes about what its file will.
+    It is built in memory, where it takes about what its file will, and written from there in blocks.
 
     Attributes
     ----------
@@ -37,14 +37,15 @@ class Held(Index):
         self._outer = None  # the faiss index
         self._core = None  # the same without its transform
         self._matrix = None  # that transform, (columns of the core, dim)
-        self._pending, self._pending_rows = [], 0
+        self._expected = 0  # rows in all
+        self._rows, self._pending = None, 0  # a block that is being gathered, and how many rows of it are there
         self._longest = 0.0  # L2 norm of what was added
         self._buffer = None
 
     @property
     def size(self):
         """Rows added."""
-        return (0 if self._outer is None else self._outer.ntotal) + self._pending_rows
+        return (0 if self._outer is None else self._outer.ntotal) + self._pending
 
     @property
     def _similarity(self):
@@ -65,7 +66,7 @@ class Held(Index):
             raise ImgretError("the vectors have no columns")
         if n > keys.MOST_ROWS:
             raise ImgretError(f"an index holds at most {keys.MOST_ROWS} vectors, got {n}")
-        self.dim = int(dim)
+        self.dim, self._expected = int(dim), int(n)
         return self._plan(int(n_train), int(n))
 
     def train(self, x, jobs=1):
@@ -98,19 +99,30 @@ class Held(Index):
         norms = self._norms(x)
         check_lengths(norms, self.metric, "the matrix of vectors", small="never")
         self._longest = max(self._longest, float(norms.max(initial=0)))
-        self._pending.append(x)
-        self._pending_rows += len(self._pending[-1])
-        if self._pending_rows >= BLOCK:
-            self._flush(self._pending_rows - self._pending_rows % BLOCK)
+        if not self.size:
+            self._reserve(max(self._expected, len(x)))
+        if self._rows is None:
+            self._rows = np.empty((BLOCK, self.dim), np.float32)
+        while len(x):
+            taken = x[: BLOCK - self._pending]
+            self._rows[self._pending : self._pending + len(taken)] = taken
+            self._pending, x = self._pending + len(taken), x[len(taken) :]
+            if self._pending == BLOCK:
+                self._flush()
 
     def arrays(self):
         """The structure as faiss serialises it: `faiss`, shape (bytes,), uint8. Takes the index's size in memory once more."""
-        import faiss
+        saved = {}
+        self.save(lambda name, row_shape, dtype, length: saved.setdefault(name, _Array(length, dtype)))
+        return {name: array.rows for name, array in saved.items()}
 
+    def save(self, column):
+        """Write the structure as faiss serialises it, in blocks; see `Index.save`."""
         if self._outer is None:
             raise ImgretError(f"the index '{self.name}' is empty: add vectors first")
         self._complete()
-        return {"faiss": faiss.serialize_index(self._outer)}
+        self._rows = None
+        write(self._outer, column("faiss", (), np.uint8, size_of(self._outer)).append)
 
     def facts(self):
         """Its dimension."""
@@ -120,16 +132,21 @@ class Held(Index):
         """Take in what is pending."""
         if self._buffer is None:
             check_lengths(np.array([self._longest]), self.metric, "the index")
-        self._flush(self._pending_rows)
+        self._flush()
 
-    def _flush(self, count):
-        if not count:
-            return
-        x = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending)
-        self._pending, self._pending_rows = [x[count:].copy()], len(x) - count
-        with one_thread():
-            for start in range(0, count, BLOCK):
-                self._append(x[start : min(start + BLOCK, count)])
+    def _flush(self):
+        """Hand faiss the rows of the block."""
+        if self._pending:
+            with one_thread():
+                self._append(self._rows[: self._pending])
+            self._pending = 0
+
+    def _reserve(self, count):
+        """Make room for so many rows, where that is known to help."""
+        import faiss
+
+        if type(self._core) in (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexFlatL2, faiss.IndexPQ, faiss.IndexScalarQuantizer):
+            reserve(self._core.codes, count * self._core.code_size)
 
     def _append(self, x):
         if self._matrix is None:
@@ -213,3 +230,14 @@ class Held(Index):
         must(type(core) in kinds and core.ntotal == self._outer.ntotal and core.is_trained)
         must(core.metric_type == self._faiss_metric)
         self._core = core
+
+
+class _Array:
+    """An array of bytes that is written in blocks."""
+
+    def __init__(self, length, dtype):
+        self.rows, self._end = np.empty(length, dtype), 0
+
+    def append(self, block):
+        self._end, start = self._end + len(block), self._end
+        self.rows[start : self._end] = block

@@ -6,6 +6,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.indexes.base import damage, must
+from imgret.indexes.buffers import reserve
 from imgret.indexes.faissed import Faissed
 from imgret.indexes.flat import Exact
 from imgret.registry import SAMPLING, Params, param
@@ -50,6 +51,10 @@ class HNSW(Faissed):
         self._core.hnsw.efConstruction = self.params.ef_construction
         self._core.hnsw.rng = faiss.RandomGenerator(self.params.seed)
         self._storage = faiss.downcast_index(self._core.storage)
+
+    def _reserve(self, count):
+        reserve(self._storage.codes, 4 * self.dim * count)
+        reserve(self._core.hnsw.neighbors, (2 * self.params.m + 3) * count)  # of a row in m there are links in higher layers, m in each
 
     def _adopt(self):
         import faiss

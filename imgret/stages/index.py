@@ -18,13 +18,14 @@ from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter, boxed, totals_of
 
-ADD_ROWS = 8192  # vectors added at once
+READ_BYTES = 4 << 20  # of vectors, read at once
+META_ROWS = 4096  # photos whose columns are written at once
 
 
 def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=(), seed=None, max_memory=None, run=Run()):
     """Make vectors searchable.
 
-    The index is built in memory: it takes about as much as its file will.
+    The index is built in memory, see `imgret.indexes.held.Held`.
 
     Parameters
     ----------
@@ -103,12 +104,18 @@ def _train(built, stores, count, memory, jobs):
 
 
 def _blocks(photos):
-    for store, start, stop in photos.runs(0, len(photos.names)):
-        for first in range(start, stop, ADD_ROWS):
-            block = store.read("vectors", first, min(first + ADD_ROWS, stop)).astype(np.float32)
-            if not np.isfinite(block).all():
-                raise ImgretError(f"the rows of {store.shown} hold NaN or infinite values")
-            yield block
+    """Yield the photos' vectors in order, float32."""
+    count, dim = len(photos.names), photos.stores[0].sizes["V"]
+    step = max(1, READ_BYTES // (4 * max(1, dim)))
+
+    def read(store, first, last):
+        rows = store.read("vectors", first, last).astype(np.float32, copy=False)
+        if not np.isfinite(rows).all():
+            raise ImgretError(f"the rows of {store.shown} hold NaN or infinite values")
+        return rows
+
+    for start in range(0, count, step):
+        yield photos.gathered(read, start, min(start + step, count))
 
 
 def _write(output, photos, built, pipeline, info):
@@ -116,10 +123,10 @@ def _write(output, photos, built, pipeline, info):
     with output.create(pipeline, info, built.facts()) as writer:
         totals = totals_of(stores) | {"R": count}
         columns = PhotoWriter(writer, "index", boxed(stores), totals)
-        for store, start, stop in photos.runs(0, count):
-            columns.copy_meta(store, start, stop)
+        for start in range(0, count, META_ROWS):
+            for store, first, last in photos.runs(start, min(start + META_ROWS, count)):
+                columns.copy_meta(store, first, last)
         columns.rows(rows=np.arange(count))
-        for name, array in built.arrays().items():
-            writer.array(f"structure/{name}", array)
+        built.save(lambda name, *shape: writer.column(f"structure/{name}", *shape))
         columns.copy_all_failed(stores)
         writer.fingerprint = columns.fingerprint(output.recipe)
