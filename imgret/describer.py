@@ -69,6 +69,16 @@ class Describer:
         for node in _extractors(self.pipeline.node):
             self._extractor(node)
 
+    def extractors(self):
+        """The extractors that photos go through, not yet settled.
+
+        Raises
+        ------
+        ImgretError
+            If the pipeline does not begin with photos.
+        """
+        return [self._component(node) for node in _extractors(self.pipeline.node)]
+
     def photo(self, file):
         """Describe a photo.
 

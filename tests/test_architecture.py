@@ -43,7 +43,7 @@ MAY = {
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
     "html": BASE | {"paths", "images", "names", "evaluation", "store"},
-    "inputs": BASE | FAMILIES | {"images", "names", "formats", "store", "listing", "pipeline", "describer"},
+    "inputs": BASE | FAMILIES | {"images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
     "runs": BASE | FAMILIES | {"paths", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES

@@ -209,6 +209,12 @@ def test_a_photo_that_ends_its_worker(here, end, named):
     result = run("extract", "p", "-o", "f.h5", "--max-failed", "1", "-j1", env=env)
     assert (result.err, result.code) == ("imgret: f.h5: 4 photos described, 1 could not be used (imgret info --failed)\n", 0)
     assert failures("f.h5") == {"bad.png": ("crashed", EACH_TRY + named)}
+    call("codebook", "f.h5", "--size", 2, "-o", "c.h5")
+    call("encode", "f.h5", "-c", "c.h5", "-o", "v.h5")
+    call("index", "v.h5", "-o", "i.h5")
+    result = run("search", "i.h5", "p", "-o", "r.h5", "-j2", env=env)  # as a query it is blamed likewise, and the others are answered
+    assert (f"imgret: warning: p/bad.png: {EACH_TRY}{named}" in result.err, result.code) == (True, 1)
+    assert failures("r.h5") == {"bad.png": ("crashed", EACH_TRY + named)}
     os.remove(SITE)
     os.utime("p/bad.png", ns=(1, 1))
     assert call("extract", "p", "-o", "f.h5", "-j1").code == 0

@@ -8,6 +8,7 @@ import imgret
 from imgret import describer
 from imgret.inputs import queries
 from imgret.parallel import one_thread
+from imgret.pipeline import Pipeline
 from imgret.stages import search
 from imgret.store.reader import Store
 
@@ -44,7 +45,7 @@ def test_a_vector_does_not_depend_on_its_company(stores, indexes, monkeypatch):
     """Neither on how many are asked at once."""
     found = []
     with Store(indexes["projected"]) as store:
-        gallery = type("Gallery", (), {"pipeline": describer.Pipeline.load(store), "store": store})
+        gallery = type("Gallery", (), {"pipeline": Pipeline.load(store), "store": store})
         for size in (1, 5, 64):
             with Store(stores.vlad) as asked:
                 found.append(np.concatenate([block.vectors for block in queries.StoreQueries([asked], gallery, 2).blocks(size)]))
@@ -52,8 +53,7 @@ def test_a_vector_does_not_depend_on_its_company(stores, indexes, monkeypatch):
     assert np.array_equal(found[0], found[2])
 
 
-@pytest.mark.parametrize("asks", ["photos", "features"])
-def test_describers_are_made_once(photos, stores, indexes, monkeypatch, asks):
+def test_describers_are_made_once(stores, indexes, monkeypatch):
     """As many as there are jobs, however many blocks of queries there are."""
     made = []
 
@@ -64,7 +64,7 @@ def test_describers_are_made_once(photos, stores, indexes, monkeypatch, asks):
 
     monkeypatch.setattr(describer, "Describer", Counted)
     monkeypatch.setattr(search, "BLOCK_QUERIES", 2)
-    result = call("search", indexes["vlad"], photos if asks == "photos" else stores.features, "-j", 2, "--format", "tsv", "-k", 1)
+    result = call("search", indexes["vlad"], stores.features, "-j", 2, "--format", "tsv", "-k", 1)
     assert len(result.lines) == 1 + len(names_in(stores.features))
     assert 1 <= len(made) <= 2
 

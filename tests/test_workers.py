@@ -149,5 +149,5 @@ def test_none_is_started_once_the_step_is_stopped():
     pool = workers._Pool("some_worker:Worker", {}, lambda pids: None)
     pool.end()
     with pytest.raises(ImgretError, match="stopped"):
-        pool.run(iter([{"number": 0}]), 1, lambda *_: None)
+        list(pool.run(iter([{"number": 0}]), 1))
     assert pool.processes == []

@@ -7,12 +7,10 @@ import os
 
 import numpy as np
 
-from imgret import images
 from imgret.describer import Describer, Describers
 from imgret.errors import ImgretError
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.pipeline import Pipeline, differences
-from imgret.store.hashing import of_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +104,7 @@ class StoreQueries:
                 for start, block in zip(starts, vectors, strict=True):
                     stop = min(start + size, len(store))
                     names, photo_names = store.texts("names", start, stop), store.photo_names(start, stop)
-                    boxes = store.read("box", start, stop) if store.has("box") else _no_boxes(stop - start)
+                    boxes = store.read("box", start, stop) if store.has("box") else no_boxes(stop - start)
                     yield Queries(list(names), list(photo_names), boxes, None, block)
 
     def _vectors(self, store, position, size):
@@ -131,57 +129,6 @@ class StoreQueries:
         return self._describers.map(function, items, self._jobs)
 
 
-class PhotoQueries:
-    """Queries that are photos: described as the index's own photos were, by threads of this process.
-
-    What a photo may take is bounded (`imgret.images.decode`), but one that crashes its decoder ends the process.
-
-    Parameters
-    ----------
-    listing : imgret.listing.Listing
-    pipeline : imgret.pipeline.Pipeline
-        The index's.
-    failures : Failures
-    run : imgret.runs.run.Run
-    weights : tuple of str
-        Files to look for networks' weights in, before the recorded places.
-
-    Raises
-    ------
-    ImgretError
-        If the index's photos cannot be described here.
-    """
-
-    boxed = False
-
-    def __init__(self, listing, pipeline, failures, run, weights=()):
-        self._listing, self._failures, self._jobs = listing, failures, run.jobs
-        self._describers = Describers(pipeline, run.device, weights)
-        self._describers.settle()  # refused here rather than photo by photo
-
-    def inputs(self):
-        """How they are recorded: by name, size and time."""
-        listing = self._listing
-        rows = [[os.fsdecode(name), *map(int, row)] for name, *row in zip(listing.names, listing.sizes, listing.mtimes, strict=True)]
-        return [{"path": "photos", "kind": "photos", "content": of_json(rows)}]
-
-    def blocks(self, size):
-        """Yield `Queries` of at most `size`; photos that cannot be used are left out."""
-        names, paths = self._listing.names, self._listing.paths
-        jobs = min(self._jobs, len(paths))
-        with describing(jobs), contextlib.closing(self._describers.map(_photo, paths, jobs)) as described:
-            for start in range(0, len(paths), size):
-                block = range(start, min(start + size, len(paths)))
-                found = [(row, *answer) for row, answer in zip(block, itertools.islice(described, len(block)), strict=True)]
-                for row, _, bad, file in found:
-                    if bad is not None:
-                        self._failures.add(names[row], paths[row], bad, file)
-                kept = [(names[row], paths[row], vector) for row, vector, bad, _ in found if bad is None]
-                if kept:
-                    asked, places, vectors = map(list, zip(*kept, strict=True))
-                    yield Queries(asked, asked, _no_boxes(len(asked)), places, np.stack(vectors))
-
-
 @contextlib.contextmanager
 def describing(jobs):
     """Around the work of several threads that describe photos: OpenCV is left to one thread each."""
@@ -198,15 +145,6 @@ def describing(jobs):
         cv2.setNumThreads(before)
 
 
-def _photo(describer, path):
-    """A photo's vector, or what is wrong with it, and what was read."""
-    file = None
-    try:
-        file = images.read_file(path)
-        return describer.photo(file), None, file
-    except images.BadPhoto as bad:
-        return None, bad, file
-
-
-def _no_boxes(count):
+def no_boxes(count):
+    """The boxes of queries that ask with all of their photos."""
     return np.full((count, 4), np.nan, np.float32)

@@ -52,12 +52,30 @@ def run(worker, setup, tasks, jobs, done, on_end=lambda pids: None):
     ImgretError
         What a worker raised, or that a task was the end of two and no item is to blame.
     """
+    for task, result in results(worker, setup, tasks, jobs, on_end):
+        done(task, result)
+
+
+def results(worker, setup, tasks, jobs, on_end=lambda pids: None):
+    """Yield (task, result) as tasks end; see `run`. What is not asked for is not begun, but for one task of each process."""
     pool = _Pool(worker, setup, on_end)
     with stopping.at_stop(pool.end):
         try:
-            pool.run(iter(tasks), jobs, done)
+            yield from pool.run(iter(tasks), jobs)
         finally:
             pool.end()
+
+
+def in_order(worker, setup, tasks, jobs):
+    """Yield the result of each task, in the order of the tasks; see `run`."""
+    waiting, following = {}, 0
+    numbered = ({**task, "number": number} for number, task in enumerate(tasks))
+    with contextlib.closing(results(worker, setup, numbered, jobs)) as ended:
+        for task, result in ended:
+            waiting[task["number"]] = result
+            while following in waiting:
+                yield waiting.pop(following)
+                following += 1
 
 
 class _Process:
@@ -109,11 +127,12 @@ class _Pool:
         self.processes, self.suspects = [], collections.deque()
         self.lock, self.ended = threading.Lock(), False
 
-    def run(self, tasks, jobs, done):
+    def run(self, tasks, jobs):
+        """Yield (task, result) as tasks end."""
         with selectors.DefaultSelector() as selector:
             while self._assign(selector, tasks, jobs):
                 for key, _ in selector.select():
-                    self._hear(selector, key.data, done)
+                    yield from self._hear(selector, key.data)
 
     def _assign(self, selector, tasks, jobs):
         """Give out what may be begun now, and close the workers that are not needed; whether anything is being done."""
@@ -145,7 +164,7 @@ class _Pool:
         selector.unregister(process.process.stdout)
         self.processes.remove(process)
 
-    def _hear(self, selector, process, done):
+    def _hear(self, selector, process):
         messages = process.lines()
         if messages is None:
             self._forget(selector, process)
@@ -160,7 +179,7 @@ class _Pool:
                 process.short = True
             else:
                 finished, process.task, process.item = process.task, None, None
-                done(finished, message["result"])
+                yield finished, message["result"]
 
     def _suspect(self, process):
         """Have the task of a worker that has ended done again, less the item that was the end of too many."""

@@ -8,7 +8,8 @@ import numpy as np
 from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
-from imgret.inputs.queries import Failures, PhotoQueries, StoreQueries
+from imgret.inputs.photoqueries import PhotoQueries
+from imgret.inputs.queries import Failures, StoreQueries
 from imgret.inputs.stores import Stores
 from imgret.listing import Given
 from imgret.paths import check_spared, is_photo, plain, several
@@ -111,7 +112,7 @@ def _source(stack, queries, gallery, failures, run, weights):
         opened = stack.enter_context(Stores())
         return StoreQueries([opened.add(path, ("features", "vectors"), "search") for path in stores], gallery, run.jobs), None
     listing = queries.listed()
-    return PhotoQueries(listing, gallery.pipeline, failures, run, weights), listing
+    return PhotoQueries(listing, gallery, failures, run, weights), listing
 
 
 def _spare(path, option, reads, listing):
