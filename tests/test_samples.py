@@ -1,6 +1,7 @@
 """Every sample type, order of bytes and layout that a photo may have: the same picture, or why not."""
 
 import os
+import struct
 import subprocess
 import sys
 
@@ -218,6 +219,11 @@ def test_ycbcr_that_shares_its_colours(shared):
     alike(pages([(tags, blocks, names)]), COLOUR, 0.9)
 
 
+def test_ycbcr_that_shares_nothing_and_does_not_say_so():
+    for tags in ({}, {530: (3, [2, 2])}, {530: (3, [1, 1])}):
+        alike(tiff(YCBCR, 6, rows=30, tags=tags), COLOUR)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("extra", [0, 1, 2])
 def test_opacity_of_a_tiff(extra, bits):
@@ -309,6 +315,54 @@ def test_transparent_colours_of_any_depth():
 
 def _transparent(*values):
     return chunk(b"tRNS", np.array(values, ">u2").tobytes())
+
+
+def bmp(samples, bits, *, top_down=False, masks=(), palette=None):
+    """A BMP of samples that are packed already: shape (H, bytes a row)."""
+    height = len(samples)
+    rows = np.pad(samples, [(0, 0), (0, -samples.shape[1] % 4)])
+    head = struct.pack(
+        "<IiiHHIIiiII", 40 if not masks else 108, 160, -height if top_down else height, 1, bits, 3 if masks else 0, 0, 0, 0, 0, 0
+    )
+    if masks:
+        head += struct.pack("<4I", *masks) + bytes(108 - 40 - 16)
+    table = b"" if palette is None else np.column_stack([palette[:, ::-1], np.zeros(len(palette), np.uint8)]).tobytes()
+    pixels = (rows if top_down else rows[::-1]).tobytes()
+    start = 14 + len(head) + len(table)
+    return struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + head + table + pixels
+
+
+@pytest.mark.parametrize("top_down", [False, True])
+def test_bmps_of_any_depth(top_down):
+    def packed(values, dtype):
+        return values.astype(dtype).view(np.uint8).reshape(120, -1)
+
+    r, g, b = (COLOUR[..., at].astype(np.uint32) for at in range(3))
+    alike(bmp(COLOUR[..., ::-1].reshape(120, -1), 24, top_down=top_down), COLOUR)
+    alike(bmp(packed(r >> 3 << 10 | g >> 3 << 5 | b >> 3, "<u2"), 16, top_down=top_down), COLOUR, 0.99)
+    alike(bmp(packed(r >> 3 << 11 | g >> 2 << 5 | b >> 3, "<u2"), 16, top_down=top_down, masks=(0xF800, 0x7E0, 0x1F, 0)), COLOUR, 0.99)
+    for alpha in (0, 255):  # none of it is meant where there is none at all
+        masks = (0xFF, 0xFF00, 0xFF0000, 0xFF000000)
+        alike(bmp(packed(r | g << 8 | b << 16 | np.uint32(alpha << 24), "<u4"), 32, top_down=top_down, masks=masks), COLOUR)
+    image = Image.fromarray(COLOUR).quantize(16)
+    indices, palette = np.asarray(image), np.array(image.getpalette(), np.uint8).reshape(-1, 3)[:16]
+    expected = np.asarray(image.convert("RGB"))
+    alike(bmp(indices, 8, top_down=top_down, palette=np.pad(palette, [(0, 240), (0, 0)])), expected)
+    alike(bmp(indices[:, ::2] << 4 | indices[:, 1::2], 4, top_down=top_down, palette=palette), expected)
+    with pytest.raises(BadPhoto) as caught:
+        decode(bmp(packed(r >> 4 << 8 | g >> 4 << 4 | b >> 4, "<u2"), 16, masks=(0xF00, 0xF0, 0xF, 0)))
+    reason = "it is a BMP with an unusual layout of its bits, which imgret does not read: save it as an ordinary one"
+    assert (caught.value.code, caught.value.reason) == ("unsupported", reason)
+
+
+def test_ycck():
+    """Four inks as luma, chroma and black, which Adobe's programs write inverted: those of the inks themselves are what is left."""
+    luma = np.asarray(Image.fromarray(255 - COLOUR).convert("YCbCr"))
+    stored = np.dstack([luma, np.full(GREY.shape, 255, np.uint8)])
+    data = bytearray(encoded(Image.frombuffer("CMYK", (160, 120), (255 - stored).tobytes(), "raw", "CMYK", 0, 1), "JPEG", quality=98))
+    at = data.index(b"Adobe")
+    data[at + 11] = 2
+    alike(bytes(data), COLOUR, 0.98)
 
 
 UNSUPPORTED = {

@@ -11,6 +11,7 @@ REDUCED, MASK = 1, 4  # bits of `SUBFILE`
 OLD_REDUCED = 2  # a value of `OLD_SUBFILE`
 MOST = 1000  # directories that are looked at
 MOST_ENTRIES = 4096
+MOST_VALUES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Directory:
             return np.zeros(0, np.int64)
         kind, count, place = self.entries[tag]
         return np.frombuffer(self.data, self.order + kind, count, place)
+
+    def some(self, tag):
+        """A tag's values as a list of numbers, the first of them where there are more than anything needs."""
+        return self.values(tag)[:MOST_VALUES].tolist()
 
     def get(self, tag, otherwise=None):
         """A tag's first value as a number."""

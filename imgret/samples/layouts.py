@@ -71,13 +71,12 @@ class Layout:
         block = (int(get(TILE_WIDTH, 0)), int(get(TILE_LENGTH, 0))) if tiled else (width, min(int(get(ROWS, height)), height))
         if min(width, height, *block) <= 0 or not (tiled or len(values(STRIPS))):
             return None
-        compression, bits, forms = int(get(COMPRESSION, UNCOMPRESSED)), set(values(BITS).tolist()) or {1}, set(values(FORMAT).tolist())
+        compression, bits, forms = int(get(COMPRESSION, UNCOMPRESSED)), set(directory.some(BITS)) or {1}, set(directory.some(FORMAT))
         photometric = int(get(PHOTOMETRIC, WHITE_IS_ZERO))
         samples = int(get(SAMPLES, len(values(BITS)) or 1))
         colours, extra = COLOURS.get(photometric, 1), get(EXTRA)
         if extra is None and photometric == RGB and samples == 4:
             extra = 2  # as Pillow takes it
-        shared = values(SUBSAMPLING).tolist()[:2] or [2, 2]
         return cls(
             directory=directory,
             width=width,
@@ -91,9 +90,7 @@ class Layout:
             extra=int(extra) if extra in (1, 2) and samples > colours else None,
             block=block,
             tiled=tiled,
-            subsampling=(1, 1)
-            if photometric != YCBCR or compression != UNCOMPRESSED or len(shared) < 2
-            else (int(shared[0]), int(shared[1])),
+            subsampling=_subsampling(directory, block, photometric, compression),
         )
 
     @property
@@ -111,7 +108,7 @@ class Layout:
     @property
     def declared(self):
         """The largest sample, as the file declares it; None where it does not."""
-        found = [*self.directory.values(ANY_MAX_SAMPLE), *self.directory.values(MAX_SAMPLE)]
+        found = self.directory.some(ANY_MAX_SAMPLE) + self.directory.some(MAX_SAMPLE)
         return float(max(found)) if found and np.isfinite(max(found)) else None
 
     @property
@@ -147,3 +144,14 @@ class Layout:
         if self.subsampling != (1, 1) and (self.separate or self.samples != 3 or not {*self.subsampling} <= {1, 2, 4}):
             return "subsampled in an unusual way"
         return None
+
+
+def _subsampling(directory, block, photometric, compression):
+    """How many pixels share a colour; what undoes a compression sees to that itself."""
+    if photometric != YCBCR or compression != UNCOMPRESSED:
+        return 1, 1
+    told = directory.some(SUBSAMPLING)
+    across, down = map(int, told[:2] if len(told) > 1 else (2, 2))
+    # programs that share nothing may not say so, and the other is what holds by default; the size of a block tells
+    length = directory.get(TILE_COUNTS, directory.get(STRIP_COUNTS))
+    return (1, 1) if length == 3 * block[0] * block[1] else (across, down)

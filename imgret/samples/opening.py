@@ -155,6 +155,8 @@ class Usual:
     def decoded(self):
         """What `imgret.pixels.to_bytes` takes."""
         load(self.picture, self.lenient)
+        if self.picture.format == "BMP" and self.picture.mode == "RGBA" and self.picture.getextrema()[3] == (0, 0):
+            self.picture.putalpha(255)  # many programs that write room for opacity leave it empty
         deep = png.deep(self.picture, self.data, self.lenient) if self.picture.format == "PNG" else None
         return self.picture if deep is None else deep
 

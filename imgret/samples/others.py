@@ -43,7 +43,6 @@ NETPBM = {b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf"}
 SPACE = b" \t\r\n"
 FRAMES = {0xC3: "is a lossless JPEG", 0xC5: "is a hierarchical JPEG", 0xC6: "is a hierarchical JPEG", 0xC7: "is a hierarchical JPEG"}
 ALL_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 BMP_COMPRESSIONS = {4: "a JPEG", 5: "a PNG"}
 BMP_BITS = (1, 4, 8, 16, 24, 32)
 
@@ -78,7 +77,7 @@ def _of_jpeg(data):
                 return f"is a JPEG of {bits} bits"
             if components not in (0, 1, 3, 4):
                 return f"is a JPEG of {components} components"
-            return FRAMES.get(marker, "is a JPEG with arithmetic coding" if marker in ARITHMETIC else None)
+            return FRAMES.get(marker)
         position += 2 + (0 if marker in (0x01, *range(0xD0, 0xD9)) else int.from_bytes(data[position + 2 : position + 4], "big"))
     return None
 

@@ -87,7 +87,9 @@ def scale_of(extent, dtype, *, bits=None, declared=None, inverted=False):
     """
     low, high = extent.low, extent.high
     if dtype.kind == "f":
-        white = _declared(declared, high, float("inf")) or _white_of_floats(high if high > 0 else -low)
+        white = _declared(declared, high, float("inf")) or _white_of_floats(high)
+        if low < -white * NEGATIVE:
+            white = _white_of_floats(max(high, -low))
         return Scale(-white if low < -white * NEGATIVE else 0.0, white, inverted)
     bits = bits or 8 * dtype.itemsize
     full = 2 ** (bits - (dtype.kind == "i")) - 1

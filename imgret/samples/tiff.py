@@ -36,6 +36,9 @@ def samples_of(layout, lenient=False):
     Damaged
     """
     kept = layout.kept
+    across, down = _grid(layout)
+    if across * down * (layout.samples if layout.separate else 1) > len(_offsets(layout)) and not lenient:
+        raise Damaged("the places of some of its samples are not told")
     whole = np.zeros((layout.height, layout.width, len(kept)), layout.dtype)
     some = False
     for first, count, planes, place in _batches(layout):
@@ -51,6 +54,10 @@ def samples_of(layout, lenient=False):
     if not some:
         raise Damaged("none of its samples are there")
     return whole
+
+
+def _offsets(layout):
+    return layout.directory.values(layouts.TILES if layout.tiled else layouts.STRIPS)
 
 
 def _grid(layout):
@@ -73,13 +80,13 @@ def _rows(layout, number):
 def _batches(layout):
     """Yield (first block, how many, which samples, place of the first in the tables): of one plane and one height each."""
     across, down = _grid(layout)
-    count = across * down
+    count, told = across * down, len(_offsets(layout))
     planes = [(slice(None), 0)] if not layout.separate else [([at], sample * count) for at, sample in enumerate(layout.kept)]
     most = 1 if layout.compression == layouts.UNCOMPRESSED else max(1, BATCH // max(1, layout.block_bytes))
     for which, offset in planes:
         full = count if layout.tiled or layout.height % layout.block[1] == 0 else count - across
         for start, end in ((0, full), (full, count)):
-            for first in range(start, end, most):
+            for first in range(start, min(end, told - offset), most):
                 yield first, min(most, end - first), which, offset + first
 
 
@@ -131,7 +138,7 @@ def _begun(blocks, compression, rows, width):
 def _bytes_of(layout, number):
     """A block as it lies in the file, its bits in the usual order."""
     directory = layout.directory
-    offsets = directory.values(layouts.TILES if layout.tiled else layouts.STRIPS)
+    offsets = _offsets(layout)
     if number >= len(offsets):
         return b""
     counts = directory.values(layouts.TILE_COUNTS if layout.tiled else layouts.STRIP_COUNTS)
@@ -193,8 +200,10 @@ def _unpacked(stored, bits, count):
     """Samples of so many bits each, the first in the highest: uint16, shape (rows, count)."""
     found = np.zeros((len(stored), count), np.uint16)
     weights = (1 << np.arange(bits)[::-1]).astype(np.uint16)
-    for row, packed in enumerate(stored):
-        found[row] = np.unpackbits(packed, count=count * bits).reshape(count, bits) @ weights
+    rows = max(1, BATCH // (count * bits))
+    for first in range(0, len(stored), rows):
+        part = np.unpackbits(stored[first : first + rows], axis=1, count=count * bits).reshape(-1, count, bits)
+        found[first : first + rows] = part @ weights
     return found
 
 
