@@ -1,11 +1,14 @@
 """The revisited ground truth: the authors' pickle read as data, and the protocol against their definition by slow loops."""
 
+import collections
 import contextlib
 import json
 import os
 import pathlib
 import pickle
 import re
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,10 +16,13 @@ import reference_evaluation as reference
 from helpers import call
 from helpers import refused as refused_command
 
+import imgret.formats.revisited
 from imgret import registry
 from imgret.errors import ImgretError
 from imgret.evaluation import PROTOCOLS
 from imgret.formats import unpickle
+from imgret.formats.boxes import Box, read_boxes
+from imgret.formats.groundtruth import read_oxford
 from imgret.formats.lists import RankedLists
 from imgret.formats.revisited import read_revisited
 
@@ -145,6 +151,110 @@ def test_arrays_in_every_shape(tmp_path):
     assert [unpickle.plain(loaded[name]) for name in "cfn"] == [values[name].tolist() for name in "cfn"]
 
 
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_numbers_of_numpy_and_dicts_of_every_kind(tmp_path, protocol):
+    truth = truth_of(6)
+    for entry in truth["gnd"]:
+        entry["bbx"] = list(np.array(entry["bbx"], dtype=np.float32))
+        entry["easy"] = list(np.array(entry["easy"], dtype=np.int64))
+        entry["hard"] = tuple(np.array(entry["hard"], dtype=np.uint16))
+    truth["gnd"] = [collections.OrderedDict(entry) for entry in truth["gnd"][:3]] + truth["gnd"][3:]
+    lists = collections.defaultdict(list)
+    lists.update(truth["gnd"][3])
+    truth["gnd"][3], truth["imlist"] = lists, np.array(truth["imlist"])
+    whole = collections.OrderedDict(truth)
+    for data in (pickle.dumps(whole, protocol=protocol), pickle.dumps(whole, protocol=protocol).replace(b"numpy.core", b"numpy._core")):
+        if protocol > 3 and b"numpy._core" in data:
+            continue  # its length comes before a name there
+        path = tmp_path / "gnd.pkl"
+        path.write_bytes(data)
+        read = read_revisited(path)
+        assert read.gallery == [f"im{number:03d}".encode() for number in range(60)]
+        for query, entry in zip(read.queries, truth["gnd"], strict=True):
+            assert query.box == (1.5, 2, 30.25, 40)
+            assert [getattr(query, level).tolist() for level in ("easy", "hard", "junk")] == [
+                list(map(int, entry[level])) for level in ("easy", "hard", "junk")
+            ]
+
+
+def test_an_ordered_dict_of_python_2(tmp_path):
+    """It has its items as an argument; its text is not Unicode."""
+    items = rb"(lp1|(lp2|S'b\xe9'|aI1|aa(lp3|S'a'|aI2|aa".replace(b"|", b"\n")
+    (tmp_path / "x.pkl").write_bytes(b"ccollections\nOrderedDict\np0\n(" + items + b"tR.")
+    assert unpickle.load(tmp_path / "x.pkl") == {"b\xe9": 1, "a": 2}
+
+
+def reduced(count):
+    """A pickle of a list of so many copies of a text of 100 kB, by calls that look harmless."""
+    text = b"X" + (100_000).to_bytes(4, "little") + b"a" * 100_000
+    return b"\x80\x02c_codecs\nencode\nq\x00" + text + b"q\x01](" + b"h\x00h\x01\x85R" * count + b"e."
+
+
+GROWS = {
+    "calls": (reduced(20_000), "more memory than a file of its size can need"),
+    "the memo": (
+        b"\x80\x02]" + b"".join(b"r" + (2000 * n).to_bytes(4, "little") for n in range(1, 100_000)) + b".",
+        "memory it does not use (LONG_BINPUT 2000)",
+    ),
+    "the memo, in steps": (
+        b"\x80\x02]" + b"".join(b"r" + (1020 * n).to_bytes(4, "little") for n in range(1, 100_000)) + b".",
+        "more memory than a file of its size can need",
+    ),
+    "sets": (b"\x80\x04(" + b"\x8f" * 600_000 + b"l.", "more memory than a file of its size can need"),
+    "lists": (b"\x80\x04(" + b"]" * (1 << 22) + b"l.", "more than 2097152 containers"),
+    "nested": (b"\x80\x04" + b"](" * (1 << 22) + b".", "more than 2097152 containers"),
+    "steps": (b"\x80\x04N" + b"20" * (1 << 24) + b".", "more than 33554432 steps"),
+    "whole numbers of one hash": (
+        b"\x80\x02}(" + b"".join(b"\x8a\x0c" + (n * sys.hash_info.modulus).to_bytes(12, "little") + b"N" for n in range(1, 999)) + b"u.",
+        "keys that are neither text nor whole numbers",
+    ),
+    "tuples": (b"\x80\x02}K\x01\x85Ns.", "keys that are neither text nor whole numbers"),
+    "members of a set": (b"\x80\x04\x8f(K\x01\x85\x90.", "keys that are neither text nor whole numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", GROWS)
+def test_small_pickles_do_not_stand_for_much(tmp_path, monkeypatch, kind):
+    data, asks = GROWS[kind]
+    if kind == "steps":
+        monkeypatch.setattr(unpickle, "_STEPS", 1 << 20)
+        asks = "more than 1048576 steps"
+    path = tmp_path / "x.pkl"
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with refused(f"{path} is refused: it is a pickle that asks for {asks}; only plain data and NumPy arrays are read"):
+            unpickle.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 64 * len(data) + (48 << 20)
+    finally:
+        tracemalloc.stop()
+
+
+def test_deep_nesting_is_read_or_refused(tmp_path):
+    path = tmp_path / "x.pkl"
+    for data in (b"\x80\x04" + b"]" * 200_000 + b"a" * 199_999 + b".", b"\x80\x04N" + b"\x85" * 200_000 + b"."):
+        path.write_bytes(data)
+        with refused(f"{path} is not a revisited ground truth: `imlist`, `qimlist` and `gnd` are expected"):
+            read_revisited(path)
+    path = tmp_path / "x.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(ImgretError, match="is not JSON that can be read"):
+        read_revisited(path)
+    path.write_text("[" + "{}," * (1 << 21) + "0]")
+    with refused(f"{path} holds more than 2097152 lists and objects: this cannot be right"):
+        read_revisited(path)
+
+
+def test_lists_that_queries_share_are_no_way_to_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(imgret.formats.revisited, "LABELS", 1000)
+    shared = list(range(900))
+    truth = {"imlist": [f"a{n}" for n in range(900)], "qimlist": [f"q{n}" for n in range(90)]}
+    truth["gnd"] = [{"easy": shared, "hard": [], "junk": []}] * 90
+    path = save(tmp_path / "gnd.pkl", truth)
+    with refused(f"{path} names more than {4 * path.stat().st_size} photos in `gnd`: this cannot be right"):
+        read_revisited(path)
+
+
 class Runs:
     """What a stranger's pickle may ask for."""
 
@@ -270,6 +380,49 @@ def test_ground_truths_that_are_not_so(tmp_path, kind, suffix):
     path = save(tmp_path / f"gnd{suffix}", truth)
     with refused(sentence.format(path)):
         read_revisited(path)
+
+
+def old_truth_of(seed):
+    """The same as it was before it was revisited; the first query has no junk."""
+    truth = truth_of(seed)
+    for number, entry in enumerate(truth["gnd"]):
+        entry["ok"] = entry.pop("easy") + entry.pop("hard")
+        if not number:
+            del entry["junk"]
+    return truth
+
+
+def test_which_ground_truth_it_is(tmp_path):
+    old, new = save(tmp_path / "old.pkl", old_truth_of(7)), save(tmp_path / "new.pkl", truth_of(7))
+    with refused(
+        f"{old}: `gnd`, entry 0 (query 'q0'): `easy`, `hard` and `junk` are expected; with `ok` this is the ground truth of Oxford5k or "
+        "Paris6k before it was revisited: --protocol oxford5k or paris6k"
+    ):
+        read_revisited(old)
+    with refused(
+        f"{new}: `gnd`, entry 0 (query 'q0'): `ok` and `junk` are expected; with `easy` and `hard` this is the revisited ground truth: "
+        "--protocol roxford5k or rparis6k"
+    ):
+        read_oxford(new)
+    for path in (old, new, save(tmp_path / "old.json", old_truth_of(7))):
+        assert read_boxes(path) == [Box(b"q%d" % number, b"q%d" % number, (1.5, 2, 30.25, 40)) for number in range(6)]
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".json"])
+def test_oxford_by_positions_is_oxford_by_files(data, tmp_path, suffix):
+    """The text files of Oxford5k as cnnimageretrieval-pytorch packs them give what they give themselves."""
+    folder, names = data / "oxford5k/groundtruth", (data / "oxford5k/names.txt").read_text().split()
+    where, queries = {name.removesuffix(".jpg"): number for number, name in enumerate(names)}, read_oxford(folder)
+    truth = {"imlist": list(where), "qimlist": [query.photo.decode() for query in queries], "gnd": []}
+    for query in queries:
+        ok, junk = (sorted(where[name.decode()] for name in some) for some in (query.positives, query.junk))
+        truth["gnd"].append({"bbx": list(query.box), "ok": ok, "junk": junk})
+    path, rng = save(tmp_path / f"gnd_oxford5k{suffix}", truth), np.random.default_rng(0)
+    asking, sorted_names = [query.photo + b".jpg" for query in queries], sorted(name.encode() for name in names)
+    lists = RankedLists("run", asking, asking, sorted_names, np.array([rng.permutation(len(names)) for _ in queries]))
+    by_files, by_positions = (registry.load(PROTOCOLS, "oxford5k", "protocol")().evaluate(lists, truth) for truth in (folder, path))
+    assert by_files.measures == by_positions.measures
+    assert sorted(record["ap"] for record in by_files.per_query) == sorted(record["ap"] for record in by_positions.per_query)
 
 
 def test_malformed_json_has_its_line(tmp_path):

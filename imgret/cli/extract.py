@@ -6,8 +6,8 @@ from imgret.cli import options
 from imgret.extractors import DEFAULT, EXTRACTORS
 
 BOXES = (
-    "Describe regions of photos, a row each, to ask with. The folder of Oxford's or Paris's ground truth, the .pkl or .json of the "
-    "revisited one, or a CSV with the header image,x1,y1,x2,y2 and perhaps id."
+    "Describe regions of photos, a row each, to ask with. The folder of Oxford's or Paris's ground truth, its .pkl or .json, revisited or "
+    "not, or a CSV with the header image,x1,y1,x2,y2 and perhaps id."
 )
 TRUNCATED = "Photos that lack their last bytes: describe what there is of them, here and in searches, or record them as failed."
 

@@ -41,7 +41,8 @@ def read_boxes(path):
     Parameters
     ----------
     path : str or path-like
-        A folder of Oxford's or Paris's text files (`*_query.txt` ...), a `.pkl` or `.json` of the revisited ground truth, or else a CSV.
+        A folder of Oxford's or Paris's text files (`*_query.txt` ...), a `.pkl` or `.json` of their ground truth, revisited or not, or else
+        a CSV.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def read_boxes(path):
     if os.path.isdir(path):
         return [Box(query.label, query.photo, query.box) for query in groundtruth.read_oxford(path)]
     if str(path).lower().endswith((".pkl", ".json")):
-        queries = revisited.read_revisited(path).queries
+        queries = revisited.read_positions(path).queries
         for query in queries:
             if query.box is None:
                 raise ImgretError(f"{path}: the query {shown(query.name)} has no box: --boxes needs one of each")

@@ -8,7 +8,7 @@ import os
 import pathlib
 
 from imgret.errors import ImgretError, why
-from imgret.formats import files
+from imgret.formats import files, revisited
 from imgret.names import shown, to_bytes, to_text
 
 CSV_LIMIT = 1 << 30  # bytes: room for ten million photos
@@ -141,10 +141,10 @@ class OxfordQuery:
     Attributes
     ----------
     label : bytes
-        As its files are named: `all_souls_1`.
+        As its files are named: `all_souls_1`; in a file of all queries, as its photo.
     photo : bytes
         The query photo without the prefix `oxc1_`.
-    box : tuple of float
+    box : tuple of float, or None
         x1, y1, x2, y2 of the region asked for, in pixels of the photo.
     positives, junk : frozenset of bytes
         Good and ok; junk. A photo in both is junk, as in the official program, and still counts among the positives.
@@ -152,17 +152,19 @@ class OxfordQuery:
 
     label: bytes
     photo: bytes
-    box: tuple
+    box: tuple | None
     positives: frozenset
     junk: frozenset
 
 
 def read_oxford(folder):
-    """Read the text ground truth of Oxford5k or Paris6k: `Q_query.txt`, `Q_good.txt`, `Q_ok.txt` and `Q_junk.txt` of each query Q.
+    """Read the ground truth of Oxford5k or Paris6k: `Q_query.txt`, `Q_good.txt`, `Q_ok.txt` and `Q_junk.txt` of each query Q, or one file.
 
     Parameters
     ----------
     folder : str or path-like
+        The folder of the text files; or `gnd_oxford5k.pkl`, `gnd_paris6k.pkl` (read as data, nothing in it is run) or the same as JSON:
+        `imlist`, `qimlist` and `gnd`, which has for each query `ok` (good and ok), perhaps `junk` (positions in `imlist`), and `bbx`.
 
     Returns
     -------
@@ -174,6 +176,8 @@ def read_oxford(folder):
     ImgretError
         With file and line, for whatever is missing, malformed or too large to be such a file.
     """
+    if str(folder).lower().endswith((".pkl", ".json")) and not os.path.isdir(folder):
+        return _oxford_positions(folder)
     if not os.path.isdir(folder):
         raise ImgretError(f"{folder} is not a folder: the folder of the ground truth's text files (*_query.txt ...) is needed")
     try:
@@ -186,6 +190,15 @@ def read_oxford(folder):
     if len(labels) > OXFORD_QUERIES:
         raise ImgretError(f"{folder} holds {len(labels)} queries: no more than {OXFORD_QUERIES} can be right")
     return [_oxford_query(pathlib.Path(folder), label) for label in labels]
+
+
+def _oxford_positions(path):
+    truth = revisited.read_positions(path, revisited.OLD_LEVELS)
+    queries = []
+    for query in sorted(truth.queries, key=lambda query: query.name):
+        positives, junk = (frozenset(truth.gallery[photo] for photo in query.levels[level]) for level in revisited.OLD_LEVELS)
+        queries.append(OxfordQuery(query.name, query.name.removeprefix(b"oxc1_"), query.box, positives, junk))
+    return queries
 
 
 def _oxford_query(folder, label):

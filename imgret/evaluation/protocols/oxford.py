@@ -25,7 +25,7 @@ class Oxford5k(Protocol):
     needs_truth = takes_truth = True
     average_precision = staticmethod(average_precision_trapezoid)
     removes_query = False
-    truth_is = "the folder of the text ground truth (*_query.txt, *_good.txt, *_ok.txt, *_junk.txt)"
+    truth_is = "the folder of the text ground truth (*_query.txt, *_good.txt, *_ok.txt, *_junk.txt; or gnd_*.pkl or .json)"
     conventions = {
         "ap": TRAPEZOID,
         "positives": "good and ok, whether the gallery has them or not; queries without any are excluded",
