@@ -205,6 +205,8 @@ class Parts:
     def leave(self):
         """Give the claim up; remove the folder if there is nothing in it: a step that had nothing to keep leaves no trace."""
         self._free_claim()
+        if abandoned(self.folder):
+            sweep_claims(self.folder)
         for folder in (self.folder, self.root):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
@@ -260,7 +262,6 @@ class Parts:
         """Sweep what others left or were removing when they died; remove the folders that are empty now."""
         for folder in (self.folder, self.root):
             sweep(folder)
-        sweep_claims(self.folder)
         if self._claim is None:
             self.leave()
 
