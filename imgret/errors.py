@@ -5,19 +5,42 @@ One place (`imgret.cli.main`) turns them into a sentence on stderr and an exit c
 
 import os
 
+QUOTED = 120  # signs of what is quoted from a file
+SENTENCE = 2000  # of a message, whatever it quotes
+# what turns the direction of text around, or may end a line
+_MISLEADING = {0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)}
+
 
 def one_line(text):
     """`text` without control characters: a file's name, or what a stranger's file says, may hold newlines and terminal codes.
 
     Surrogates that stand for no byte of a name are no text either.
     """
-    return "".join(_shown(sign, ord(sign)) for sign in text)
+    return text if text.isprintable() else "".join(_shown(sign, ord(sign)) for sign in text)
 
 
 def _shown(sign, code):
-    if code < 32 or 127 <= code < 160:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if 0xD800 <= code < 0xDC80 or 0xDD00 <= code < 0xE000 else sign
+    if code < 32 or 127 <= code < 160 or 0xDC80 <= code < 0xDCA0:
+        return f"\\x{code & 0xFF:02x}"
+    return f"\\u{code:04x}" if 0xD800 <= code < 0xDC80 or 0xDD00 <= code < 0xE000 or code in _MISLEADING else sign
+
+
+def quoted(value, most=QUOTED):
+    """What a file says (a name, an attribute, any JSON), as a message quotes it: on one line, and cut where it is long."""
+    text = value if isinstance(value, str) else str(value)
+    line = one_line(text[: most + 1])
+    return line if len(line) <= most else line[:most] + "..."
+
+
+def listed(values, most=5):
+    """`quoted` values of a list, the first few."""
+    shown = [quoted(value) for value in values[:most]]
+    return ", ".join(shown + ["..."] * (len(values) > most))
+
+
+def bounded(text):
+    """A message; of one that is too long, how it begins and ends."""
+    return text if len(text) <= SENTENCE else f"{text[: SENTENCE // 2]} ... {text[-SENTENCE // 2 :]}"
 
 
 def why(error, missing=""):
@@ -35,9 +58,18 @@ def why(error, missing=""):
 
 
 class ImgretError(Exception):
-    """Anything about files and data."""
+    """Anything about files and data.
+
+    Parameters
+    ----------
+    text : str
+        Kept to a length that can be read, whatever a file put into it.
+    """
 
     exit_code = 1
+
+    def __init__(self, text=""):
+        super().__init__(bounded(text))
 
 
 class UsageError(ImgretError):

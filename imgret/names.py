@@ -3,13 +3,11 @@
 import re
 import urllib.parse
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, quoted
 
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _TSV = {ord("\\"): "\\\\", ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"}
 _EXTENSION = re.compile(rb"\.[A-Za-z][A-Za-z0-9]{0,4}\Z")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SHOWN = 120
 
 
 def to_text(name):
@@ -24,8 +22,7 @@ def to_bytes(text):
 
 def shown(name):
     """`name` as a message shows it: quoted, on one line, undecodable and control bytes as \\xNN, cut where it is very long."""
-    text = _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", name.decode("utf-8", "backslashreplace"))
-    return f"'{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'}'"
+    return f"'{quoted(name.decode('utf-8', 'backslashreplace'))}'"
 
 
 def tsv_escape(name):

@@ -10,7 +10,7 @@ import dataclasses
 
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, quoted
 from imgret.extractors import EXTRACTORS, IMPORTED
 from imgret.registry import load
 from imgret.store.hashing import canonical, of_array, pipeline_hashes
@@ -81,7 +81,9 @@ class Pipeline:
         children = codebooks(self.node)
         places, missing, _ = kind.assigned([child["component"] for child in children])
         if missing is not None:
-            raise ImgretError(f"'{kind.name}' takes what was encoded with a {missing} codebook, not what '{self.node['component']}' gives")
+            raise ImgretError(
+                f"'{kind.name}' takes what was encoded with a {missing} codebook, not what '{quoted(self.node['component'])}' gives"
+            )
         return self._fitted(children, places)
 
     def _fitted(self, children, places):
@@ -179,7 +181,7 @@ def component_class(node):
     """The class of a node's component."""
     table = FAMILIES.get(node["family"], {})
     if node["component"] not in table:
-        raise ImgretError(f"this imgret has no {node['family']} '{node['component']}': upgrade imgret")
+        raise ImgretError(f"this imgret has no {quoted(node['family'])} '{quoted(node['component'])}': upgrade imgret")
     return load(table, node["component"], node["family"])
 
 
@@ -196,4 +198,4 @@ def check_tree(node, shown, depth=0):
 
 
 def _short(value):
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else str(value)
+    return quoted(",".join(map(str, value)) if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else value)

@@ -10,7 +10,7 @@ import math
 import types
 import typing
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, quoted
 
 SPACE = "space"  # changes what a descriptor or vector means
 SAMPLING = "sampling"  # changes how many, how large or how precisely: noted only
@@ -36,7 +36,7 @@ def load(table, name, family):
     try:
         module, _, attribute = table[name].partition(":")
     except KeyError:
-        raise UsageError(f"there is no {family} '{name}'; choose one of: {', '.join(table)}") from None
+        raise UsageError(f"there is no {family} '{quoted(name)}'; choose one of: {', '.join(table)}") from None
     return getattr(importlib.import_module(module), attribute)
 
 
@@ -84,9 +84,9 @@ class Params:
             name, equals, text = setting.partition("=")
             name = name.strip().replace("-", "_")
             if not equals:
-                raise UsageError(f"--set takes NAME=VALUE, got '{setting}'")
+                raise UsageError(f"--set takes NAME=VALUE, got '{quoted(setting)}'")
             if name not in fields:
-                raise UsageError(f"this method has no parameter `{name}`; {_listing(fields)}")
+                raise UsageError(f"this method has no parameter `{quoted(name)}`; {_listing(fields)}")
             if name in values:
                 raise UsageError(f"`{name}` is given twice")
             values[name] = _from_text(fields[name], text.strip())
@@ -104,7 +104,7 @@ class Params:
         fields = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(data, dict) or not set(data) <= fields:
             names = sorted(set(data) - fields) if isinstance(data, dict) else data
-            raise ImgretError(f"the file has parameters that this imgret does not know ({names}): upgrade imgret")
+            raise ImgretError(f"the file has parameters that this imgret does not know ({quoted(names)}): upgrade imgret")
         try:
             return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
         except UsageError as error:
@@ -156,12 +156,12 @@ def _scalar(field, element, text):
     if element is bool:
         words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
         if text.lower() not in words:
-            raise UsageError(f"`{field.name}` must be true or false, got '{text}'")
+            raise UsageError(f"`{field.name}` must be true or false, got '{quoted(text)}'")
         return words[text.lower()]
     try:
         return element(text)
     except ValueError:
-        raise UsageError(f"`{field.name}` must be {_noun(element)}, got '{text}'") from None
+        raise UsageError(f"`{field.name}` must be {_noun(element)}, got '{quoted(text)}'") from None
 
 
 def _coerce(field, value):
@@ -170,7 +170,7 @@ def _coerce(field, value):
         return None
     if many:
         if not isinstance(value, tuple):
-            raise UsageError(f"`{field.name}` must be a list of values, got {value!r}")
+            raise UsageError(f"`{field.name}` must be a list of values, got {quoted(repr(value))}")
         return tuple(_bounded(field, element, item) for item in value)
     return _bounded(field, element, value)
 
@@ -187,7 +187,7 @@ def _bounded(field, element, value):
         good = math.isfinite(value)
     if good and rule["choices"] is not None and value not in rule["choices"]:
         choices = ", ".join(str(choice) for choice in rule["choices"])
-        raise UsageError(f"`{field.name}` must be one of {choices}, got {value!r}")
+        raise UsageError(f"`{field.name}` must be one of {choices}, got {quoted(repr(value))}")
     if good and rule["minimum"] is not None:
         good = value >= rule["minimum"]
     if good and rule["maximum"] is not None:
@@ -195,7 +195,7 @@ def _bounded(field, element, value):
     if good and rule["above"] is not None:
         good = value > rule["above"]
     if not good:
-        raise UsageError(f"`{field.name}` must be {_range(rule, element)}, got {value!r}")
+        raise UsageError(f"`{field.name}` must be {_range(rule, element)}, got {quoted(repr(value))}")
     return value
 
 

@@ -509,6 +509,75 @@ def test_stores_by_a_newer_imgret(here):
     refused(call("codebook", spoil("features", version), "-o", "out.h5", "--size", "2"), 1, text)
 
 
+LONG = "x" * 1_000_000
+CODEBOOK = ["codebook", "bad.h5", "-o", "out.h5", "--size", "2"]
+ENCODE = ["encode", "@features", "-c", "bad.h5", "-o", "out.h5"]
+ESCAPE = "\x1b]0;title\x07\x9b31m\u202e"
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "change"),
+    [
+        ("vectors", ["info", "bad.h5"], lambda file: file.attrs.create("kind", LONG[:60_000])),
+        ("vectors", ["info", "bad.h5"], lambda file: file["meta"].create_group(LONG[:60_000]) and say(file, "params", "[]")),
+        ("index", ["search", "bad.h5", "@vectors"], lambda file: reworded(file, "params", lambda tree: tree.update(method=LONG))),
+        ("index", ["search", "bad.h5", "@vectors"], lambda file: reworded(file, "params", lambda tree: tree.update(metric=LONG))),
+        ("index", ["search", "bad.h5", "@vectors"], lambda file: reworded(file, "params", lambda tree: tree["params"].update({LONG: 1}))),
+        ("index", ["export", "bad.h5", "-o", "o.npy"], lambda file: reworded(file, "inputs", lambda tree: tree[0].update(path=LONG))),
+        ("features", CODEBOOK, lambda file: reworded(file, "pipeline", lambda tree: tree.update(component=LONG))),
+        ("features", CODEBOOK, lambda file: reworded(file, "pipeline", lambda tree: tree.update(family=LONG))),
+        ("features", CODEBOOK, lambda file: reworded(file, "pipeline", lambda tree: tree["params"].update(max_size=LONG))),
+        ("features", CODEBOOK, lambda file: reworded(file, "pipeline", lambda tree: tree["params"].update({ESCAPE: ESCAPE}))),
+        ("features", CODEBOOK, lambda file: reworded(file, "pipeline", lambda tree: tree.update(arrays={"a": LONG}))),
+        ("words", ENCODE, lambda file: reworded(file, "pipeline", lambda tree: tree.update(component=LONG))),
+        ("words", ENCODE, lambda file: reworded(file, "pipeline", lambda tree: tree["arrays"].update({LONG: tree["arrays"]["centroids"]}))),
+    ],
+)
+def test_what_is_quoted_from_a_store_is_cut(here, kind, arguments, change):
+    spoil(kind, change)
+    result = call(*(getattr(stores(), argument[1:]) if argument[0] == "@" else argument for argument in arguments))
+    assert (result.code, result.out) == (1, b"")
+    assert 20 < len(result.err) < 700
+    assert result.err.count("\n") == 1
+    assert not set(result.err) & set("\x1b\x07\x9b\u202e")
+
+
+def reworded(file, name, change):
+    """Let a store say what `change` makes of what it says."""
+    tree = json.loads(document(file, name))
+    change(tree)
+    say(file, name, json.dumps(tree))
+
+
+def test_what_people_read_of_a_store_has_no_control_characters(here):
+    """Names, attributes, JSON: in `info`, in tables; what programs read stays as it is."""
+
+    def hostile(file):
+        file.attrs.create("created", ESCAPE)
+        for name in ("params", "info"):
+            reworded(file, name, lambda tree: tree.update({ESCAPE: {ESCAPE: [ESCAPE]}}))
+        reworded(file, "inputs", lambda tree: tree.append({"path": ESCAPE, "kind": ESCAPE, "content": ESCAPE}))
+        reworded(file, "generated_by", lambda tree: tree.update({ESCAPE: ESCAPE}))
+        reworded(file, "pipeline", lambda tree: tree.update(component=ESCAPE, params={ESCAPE: ESCAPE}))
+        names = file["names"][()]
+        names[:1] = 27
+        file["names"][...] = names
+
+    spoil("index", hostile)
+    result = call("info", "bad.h5", "--check", "--failed")
+    assert result.code == 1
+    text = result.out.decode("utf-8", "surrogateescape")
+    assert "\\x1b]0;title" in text
+    assert not set(text) & set("\x1b\x07\x9b\u202e\udc9b")
+    assert ESCAPE in json.loads(call("info", "bad.h5", "--json").out)["params"]
+
+    spoil("index", lambda file: file["names"].__setitem__(slice(0, 1), 27))
+    table = call("search", "bad.h5", stores().vectors, "--format", "table").out
+    assert b"\\x1b.png" in table
+    assert b"\x1b" not in table
+    assert b"\x1b.png" in call("search", "bad.h5", stores().vectors, "--format", "tsv").out
+
+
 # steps that do not fit together
 
 

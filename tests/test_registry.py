@@ -8,7 +8,7 @@ import pytest
 
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
-from imgret.errors import ImgretError, UsageError, one_line
+from imgret.errors import ImgretError, UsageError, bounded, listed, one_line, quoted
 from imgret.evaluation import PROTOCOLS
 from imgret.extractors import EXTRACTORS
 from imgret.indexes import INDEXES
@@ -158,3 +158,16 @@ def test_tables_do_not_import_what_they_name():
 
 def test_one_line_leaves_no_control_character():
     assert one_line("a\nb\tc\x1b[31m\x7f\x85é\udcff×") == "a\\x0ab\\x09c\\x1b[31m\\x7f\\x85é\udcff×"
+    assert one_line("\u202eabc\u2028\ud800\udc9bé\u200d") == "\\u202eabc\\u2028\\ud800\\x9bé\u200d"
+
+
+def test_what_is_quoted_from_a_file_is_cut():
+    assert quoted("a" * 120) == "a" * 120
+    assert quoted("a" * 121) == "a" * 120 + "..."
+    assert quoted("\n" * 10**6) == "\\x0a" * 30 + "..."
+    assert quoted(["x" * 200]).startswith("['xxx")
+    assert len(quoted({"a": list(range(10**5))})) == 123
+    assert listed(["a", "b\t"]) == "a, b\\x09"
+    assert listed([*"abcdefg"]) == "a, b, c, d, e, ..."
+    assert str(ImgretError("m" * 3000)) == bounded("m" * 3000) == "m" * 1000 + " ... " + "m" * 1000
+    assert str(UsageError("short")) == "short"

@@ -3,6 +3,7 @@
 import json
 import sys
 
+from imgret.errors import one_line
 from imgret.names import to_text, tsv_escape
 
 
@@ -29,9 +30,9 @@ def _rows(gallery, block, number):
 
 def _table(gallery, block):
     for number, query in enumerate(block.names):
-        yield tsv_escape(query)
+        yield one_line(tsv_escape(query))
         for rank, name, score in _rows(gallery, block, number):
-            yield f"{rank:6d}  {score:9.5f}  {tsv_escape(name)}"
+            yield f"{rank:6d}  {score:9.5f}  {one_line(tsv_escape(name))}"
 
 
 def _tsv(gallery, block):

@@ -1,10 +1,12 @@
 """`imgret info`."""
 
 import json
+import sys
 
 import click
 
 from imgret.cli import options
+from imgret.errors import one_line
 
 
 @click.command("info")
@@ -26,9 +28,12 @@ def command(ctx, file, check, failed, as_json):
         click.echo(json.dumps(facts))
     elif failed and not check:
         for photo in facts["failed_photos"]:
-            click.echo("\t".join(_escaped(photo[name]) for name in ("name", "code", "reason")), color=True)  # bytes as they are
+            cells = [_escaped(photo[name]) for name in ("name", "code", "reason")]
+            if sys.stdout.isatty():
+                cells = map(one_line, cells)
+            click.echo("\t".join(cells), color=True)  # bytes as they are
     else:
-        click.echo("\n".join(_lines(facts, info.counted(facts["kind"]))), color=True)
+        click.echo("\n".join(map(one_line, _lines(facts, info.counted(facts["kind"])))), color=True)
     ctx.exit(1 if facts.get("problems") else 0)
 
 

@@ -77,7 +77,7 @@ def as_table(evaluation):
     protocol = evaluation.protocol
     parameters = ", ".join(f"{name}={value}" for name, value in protocol.params.to_json().items())
     lines += ["", f"protocol {protocol.name}" + (f" ({parameters})" if parameters else "")]
-    return "\n".join([*lines, *(f"  {name}: {text}" for name, text in protocol.conventions.items())])
+    return "\n".join(map(one_line, [*lines, *(f"  {name}: {text}" for name, text in protocol.conventions.items())]))
 
 
 def _row(name, first, cells, widths):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, listed
 
 
 def check_rows(x, size, noun):
@@ -47,7 +47,7 @@ def check_names(arrays, names):
     ImgretError
     """
     if set(arrays) != set(names):
-        found = ", ".join(sorted(arrays)) or "nothing"
+        found = listed(sorted(arrays)) or "nothing"
         raise ImgretError(f"a codebook of this method holds {', '.join(names)}, not {found}: train it again")
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, quoted
 from imgret.extractors.base import Extractor
 
 
@@ -29,7 +29,9 @@ class ImportedVectors(Extractor):
         def from_json(cls, data):
             """As a store recorded them."""
             if set(data) != {"dim", "space"}:
-                raise ImgretError(f"the file says of what was imported what this imgret does not know ({sorted(data)}): upgrade imgret")
+                raise ImgretError(
+                    f"the file says of what was imported what this imgret does not know ({quoted(sorted(data))}): upgrade imgret"
+                )
             return cls(**data)
 
         def to_json(self):

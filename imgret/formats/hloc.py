@@ -17,7 +17,7 @@ import os
 import h5py
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, listed, quoted
 from imgret.store.reader import is_hdf5
 from imgret.store.text import Texts
 
@@ -108,10 +108,10 @@ class HlocFile:
             raise self._damaged(error) from None
 
     def _damaged(self, error):
-        return ImgretError(f"{self.shown} cannot be read: {' '.join(str(error).split())[:200]}")
+        return ImgretError(f"{self.shown} cannot be read: {quoted(' '.join(str(error).split()), 200)}")
 
     def _bad(self, name, what):
-        return ImgretError(f"{self.shown}, image '{os.fsdecode(name)}': {what}")
+        return ImgretError(f"{self.shown}, image '{quoted(os.fsdecode(name))}': {what}")
 
     # structure
 
@@ -160,9 +160,9 @@ class HlocFile:
             if name and not links:
                 raise self._bad(name, f"it holds nothing; {AGAIN}")
             if members and not (members.keys() & KNOWN and name):
-                other = ", ".join(sorted(members)[:3])
-                where = f"'{os.fsdecode(name)}' holds" if name else "it begins with"
-                raise ImgretError(f"{self.shown} is not a feature file of hloc: {where} {other}, not keypoints or {GLOBAL}"[:400])
+                other = listed(sorted(members), 3)
+                where = f"'{quoted(os.fsdecode(name))}' holds" if name else "it begins with"
+                raise ImgretError(f"{self.shown} is not a feature file of hloc: {where} {other}, not keypoints or {GLOBAL}")
             if members:
                 yield name, members
 
@@ -268,7 +268,7 @@ class HlocFile:
                 descriptors = self._read(group, name, "descriptors", self.dtype, (slice(None), rows)).T
                 yield {"keypoints": self._keypoints(group, name, rows), "descriptors": np.ascontiguousarray(descriptors)}
         except UNREADABLE as error:
-            raise self._bad(name, f"it cannot be read ({' '.join(str(error).split())[:200]})") from None
+            raise self._bad(name, f"it cannot be read ({quoted(' '.join(str(error).split()), 200)})") from None
 
     def _keypoints(self, group, name, rows):
         xy = self._read(group, name, "keypoints", np.float32, rows)

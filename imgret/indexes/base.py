@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret import registry
 from imgret.components import Component
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, listed, quoted
 
 METRICS = ("cosine", "l2", "ip")
 SHOWN = 3  # names in a message
@@ -132,7 +132,7 @@ def check_metric(metric):
     UsageError
     """
     if metric not in METRICS:
-        raise UsageError(f"`metric` must be one of {', '.join(METRICS)}, got {metric!r}")
+        raise UsageError(f"`metric` must be one of {', '.join(METRICS)}, got {quoted(repr(metric))}")
 
 
 def check_lengths(norms, metric, what, small="all"):
@@ -194,6 +194,6 @@ def taken(arrays, names):
         If others are there.
     """
     if set(arrays) != set(names):
-        there = ", ".join(sorted(arrays)[:SHOWN]) + (", ..." if len(arrays) > SHOWN else "")
+        there = listed(sorted(arrays), SHOWN)
         raise ImgretError(damage(f"its structure is {there or 'empty'}, not {', '.join(names)}"))
     return [np.asarray(arrays[name]) for name in names]

@@ -4,7 +4,7 @@ import collections.abc
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, quoted
 from imgret.indexes import INDEXES
 from imgret.pipeline import Pipeline
 from imgret.registry import load
@@ -68,7 +68,7 @@ class Gallery:
     def _open(self, settings):
         store, params = self.store, self.store.params
         if str(params.get("method")) not in INDEXES:
-            raise ImgretError(f"{store.shown}: this imgret has no index '{params.get('method')}': upgrade imgret")
+            raise ImgretError(f"{store.shown}: this imgret has no index '{quoted(params.get('method'))}': upgrade imgret")
         kind = load(INDEXES, str(params["method"]), "index")
         self.settings = kind.SearchParams.parse(settings)
         made_with = kind.Params.from_json(params.get("params"))

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, quoted
 from imgret.store.photos import boxed
 from imgret.store.text import Texts
 
@@ -55,9 +55,8 @@ class Photos:
         previous = None
         for name, number in heapq.merge(*streams):
             if name == previous:
-                raise ImgretError(
-                    f"the photo '{os.fsdecode(name)}' is in {self.stores[which[-1]].shown} and in {self.stores[number].shown}: give it once"
-                )
+                first, second = self.stores[which[-1]].shown, self.stores[number].shown
+                raise ImgretError(f"the photo '{quoted(os.fsdecode(name))}' is in {first} and in {second}: give it once")
             previous = name
             which.append(number)
             yield name

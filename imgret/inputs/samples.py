@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, quoted
 from imgret.inputs.features import FeatureReader
 from imgret.pipeline import Pipeline, differences, same_space
 
@@ -142,12 +142,12 @@ def _find(stores, truth, shown):
         known.update(store.texts("failed/names"))
         for row, name in enumerate(store.texts("names")):
             if name in wanted and name in found:
-                raise ImgretError(f"the photo '{os.fsdecode(name)}' is in two of the stores: give it once")
+                raise ImgretError(f"the photo '{quoted(os.fsdecode(name))}' is in two of the stores: give it once")
             if name in wanted:
                 found[name] = (which, row)
     missing = sorted(wanted - found.keys() - known)
     if missing:
-        first = ", ".join(f"'{os.fsdecode(name)}'" for name in missing[:3])
+        first = ", ".join(f"'{quoted(os.fsdecode(name))}'" for name in missing[:3])
         raise ImgretError(
             f"{shown} names {len(missing)} photos that are not in {', '.join(store.shown for store in stores)} ({first}): "
             "names must be as `imgret info` and `search` show them, relative to the folder that was extracted"

@@ -8,7 +8,7 @@ import struct
 import warnings
 import zipfile
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, listed
 
 SHOWN = 3  # names of keys in a message
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -177,7 +177,7 @@ def digest_of(state):
 
 
 def _listed(names):
-    return ", ".join(name[:80] for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return listed(names, SHOWN)
 
 
 def _shape(tensor):

@@ -12,7 +12,7 @@ import os
 import numpy as np
 
 from imgret import images
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, quoted
 from imgret.extractors import EXTRACTORS
 from imgret.features import NO_DESCRIPTORS
 from imgret.pipeline import Pipeline
@@ -33,7 +33,7 @@ def projection_of(codebook, kind):
         *_, left = kind.assigned([learned.node["component"]])
         if left is not None:
             raise ImgretError(
-                f"{words.shown} is a {learned.node['component']} codebook; extract -m {kind.name} "
+                f"{words.shown} is a {quoted(learned.node['component'])} codebook; extract -m {kind.name} "
                 + (f"takes {kind.needs[0]}" if kind.needs else "takes none: it is for encode")
             )
         return learned, [words.as_input()]

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, quoted
 from imgret.store.reader import Store
 
 SHOWN = 5
@@ -90,5 +90,5 @@ def first_failures(plan):
             if len(found) < SHOWN and os.path.exists(path):
                 with contextlib.suppress(ImgretError), Store(path) as store:
                     rows = zip(store.texts("failed/names"), store.text_list("failed/code"), strict=True)
-                    found += [f"{os.fsdecode(name)} ({code})" for name, code in rows]
+                    found += [f"{quoted(os.fsdecode(name))} ({quoted(code)})" for name, code in rows]
     return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")

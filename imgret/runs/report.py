@@ -3,7 +3,7 @@
 import sys
 import time
 
-from imgret.errors import one_line
+from imgret.errors import bounded, one_line
 
 LINE_SECONDS = 30.0  # between progress lines where stderr is no terminal
 
@@ -51,7 +51,7 @@ class Report:
             self.warn(f"{count} of {of} {noun} {verb} zero: {follows}")
 
     def _line(self, text):
-        sys.stderr.write(f"imgret: {one_line(text)}\n".encode("utf-8", "backslashreplace").decode())
+        sys.stderr.write(f"imgret: {one_line(bounded(text))}\n".encode("utf-8", "backslashreplace").decode())
         sys.stderr.flush()
 
     def progress(self, total, unit, start=0):

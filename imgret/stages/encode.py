@@ -3,15 +3,14 @@
 import dataclasses
 import os
 
-from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, quoted
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.inputs.stores import Stores, changed
 from imgret.parallel import one_thread
 from imgret.paths import several
-from imgret.pipeline import Pipeline, differences, same_space
+from imgret.pipeline import Pipeline, component_class, differences, same_space
 from imgret.registry import load
 from imgret.runs.output import Output
 from imgret.runs.parts import PartWorker, Step, Work, append
@@ -123,17 +122,19 @@ def _learned(method, words):
     """The encoder's class, and its `Codebooks` of the open stores `words`."""
     pipelines = [Pipeline.load(store) for store in words]
     names = [pipeline.node["component"] for pipeline in pipelines]
-    method = method or load(CODEBOOKS, names[0], "codebook").default_encoder
+    method = method or component_class(pipelines[0].node | {"family": "codebook"}).default_encoder
     if method is None:
-        raise UsageError(f"{words[0].shown} is a {names[0]} codebook, of which several things can be made: name a method (-m)")
+        raise UsageError(f"{words[0].shown} is a {quoted(names[0])} codebook, of which several things can be made: name a method (-m)")
     kind = load(ENCODERS, method, "encoder")
     places, missing, left = kind.assigned(names)
     if left is not None:
         methods = " or ".join(dict.fromkeys(name for need in kind.needs for name in need.methods))
         if len(words) > 1:
-            raise ImgretError(f"{words[left].shown} is a {names[left]} codebook more than {kind.name} needs ({methods}): leave it out")
+            raise ImgretError(
+                f"{words[left].shown} is a {quoted(names[left])} codebook more than {kind.name} needs ({methods}): leave it out"
+            )
         raise ImgretError(
-            f"{words[left].shown} is a {names[left]} codebook; {kind.name} needs {methods}: leave -m out, and the codebook decides"
+            f"{words[left].shown} is a {quoted(names[left])} codebook; {kind.name} needs {methods}: leave -m out, and the codebook decides"
         )
     if missing is not None:
         raise ImgretError(f"{kind.name} needs a {missing} codebook ({missing.role}) too: give it with another -c")

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, listed
 from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
 from imgret.formats.trec import trec_lines
@@ -135,7 +135,7 @@ def _instead(store):
         return ", which cannot be exported"
     source = layout.KINDS[store.layout.export_instead]
     made_of = [str(entry.get("path")) for entry in store.inputs if isinstance(entry, dict) and entry.get("kind") == source.name]
-    where = f" ({', '.join(made_of)})" if made_of else ""
+    where = f" ({listed(made_of)})" if made_of else ""
     return f": export the {source.noun.partition(' ')[2]} that it was made from{where}"
 
 
@@ -184,7 +184,7 @@ def _array(store, form, given):
     arrays = {name: array for name, array in sorted(arrays.items()) if array.ndim in (1, 2)}
     wanted = given["array"] or MAIN_ARRAY
     if wanted not in arrays:
-        raise ImgretError(f"{store.shown} has no array '{wanted}': choose one with --array ({', '.join(arrays)})")
+        raise ImgretError(f"{store.shown} has no array '{wanted}': choose one with --array ({listed(list(arrays), 20)})")
     array = arrays[wanted]
 
     def content():

@@ -9,7 +9,7 @@ import os
 
 import h5py
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, quoted
 
 LAYOUTS = (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED, h5py.h5d.COMPACT)
 
@@ -36,7 +36,7 @@ def open_file(path, shown):
             raise ImgretError(f"{shown} is damaged: it is shorter than it should be (truncated)") from None
         if "signature not found" in text:
             raise ImgretError(f"{shown} is not an imgret file (not HDF5)") from None
-        raise ImgretError(f"{shown} cannot be read: {one_line(error)}") from None
+        raise ImgretError(f"{shown} cannot be read: {reason(error)}") from None
 
 
 class Datasets:
@@ -71,7 +71,7 @@ class Datasets:
         """
         opened = self._group(group)
         if not isinstance(opened, h5py.h5g.GroupID):
-            raise ImgretError(f"{self.shown} is damaged: '{group}' is no group")
+            raise ImgretError(f"{self.shown} is damaged: '{quoted(group)}' is no group")
         return sorted(name.decode("utf-8", "surrogateescape") for name in opened)
 
     def open(self, path):
@@ -85,13 +85,15 @@ class Datasets:
         folder, _, name = path.rpartition("/")
         opened = self._member(self._group(folder), name, path)
         if not isinstance(opened, h5py.h5d.DatasetID):
-            raise ImgretError(f"{self.shown} is damaged: '{path}' is no dataset")
+            raise ImgretError(f"{self.shown} is damaged: '{quoted(path)}' is no dataset")
         plist, size = opened.get_create_plist(), opened.get_storage_size()
         if plist.get_external_count() or plist.get_nfilters() or plist.get_layout() not in LAYOUTS:
-            raise ImgretError(f"{self.shown}: '{path}' is compressed, virtual or outside the file; imgret does not write such columns")
+            raise ImgretError(
+                f"{self.shown}: '{quoted(path)}' is compressed, virtual or outside the file; imgret does not write such columns"
+            )
         dtype = opened.dtype
         if dtype.kind not in "uif" or dtype.itemsize * math.prod(opened.shape) > size or size > self._file_size:
-            raise ImgretError(f"{self.shown} is damaged: '{path}' is not all there")
+            raise ImgretError(f"{self.shown} is damaged: '{quoted(path)}' is not all there")
         return h5py.Dataset(opened)
 
     def _group(self, path):
@@ -107,10 +109,10 @@ class Datasets:
         except (KeyError, RuntimeError):  # there is none, or it is damaged
             hard = False
         if not hard:
-            raise ImgretError(f"{self.shown} is damaged: it has no column '{path}'")
+            raise ImgretError(f"{self.shown} is damaged: it has no column '{quoted(path)}'")
         return h5py.h5o.open(group, name)
 
 
-def one_line(error):
-    """What an exception of a library says, on one line."""
-    return " ".join(str(error).split())[:200]
+def reason(error):
+    """What an exception of a library says, in a message."""
+    return quoted(" ".join(str(error).split()), 200)

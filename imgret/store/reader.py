@@ -5,13 +5,13 @@ import os
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, quoted
 from imgret.store import layout
 from imgret.store.binding import Columns
 from imgret.store.check import problems
 from imgret.store.hashing import of_array
 from imgret.store.metadata import Metadata
-from imgret.store.opening import Datasets, one_line, open_file
+from imgret.store.opening import Datasets, open_file, reason
 from imgret.store.text import Texts
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -75,7 +75,7 @@ class Store:
             raise
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, MemoryError) as error:
             self.close()
-            raise ImgretError(f"{self.shown} is damaged: {one_line(error)}") from None
+            raise ImgretError(f"{self.shown} is damaged: {reason(error)}") from None
 
     def __enter__(self):
         return self
@@ -111,7 +111,7 @@ class Store:
             raise ImgretError(f"{self.shown} is not an imgret file")
         self.kind = self._said.text("kind")
         if self.kind not in layout.ALL_KINDS:
-            raise ImgretError(f"{self.shown} is of the kind '{self.kind}', which this imgret does not know: upgrade imgret")
+            raise ImgretError(f"{self.shown} is of the kind '{quoted(self.kind)}', which this imgret does not know: upgrade imgret")
         kind = layout.ALL_KINDS[self.kind]
         if kinds is not None and self.kind not in kinds:
             wanted = " or ".join(layout.ALL_KINDS[name].holds for name in kinds)
@@ -169,7 +169,7 @@ class Store:
         except (OSError, RuntimeError, ValueError) as error:
             if not self._file:
                 raise ImgretError(f"{self.shown} is closed: open it again to read it") from None
-            raise ImgretError(f"{self.shown} is damaged: '{path}' cannot be read ({one_line(error)})") from None
+            raise ImgretError(f"{self.shown} is damaged: '{path}' cannot be read ({reason(error)})") from None
 
     def blocks(self, path, block_bytes=BLOCK_BYTES):
         """Yield a column block by block, about `block_bytes` at a time."""
@@ -227,11 +227,11 @@ class Store:
     def pipeline_array(self, digest):
         """An array of the pipeline by its hash, verified against it."""
         if not isinstance(digest, str) or not digest.isalnum():
-            raise ImgretError(f"{self.shown} is damaged: its pipeline names an array '{digest}'")
+            raise ImgretError(f"{self.shown} is damaged: its pipeline names an array '{quoted(digest)}'")
         try:
             array = np.asarray(self._members.open(f"{layout.PIPELINE_GROUP}/{digest}")[()])
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-            raise ImgretError(f"{self.shown} is damaged: an array of its pipeline cannot be read ({one_line(error)})") from None
+            raise ImgretError(f"{self.shown} is damaged: an array of its pipeline cannot be read ({reason(error)})") from None
         if of_array(array) != digest:
             raise ImgretError(f"{self.shown} is damaged: an array of its pipeline does not match its hash")
         return array
