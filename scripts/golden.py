@@ -1,13 +1,16 @@
 """Make the golden files of a version of the layout: one small store of each kind that is of this version now.
 
     python scripts/golden.py tests/data/schema-2
+    python scripts/golden.py tests/data/hnsw/shared.h5
 
 They are made once and then stay as they are, readable for ever. Version 1 has every kind, made of four small synthetic photos; a later
-one is made of the photos and files of version 1 beside it.
+one is made of the photos and files of version 1 beside it. A file is a graph of rows of which some are equal: `each.h5` was made when each
+row had a node of its own.
 """
 
 import os
 import sys
+import tempfile
 
 import numpy as np
 from PIL import Image
@@ -75,5 +78,18 @@ def _found(argument):
     return earlier if os.path.exists(earlier) else argument
 
 
+def make_graph(path):
+    """An index of twelve rows, of which five are equal, and three others."""
+    rows = np.eye(6, 4, dtype=np.float32) + np.arange(6, dtype=np.float32)[:, None]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: os.path.join(folder, name) for name in ("rows.npy", "names.txt", "vectors.h5")}
+        np.save(paths["rows.npy"], rows[[0, 1, 2, 1, 3, 1, 4, 1, 5, 1, 5, 5]])
+        with open(paths["names.txt"], "w", encoding="ascii") as file:
+            file.write("".join(f"{row:02d}.png\n" for row in range(12)))
+        step("import", paths["rows.npy"], "--names", paths["names.txt"], "-o", paths["vectors.h5"])
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        step("index", paths["vectors.h5"], "-o", path, "-m", "hnsw", "--set", "m=4", "--metric", "l2")
+
+
 if __name__ == "__main__":
-    make(sys.argv[1])
+    (make_graph if sys.argv[1].endswith(".h5") else make)(sys.argv[1])

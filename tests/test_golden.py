@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from helpers import ROOT, call
 
+import imgret
 from imgret.store import layout
 from imgret.store.reader import Store
 
 DATA = os.path.join(ROOT, "tests", "data")
 # of each kind the versions there have been, each in a folder that scripts/golden.py made when the version was new
 VERSIONS = {"features": (1, 2), "codebook": (1, 2), "vectors": (1, 2), "index": (1, 2, 3), "ranking": (1, 2)}
+# of a graph of rows, some of which are equal: one where each has a node of its own, as it was, and one where they share them
+GRAPHS = ("each", "shared")
 EVERY = pytest.mark.parametrize(("kind", "version"), [(kind, version) for kind, versions in VERSIONS.items() for version in versions])
 
 
@@ -25,11 +28,15 @@ def golden(version, name):
     return os.path.join(DATA, f"schema-{version}", name)
 
 
+def graph(nodes):
+    return os.path.join(DATA, "hnsw", f"{nodes}.h5")
+
+
 def test_every_version_has_golden_files():
     assert {kind: max(versions) for kind, versions in VERSIONS.items()} == {name: kind.version for name, kind in layout.KINDS.items()}
     files = [os.path.join(here, name) for here, _, names in os.walk(DATA) for name in names]
     wanted = {golden(version, f"{kind}.h5") for kind, versions in VERSIONS.items() for version in versions}
-    assert {path for path in files if path.endswith(".h5")} == wanted
+    assert {path for path in files if path.endswith(".h5")} == wanted | {graph(nodes) for nodes in GRAPHS}
     assert sum(map(os.path.getsize, files)) < 300_000
 
 
@@ -109,3 +116,20 @@ def test_evaluable(version, tmp_path):
     result = call("evaluate", golden(version, "ranking.h5"), "--protocol", "groups", "--truth", truth)
     assert (result.code, result.err) == (0, "")
     assert result.lines[1].startswith("map\t")
+
+
+@pytest.mark.parametrize("nodes", GRAPHS)
+def test_graphs_with_equal_rows(nodes):
+    """Both find the same: all rows that are equal, in their order."""
+    assert call("info", graph(nodes), "--check").lines[-1] == "check           sound"
+    with Store(graph(nodes)) as store:
+        structure = store.group("structure")
+        assert sorted(structure) == (["faiss"] if nodes == "each" else ["faiss", "members", "starts"])
+        if nodes == "shared":
+            assert store.read("structure/members").tolist() == [0, 1, 3, 5, 7, 9, 2, 4, 6, 8, 10, 11]
+            assert store.read("structure/starts").tolist() == [0, 1, 6, 7, 8, 9, 12]
+    with imgret.open(graph(nodes)) as index:
+        hits = index.search(np.array([[1, 2, 1, 1]], np.float32), 7)[0]
+    assert [(hit.name, hit.score) for hit in hits][:5] == [(f"{row:02d}.png", 0.0) for row in (1, 3, 5, 7, 9)]
+    assert [hit.name for hit in hits[5:]] == ["00.png", "02.png"]
+    assert len({hit.score for hit in hits[5:]} - {0.0}) >= 1

@@ -1,5 +1,7 @@
 """A photo gets one answer, to the last bit, whichever way it asks; what describes it is made once."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from helpers import call, names_in
@@ -7,8 +9,8 @@ from helpers import call, names_in
 import imgret
 from imgret import describer
 from imgret.inputs import queries
+from imgret.inputs.gallery import Gallery
 from imgret.parallel import one_thread
-from imgret.pipeline import Pipeline
 from imgret.stages import search
 from imgret.store.reader import Store
 
@@ -41,14 +43,12 @@ def test_answers_are_the_same_whichever_way_a_photo_asks(photos, stores, indexes
             assert [[hit.name for hit in hits] for hits in answers] == [[index.names[i] for i in row] for row in first[0]]
 
 
-def test_a_vector_does_not_depend_on_its_company(stores, indexes, monkeypatch):
+def test_a_vector_does_not_depend_on_its_company(stores, indexes):
     """Neither on how many are asked at once."""
     found = []
-    with Store(indexes["projected"]) as store:
-        gallery = type("Gallery", (), {"pipeline": Pipeline.load(store), "store": store})
+    with contextlib.closing(Gallery(indexes["projected"])) as gallery, Store(stores.vlad) as asked:
         for size in (1, 5, 64):
-            with Store(stores.vlad) as asked:
-                found.append(np.concatenate([block.vectors for block in queries.StoreQueries([asked], gallery, 2).blocks(size)]))
+            found.append(np.concatenate([block.vectors for block in queries.StoreQueries([asked], gallery, 2).blocks(size)]))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
 

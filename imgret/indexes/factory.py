@@ -9,7 +9,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.indexes import structures
 from imgret.indexes.base import must
 from imgret.indexes.buffers import FAISS_ERRORS
-from imgret.indexes.faissed import Faissed
+from imgret.indexes.graphs import Graph
 from imgret.indexes.pairs import rotate
 from imgret.indexes.walks import UnknownStructure
 from imgret.registry import SAMPLING, Params, param
@@ -18,11 +18,12 @@ LONGEST = 200
 LARGEST = 1 << 24  # a larger number in a factory string is a slip, and would be allocated
 
 
-class Factory(Faissed):
+class Factory(Graph):
     """What `faiss.index_factory` makes of a string, such as "OPQ16_64,IVF256,PQ16x4fs" or "SQ8".
 
     Ties break by row where faiss gives identical rows identical scores, or where its codes can be decoded and scored again (flat, scalar
-    and product quantisers, in inverted files and graphs or not). faiss trains it with its own settings, on one thread.
+    and product quantisers, in inverted files and graphs or not). faiss trains it with its own settings, on one thread. A graph has rows
+    that are equal, or whose codes are, once.
 
     Not every structure of faiss is opened from a file, which might be a stranger's: Flat, SQ4, SQ6, SQ8, SQfp16, SQbf16, PQ, PQ with "fs"
     and LSH are, IVF and HNSW of these, refined ("RFlat") or not, after PCA, OPQ, RR, HR, ITQ, Pad and L2norm. A string that makes
@@ -78,6 +79,7 @@ class Factory(Faissed):
     def _build(self):
         self._outer, self._empty = self._empty, None
         self._take_apart()
+        super()._build()
 
     def _train(self, x, jobs):
         index = self._empty
@@ -103,10 +105,29 @@ class Factory(Faissed):
 
     def _append(self, x):
         try:
-            self._core.add(self._transformed(x))
+            x = self._transformed(x)
+            x = self._different(x, self._codes(x))
+            if len(x):
+                self._core.add(x)
             self._outer.ntotal = self._core.ntotal
         except FAISS_ERRORS as error:
             raise ImgretError(f"faiss cannot add to '{self.params.factory}': {_reason(error)}") from None
+
+    def _graph(self):
+        import faiss
+
+        core = self._core
+        while isinstance(core, faiss.IndexRefine | faiss.IndexPreTransform):
+            core = faiss.downcast_index(core.base_index if isinstance(core, faiss.IndexRefine) else core.index)
+        return isinstance(core, faiss.IndexHNSW)
+
+    def _codes(self, x):
+        """What a graph keeps of rows, where that is not all of them."""
+        import faiss
+
+        if not isinstance(self._core, faiss.IndexHNSW) or isinstance(self._core, faiss.IndexHNSWFlat):
+            return None
+        return faiss.downcast_index(self._core.storage).sa_encode(x)
 
     def _adopt(self):
         import faiss

@@ -38,7 +38,7 @@ class Faissed(Held):
 
         def answer(start):
             with np.errstate(all="ignore"):  # a damaged structure may hold any number
-                return self._answer(xq[start : start + step], found, settings)
+                return self._answered(xq[start : start + step], found, settings)
 
         try:
             for start, block in zip(starts, ordered_map(answer, starts, min(jobs, len(starts))), strict=True):
@@ -56,8 +56,17 @@ class Faissed(Held):
         # So few that faiss does not use BLAS, whose rounding would let other queries of the block decide which list is probed.
         return max(1, min(16, 120_000 // self._core.d))
 
+    def _answered(self, xq, k, settings):
+        """Keys (Q, k) of the rows that are the answer of a block of queries."""
+        return self._answer(xq, k, settings)
+
+    @property
+    def _nodes(self):
+        """What faiss holds: rows, or what stands for several that are equal."""
+        return self._outer.ntotal
+
     def _answer(self, xq, k, settings):
-        """Keys (Q, k) of a block of queries.
+        """Keys (Q, k) of the best of what faiss holds, for a block of queries.
 
         faiss cuts ties at k as they come, and its scores may differ in the last bit for equal rows. So more than k are fetched and
         scored again, one by one, until what was left out is worse than the k-th by more than rounding can explain.
@@ -73,7 +82,7 @@ class Faissed(Held):
         while len(asking):
             if self._scans(fetch):
                 for one in asking:
-                    answer[one] = np.sort(keys.pack(self._scan(xq[one]), np.arange(self.size)))[:k]
+                    answer[one] = np.sort(keys.pack(self._scan(xq[one]), np.arange(self._nodes)))[:k]
                 break
             cut = max(1, FETCH_BYTES // (4 * fetch * xq.shape[1]))
             left = []
@@ -89,8 +98,8 @@ class Faissed(Held):
         return answer
 
     def _limit(self, settings):
-        """The most rows that a search can return."""
-        return self.size
+        """The most that a search can return."""
+        return self._nodes
 
     def _scans(self, fetch):
         """Whether so many rows are better had by `_scan`."""

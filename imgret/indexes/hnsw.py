@@ -7,16 +7,16 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.indexes.base import damage, must
 from imgret.indexes.buffers import reserve
-from imgret.indexes.faissed import Faissed
 from imgret.indexes.flat import Exact
+from imgret.indexes.graphs import Graph
 from imgret.registry import SAMPLING, Params, param
 
 
-class HNSW(Faissed):
+class HNSW(Graph):
     """Hierarchical navigable small-world graph over vectors as they are.
 
-    The graph depends on the order in which threads reach it, so it is built by one: some thousand rows a second. Where more than an
-    eighth of the rows are asked for, all of them are looked at.
+    The graph depends on the order in which threads reach it, so it is built by one: some thousand rows a second. Equal rows are in it
+    once. Where more than an eighth of the rows are asked for, all of them are looked at.
 
     References
     ----------
@@ -51,6 +51,15 @@ class HNSW(Faissed):
         self._core.hnsw.efConstruction = self.params.ef_construction
         self._core.hnsw.rng = faiss.RandomGenerator(self.params.seed)
         self._storage = faiss.downcast_index(self._core.storage)
+        super()._build()
+
+    def _graph(self):
+        return True
+
+    def _append(self, x):
+        x = self._different(x)
+        if len(x):
+            super()._append(x)
 
     def _reserve(self, count):
         reserve(self._storage.codes, 4 * self.dim * count)
@@ -74,7 +83,7 @@ class HNSW(Faissed):
         self._exact = Exact.of(self._storage, self, self._exact)
 
     def _scans(self, fetch):
-        return 8 * fetch >= self.size
+        return 8 * fetch >= self._nodes
 
     def _scan(self, query):
         return self._exact.scores(query)
@@ -83,7 +92,7 @@ class HNSW(Faissed):
         import faiss
 
         rough, rows = self._core.search(xq, fetch, params=faiss.SearchParametersHNSW(efSearch=max(settings.ef, fetch)))
-        if rows.max() >= self.size:
+        if rows.max() >= self._nodes:
             raise ImgretError(damage("row numbers that it does not have"))
         of_query = np.repeat(np.arange(len(xq)), fetch)
         exact = self._exact.pairs(xq, of_query, rows.ravel()).reshape(rows.shape)

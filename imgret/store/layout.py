@@ -123,7 +123,8 @@ INDEX = Kind(
             "structure/",
             (),
             NUMBERS,
-            "the searchable structure, as its method lays it out: `structure/faiss` is the bytes of a FAISS index",
+            "the searchable structure, as its method lays it out: `structure/faiss` is the bytes of a FAISS index; where that is a graph "
+            "which has equal rows once, node i stands for the rows `structure/members[starts[i]:starts[i+1]]`, `structure/starts`",
         ),
         *FAILED,
     ),
