@@ -748,6 +748,17 @@ FORMS = {
     "model": lambda state: saved({"model": state}),
     "module.": lambda state: saved({f"module.{name}": value for name, value in state.items()}),
     "both": lambda state: saved({"state_dict": {f"module.{name}": value for name, value in state.items()}}),
+    "any prefix": lambda state: saved(prefixed(state, "model.encoder.")),
+    "three prefixes": lambda state: saved({"state_dict": prefixed(state, "module.model.backbone.")}),
+    "wrapped twice": lambda state: saved({"epoch": 1, "checkpoint": {"model_state_dict": prefixed(state, "module."), "lr": 0.1}}),
+    "beside an optimizer": lambda state: saved(
+        {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}, "scaler": {"scale": torch.ones(1)}, "net": state}
+    ),
+    "with its average": lambda state: saved({"state_dict_ema": {name: value * 0 for name, value in state.items()}, "state_dict": state}),
+    "an average alone": lambda state: saved({"ema": prefixed(state, "module."), "epoch": 3}),
+    "teacher and student": lambda state: saved(
+        {"student": {name: value * 0 for name, value in state.items()}, "teacher": prefixed(state, "backbone.")}
+    ),
     "parameters": lambda state: saved(
         {name: torch.nn.Parameter(value) if value.is_floating_point() else value for name, value in state.items()}
     ),
@@ -755,6 +766,11 @@ FORMS = {
     "strided": lambda state: saved({name: value.t() if value.ndim == 2 else value for name, value in transposed(state).items()}),
     "older": lambda state: saved({name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}),
 }
+
+
+def prefixed(state, prefix):
+    """The same weights under longer names."""
+    return {prefix + name: value for name, value in state.items()}
 
 
 def transposed(state):
@@ -837,6 +853,14 @@ def test_missing_and_unexpected_names(tmp_path):
         written(tmp_path, saved({name: value for name, value in state.items() if name != "fc.bias"} | {"head": torch.ones(1)}))
     )
     assert "1 missing (fc.bias), 1 unexpected (head)" in message
+
+
+def test_weights_under_names_that_do_not_begin_alike(tmp_path):
+    """What is there and what is wanted is said."""
+    state = {(f"a.{name}" if number else f"b.{name}"): value for number, (name, value) in enumerate(small_state().items())}
+    message = refusal(written(tmp_path, saved({"state_dict": state})))
+    assert "missing (conv1.0.weight, conv1.1.weight, conv1.1.bias, ...)" in message
+    assert "unexpected (b.conv1.0.weight, a.conv1.1.weight, a.conv1.1.bias, ...); is `model` right?" in message
 
 
 def test_another_architecture(tmp_path):

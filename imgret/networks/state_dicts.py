@@ -11,11 +11,14 @@ import zipfile
 from imgret.errors import ImgretError, listed
 
 SHOWN = 3  # names of keys in a message
+DEEPEST = 3  # dicts within dicts, and parts of a prefix
+# under what checkpoints have a network, of several that fit the first: what was trained before its moving average
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "backbone", "encoder", "teacher", "student")
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
 
 
-def load(path, data):
+def load(path, data, fitting=None):
     """A state_dict: names to tensors.
 
     Parameters
@@ -23,11 +26,13 @@ def load(path, data):
     path : str
         For messages; a name that ends in .safetensors is read as such.
     data : bytes
+    fitting : callable, optional
+        How many of a state_dict's names a network has. A checkpoint may have several, in dicts within dicts, and all names of one may begin
+        alike (`module.`, `model.backbone.`): what fits best is taken.
 
     Returns
     -------
     dict of str to torch.Tensor
-        A prefix `module.` that all names have is taken off; a checkpoint's `state_dict` or `model` is taken out of it.
 
     Raises
     ------
@@ -35,18 +40,44 @@ def load(path, data):
         For anything but tensors: code in a pickle is refused, and nothing of it run.
     """
     state = _safetensors(path, data) if path.endswith(".safetensors") else _pickled(path, data)
-    for name in ("state_dict", "model"):
+    choices = [choice for found in _state_dicts(state) for choice in _without_prefixes(found)]
+    if not choices:
+        raise _none_there(path, state)
+    return choices[0] if fitting is None or len(choices) == 1 else max(choices, key=fitting)
+
+
+def _state_dicts(value, depth=0):
+    """Yield every state_dict of a checkpoint; the usual wrappers come first."""
+    if not isinstance(value, dict) or not value or not all(isinstance(name, str) for name in value):
+        return
+    tensors, dicts = (sum(map(test, value.values())) for test in (_plain, lambda inner: isinstance(inner, dict)))
+    if tensors == len(value):
+        yield value
+    elif depth < DEEPEST and dicts >= tensors:  # else it is a state_dict with something else in it
+        for name in sorted(value, key=lambda name: WRAPPERS.index(name) if name in WRAPPERS else len(WRAPPERS)):
+            yield from _state_dicts(value[name], depth + 1)
+
+
+def _without_prefixes(state):
+    """Yield a state_dict as it is, and without the first parts that all its names have in common."""
+    yield state
+    parts = [name.split(".") for name in (min(state), max(state))]  # what these two share, all do
+    for count in range(1, min(DEEPEST + 1, *map(len, parts))):
+        if parts[0][:count] != parts[1][:count]:
+            return
+        start = len(".".join(parts[0][:count])) + 1
+        yield {name[start:]: value for name, value in state.items()}
+
+
+def _none_there(path, state):
+    """What to say of a checkpoint without a state_dict."""
+    for name in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
-
     if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):
-        raise ImgretError(f"the weights {path} are no state_dict: save model.state_dict(), names to tensors")
+        return ImgretError(f"the weights {path} are no state_dict: save model.state_dict(), names to tensors")
     odd = [name for name, value in state.items() if not _plain(value)]
-    if odd:
-        raise ImgretError(f"the weights {path} hold something else than tensors ({_listed(odd)}): save model.state_dict() alone")
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
+    return ImgretError(f"the weights {path} hold something else than tensors ({_listed(odd)}): save model.state_dict() alone")
 
 
 def _plain(value):

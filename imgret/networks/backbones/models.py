@@ -1,5 +1,6 @@
 """Networks of torchvision: built by name, given their weights."""
 
+import functools
 import os
 
 from imgret.errors import ImgretError, UsageError
@@ -58,7 +59,7 @@ def built(params, given):
         if path == "imagenet":
             path, mean, std, missing = weights_of.imagenet(params.model)
         path, data, digest = weights_of.find(path, params.digest, given, missing)
-        state = state_dicts.load(path, data)
+        state = state_dicts.load(path, data, _fitting(params.model))
         del data
         model = _filled(params.model, state, path)
         path = "imagenet" if params.weights == "imagenet" else os.path.abspath(path)
@@ -74,6 +75,12 @@ def _random(params):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed)
         return torchvision.models.get_model(params.model, weights=None, **architecture_of(params.model).options)
+
+
+def _fitting(name):
+    """Counts how many of a state_dict's names a network has."""
+    own = functools.cache(lambda: bare(name).state_dict().keys())
+    return lambda state: len(own() & architecture_of(name).respelt(state).keys())
 
 
 def _filled(name, state, path):
