@@ -1,11 +1,14 @@
 """Rows to learn from: drawn uniformly over all stores, in bounded memory."""
 
+import heapq
+import itertools
 import os
 
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError, quoted
 from imgret.inputs.features import FeatureReader
+from imgret.inputs.photos import rising
 from imgret.pipeline import Pipeline, differences, same_space
 
 DEFAULT_MEMORY = "2G"
@@ -27,6 +30,26 @@ def parse_bytes(text):
     return size
 
 
+def in_order(stores):
+    """Stores whose photos are put together, in an order that does not depend on how they are given: by the name of the first photo.
+
+    Parameters
+    ----------
+    stores : list of Store
+
+    Returns
+    -------
+    list of Store
+    """
+    if len(stores) < 2:
+        return list(stores)
+
+    def key(store):
+        return not len(store), store.texts("names", 0, 1)[0] if len(store) else b"", store.content
+
+    return sorted(stores, key=key)
+
+
 def check_one_space(stores):
     """Refuse stores whose rows do not mean the same.
 
@@ -46,10 +69,14 @@ def check_one_space(stores):
 def draw(stores, count, seed, max_memory):
     """Draw rows without replacement, each as likely as any other.
 
+    They are drawn from all photos in byte order of their names, and come in this order: in what order the stores are given, and how the
+    photos are spread over them, makes no difference.
+
     Parameters
     ----------
     stores : list of Store
-        Features (rows are descriptors, decoded) or vectors.
+        Features (rows are descriptors, decoded) or vectors, as `in_order` has them: where several have a photo of one name, the first
+        comes first.
     count : int
         How many to draw; all where there are not more.
     seed : int
@@ -73,15 +100,12 @@ def draw(stores, count, seed, max_memory):
     n = min(count, total, bound)
     rng = np.random.default_rng([seed, 0x73616D70])
     picked = np.arange(total) if n == total else np.sort(rng.choice(total, n, replace=False, shuffle=False))
-    mine, base = [], 0
-    for length in lengths:
-        mine.append(picked[np.searchsorted(picked, base) : np.searchsorted(picked, base + length)] - base)
-        base += length
-    sample = _read(stores, mine, columns)
+    which, rows = _places(stores, picked)
+    sample = _read(stores, which, rows, columns)
     if not np.isfinite(sample).all():
         raise ImgretError(f"the rows of {', '.join(store.shown for store in stores)} hold NaN or infinite values")
-    each = zip(stores, lengths, mine, strict=True)
-    drawn = [{"path": store.shown, "rows": length, "drawn": len(rows)} for store, length, rows in each]
+    each = zip(stores, lengths, np.bincount(which, minlength=len(stores)).tolist(), strict=True)
+    drawn = [{"path": store.shown, "rows": length, "drawn": count} for store, length, count in each]
     info = {"asked": count, "rows": total, "drawn": n, "limited_by_memory": bool(n == bound < min(count, total)), "stores": drawn}
     return sample, info
 
@@ -121,13 +145,12 @@ def matching(stores, truth, shown, max_memory):
     members = [names for names in members.values() if len(names) > 1]
     if not members:
         raise ImgretError(f"{shown}: no two photos share a group, so there is nothing that matches")
-    chosen = sorted({name for names in members for name in names}, key=found.__getitem__)
+    chosen = sorted({name for names in members for name in names})
     columns = stores[0].shape("vectors")[1]
     if 4 * columns * len(chosen) > max_memory:
         raise ImgretError(f"the {len(chosen)} photos in {shown} that match do not fit into --max-memory: give more, or fewer pairs")
-    places = [found[name] for name in chosen]
-    mine = [np.array([row for where, row in places if where == which], dtype=np.int64) for which in range(len(stores))]
-    rows = _read(stores, mine, columns)
+    which, rows = np.array([found[name] for name in chosen], dtype=np.int64).T
+    rows = _read(stores, which, rows, columns)
     position = {name: number for number, name in enumerate(chosen)}
     groups = [np.array([position[name] for name in names]) for names in members]
     pairs = sum(len(group) * (len(group) - 1) // 2 for group in groups)
@@ -155,14 +178,39 @@ def _find(stores, truth, shown):
     return found
 
 
-def _read(stores, mine, columns):
-    """The rows `mine` of each store (ascending), one store after another: (n, columns), float32."""
-    rows, done = np.empty((sum(map(len, mine)), columns), np.float32), 0
-    for store, wanted in zip(stores, mine, strict=True):
-        for block in _gather(store, wanted):
-            rows[done : done + len(block)] = block
+def _places(stores, picked):
+    """Where rows are, counted over the photos of all stores in the order of their names: (store's number, row there), two arrays (n,).
+
+    `picked` is ascending. What is kept of the photos is where one store's end and another's begin.
+    """
+    if len(stores) == 1:
+        return np.zeros(len(picked), np.int64), picked
+    streams = [zip(rising(store, "names"), itertools.repeat(number)) for number, store in enumerate(stores)]
+    which = np.fromiter((number for _, number in heapq.merge(*streams)), np.int32, count=sum(map(len, stores)))
+    starts = np.flatnonzero(np.diff(which, prepend=-1))
+    which, counts = which[starts], np.diff(starts, append=len(which))
+    first, lengths = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
+    for number, store in enumerate(stores):
+        mine = np.flatnonzero(which == number)
+        last = np.cumsum(counts[mine])
+        ends = np.stack([last - counts[mine], last])
+        if store.layout.offsets is not None:
+            ends = store.descriptor_range(0, len(store))[ends]
+        first[mine], lengths[mine] = ends[0], ends[1] - ends[0]
+    last = np.cumsum(lengths)
+    run = np.searchsorted(last, picked, side="right")
+    return which[run], picked - (last - lengths - first)[run]
+
+
+def _read(stores, which, rows, columns):
+    """Rows of several stores, of each in ascending order: (n, columns), float32."""
+    sample = np.empty((len(rows), columns), np.float32)
+    for number, store in enumerate(stores):
+        mine, done = np.flatnonzero(which == number), 0
+        for block in _gather(store, rows[mine]):
+            sample[mine[done : done + len(block)]] = block
             done += len(block)
-    return rows
+    return sample
 
 
 def _gather(store, rows):

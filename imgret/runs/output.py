@@ -37,6 +37,8 @@ class Output:
         `{path, kind, content}` of each input.
     run : imgret.runs.run.Run
         Its `overwrite` lifts the refusal of other parameters.
+    as_given : list of dict, optional
+        `inputs` in the order in which they were given, where it makes no difference: what was made when it did is up to date.
 
     Attributes
     ----------
@@ -51,15 +53,19 @@ class Output:
         If it is no place for a file, or one of the inputs.
     """
 
-    def __init__(self, path, kind, params, inputs=(), run=Run()):
+    def __init__(self, path, kind, params, inputs=(), run=Run(), as_given=None):
         self.path, self.kind, self.params, self.inputs, self.run = os.fspath(path), kind, params, list(inputs), run
         self.shown = os.fsdecode(self.path)
         paths.check_file(self.path, "-o")
-        contents = [{"kind": entry["kind"], "content": entry["content"]} for entry in self.inputs]
-        self.recipe = of_json({"kind": kind, "params": params, "inputs": contents})
+        self.recipe = self._recipe_of(self.inputs)
+        self._known_as = {self.recipe, self.recipe if as_given is None else self._recipe_of(as_given)}
         self.parts, self.names = Parts(self.path, self.recipe), None
         self._place = Place(self.path)
         self.spare([*(entry["path"] for entry in self.inputs if entry["kind"] != PHOTOS), *run.reads])
+
+    def _recipe_of(self, inputs):
+        contents = [{"kind": entry["kind"], "content": entry["content"]} for entry in inputs]
+        return of_json({"kind": self.kind, "params": self.params, "inputs": contents})
 
     def spare(self, files, listing=None):
         """Refuse an output that is one of `files`, which are read, or one of the photos of an `imgret.listing.Listing`.
@@ -89,7 +95,7 @@ class Output:
             if self.run.overwrite:
                 return None
             raise ImgretError(f"{error}; it would be replaced: choose another -o, or give --overwrite") from None
-        if store.recipe == self.recipe and store.kind == self.kind:
+        if store.recipe in self._known_as and store.kind == self.kind:
             return store
         try:
             differences = differences_of(store, self.kind, self.params)

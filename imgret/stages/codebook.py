@@ -9,7 +9,7 @@ from imgret.codebooks import CODEBOOKS, DEFAULT
 from imgret.errors import ImgretError, UsageError
 from imgret.formats import files
 from imgret.formats.groundtruth import CSV_LIMIT, read_groups
-from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, matching, parse_bytes
+from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, in_order, matching, parse_bytes
 from imgret.inputs.stores import Stores
 from imgret.paths import plain, several
 from imgret.pipeline import Pipeline
@@ -77,11 +77,11 @@ def codebook(
         check_one_space(stores)
         params = {"step": "codebook", "method": kind.name, "version": kind.version, "params": fitted.params.to_json()}
         params |= {"sample": 0 if kind.needs_groups else sample or DEFAULT_SAMPLE, "max_memory": memory}
-        made_of = [store.as_input() for store in stores]
-        if pairs is not None:
-            pairs = files.Text.read(pairs, CSV_LIMIT)
-            made_of.append(pairs.as_input("pairs"))
-        output = Output(out, "codebook", params, made_of, run)
+        pairs = None if pairs is None else files.Text.read(pairs, CSV_LIMIT)
+        teachers = [] if pairs is None else [pairs.as_input("pairs")]
+        given, stores = stores, in_order(stores)
+        made_of, as_given = ([*(store.as_input() for store in each), *teachers] for each in (stores, given))
+        output = Output(out, "codebook", params, made_of, run, as_given)
         if not output.up_to_date():
             _make(output, fitted, stores, pairs)
 

@@ -1,12 +1,12 @@
 """encode: each photo's descriptors, its vector, or several vectors of it, to one vector."""
 
 import dataclasses
-import os
 
 from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError, quoted
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.inputs.photos import JoinedPhotos, Photos
+from imgret.inputs.samples import in_order
 from imgret.inputs.stores import Stores, changed
 from imgret.parallel import one_thread
 from imgret.paths import several
@@ -64,13 +64,14 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
         stores = [opened.add(path, kinds, "encode") for path in inputs]
         _check_fit(kind, stores, learned)
         encoder = kind(kind.Params.parse(settings), *learned.fitted).over(_widths(_branches(kind, stores)))
-        made_of = [store.as_input() for store in (*stores, *learned.stores)]
+        given, stores = stores, in_order(stores) if kind.takes_branches(1) else stores
+        made_of, as_given = ([store.as_input() for store in (*each, *learned.stores)] for each in (stores, given))
         params = {"step": "encode", "method": kind.name, "version": kind.version, "params": encoder.params.to_json()}
-        output = Output(out, encoder.gives, params, made_of, run)
+        output = Output(out, encoder.gives, params, made_of, run, as_given)
         if output.up_to_date():
             return
         photos = _photos(kind, stores)
-        setup = {"inputs": inputs, "codebooks": [os.fspath(store.path) for store in learned.stores]}
+        setup = {"inputs": [store.path for store in stores], "codebooks": [store.path for store in learned.stores]}
         setup |= {"method": kind.name, "encoder": encoder.params.to_json(), "contents": [entry["content"] for entry in made_of]}
         pipeline, columns = _pipeline(encoder, _branches(kind, stores), learned), encoder.columns() | boxed(stores)
 

@@ -9,7 +9,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.indexes import DEFAULT, INDEXES
 from imgret.indexes.base import check_metric
 from imgret.inputs.photos import Photos
-from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, parse_bytes
+from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, in_order, parse_bytes
 from imgret.inputs.stores import Stores
 from imgret.paths import several
 from imgret.pipeline import Pipeline
@@ -66,12 +66,17 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
         teachers = [opened.add(path, (kind.takes,), "--train") for path in several(train)]
         check_one_space(stores + teachers)
         recorded = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": params.to_json()}
-        made_of = [store.as_input() for store in stores] + [store.as_input() | {"role": "train"} for store in teachers]
-        output = Output(out, "index", recorded, made_of, run)
+        as_given, stores, teachers = _made_of(stores, teachers), in_order(stores), in_order(teachers)
+        output = Output(out, "index", recorded, _made_of(stores, teachers), run, as_given)
         if not output.up_to_date():
             pipeline = Pipeline.load(stores[0])
             built = kind(params, metric, *pipeline.codebooks_for(kind))
             _make(output, built, Photos(stores), teachers or stores, pipeline, memory)
+
+
+def _made_of(stores, teachers):
+    """How the inputs are recorded."""
+    return [store.as_input() for store in stores] + [store.as_input() | {"role": "train"} for store in teachers]
 
 
 def _make(output, built, photos, teachers, pipeline, memory):
