@@ -25,7 +25,8 @@ from imgret.runs.output import Output
 from imgret.runs.parts import Step, Work
 from imgret.store.parts import publish_part
 from imgret.store.photos import PhotoWriter
-from imgret.store.reader import BLOCK_BYTES, Store
+from imgret.store.reader import Store
+from imgret.store.rows import BLOCK_BYTES
 from imgret.store.text import Texts
 from imgret.store.writer import Writer
 

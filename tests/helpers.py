@@ -228,3 +228,44 @@ def same_answers(first, second):
     rows, others = ([line.rpartition("\t") for line in result.lines] for result in (first, second))
     assert [row[0] for row in rows] == [row[0] for row in others]
     assert np.allclose([float(row[2]) for row in rows[1:]], [float(row[2]) for row in others[1:]], atol=2e-6)
+
+
+def resign(path):
+    """Give a store that was changed by hand the checksums that fit it, as somebody would who means harm."""
+    import h5py
+
+    from imgret.store.blocks import BlockHashes, checksum_of, dataset_of
+    from imgret.store.hashing import canonical, checksums_of_json, content_of, of_array, of_json, pipeline_hashes
+    from imgret.store.reader import Store
+
+    with Store(path, damaged=True) as store:
+        columns = {name: store.read(name, verified=False) for name in store.column_names()}
+        hashes = {name: BlockHashes(column.shape[1:], column.dtype) for name, column in columns.items()}
+        for name, column in columns.items():
+            hashes[name].update(column)
+        digests = {name: found for name, column in hashes.items() if len(found := column.digests()) > 1}
+        checksums = {name: of_array(column) for name, column in columns.items()} | checksums_of_json(store.recorded)
+        content = content_of(store.layout, checksums, list(pipeline_hashes(store.pipeline)))
+        checksums |= {f"#{name}": checksum_of(found, columns[name].dtype, columns[name].shape) for name, found in digests.items()}
+        checksums["#"] = of_json(store.identity())
+    with h5py.File(path, "r+", locking=False) as file:
+        file.pop("blocks", None)
+        for name, found in digests.items():
+            file[dataset_of(name)] = found
+        file.attrs.create("content", np.bytes_(content))
+        say(file, "checksums", canonical(checksums))
+
+
+def flip(path, column, at=0):
+    """Change one bit of a column where it lies in the file, in its byte `at`; of one in chunks, in its first."""
+    import h5py
+
+    with h5py.File(path, "r", locking=False) as file:
+        dataset = file[column]
+        offset = dataset.id.get_chunk_info(0).byte_offset if dataset.chunks else dataset.id.get_offset()
+        offset += at % dataset.nbytes
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))

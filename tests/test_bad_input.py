@@ -1,5 +1,6 @@
 """Bad input: each sort with its exact sentence and exit code, and nothing damaged or partial left under the final name."""
 
+import contextlib
 import errno
 import json
 import os
@@ -22,6 +23,7 @@ from helpers import (
     photo,
     png_header,
     refused,
+    resign,
     run,
     say,
     stores,
@@ -31,6 +33,7 @@ from helpers import (
 
 import imgret.runs.parts
 import imgret.stages.import_
+from imgret.errors import ImgretError
 from imgret.stages.info import describe
 
 
@@ -413,10 +416,13 @@ def test_a_store_that_is_being_written(here):
         refused(call("info", "half.h5"), 1, text)
 
 
-def spoil(kind, change):
+def spoil(kind, change, sign=False):
     path = copy(kind, "bad.h5")
     with h5py.File(path, "r+") as file:
         change(file)
+    if sign:  # as far as it can be opened
+        with contextlib.suppress(ImgretError):
+            resign(path)
     return path
 
 
@@ -444,7 +450,7 @@ def replace(file, name, data):
     ],
 )
 def test_a_damaged_store(here, change, text):
-    refused(call("index", spoil("vectors", change), "-o", "out.h5"), 1, f"bad.h5 is damaged: {text}")
+    refused(call("index", spoil("vectors", change, sign=True), "-o", "out.h5"), 1, f"bad.h5 is damaged: {text}")
     assert left_over(".") == ["bad.h5"]
 
 
@@ -500,13 +506,13 @@ def test_stores_by_a_newer_imgret(here):
         say(file, "pipeline", document(file, "pipeline").replace('"version":1', '"version":7'))
 
     text = "this imgret has no extractor 'supersift': upgrade imgret"
-    refused(call("encode", spoil("features", unknown), "-c", stores().words, "-o", "out.h5"), 1, text)
-    refused(call("codebook", spoil("features", unknown), "-o", "out.h5", "--size", "2"), 1, text)
-    refused(call("search", spoil("index", unknown), stores().photos), 1, text)
+    refused(call("encode", spoil("features", unknown, sign=True), "-c", stores().words, "-o", "out.h5"), 1, text)
+    refused(call("codebook", spoil("features", unknown, sign=True), "-o", "out.h5", "--size", "2"), 1, text)
+    refused(call("search", spoil("index", unknown, sign=True), stores().photos), 1, text)
     text = "bad.h5: this imgret has no index 'quantum': upgrade imgret"
-    refused(call("search", spoil("index", method), stores().photos), 1, text)
+    refused(call("search", spoil("index", method, sign=True), stores().photos), 1, text)
     text = "the extractor 'rootsift' in the file is of the newer version 7: upgrade imgret"
-    refused(call("codebook", spoil("features", version), "-o", "out.h5", "--size", "2"), 1, text)
+    refused(call("codebook", spoil("features", version, sign=True), "-o", "out.h5", "--size", "2"), 1, text)
 
 
 LONG = "x" * 1_000_000
@@ -951,7 +957,7 @@ def test_values_that_are_not_finite(here):
     def nan(file):
         file["vectors"][2, 1] = np.nan
 
-    path = spoil("vectors", nan)
+    path = spoil("vectors", nan, sign=True)
     text = "the rows of bad.h5 hold NaN or infinite values"
     refused(call("codebook", path, "-o", "out.h5", "-m", "pca", "--size", "2"), 1, text)
     result = call("index", path, "-o", "out.h5")
@@ -1038,7 +1044,7 @@ def test_pipelines_that_do_not_hold(here):
             "bad.h5 is damaged: an array of its pipeline does not match its hash",
         ),
     ):
-        spoil(kind, change)
+        spoil(kind, change, sign=change is not other)
         refused(call(*arguments, "-j1"), 1, text)
     assert left_over(".") == ["bad.h5"]
 
@@ -1047,7 +1053,7 @@ def test_an_index_whose_rows_point_nowhere(here):
     def rows(file):
         file["rows"][3] = 99
 
-    refused(call("search", spoil("index", rows), stores().photos), 1, "bad.h5 is damaged: 'rows' point outside its photos")
+    refused(call("search", spoil("index", rows, sign=True), stores().photos), 1, "bad.h5 is damaged: 'rows' point outside its photos")
 
 
 def test_features_alone_make_no_vector():

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import call, document, encoded, failures, folder, names_in, refused, same_answers, say, texture
+from helpers import call, document, encoded, failures, folder, names_in, refused, resign, same_answers, say, texture
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -699,6 +699,7 @@ def edited(path, **changes):
         for name, value in changes.items():
             node["places" if name == "weights" else "params"][name] = value
         say(file, "pipeline", json.dumps(node))
+    resign(path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import fill
-from helpers import call, names_in, photo, refused
+from helpers import call, flip, names_in, photo, refused
 from killing import Watched, aged, same, tidy
 
 from imgret.store.reader import Store
@@ -434,23 +434,6 @@ def test_damaged_file_is_not_taken_over_from(place):
     warning = f"imgret: warning: {place.out} is damaged ('descriptors' does not match its checksum): every photo is described again\n"
     assert result.err == TAKEN_OVER.format(place.out) + warning + f"imgret: {place.out}: 21 photos described\n"
     same(place.out, scratch(place))
-
-
-def flip(path, column):
-    """Change one bit of a column where it lies in the file."""
-    import h5py
-
-    with h5py.File(path, "r", locking=False) as file:
-        dataset = file[column]
-        if dataset.chunks:
-            offset = dataset.id.get_chunk_info(0).byte_offset
-        else:
-            offset = dataset.id.get_offset()
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 1]))
 
 
 # damage and leftovers

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import call, refused
+from helpers import call, refused, resign
 from PIL import Image
 
 
@@ -76,6 +76,7 @@ def test_a_store_of_queries_leads_nowhere_else(here):
             del file["photo_names"], file["photo_names_offsets"]
             file["photo_names"] = np.frombuffer(name, np.uint8)
             file["photo_names_offsets"] = np.array([0, len(name)])
+        resign("q.h5")
         pathlib.Path("s.html").unlink()
         result = call("search", "i.h5", "q.h5", "-k", "2", "--html", "s.html", "--photos", "photos")
         assert result.code == 0, result.err

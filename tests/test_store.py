@@ -10,7 +10,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from helpers import ROOT, call, document, refused, run, say
+from helpers import ROOT, call, document, refused, resign, run, say
 
 from imgret.errors import ImgretError
 from imgret.indexes.flat import Flat
@@ -402,12 +402,14 @@ def test_a_kind_to_come_is_one_entry_of_the_layout(tmp_path, monkeypatch, data):
 # what `info --check` finds
 
 
-def spoil(path, change):
-    """A copy of a store with `change(file)` done to it."""
+def spoil(path, change, sign=False):
+    """A copy of a store with `change(file)` done to it, and with checksums that fit, if asked to."""
     copy = path.with_name(f"spoiled-{path.name}")
     shutil.copy(path, copy)
     with h5py.File(copy, "r+", locking=False) as file:
         change(file)
+    if sign:
+        resign(copy)
     return copy
 
 
@@ -491,7 +493,7 @@ def test_offsets_that_do_not_rise_are_found(features, values):
     def change(file):
         file["offsets"][4:6] = values
 
-    copy = spoil(features, change)
+    copy = spoil(features, change, sign=True)
     with Store(copy) as store:
         assert f"'offsets' does not rise from 0 to {store.sizes['T']}" in check(copy)
         with pytest.raises(ImgretError) as caught:
@@ -506,7 +508,7 @@ def test_offsets_that_go_round_the_integers_are_found(features):
         file["offsets"][1:5] = (2**62, 2**63 - 1, -(2**63), -(2**62))
         file["names_offsets"][1:5] = (2**62, 2**63 - 1, -(2**63), -(2**62))
 
-    copy = spoil(features, change)
+    copy = spoil(features, change, sign=True)
     with Store(copy) as store:
         for read, text in ((lambda: store.descriptor_range(0, 28), "'offsets'"), (lambda: store.texts("names"), "the offsets of 'names'")):
             with pytest.raises(ImgretError) as caught:
@@ -646,7 +648,7 @@ def test_columns_that_do_not_fit_each_other_are_refused(stores, tmp_path, kind, 
 
 @pytest.mark.parametrize("columns", ["", "x y scale", "y x scale angle score"])
 def test_keypoints_that_are_not_named_are_refused(features, stores, tmp_path, columns):
-    copy = spoil(features, lambda file: file["keypoints"].attrs.create("columns", columns))
+    copy = spoil(features, lambda file: file["keypoints"].attrs.create("columns", columns), sign=True)
     result = call("encode", copy, "-c", stores.kmeans, "-o", tmp_path / "v.h5", "-j", 1)
     refused(result, 1, f"{copy} is damaged: it does not say what each column of its keypoints is")
 
@@ -690,7 +692,7 @@ def test_hostile_pipelines_are_refused(vlad, stores, tmp_path, node, text):
     with h5py.File(vlad, "r", locking=False) as file:
         tree = json.loads(document(file, "pipeline"))
     changed = node if "family" in node else tree | node
-    copy = spoil(vlad, lambda file: say(file, "pipeline", json.dumps(changed)))
+    copy = spoil(vlad, lambda file: say(file, "pipeline", json.dumps(changed)), sign=True)
     refused(call("index", copy, "-m", "flat", "-o", tmp_path / "i.h5"), 1, text.format(copy))
 
 

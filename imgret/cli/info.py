@@ -19,7 +19,7 @@ def command(ctx, file, check, failed, as_json):
     """Say what a store is, how it was made, and whether it is sound."""
     from imgret.stages import info
 
-    facts = info.describe(file)
+    facts = info.describe(file, damaged=check)
     if check:
         facts["problems"] = info.check(file)
     if failed:

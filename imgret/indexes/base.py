@@ -97,6 +97,25 @@ class Index(Component):
         """
         raise NotImplementedError(cls.__name__)
 
+    def visited(self, xq, settings=None):
+        """Which rows of its arrays a search for some queries looks at: these are verified first where the arrays lie in a file.
+
+        Parameters
+        ----------
+        xq, settings : see `search`
+
+        Returns
+        -------
+        dict of str to array_like, shape (n, 2), or None
+            By name of the array, first and last + 1 row of each range; None for all rows of all arrays.
+
+        Raises
+        ------
+        ImgretError
+            As `search` does, for queries that cannot be asked.
+        """
+        return None
+
     def search(self, xq, k, settings=None, jobs=1):
         """The best rows for each query.
 

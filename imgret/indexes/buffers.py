@@ -32,7 +32,9 @@ def reserve(vector, size):
 
 
 def read(buffer):
-    """The faiss index in `buffer`, as a view of it, and the reader that the view needs; no other file is opened.
+    """The faiss index in `buffer`, as a view of it, the reader that the view needs, and where its lists are (`structures.check`).
+
+    No other file is opened.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def read(buffer):
     """
     import faiss
 
-    structures.check(buffer)
+    lists = structures.check(buffer)
     try:
         reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(buffer), buffer.size)
         index = faiss.read_index(reader, faiss.IO_FLAG_SKIP_PRECOMPUTE_TABLE)
@@ -49,4 +51,4 @@ def read(buffer):
         raise ImgretError(damage("faiss cannot read its structure")) from None
     if reader.rp_ != buffer.size:  # a view whose last item is cut off is given out nevertheless
         raise ImgretError(damage("its structure ends elsewhere than its bytes"))
-    return index, reader
+    return index, reader, lists

@@ -184,7 +184,7 @@ class Held(Index):
         A buffer that was cut off, or whose header was changed, is refused, and so is a structure that is not listed in
         `imgret.indexes.structures`: nothing outside the buffer is opened. The bulk of a structure is not read here (that would
         take as long as reading the file), and faiss trusts it: a graph or an inverted list damaged on purpose may crash a later
-        search. The content hash of the file it lies in tells.
+        search. One that has rotted is found before: what `visited` gives is verified first.
         """
         (buffer,) = taken(arrays, ("faiss",))
         try:
@@ -195,7 +195,7 @@ class Held(Index):
             raise ImgretError(damage("its structure is not a row of bytes"))
         if cls.fourcc and bytes(buffer[:4]) not in cls.fourcc:
             raise ImgretError(damage(f"its structure is not that of '{cls.name}'"))
-        index._outer, reader = read(buffer)
+        index._outer, reader, index._lists_at = read(buffer)
         index._buffer = buffer, reader  # faiss looks into them
         index.dim = index._outer.d
         if index.dim != facts.get("dim", index.dim):

@@ -9,6 +9,7 @@ from imgret.errors import ImgretError
 from imgret.indexes import quantizer
 from imgret.indexes.base import must
 from imgret.indexes.faissed import Faissed
+from imgret.indexes.pairs import rotate
 from imgret.indexes.pq import PQParams, check_codebooks, set_codebooks, transformed
 from imgret.parallel import blocks
 from imgret.registry import SAMPLING, Params, param
@@ -71,6 +72,27 @@ class InvertedFile(Faissed):
         must(coarse.metric_type == core.metric_type and coarse.codes.size() == 4 * coarse.ntotal * coarse.d)
         must(core.invlists is not None and core.invlists.nlist == core.nlist and core.invlists.code_size == core.code_size)
         must(self.params.lists in (0, core.nlist) and core.invlists.compute_ntotal() == core.ntotal)
+
+    def visited(self, xq, settings=None):
+        """All but the lists, and those lists that the queries probe; see `Index.visited`."""
+        if self._buffer is None:
+            return None  # it lies in no file
+        (starts,), settings = self._lists_at, settings or self.SearchParams()
+        xq = self._prepared(xq, "the matrix of queries")
+        if self._matrix is not None:
+            xq = rotate(xq, self._matrix)
+        probed = self._probed(xq, min(settings.nprobe, self._core.nlist))
+        around = [[0, starts[0]], [starts[-1], len(self._buffer[0])]]
+        return {"faiss": np.concatenate([around, np.stack([starts[probed], starts[probed + 1]], axis=1)])}
+
+    def _probed(self, xq, count):
+        """The `count` lists nearest to each query, found by faiss' own search for them, each once: ascending."""
+        import faiss
+
+        coarse, step = faiss.downcast_index(self._core.quantizer), self._queries_at_once(len(xq), 1, 1)
+        found = [coarse.search(xq[start : start + step], count)[1].ravel() for start in range(0, len(xq), step)]
+        found = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+        return found[found >= 0]  # of what was damaged anything may come: then it is found around the lists
 
     def _begin(self, count, settings):
         if self._counted != self.size:

@@ -34,6 +34,11 @@ def check(buffer, empty=False):
     empty : bool
         Whether it is one that is yet to be trained.
 
+    Returns
+    -------
+    list of ndarray, shape (lists + 1,), int64
+        Of each inverted file in it whose lists lie one after the other: the byte where each begins, and where the last one ends.
+
     Raises
     ------
     UnknownStructure
@@ -48,6 +53,7 @@ def check(buffer, empty=False):
         raise ImgretError(damage("faiss cannot read its structure")) from None
     if walk.at != len(walk.buffer):
         raise ImgretError(damage("its structure ends elsewhere than its bytes"))
+    return walk.lists
 
 
 def _index(walk, *kinds):
@@ -208,8 +214,11 @@ def _lists(walk, head, lists, size):
         where, lengths = lengths[::2], lengths[1::2]
         must(len(where) <= lists)
         must(not len(where) or (where[-1] < lists and (where[1:] > where[:-1]).all()))
+        given, lengths = lengths, np.zeros(0 if walk.empty else lists, "<u8")
+        lengths[where] = given
     must(lengths.sum(dtype=np.float64) < 2**62)  # no more than that wraps round
     must(int(lengths.sum()) == head.rows)
+    walk.lists.append(walk.at + np.concatenate([[0], lengths.cumsum()]).astype(np.int64) * (size + 8))
     walk.skip(head.rows, size + 8)
 
 

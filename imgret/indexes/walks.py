@@ -38,11 +38,16 @@ class Walk:
     buffer : ndarray, shape (bytes,), uint8
     empty : bool
         Whether what should be learnt may be missing.
+
+    Attributes
+    ----------
+    lists : list of ndarray, shape (lists + 1,), int64
+        Of each inverted file in it: the byte where each list begins, and where the last one ends.
     """
 
     def __init__(self, buffer, empty):
         self.buffer, self.empty = memoryview(buffer).cast("B"), empty
-        self.at, self.depth = 0, 0
+        self.at, self.depth, self.lists = 0, 0, []
 
     def take(self, layout):
         """Numbers of a `struct` layout, little-endian and packed."""

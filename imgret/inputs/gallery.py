@@ -12,13 +12,30 @@ from imgret.store.reader import Store
 
 
 class _Mapped(collections.abc.Mapping):
-    """The columns of a group, each mapped when it is asked for: a stranger's file may have thousands that no index knows."""
+    """The columns of a group, each mapped when it is asked for: a stranger's file may have thousands that no index knows.
+
+    The first block of each is verified then, whatever else is used by `verify`.
+    """
 
     def __init__(self, store, paths):
-        self._store, self._paths = store, paths
+        self._store, self._paths, self._pending = store, paths, set()
 
     def __getitem__(self, name):
-        return self._store.map(self._paths[name])
+        array = self._store.map(self._paths[name])
+        if len(array):
+            self._pending.add(name)
+            self._verify(name, [(0, 1)])
+        return array
+
+    def verify(self, visited):
+        """Verify what `Index.visited` gave, of what an index has been opened with; `visited` is called only if anything is left."""
+        ranges = visited() if self._pending else {}
+        for name in list(self._pending) if ranges is None else self._pending & ranges.keys():
+            self._verify(name, None if ranges is None else ranges[name])
+
+    def _verify(self, name, ranges):
+        if self._store.verify(self._paths[name], ranges):
+            self._pending.discard(name)
 
     def __iter__(self):
         return iter(self._paths)
@@ -75,7 +92,7 @@ class Gallery:
         self.pipeline = Pipeline.load(store)
         zero = store.info.get("zero", 0)
         self.zero = zero if isinstance(zero, int) else 0
-        structure = _Mapped(store, store.group("structure"))
+        self._structure = structure = _Mapped(store, store.group("structure"))
         codebooks = self.pipeline.codebooks_for(kind)
         self.index = kind.opened(made_with, params.get("metric"), structure, store.facts, store.sizes["R"], codebooks)
         self.names, self._rows = store.texts("names"), store.read("rows")
@@ -107,5 +124,6 @@ class Gallery:
         ------
         ImgretError
         """
+        self._structure.verify(lambda: self.index.visited(vectors, self.settings))
         scores, rows = self.index.search(vectors, k, self.settings, jobs=jobs)
         return scores, np.where(rows >= 0, self._rows[np.maximum(rows, 0)], -1)

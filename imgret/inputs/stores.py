@@ -80,7 +80,7 @@ class Stores:
 
 def _again(known):
     """The `Store` of an input that has been open before, open."""
-    store = Store(known.path)
+    store = Store(known.path, verified=known.verified)
     if (store.kind, store.content) != (known.kind, known.content):
         store.close()
         raise changed(store.shown)
@@ -104,7 +104,7 @@ class InputStore:
     def __init__(self, stores, store):
         self._stores = stores
         self.path, self.shown, self.kind, self.layout, self.sizes = store.path, store.shown, store.kind, store.layout, store.sizes
-        self.content, self.pipeline, self.generated_by = store.content, store.pipeline, store.generated_by
+        self.content, self.pipeline, self.generated_by, self.verified = store.content, store.pipeline, store.generated_by, store.verified
         self._columns = {path: (store.shape(path), store.dtype(path)) for path in store.column_names()}
 
     as_input, __len__ = Store.as_input, Store.__len__

@@ -14,11 +14,20 @@ from imgret.store.reader import Store
 def unchanged(path, listing):
     """Whether a finished store has just these photos, the same sizes and times, and none whose reading should be tried again.
 
+    Not where what it has cannot be told, as it is damaged.
+
     Parameters
     ----------
     path : str
     listing : imgret.listing.Listing
     """
+    try:
+        return _holds(path, listing)
+    except ImgretError:
+        return False
+
+
+def _holds(path, listing):
     with Store(path) as store:
         if len(store) + store.sizes["F"] != len(listing):
             return False

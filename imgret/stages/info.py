@@ -8,12 +8,14 @@ from imgret.store import layout
 from imgret.store.reader import Store
 
 
-def describe(path):
+def describe(path, damaged=False):
     """Everything about a store, as JSON.
 
     Parameters
     ----------
     path : str
+    damaged : bool
+        Also of one that does not match its checksums.
 
     Returns
     -------
@@ -25,7 +27,7 @@ def describe(path):
     ------
     ImgretError
     """
-    with Store(path) as store:
+    with Store(path, damaged=damaged) as store:
         if store.pipeline is not None:
             check_tree(store.pipeline, store.shown)
         if not all(isinstance(entry, dict) for entry in store.inputs):
@@ -66,5 +68,5 @@ def failed_photos(path):
 
 def check(path):
     """Everything that is wrong with a store, one sentence each; an empty list where it is sound."""
-    with Store(path) as store:
+    with Store(path, damaged=True) as store:
         return list(store.problems())

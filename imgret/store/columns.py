@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 
+from imgret.store.blocks import BlockHashes, checksum_of, dataset_of
 from imgret.store.hashing import ColumnHash
 from imgret.store.text import Texts
 
@@ -32,12 +33,18 @@ class ColumnWriter:
         Number of rows, where it is known: the column is then contiguous. Otherwise (parts) it is contiguous if it is small, and else
         chunked, so that it can grow.
     attributes : dict of str to str, optional
+
+    Attributes
+    ----------
+    blocks : str
+        Checksum of the checksums of its blocks, once it is finished; '' where it is one block, which the column's own stands for.
     """
 
     def __init__(self, file, check, path, row_shape, dtype, total=None, attributes=None):
         self.path, self.row_shape, self.dtype = path, tuple(row_shape), np.dtype(dtype).newbyteorder("<")
-        self._file, self._check, self._dataset, self._total, self._attributes = file, check, None, total, attributes or {}
-        self._hash, self._pending, self._pending_bytes, self._rows = ColumnHash(), [], 0, 0
+        self._file, self._check, self._dataset, self._total, self.attributes = file, check, None, total, attributes or {}
+        self._hash, self._block_hashes, self.blocks = ColumnHash(), BlockHashes(row_shape, dtype), ""
+        self._pending, self._pending_bytes, self._rows = [], 0, 0
 
     def append(self, block):
         """Add rows.
@@ -66,6 +73,7 @@ class ColumnWriter:
             self._create(sum(map(len, blocks)) if last and self._total is None else self._total)
         for block in blocks:
             self._hash.update(block)
+            self._block_hashes.update(block)
             end = self._rows + len(block)
             if self._dataset.shape[0] < end:
                 self._dataset.resize(end, axis=0)
@@ -79,15 +87,23 @@ class ColumnWriter:
             width = max(1, self.dtype.itemsize * int(np.prod(self.row_shape, dtype=np.int64)))
             options |= {"maxshape": (None, *self.row_shape), "chunks": (max(1, CHUNK_BYTES // width), *self.row_shape)}
         self._dataset = self._file.create_dataset(self.path, (total or 0, *self.row_shape), self.dtype, **options)
-        for name, value in self._attributes.items():
+        for name, value in self.attributes.items():
             self._dataset.attrs.create(name, **fixed(value))
 
     def finish(self):
-        """Write what is pending; returns the column's checksum."""
+        """Write what is pending, and the checksums of the blocks; returns the column's checksum."""
         self._flush(last=True)
         if self._total is not None and self._rows != self._total:
             raise ValueError(f"'{self.path}' got {self._rows} rows of {self._total}")
+        self._write_blocks()
         return self._hash.hexdigest(self.dtype, self._dataset.shape)
+
+    def _write_blocks(self):
+        digests = self._block_hashes.digests()
+        if len(digests) > 1:
+            self.blocks = checksum_of(digests, self.dtype, self._dataset.shape)
+            self._file.create_dataset(dataset_of(self.path), data=digests, fill_time="never")
+            self._check()
 
 
 class TextWriter:

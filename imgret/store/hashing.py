@@ -40,10 +40,10 @@ def pipeline_hashes(node):
     if node is None:
         return
     if not isinstance(node, dict) or not isinstance(node.get("arrays", {}), dict) or not isinstance(node.get("inputs", []), list):
-        raise ImgretError("the pipeline is not a tree of components: the file is damaged")
+        raise ImgretError("its pipeline is not a tree of components")
     for digest in node.get("arrays", {}).values():
         if not isinstance(digest, str):
-            raise ImgretError("the pipeline names an array by something else than its hash: the file is damaged")
+            raise ImgretError("its pipeline names an array by something else than its hash")
         yield digest
     for child in node.get("inputs", []):
         yield from pipeline_hashes(child)
@@ -104,11 +104,11 @@ def content_of(kind, checksums, array_hashes):
     ----------
     kind : imgret.store.schema.Kind
     checksums : dict of str to str
-        Of columns by path, and of documents by "@" and name.
+        Of columns by path, of documents by "@" and name; what begins with "#" does not count: see `imgret.store.verifying`.
     array_hashes : iterable of str
     """
     unhashed = {column.path for column in kind.columns if not column.hashed} | {"@inputs", "@info"}
-    counted = {path: digest for path, digest in checksums.items() if path not in unhashed}
+    counted = {path: digest for path, digest in checksums.items() if path not in unhashed and not path.startswith("#")}
     return of_columns({"kind": kind.name, "columns": counted, "arrays": sorted(set(array_hashes))})
 
 

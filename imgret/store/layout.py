@@ -10,6 +10,7 @@ from imgret.store.schema import Column, Export, Kind
 FORMAT = "imgret"
 PIPELINE_GROUP = "pipeline"  # arrays of the fitted components, each under its hash
 META_GROUP = "meta"  # the `DOCUMENTS`
+BLOCKS_GROUP = "blocks"  # checksums of the columns' blocks, see `imgret.store.blocks`
 GROUP_NAME = re.compile(r"[a-z0-9_-]{1,64}")  # what a column under a group may be called
 NUMBERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 AXES = {

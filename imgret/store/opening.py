@@ -98,7 +98,8 @@ class Datasets:
 
     def _group(self, path):
         if path not in self._groups:
-            self._groups[path] = self._member(self._groups[""], path, path)
+            folder, _, name = path.rpartition("/")
+            self._groups[path] = self._member(self._group(folder), name, path)
         return self._groups[path]
 
     def _member(self, group, name, path):

@@ -8,27 +8,27 @@ import numpy as np
 from imgret.errors import ImgretError, quoted
 from imgret.store import layout
 from imgret.store.binding import Columns
-from imgret.store.check import problems
+from imgret.store.check import metadata_problems, problems
 from imgret.store.hashing import of_array
 from imgret.store.metadata import Metadata
 from imgret.store.opening import Datasets, open_file, reason
-from imgret.store.text import Texts
+from imgret.store.rows import Rows
+from imgret.store.verifying import REMEDY, Verifier
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-BLOCK_BYTES = 4 << 20  # how much is read at once
 
 
 def _beginnings():
     """What there is at the root of a store, or of one that is being written: attributes come last."""
     kinds = [kind.at(version) for kind in layout.ALL_KINDS.values() for version in (*kind.older, kind.version)]
     paths = [dataset.path for kind in kinds for column in kind.columns for dataset in column.datasets]
-    return {layout.PIPELINE_GROUP, layout.META_GROUP, *(path.partition("/")[0] for path in paths)}
+    return {layout.PIPELINE_GROUP, layout.META_GROUP, layout.BLOCKS_GROUP, *(path.partition("/")[0] for path in paths)}
 
 
 BEGINNINGS = _beginnings()
 
 
-class Store:
+class Store(Rows):
     """An open store, read-only.
 
     Parameters
@@ -38,6 +38,10 @@ class Store:
         The kinds that will do.
     wanted_by : str
         The step that asks, for the message ("encode").
+    damaged : bool
+        Also open a file whose attributes do not match their checksums: to look at it, not to use it.
+    verified : dict, optional
+        `verified` of the same store, which was open before.
 
     Attributes
     ----------
@@ -53,14 +57,17 @@ class Store:
         The kind, as it was in the file's version.
     sizes : dict of str to int
         The length of each axis of the layout (N, T, D, ...).
+    verified : dict
+        What has been verified.
 
     Raises
     ------
     ImgretError
-        If there is no such file, or it is not a complete imgret file of one of these kinds that this imgret can read.
+        If there is no such file, or it is not a complete imgret file of one of these kinds that this imgret can read, and whenever what is
+        read of it does not match its checksum.
     """
 
-    def __init__(self, path, kinds=None, wanted_by="this step"):
+    def __init__(self, path, kinds=None, wanted_by="this step", damaged=False, verified=None):
         self.path = os.fspath(path)
         self.shown = os.fsdecode(self.path)
         self._file = open_file(self.path, self.shown)
@@ -70,6 +77,10 @@ class Store:
             self._read_metadata(kinds, wanted_by)
             bound = Columns(self.layout, self._members, self.checksums, self.shown)
             self._datasets, self._columns, self.sizes = bound.datasets, bound.columns, bound.sizes
+            self._maps, self._verifier = {}, Verifier(self._members, self.checksums, self.shown, {} if verified is None else verified)
+            self.verified = self._verifier.columns
+            if not damaged:
+                self._check_metadata()
         except ImgretError:
             self.close()
             raise
@@ -124,6 +135,15 @@ class Store:
             )
         self.layout = kind.at(self.schema_version)
 
+    def _check_metadata(self):
+        for problem in metadata_problems(self):
+            raise ImgretError(f"{self.shown} is damaged: {problem}: {REMEDY}")
+
+    def identity(self):
+        """What it says of itself that has no checksum of its own, as JSON."""
+        said = {"kind": self.kind, "schema_version": self.schema_version, "created": self.created, "generated_by": self.generated_by}
+        return said | {"recipe": self.recipe, "fingerprint": self.fingerprint}
+
     def as_input(self):
         """How it is recorded as an input of what is made from it."""
         return {"path": self.shown, "kind": self.kind, "content": self.content}
@@ -132,97 +152,9 @@ class Store:
         """Number of photos."""
         return self.sizes.get("N", 0)
 
-    def column_names(self):
-        """Paths of the columns, in the layout's order."""
-        return list(self._datasets)
-
-    def has(self, path):
-        """Whether the store has this column."""
-        return path in self._datasets
-
-    def column(self, path):
-        """What the layout says of a column: an `imgret.store.schema.Column`."""
-        return self._columns[path]
-
-    def group(self, name):
-        """The columns under a group: what each is called there -> its path."""
-        called = {path: column.stands_for or path for path, column in self._columns.items()}
-        return {full.removeprefix(f"{name}/"): path for path, full in called.items() if full.startswith(f"{name}/")}
-
     def attribute(self, path, name):
         """A text attribute of a column, '' where it is missing."""
-        return self._said.column_text(path, name)
-
-    def shape(self, path):
-        """Shape of a column."""
-        return self._datasets[path].shape
-
-    def dtype(self, path):
-        """dtype of a column."""
-        return self._datasets[path].dtype
-
-    def read(self, path, start=0, stop=None):
-        """Rows `start` to `stop` of a column, as a new array."""
-        dataset = self._datasets[path]
-        try:
-            return dataset[start:stop]
-        except (OSError, RuntimeError, ValueError) as error:
-            if not self._file:
-                raise ImgretError(f"{self.shown} is closed: open it again to read it") from None
-            raise ImgretError(f"{self.shown} is damaged: '{path}' cannot be read ({reason(error)})") from None
-
-    def blocks(self, path, block_bytes=BLOCK_BYTES):
-        """Yield a column block by block, about `block_bytes` at a time."""
-        dataset = self._datasets[path]
-        width = max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=np.int64)))
-        step = max(1, block_bytes // width)
-        for start in range(0, dataset.shape[0], step):
-            yield self.read(path, start, min(start + step, dataset.shape[0]))
-
-    def texts(self, path, start=0, stop=None):
-        """Values `start` to `stop` of a text column, as `Texts`."""
-        count = self._datasets[path + "_offsets"].shape[0] - 1
-        start, stop, _ = slice(start, stop).indices(count)
-        stop = max(start, stop)
-        offsets = self.read(path + "_offsets", start, stop + 1)
-        first, last = int(offsets[0]), int(offsets[-1])
-        if first < 0 or last > self._datasets[path].shape[0] or np.any(offsets[1:] < offsets[:-1]):
-            raise ImgretError(f"{self.shown} is damaged: the offsets of '{path}' do not rise")
-        return Texts(self.read(path, first, last), offsets - first)
-
-    def photo_names(self, start=0, stop=None):
-        """The names of the photos that the rows `start` to `stop` stand for, as `Texts`: of a row per box, of the photo it is of."""
-        return self.texts("photo_names" if self.has("photo_names") else "names", start, stop)
-
-    def text_list(self, path):
-        """A short text column as a list of str."""
-        return [value.decode("utf-8", "replace") for value in self.texts(path)]
-
-    def descriptor_range(self, start, stop):
-        """Offsets of the photos `start` to `stop`: shape (stop - start + 1,), checked to rise within what they count."""
-        column = self.layout.offsets
-        offsets = self.read(column.path, start, stop + 1)
-        if offsets[0] < 0 or offsets[-1] > self.sizes[column.counts] or np.any(offsets[1:] < offsets[:-1]):
-            raise ImgretError(f"{self.shown} is damaged: '{column.path}' do not rise")
-        return offsets
-
-    def map(self, path):
-        """A contiguous column as a read-only memory map: nothing is read until it is touched.
-
-        A column under a group may be empty; it is no map then.
-
-        Raises
-        ------
-        ImgretError
-            If the column is not contiguous.
-        """
-        dataset = self._datasets[path]
-        if not dataset.size and self._columns[path].group:
-            return self.read(path)
-        offset = dataset.id.get_offset()
-        if offset is None or not dataset.size:
-            raise ImgretError(f"{self.shown} is damaged: '{path}' is not contiguous")
-        return np.memmap(self.path, mode="r", dtype=dataset.dtype, shape=dataset.shape, offset=offset)
+        return self._verifier.attribute(path, name, self._said.column_text(path, name))
 
     def pipeline_array(self, digest):
         """An array of the pipeline by its hash, verified against it."""

@@ -14,7 +14,7 @@ from imgret.errors import ImgretError, why
 from imgret.store import layout
 from imgret.store.columns import ColumnWriter, TextWriter, fixed
 from imgret.store.disk import DiskFile
-from imgret.store.hashing import canonical, checksums_of_json, content_of, of_array
+from imgret.store.hashing import canonical, checksums_of_json, content_of, of_array, of_json
 from imgret.store.text import Texts
 
 CORE = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
@@ -126,6 +126,8 @@ class Writer:
             `content`.
         """
         checksums = {column.path: column.finish() for column in self._columns}
+        checksums |= {f"#{column.path}": column.blocks for column in self._columns if column.blocks}
+        checksums |= {f"#{column.path}.{name}": of_json(value) for column in self._columns for name, value in column.attributes.items()}
         group = self._file.create_group(layout.PIPELINE_GROUP)
         for digest, array in sorted((arrays or {}).items()):
             if of_array(array) != digest:
@@ -136,19 +138,18 @@ class Writer:
         if facts:
             values["facts"] = facts
         checksums |= checksums_of_json(values)
-        content = content_of(layout.ALL_KINDS[kind], checksums, list(arrays or {}))
-        self._write_documents(values | {"generated_by": _versions(), "checksums": checksums})
+        content, version = content_of(layout.ALL_KINDS[kind], checksums, list(arrays or {})), layout.ALL_KINDS[kind].version
         texts = {
             "kind": kind,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "recipe": recipe,
-            "content": content,
             "fingerprint": self.fingerprint,
-            "format": layout.FORMAT,
         }
+        checksums["#"] = of_json(texts | {"schema_version": version, "generated_by": _versions()})
+        self._write_documents(values | {"generated_by": _versions(), "checksums": checksums})
         attributes = self._file.attrs
-        attributes["schema_version"] = layout.ALL_KINDS[kind].version
-        for name, value in texts.items():
+        attributes["schema_version"] = version
+        for name, value in (texts | {"content": content, "format": layout.FORMAT}).items():
             attributes.create(name, **fixed(value))
         return content
 
