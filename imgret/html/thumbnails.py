@@ -7,7 +7,7 @@ import os
 
 from imgret.errors import ImgretError, UsageError
 from imgret.html.report import old_thumbnails
-from imgret.images import ACCEPT, EXTENSIONS, BadPhoto, decode, read_file
+from imgret.images import EXTENSIONS, BadPhoto, decode, read_file
 from imgret.names import bare, to_bytes
 from imgret.parallel import ordered_map
 
@@ -112,7 +112,7 @@ class Thumbnails:
         from PIL import Image
 
         file = read_file(path)
-        photo = decode(file.data, max_size=self._edge, grey=False, truncated=ACCEPT)
+        photo = decode(file.data, max_size=self._edge, grey=False)
         jpeg = io.BytesIO()
         Image.fromarray(photo.pixels).save(jpeg, "JPEG", quality=QUALITY)
         return _key(name, file.size, file.mtime_ns, self._edge), jpeg.getvalue(), photo.size
