@@ -139,7 +139,7 @@ def test_there_is_no_circle():
 @pytest.mark.parametrize("name", MODULES)
 def test_only_the_store_touches_h5py_and_only_the_command_line_click(name):
     tops = {imported.split(".")[0] for imported in imports(MODULES[name])}
-    assert "h5py" not in tops or name.startswith("store.") or name == "formats.hloc", name
+    assert "h5py" not in tops or name.startswith(("store.", "formats.hloc")), name
     assert "click" not in tops or name.startswith("cli"), name
     assert not {"torch", "faiss"} <= tops, name
     # strangers' pickles are read as data in one place, by a machine that may call nothing

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import tracemalloc
+import zlib
 
 import h5py
 import numpy as np
@@ -365,10 +367,10 @@ def test_what_a_store_does_not_give(here):
     index = f"{good.index} is an index: export the vectors store that it was made from ({good.vectors})"
     refused(call("export", good.index, "-o", "x.npy"), 1, index)
     for store, held, formats, form in (
-        (good.vectors, "vectors", "npy, fvecs, bvecs", "trec"),
-        (good.vectors, "vectors", "npy, fvecs, bvecs", "ivecs"),
+        (good.vectors, "vectors", "npy, fvecs, bvecs, hloc", "trec"),
+        (good.vectors, "vectors", "npy, fvecs, bvecs, hloc", "ivecs"),
         (good.words, "a codebook", "npy, fvecs, bvecs", "tsv"),
-        (good.ranking, "a ranking", "trec, tsv, ivecs", "npy"),
+        (good.ranking, "a ranking", "trec, tsv, ivecs, pairs", "npy"),
     ):
         text = f"{store} holds {held}, which can be exported as {formats}, not as {form}: choose another -o"
         refused(call("export", store, "-o", f"x.{form}"), 1, text)
@@ -586,12 +588,51 @@ def bad_images():
 
 
 @pytest.mark.parametrize(("change", "text"), bad_images())
-def test_images_that_cannot_be_right(here, change, text):
+def test_an_image_that_cannot_be_right_is_recorded_and_the_others_taken(here, change, text):
+    with hloc("good.h5") as file:
+        image(file, "good")
     with hloc() as file:
         image(file, "good")
         image(file, "a/bad.jpg", **change)  # folders are looked into last
-    refused(call("import", "f.h5", "-o", "s.h5"), 1, f"f.h5, image 'a/bad.jpg': {text}")
-    assert left_over(".") == ["f.h5"]
+    done("import", "good.h5", "-o", "wanted.h5")
+    said = done("import", "f.h5", "-o", "s.h5")
+    assert said.splitlines() == [
+        "imgret: s.h5: 3 descriptors of 1 images, 4 dimensions",
+        "imgret: warning: f.h5: 1 of 2 images could not be used (imgret info --failed), for example 'a/bad.jpg': " + text,
+    ]
+    code = "not-finite" if "NaN" in text else "truncated" if "hloc was stopped" in text else "malformed"
+    assert failures("s.h5") == {"a/bad.jpg": (code, text)}
+    assert names_in("s.h5") == [b"good"]
+    assert matches_columns("s.h5", "wanted.h5", "offsets", "keypoints", "descriptors", "image_size")
+    assert call("info", "s.h5", "--check").code == 0
+    with hloc() as file:
+        image(file, "a/bad.jpg", **change)
+    if "dimensions" not in text and "give one sort" not in text:
+        refused(call("import", "f.h5", "-o", "t.h5"), 1, f"f.h5, image 'a/bad.jpg': {text}")
+        assert not os.path.exists("t.h5")
+
+
+def test_many_bad_values_take_one_more_pass(here, monkeypatch):
+    with hloc() as file:
+        for number in range(20):
+            image(file, f"{number:02d}.jpg", 2, scores=np.full(2, np.nan if number % 2 else 1, np.float16))
+    passes = []
+    real = imgret.stages.import_._copy_hloc
+    monkeypatch.setattr(imgret.stages.import_, "_copy_hloc", lambda *given: passes.append(1) or real(*given))
+    done("import", "f.h5", "-o", "s.h5")
+    assert len(passes) == 2
+    assert len(names_in("s.h5")) == len(failures("s.h5")) == 10
+
+
+def test_the_most_common_sort_of_images_is_taken(here):
+    with hloc() as file:
+        file.create_group("a")["global_descriptor"] = np.ones(4, np.float32)
+        image(file, "b", dim=5)
+        image(file, "c/1")
+        image(file, "c/2")
+    done("import", "f.h5", "-o", "s.h5")
+    assert names_in("s.h5") == [b"c/1", b"c/2"]
+    assert set(failures("s.h5")) == {"a", "b"}
 
 
 def test_files_that_are_not_hlocs(here):
@@ -602,20 +643,24 @@ def test_files_that_are_not_hlocs(here):
         file["a.jpg/b.jpg/matches0"] = np.zeros(3, int)
     with hloc("root.h5") as file:
         file["keypoints"] = np.zeros((3, 2))
+    with hloc("flat.h5") as file:
+        file["features"] = np.zeros((3, 8), np.float32)
+        file["image_names"] = [b"a.jpg", b"b.jpg", b"c.jpg"]
     with hloc("hollow.h5") as file:
-        image(file, "a")
         file.create_group("b.jpg")
     with hloc("none.h5") as file:
         image(file, "a", 0)
     whole = read("none.h5")
     write("cut.h5", whole[:-100])
     no = "is not a feature file of hloc"
+    expected = "a group for each image is expected, with keypoints and descriptors in it, or global_descriptor"
     for path, text in (
         ("gone.h5", "gone.h5: there is no such file"),
         ("text.h5", f"text.h5 {no} (not HDF5)"),
-        ("empty.h5", f"empty.h5 {no}: it holds no image"),
-        ("matches.h5", f"matches.h5 {no}: 'a.jpg/b.jpg' holds matches0, not keypoints or global_descriptor"),
-        ("root.h5", f"root.h5 {no}: it begins with keypoints, not keypoints or global_descriptor"),
+        ("empty.h5", f"empty.h5 {no}: it holds no image; {expected}"),
+        ("matches.h5", "matches.h5, image 'a.jpg/b.jpg': it holds matches0, not keypoints or global_descriptor"),
+        ("root.h5", f"root.h5 {no}: it has datasets at its top (keypoints), where {expected}"),
+        ("flat.h5", f"flat.h5 {no}: it has datasets at its top (features, image_names), where {expected}"),
         (
             "hollow.h5",
             "hollow.h5, image 'b.jpg': it holds nothing; if hloc was stopped while it wrote, let it extract this image again",
@@ -640,7 +685,9 @@ def test_links_are_not_followed_and_cycles_end(here):
         with hloc() as file:
             image(file, "good")
             file[name] = file["/"] if link is None else link
-        refused(call("import", "f.h5", "-o", "s.h5"), 1, f"f.h5, image '{name}': {text}")
+        done("import", "f.h5", "-o", "s.h5")
+        assert (names_in("s.h5"), failures("s.h5")) == ([b"good"], {name: ("malformed", text)})
+        os.unlink("s.h5")
     with hloc() as file:
         image(file, "/".join("d" * 70))
     refused(
@@ -649,7 +696,7 @@ def test_links_are_not_followed_and_cycles_end(here):
 
 
 def test_small_files_do_not_stand_for_huge_ones(here):
-    """Chunks that were never written, compression, data outside the file, and datasets that share their bytes."""
+    """Chunks that were never written, unknown compression, data outside the file, and datasets that share their bytes."""
     plain = "is compressed, virtual or outside the file: run h5repack -f NONE on it first"
     lacking = "is not all there: the file is damaged"
     many = 1 << 40
@@ -657,13 +704,15 @@ def test_small_files_do_not_stand_for_huge_ones(here):
     cases = (
         ("keypoints", lambda group: group.create_dataset("keypoints", (many, 2), "f4", chunks=(1024, 2)), lacking),
         ("keypoints", lambda group: group.create_dataset("keypoints", (many, 2), "f4"), lacking),
-        ("descriptors", lambda group: group.create_dataset("descriptors", data=np.zeros((4, 3), "f4"), compression="gzip"), plain),
+        ("descriptors", lambda group: group.create_dataset("descriptors", data=np.zeros((4, 3), "f4"), scaleoffset=2), plain),
+        ("descriptors", lambda group: group.create_dataset("descriptors", (4, 3), h5py.vlen_dtype(np.float32)), None),
         ("scores", lambda group: group.create_dataset("scores", (3,), "f4", external=[("data.bin", 0, 24)]), plain),
     )
     for name, make, text in cases:
         with hloc() as file:
             image(file, "good", **{name: None})
             make(file["good"])
+        text = text or "is of the type object, uint8 or floats are needed"
         refused(call("import", "f.h5", "-o", "s.h5"), 1, f"f.h5, image 'good': {name} {text}")
     with hloc() as file:
         shared = image(file, "0", 2000) and file["0"]
@@ -671,9 +720,176 @@ def test_small_files_do_not_stand_for_huge_ones(here):
             group = file.create_group(str(number))
             for key in ("keypoints", "descriptors"):
                 group[key] = shared[key]
-    result = call("import", "f.h5", "-o", "s.h5")
-    assert result.code == 1
-    assert result.err.endswith("is not all there: the file is damaged\n")
+    done("import", "f.h5", "-o", "s.h5")
+    assert len(names_in("s.h5")) < 3
+    assert {reason.partition(" ")[2] for _, reason in failures("s.h5").values()} == {lacking}
+
+
+@pytest.mark.parametrize(
+    "packing",
+    [
+        {"compression": "gzip"},
+        {"compression": "lzf"},
+        {"compression": "gzip", "compression_opts": 9, "shuffle": True},
+        {"compression": "lzf", "shuffle": True, "fletcher32": True},
+        {"shuffle": True},
+        {"fletcher32": True},
+    ],
+)
+def test_packed_images(here, packing):
+    with hloc("plain.h5") as file:
+        made = {name: image(file, name, 300, dim=32, seed=seed) for seed, name in enumerate(("a", "b/c", "d"))}
+        made["d"]["scores"][:] = 0
+        file["d/scores"][:] = 0
+    with hloc() as file:
+        for name, values in made.items():
+            for key, value in values.items():
+                chunks = (8, 100) if key == "descriptors" else (100, 2) if key == "keypoints" else True
+                file.create_dataset(f"{name}/{key}", data=value, chunks=chunks, **packing)
+    done("import", "plain.h5", "-o", "wanted.h5")
+    done("import", "f.h5", "-o", "s.h5")
+    assert content("s.h5") == content("wanted.h5")
+
+
+def bombs():
+    """What is wrong: a function that makes the descriptors of an image of 4 x 3, and the sentence."""
+    too_much = "unpacks to more than a file of this size can mean: run h5repack -f NONE on it first"
+    not_what = "does not unpack to what it should: the file is damaged"
+    lacking = "is not all there: the file is damaged"
+
+    def direct(data, **packing):
+        def make(group):
+            dataset = group.create_dataset("descriptors", (4, 3), "f4", chunks=(4, 3), **packing)
+            dataset.id.write_direct_chunk((0, 0), data)
+
+        return make
+
+    def never_written(group):
+        group.create_dataset("descriptors", (4, 3), "f4", chunks=(2, 3), compression="gzip")
+
+    def whole(shape, chunks):
+        def make(group):
+            for name in ("keypoints", "scores"):
+                del group[name]
+            group["keypoints"] = np.zeros((shape[1], 2), np.float32)
+            group.create_dataset("descriptors", shape, "f4", chunks=chunks, compression="gzip")
+
+        return make
+
+    gzip, lzf = {"compression": "gzip"}, {"compression": "lzf"}
+    return {
+        "a bomb of gzip": (direct(zlib.compress(bytes(1 << 18)), **gzip), "too-large", not_what),
+        "a bomb of LZF": (direct(b"\x00\x00" + b"\xe0\xff\x00" * 300, **lzf), "too-large", not_what),
+        "too little": (direct(zlib.compress(bytes(40)), **gzip), "truncated", not_what),
+        "too little LZF": (direct(b"\x03abcd", **lzf), "truncated", not_what),
+        "a cut stream": (direct(zlib.compress(np.random.default_rng(0).bytes(48))[:-9], **gzip), "truncated", not_what),
+        "no stream": (direct(b"nonsense", **gzip), "truncated", not_what),
+        "a huge chunk": (direct(bytes(9 << 20), **gzip), "truncated", lacking),
+        "chunks that were never written": (never_written, "truncated", lacking),
+        "a chunk of a gigabyte": (whole((1 << 10, 1 << 18), (1 << 10, 1 << 18)), "too-large", too_much),
+        "terabytes": (whole((1 << 19, 1 << 20), (1 << 10, 1 << 10)), "too-large", too_much),
+    }
+
+
+@pytest.mark.parametrize("kind", bombs())
+def test_packed_images_are_bounded(here, kind):
+    make, code, text = bombs()[kind]
+    with hloc() as file:
+        image(file, "good")
+        image(file, "bad.jpg", descriptors=None)
+        make(file["bad.jpg"])
+    tracemalloc.start()
+    done("import", "f.h5", "-o", "s.h5")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30 << 20
+    ((found, reason),) = failures("s.h5").values()
+    assert (found, reason.partition(" ")[2]) == (code, text)
+    assert names_in("s.h5") == [b"good"]
+
+
+# what export writes for hloc and COLMAP
+
+
+def test_global_descriptors_come_back(here):
+    good = stores()
+    said = done("export", good.vectors, "-o", "global-feats.h5", "--format", "hloc")
+    assert said == "imgret: global-feats.h5: 6 vectors of 512 dimensions\n"
+    with h5py.File("global-feats.h5", "r", libver="latest") as file, Store(good.vectors) as store:  # as hloc opens it
+        names = []  # as its pairs_from_retrieval finds them
+        file.visititems(lambda _, found: names.append(found.parent.name.strip("/")) if isinstance(found, h5py.Dataset) else None)
+        assert sorted(set(names)) == [name.decode() for name in store.texts("names")]
+        for name, row in zip(sorted(set(names)), store.read("vectors"), strict=True):
+            assert np.array_equal(file[name]["global_descriptor"][()], row)
+            assert file[name]["image_size"][()].tolist() == [160, 120]
+    done("import", "global-feats.h5", "-o", "back.h5")
+    assert matches_columns("back.h5", good.vectors, "vectors", "image_size")
+    assert names_in("back.h5") == names_in(good.vectors)
+    assert done("export", good.vectors, "-o", "global-feats.h5", "--format", "hloc") == "imgret: global-feats.h5 is up to date\n"
+    assert left_over(".") == ["back.h5", "global-feats.h5"]
+
+
+def test_names_that_are_no_groups(here):
+    np.save("v.npy", np.eye(2, dtype=np.float32))
+    for name in (b"/abs/a.jpg", b"a/global_descriptor", b"./a"):
+        write("n.txt", name + b"\nb\n")
+        done("import", "v.npy", "--names", "n.txt", "-o", "v.h5", "--overwrite")
+        remedy = "name photos relative to a folder (extract --root)"
+        text = f"the name '{name.decode()}' cannot be that of a group in a file of hloc: {remedy}"
+        refused(call("export", "v.h5", "-o", "g.h5", "--format", "hloc"), 1, text)
+    listed = [b"caf\xe9/\xff x.jpg", b"new\nline"]
+    write("n.txt", b"\0".join(listed))
+    done("import", "v.npy", "--names", "n.txt", "-0", "-o", "v.h5")
+    done("export", "v.h5", "-o", "g.h5", "--format", "hloc")
+    done("import", "g.h5", "-o", "back.h5")
+    assert names_in("back.h5") == listed
+
+
+def ranked(queries, gallery, rows):
+    """A ranking store of these lists, by way of .ivecs."""
+    k = max(map(len, rows))
+    write("r.ivecs", pack([row + [-1] * (k - len(row)) for row in rows], "i"))
+    write("q.txt", b"\0".join(queries))
+    write("g.txt", b"\0".join(gallery))
+    done("import", "r.ivecs", "--names", "g.txt", "--queries", "q.txt", "-0", "-o", "r.h5", "--overwrite")
+    return "r.h5"
+
+
+def test_pairs_without_the_photo_itself(here):
+    store = ranked([b"a.jpg", b"caf\xe9.jpg", b"q"], [b"a.jpg", b"b.jpg", b"caf\xe9.jpg"], [[0, 2, 1], [1, 0, 2], [1]])
+    done("export", store, "-o", "pairs.txt", "--format", "pairs")
+    assert read("pairs.txt").splitlines() == [
+        b"a.jpg caf\xe9.jpg",
+        b"a.jpg b.jpg",
+        b"caf\xe9.jpg b.jpg",
+        b"caf\xe9.jpg a.jpg",
+        b"q b.jpg",
+    ]
+    done("export", store, "-o", "pairs.txt", "--format", "pairs", "-k", "1", "--overwrite")
+    assert read("pairs.txt").splitlines() == [b"a.jpg caf\xe9.jpg", b"caf\xe9.jpg b.jpg", b"q b.jpg"]
+    done("export", store, "-o", "r.tsv", "-k", "1")
+    assert len(read("r.tsv").splitlines()) == 4
+    refused(
+        call("export", stores().vectors, "-o", "v.npy", "-k", "1"), 1, f"-k is for ranking; {stores().vectors} holds vectors: leave it out"
+    )
+
+
+def test_a_photo_that_asks_with_several_boxes_has_each_pair_once(here):
+    good = stores()
+    write("b.csv", b"image,x1,y1,x2,y2\n0.png,0,0,100,100\n0.png,40,20,150,110\n")
+    done("extract", good.photos, "--boxes", "b.csv", "-o", "q.h5", "-j1")
+    done("search", good.index, "q.h5", "-o", "r.h5")
+    done("export", "r.h5", "-o", "pairs.txt", "--format", "pairs")
+    assert sorted(read("pairs.txt").splitlines()) == [b"0.png %d.png" % number for number in range(1, 6)]
+
+
+@pytest.mark.parametrize(("name", "what"), [("a b", "holds white space, which ends a name"), ("#a", "begins with #, as a comment does")])
+def test_names_that_pairs_cannot_hold(here, name, what):
+    store = ranked([name.encode()], [b"b"], [[0]])
+    refused(
+        call("export", store, "-o", "p.txt", "--format", "pairs"), 1, f"r.h5: the name '{name}' {what} in a file of pairs: rename the photo"
+    )
+    assert not os.path.exists("p.txt")
 
 
 def test_names_of_images_are_bytes(here):

@@ -11,8 +11,11 @@ from imgret.cli import options
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["npy", "fvecs", "bvecs", "ivecs", "trec", "tsv"]),
+    type=click.Choice(["npy", "fvecs", "bvecs", "ivecs", "trec", "tsv", "hloc", "pairs"]),
     help="What to write.  [default: by the ending of -o]",
+)
+@click.option(
+    "-k", type=click.IntRange(1), metavar="N", help="Of a ranking: so many ranks of each list; of pairs, beside the photo itself."
 )
 @click.option("--names", type=options.PATH, help="Also list the names here, one per line, in the order of the rows.")
 @click.option("--queries", type=options.PATH, help="The same for a ranking's queries; --names has its gallery.")
@@ -26,7 +29,7 @@ def command(store, out, **given):
     """Write what is in a store as a file of another program.
 
     Vectors and descriptors as .npy, .fvecs or .bvecs, a ranking as a TREC run (.trec, .run, .txt), .tsv or .ivecs, a codebook's arrays
-    as .npy or .fvecs.
+    as .npy or .fvecs. By --format alone: hloc (vectors, as its global descriptors) and pairs (a ranking, for COLMAP and hloc).
     """
     from imgret.stages.export import export
 

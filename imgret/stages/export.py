@@ -8,6 +8,7 @@ import numpy as np
 from imgret.errors import ImgretError, UsageError, listed
 from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
+from imgret.formats.pairs import pair_lines
 from imgret.formats.trec import trec_lines
 from imgret.names import shown, tsv_escape
 from imgret.paths import check_apart, plain
@@ -29,7 +30,9 @@ ENDINGS = {
     ".txt": "trec",
     ".tsv": "tsv",
 }
-HOLDS = {"npy": "a NumPy array", "trec": "a TREC run", "tsv": "TSV"}  # as `imgret.paths.ENDINGS` has it
+# as `imgret.paths.ENDINGS` has it
+HOLDS = {"npy": "a NumPy array", "trec": "a TREC run", "tsv": "TSV", "hloc": "a store (HDF5)", "pairs": "plain text"}
+FORMATS = (*dict.fromkeys(ENDINGS.values()), "hloc", "pairs")
 MAIN_ARRAY = "centroids"
 BLOCK_RANKS = 1 << 20  # ranks turned into text at once
 NAMES = 4096  # written at once
@@ -47,6 +50,7 @@ def export(
     keypoints=None,
     decoded=False,
     array=None,
+    k=None,
     run=Run(),
 ):
     """Write what is in a store as a file of another program.
@@ -59,7 +63,8 @@ def export(
     out : str
         Its ending says what it is to be: `.npy`, `.fvecs`, `.bvecs`; for a ranking `.trec`, `.run`, `.txt` (TREC run), `.tsv` or `.ivecs`.
     form : str, optional
-        A value of `ENDINGS`, whatever `out` is called.
+        One of `FORMATS`, whatever `out` is called: "hloc" is vectors as the hloc toolbox has them (HDF5), "pairs" a line of two names for
+        each query's photo and each photo in its list but itself, as COLMAP and hloc read them.
     names : str, optional
         A file for the photos' names, one per line (NUL-terminated with `nul`), in the order of rows; of a ranking, the gallery's in the
         order of the numbers in `.ivecs`.
@@ -73,6 +78,8 @@ def export(
         Descriptors as encoders take them (RootSIFT, say), float32, instead of as they are stored.
     array : str, optional
         Which array of a codebook; its centroids by default.
+    k : int, optional
+        Of a ranking: so many ranks of each list; of pairs, so many beside the photo itself.
     run : imgret.runs.run.Run
 
     Raises
@@ -84,12 +91,13 @@ def export(
     form = form or ENDINGS.get(os.path.splitext(out)[1].lower())
     if form is None:
         raise UsageError(f"-o {out}: its ending does not say what it is to be ({', '.join(ENDINGS)}): give --format")
-    given = {"names": names, "queries": queries, "offsets": offsets, "keypoints": keypoints, "decoded": decoded, "array": array}
+    given = {"names": names, "queries": queries, "offsets": offsets, "keypoints": keypoints, "decoded": decoded}
+    given |= {"array": array, "k": k}
     paths = {"-o": out} | {f"--{option}": given[option] for option in ("names", "queries", "offsets", "keypoints") if given[option]}
     check_apart(paths)
     with Store(store) as opened:
         _check(opened, form, given)
-        contents, what = _contents(opened, form, given, nul)
+        contents, what = _contents(opened, form, given | {"out": out}, nul)
         forms = {"-o": HOLDS.get(form, form), "--names": "plain text", "--queries": "plain text"}
         files = [(PlainFile(path, option, forms.get(option, HOLDS["npy"]), [store]), contents[option]) for option, path in paths.items()]
         written = write_together(files, run)
@@ -126,7 +134,7 @@ def _check(store, form, given):
         if value and option not in kind.export.options:
             *others, last = (other.name for other in layout.KINDS.values() if other.export and option in other.export.options)
             words = f"{', '.join(others)} and {last}" if others else last
-            raise ImgretError(f"--{option} is for {words}; {store.shown} holds {kind.holds}: leave it out")
+            raise ImgretError(f"{'-' if len(option) == 1 else '--'}{option} is for {words}; {store.shown} holds {kind.holds}: leave it out")
 
 
 def _instead(store):
@@ -150,7 +158,18 @@ def _rows(store, form, given):
     if ragged:
         store.descriptor_range(0, len(store))
     what = f"{count} {'decoded ' if given['decoded'] else ''}{path} of {dim} dimensions"
+    if form == "hloc":
+        return functools.partial(_hloc, store, os.path.dirname(os.path.abspath(given["out"]))), what
     return functools.partial(_matrix, store, path, form, convert), what + (f", of {len(store)} photos" if ragged else "")
+
+
+def _hloc(store, folder):
+    from imgret.formats.hloc.writing import global_descriptors
+
+    step = block_rows(4 * store.shape("vectors")[1])
+    blocks = ((start, min(start + step, len(store))) for start in range(0, len(store), step))
+    columns = ((store.texts("names", *rows), store.read("vectors", *rows), store.read("image_size", *rows)) for rows in blocks)
+    return global_descriptors((row for block in columns for row in zip(*block, strict=True)), folder)
 
 
 def _float(block):
@@ -195,11 +214,14 @@ def _array(store, form, given):
     return content, f"{wanted}, {' × '.join(map(str, array.shape))}"
 
 
-def _ranking(store, form, _):
+def _ranking(store, form, given):
     count, k = store.shape("ids")
     if not k or not count:
         raise ImgretError(f"{store.shown} holds no ranked photo: there is nothing to export")
-    return functools.partial({"trec": _trec, "tsv": _tsv, "ivecs": _ivecs}[form], store), f"{count} queries, {k} ranks each"
+    k = min(k, given["k"] or k)
+    writer = {"trec": _trec, "tsv": _tsv, "ivecs": _ivecs, "pairs": _pairs}[form]
+    what = f"pairs of {count} queries, at most {k} each" if form == "pairs" else f"{count} queries, {k} ranks each"
+    return functools.partial(writer, store, k), what
 
 
 def _query_column(store):
@@ -208,25 +230,26 @@ def _query_column(store):
     return "query_names" if len(set(names)) == len(names) else "query_ids"
 
 
-def _ranked_blocks(store):
-    """The ranking, some queries at a time, checked."""
-    column, gallery = _query_column(store), list(store.texts("names"))
-    count, k = store.shape("ids")
-    step = max(1, BLOCK_RANKS // k)
+def _ranked_blocks(store, k, column=None):
+    """The first k ranks, some queries at a time, checked."""
+    column, gallery = column or _query_column(store), list(store.texts("names"))
+    count, ranks = store.shape("ids")
+    step = max(1, BLOCK_RANKS // ranks)
     for start in range(0, count, step):
         stop = min(start + step, count)
-        queries = store.texts(column, start, stop)
-        yield RankedLists(store.shown, queries, queries, gallery, store.read("ids", start, stop), store.read("scores", start, stop))
+        ids, scores = (store.read(name, start, stop)[:, :k] for name in ("ids", "scores"))
+        names, queries = store.texts(column, start, stop), store.texts("query_ids", start, stop)
+        yield RankedLists(store.shown, names, queries if column == "query_names" else names, gallery, ids, scores)
 
 
-def _trec(store):
-    for lists in _ranked_blocks(store):
+def _trec(store, k):
+    for lists in _ranked_blocks(store, k):
         yield from encoded(trec_lines(lists, "imgret"))
 
 
-def _tsv(store):
+def _tsv(store, k):
     yield b"query\trank\tname\tscore\n"
-    for lists in _ranked_blocks(store):
+    for lists in _ranked_blocks(store, k):
         yield from encoded(_tsv_lines(lists))
 
 
@@ -238,9 +261,16 @@ def _tsv_lines(lists):
             yield f"{name}\t{rank}\t{tsv_escape(lists.names[photo])}\t{score:.9g}"  # nine digits give the same float32 back
 
 
-def _ivecs(store):
-    for lists in _ranked_blocks(store):
+def _ivecs(store, k):
+    for lists in _ranked_blocks(store, k):
         yield encode_rows(lists.ids, "ivecs")
+
+
+def _pairs(store, k):
+    names = list(store.texts("query_names"))
+    seen = set() if len(set(names)) < len(names) else None  # a photo that asks several times, with several boxes
+    for lists in _ranked_blocks(store, k + 1, "query_names"):
+        yield from encoded(pair_lines(lists, k, seen))
 
 
 def _name_lines(store, column, nul):

@@ -10,7 +10,7 @@ from imgret.errors import ImgretError, UsageError, why
 from imgret.extractors.imported import ImportedFeatures, ImportedVectors
 from imgret.features import NO_DESCRIPTORS
 from imgret.formats import files
-from imgret.formats.hloc import HlocFile
+from imgret.formats.hloc import BadImage, HlocFile
 from imgret.formats.matrices import block_rows, open_matrix
 from imgret.names import shown
 from imgret.paths import plain
@@ -144,21 +144,35 @@ def _import_hloc(given):
         output = given.output(file.gives, source, "hloc file")
         if output.up_to_date():
             return
-        if not file.counts.any():
-            raise ImgretError(f"{given.path}: no image in it has a descriptor")
         with output.being_made():
-            with output.create(Pipeline.of(ELSEWHERE, source)) as writer:
-                writer.fingerprint = _copy_hloc(file, writer, given.run.report).fingerprint(output.recipe)
+            try:
+                _make_of_hloc(output, file, source)
+            except BadImage:  # what else there is has to be known before the next try: columns have the length they begin with
+                file.examine()
+                _make_of_hloc(output, file, source)
             images, total = int(np.count_nonzero(file.counts)), int(file.counts.sum())
             what = f"{total} descriptors of {images} images" if file.gives == "features" else f"{total} vectors"
             without = f"; {len(file.counts) - images} images without any" if images < len(file.counts) else ""
             given.run.report.note(f"{output.shown}: {what}, {file.dim} dimensions{without}")
+            if file.failed:
+                name, bad = min(file.failed.items())
+                said = f"{len(file.failed)} of {len(file.failed) + len(file.counts)} images could not be used"
+                given.run.report.warn(f"{given.path}: {said} (imgret info --failed), for example {shown(name)}: {bad.reason}")
+
+
+def _make_of_hloc(output, file, source):
+    if not file.counts.any():
+        raise ImgretError(f"{file.shown}: no image in it has a descriptor")
+    with output.create(Pipeline.of(ELSEWHERE, source)) as writer:
+        writer.fingerprint = _copy_hloc(file, writer, output.run.report).fingerprint(output.recipe)
 
 
 def _copy_hloc(file, writer, report):
     """Write what an hloc file holds; gives the `PhotoWriter`."""
     kept, empty = np.flatnonzero(file.counts).tolist(), np.flatnonzero(file.counts == 0).tolist()
-    failed = [{"names": file.names[row], "code": "no-descriptors", "reason": NO_DESCRIPTORS} for row in empty]
+    failed = {file.names[row]: ("no-descriptors", NO_DESCRIPTORS) for row in empty}
+    failed |= {name: (bad.code, bad.reason) for name, bad in file.failed.items()}
+    failed = [{"names": name, "code": code, "reason": reason} for name, (code, reason) in sorted(failed.items())]
     names = Texts.of(file.names[row] for row in kept)
     photos = _photo_writer(writer, file.gives, file.columns(), names, file.sizes[kept], failed, int(file.counts.sum()))
     with report.progress(len(kept), "image") as progress:

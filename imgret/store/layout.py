@@ -61,7 +61,7 @@ FAILED = (
         ("F",),
         ("text",),
         "why, in one word: unreadable, not-a-file, not-an-image, unsupported, truncated, too-large, box-outside, no-descriptors, "
-        "not-finite or crashed",
+        "not-finite or crashed; malformed where it was imported",
     ),
     Column("failed/reason", ("F",), ("text",), "why, in one sentence"),
     Column("failed/digest", ("F", 32), ("uint8",), "SHA-256 of the photo's bytes; zero where they could not be read"),
@@ -106,7 +106,7 @@ VECTORS = Kind(
     (*PHOTO, Column("vectors", ("N", "V"), ("float32", "float16"), "one row per photo"), *FAILED),
     photos=True,
     matrix="vectors",
-    export=Export("matrix", MATRICES, ("names",)),
+    export=Export("matrix", (*MATRICES, "hloc"), ("names",)),
 )
 
 CODEBOOK = Kind("codebook", "a codebook", "a codebook", (), export=Export("arrays", MATRICES, ("array",)))
@@ -167,7 +167,7 @@ RANKING = Kind(
         *FAILED,
     ),
     counted={"Q": "queries", "k": "ranks", "N": "gallery"},
-    export=Export("ranking", ("trec", "tsv", "ivecs"), ("names", "queries")),
+    export=Export("ranking", ("trec", "tsv", "ivecs", "pairs"), ("names", "queries", "k")),
 )
 
 # What a long step works from, in OUT.parts/<recipe>/<plan>/plan.h5; never published under a user's name.
