@@ -21,7 +21,7 @@ import h5py
 
 from imgret import importing
 from imgret.errors import ImgretError
-from imgret.store.opening import Datasets, open_file
+from imgret.store.opening import FAULTS, Datasets, open_file
 
 SECONDS = 10  # of a CPU, for a file; a millisecond is usual
 MEMORY = 1 << 30  # beside what a bare process has
@@ -155,7 +155,7 @@ def _answer(request):
             return {"texts": {name: value for name, value in values.items() if value is not None}}
     except ImgretError as error:
         return {"error": str(error)}
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+    except FAULTS as error:
         return {"error": f"{shown} is damaged: {type(error).__name__}"}
 
 

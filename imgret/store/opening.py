@@ -11,6 +11,8 @@ import h5py
 
 from imgret.errors import ImgretError, quoted
 
+# what h5py raises about a damaged file
+FAULTS = (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, MemoryError)
 LAYOUTS = (h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED, h5py.h5d.COMPACT)
 
 

@@ -11,7 +11,7 @@ from imgret.store.binding import Columns
 from imgret.store.check import metadata_problems, problems
 from imgret.store.hashing import of_array
 from imgret.store.metadata import Metadata
-from imgret.store.opening import Datasets, open_file, reason
+from imgret.store.opening import FAULTS, Datasets, open_file, reason
 from imgret.store.rows import Rows
 from imgret.store.verifying import REMEDY, Verifier
 
@@ -71,9 +71,9 @@ class Store(Rows):
         self.path = os.fspath(path)
         self.shown = os.fsdecode(self.path)
         self._file = open_file(self.path, self.shown)
-        self._members = Datasets(self._file, self.path, self.shown)
-        self._said = Metadata(self._file, self._members, self.path, self.shown)
         try:
+            self._members = Datasets(self._file, self.path, self.shown)
+            self._said = Metadata(self._file, self._members, self.path, self.shown)
             self._read_metadata(kinds, wanted_by)
             bound = Columns(self.layout, self._members, self.checksums, self.shown)
             self._datasets, self._columns, self.sizes = bound.datasets, bound.columns, bound.sizes
@@ -84,7 +84,7 @@ class Store(Rows):
         except ImgretError:
             self.close()
             raise
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, RecursionError, MemoryError) as error:
+        except FAULTS as error:
             self.close()
             raise ImgretError(f"{self.shown} is damaged: {reason(error)}") from None
 
@@ -154,7 +154,11 @@ class Store(Rows):
 
     def attribute(self, path, name):
         """A text attribute of a column, '' where it is missing."""
-        return self._verifier.attribute(path, name, self._said.column_text(path, name))
+        try:
+            said = self._said.column_text(path, name)
+        except FAULTS as error:
+            raise ImgretError(f"{self.shown} is damaged: '{path}' cannot be read ({reason(error)})") from None
+        return self._verifier.attribute(path, name, said)
 
     def pipeline_array(self, digest):
         """An array of the pipeline by its hash, verified against it."""
@@ -162,7 +166,7 @@ class Store(Rows):
             raise ImgretError(f"{self.shown} is damaged: its pipeline names an array '{quoted(digest)}'")
         try:
             array = np.asarray(self._members.open(f"{layout.PIPELINE_GROUP}/{digest}")[()])
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        except FAULTS as error:
             raise ImgretError(f"{self.shown} is damaged: an array of its pipeline cannot be read ({reason(error)})") from None
         if of_array(array) != digest:
             raise ImgretError(f"{self.shown} is damaged: an array of its pipeline does not match its hash")
