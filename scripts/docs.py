@@ -22,7 +22,7 @@ import click
 
 from imgret.cli import help as pages
 from imgret.registry import kind_of, load
-from imgret.store import layout
+from imgret.store import blocks, layout
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 README = "README.md"
@@ -137,6 +137,11 @@ def format_page():
         _table(("attribute", ""), [(f"`{name}`", text) for name, text in layout.ATTRIBUTES.items()]),
         _filled(f"JSON, each in a column of bytes (uint8) in the group `{layout.META_GROUP}`:"),
         _table(("column", ""), [(f"`{layout.META_GROUP}/{name}`", text) for name, text in layout.DOCUMENTS.items()]),
+        _filled(
+            f"A column of more than one block (as many whole rows as {blocks.BLOCK_BYTES >> 10} KiB hold, one at least) has the XXH3-64 "
+            f"of each in `{layout.BLOCKS_GROUP}/` and its own path (uint64): what is read is verified by them, see `imgret help running`. "
+            "They are no part of `content`; readers do without where there are none, and verify the column as a whole."
+        ),
     ]
     for kind in layout.KINDS.values():
         parts += [f"## {kind.name}, version {kind.version}", _columns(kind.columns)]

@@ -26,6 +26,8 @@ class Columns:
         By path, in the layout's order.
     columns : dict of str to imgret.store.schema.Column
         What the layout says of each.
+    extents : dict of str to (tuple of int, dtype)
+        Shape and dtype of each: asking libhdf5 again takes as long as reading a few rows.
     sizes : dict of str to int
         The length of each axis of the layout.
 
@@ -36,7 +38,7 @@ class Columns:
     """
 
     def __init__(self, kind, members, named, shown):
-        self.datasets, self.columns, self.sizes = {}, {}, {}
+        self.datasets, self.columns, self.extents, self.sizes = {}, {}, {}, {}
         self._members, self._named, self._shown = members, named, shown
         there = {column.optional for column in kind.columns if column.optional and column.path in members}
         for column in kind.columns:
@@ -68,7 +70,7 @@ class Columns:
             raise ImgretError(f"{self._shown} is damaged: '{path}' has no axes")
         if not column.group:
             self._measure(path, column.shape, lengths)
-        self.datasets[path], self.columns[path] = dataset, column
+        self.datasets[path], self.columns[path], self.extents[path] = dataset, column, (lengths, dtype)
 
     def _measure(self, path, shape, lengths):
         if len(lengths) != len(shape):

@@ -205,5 +205,7 @@ DOCUMENTS = {
     "such as a network's weights were found, which is part of no identity",
     "info": "facts found on the way: what was sampled, objective, chosen layout",
     "facts": "only where there is any: what reading the columns takes besides, such as the `dim` of an index",
-    "checksums": "XXH3-128 of each column, SHA-256 of params, inputs, pipeline, info and facts; `imgret info --check` verifies them",
+    "checksums": "XXH3-128 of each column by its path; SHA-256 of params, inputs, pipeline, info and facts by `@` and the name, of a "
+    "column's attribute by `#`, the path, `.` and the name, of what else the file says of itself by `#` alone; XXH3-128 of the checksums "
+    "of a column's blocks by `#` and the path",
 }

@@ -76,7 +76,7 @@ class Store(Rows):
             self._said = Metadata(self._file, self._members, self.path, self.shown)
             self._read_metadata(kinds, wanted_by)
             bound = Columns(self.layout, self._members, self.checksums, self.shown)
-            self._datasets, self._columns, self.sizes = bound.datasets, bound.columns, bound.sizes
+            self._datasets, self._columns, self._extents, self.sizes = bound.datasets, bound.columns, bound.extents, bound.sizes
             self._maps, self._verifier = {}, Verifier(self._members, self.checksums, self.shown, {} if verified is None else verified)
             self.verified = self._verifier.columns
             if not damaged:

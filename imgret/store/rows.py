@@ -40,11 +40,11 @@ class Rows:
 
     def shape(self, path):
         """Shape of a column."""
-        return self._datasets[path].shape
+        return self._extents[path][0]
 
     def dtype(self, path):
         """dtype of a column."""
-        return self._datasets[path].dtype
+        return self._extents[path][1]
 
     def read(self, path, start=0, stop=None, verified=True):
         """Rows `start` to `stop` of a column, as a new array; with `verified`, refused where they do not match their checksum."""
@@ -69,17 +69,16 @@ class Rows:
         bool
             Whether all rows of the column have been verified by now.
         """
-        mapped = self._maps[path]
-        blocks = self._verifier.column(path, mapped.shape, mapped.dtype)
+        mapped, blocks = self._maps[path], self._blocks(path)
         blocks.verify(lambda start, stop: mapped[start:stop], np.array([[0, len(mapped)]] if ranges is None else ranges, np.int64))
         return blocks.verified
 
     def block_digests(self, path):
         """The checksums of a column's blocks as they are in the file, verified: (n,), uint64; None where it is one block."""
-        return self._verifier.digests(path, self.shape(path), self.dtype(path))
+        return self._verifier.digests(path, *self._extents[path])
 
     def _blocks(self, path):
-        return self._verifier.column(path, self.shape(path), self.dtype(path))
+        return self._verifier.column(path, *self._extents[path])
 
     def _rows(self, path, start, stop):
         try:
@@ -89,20 +88,20 @@ class Rows:
 
     def blocks(self, path, block_bytes=BLOCK_BYTES, verified=True):
         """Yield a column block by block, about `block_bytes` at a time."""
-        dataset = self._datasets[path]
-        step, rows = max(1, block_bytes // row_bytes(dataset.shape[1:], dataset.dtype)), block_rows(dataset.shape[1:], dataset.dtype)
+        (count, *row_shape), dtype = self._extents[path]
+        step, rows = max(1, block_bytes // row_bytes(row_shape, dtype)), block_rows(row_shape, dtype)
         step -= step % rows if step > rows else 0  # nothing is read twice to be verified
-        for start in range(0, dataset.shape[0], step):
-            yield self.read(path, start, min(start + step, dataset.shape[0]), verified)
+        for start in range(0, count, step):
+            yield self.read(path, start, min(start + step, count), verified)
 
     def texts(self, path, start=0, stop=None, verified=True):
         """Values `start` to `stop` of a text column, as `Texts`."""
-        count = self._datasets[path + "_offsets"].shape[0] - 1
+        count = self.shape(path + "_offsets")[0] - 1
         start, stop, _ = slice(start, stop).indices(count)
         stop = max(start, stop)
         offsets = self.read(path + "_offsets", start, stop + 1, verified)
         first, last = int(offsets[0]), int(offsets[-1])
-        if first < 0 or last > self._datasets[path].shape[0] or np.any(offsets[1:] < offsets[:-1]):
+        if first < 0 or last > self.shape(path)[0] or np.any(offsets[1:] < offsets[:-1]):
             raise ImgretError(f"{self.shown} is damaged: the offsets of '{path}' do not rise")
         return Texts(self.read(path, first, last, verified), offsets - first)
 

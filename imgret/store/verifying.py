@@ -5,6 +5,7 @@ of an attribute of a column ("#", its path, "." and the name), and "#" alone, of
 What was written before there were such is read without.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -28,12 +29,12 @@ class Verifier:
         That it records.
     shown : str
         What it is called in messages.
-    columns : dict of str to Blocks
+    columns : dict of str to Blocks or Whole
         Of a store that was open before and is the same: what has been verified of it need not be again.
 
     Attributes
     ----------
-    columns : dict of str to Blocks
+    columns : dict of str to Blocks or Whole
         By path; of those that have been looked at.
     """
 
@@ -41,7 +42,7 @@ class Verifier:
         self._members, self._checksums, self._shown, self.columns = members, checksums, shown, columns
 
     def column(self, path, shape, dtype):
-        """The `Blocks` of a column.
+        """The `Blocks` of a column, or the `Whole` that it is.
 
         Raises
         ------
@@ -49,8 +50,9 @@ class Verifier:
             If their checksums are damaged.
         """
         if path not in self.columns:
-            checksum = self._checksums.get(path)
-            self.columns[path] = Blocks(shape, dtype, checksum, self.digests(path, shape, dtype), lambda: self._refuse(path))
+            digests, refuse = self.digests(path, shape, dtype), functools.partial(self._refuse, path)
+            whole = digests is None
+            self.columns[path] = Whole(shape, dtype, self._checksums.get(path), refuse) if whole else Blocks(shape, dtype, digests, refuse)
         return self.columns[path]
 
     def digests(self, path, shape, dtype):
@@ -81,8 +83,8 @@ class Verifier:
         raise ImgretError(f"{self._shown} is damaged: '{path}' does not match its checksum: {REMEDY}")
 
 
-class Blocks:
-    """The blocks of a column, and which of them have been verified.
+class Whole:
+    """A column that is one block.
 
     Parameters
     ----------
@@ -90,25 +92,68 @@ class Blocks:
     dtype : dtype
     checksum : str or None
         The column's.
-    digests : ndarray, shape (n,), uint64, or None
-        The blocks'; None where the column is one.
+    refuse : callable
+        Raises; called where it is not what it was.
+
+    Attributes
+    ----------
+    verified : bool
+        Whether it has been.
+    """
+
+    def __init__(self, shape, dtype, checksum, refuse):
+        self._shape, self._dtype, self._checksum, self._refuse, self.verified = shape, dtype, checksum, refuse, False
+        self._row, self._bytes = row_bytes(shape[1:], dtype), np.dtype(dtype).itemsize * math.prod(shape)
+
+    def read(self, read, start, stop):
+        """Rows `start` to `stop`, verified, as a new array; see `Blocks.read`."""
+        if self.verified or start >= stop:
+            return read(start, stop)
+        count = self._shape[0]
+        if (start, stop) != (0, count) and self._bytes > BLOCK_BYTES:
+            self._verify(read)
+            return read(start, stop)
+        rows = read(0, count)
+        self._verify(lambda begin, end: rows[begin:end])
+        return _cut(rows, start, stop)
+
+    def verify(self, read, ranges):
+        """Verify it, if there is a row in any of the ranges; see `Blocks.verify`."""
+        if not self.verified and (ranges[:, 0] < ranges[:, 1]).any():
+            self._verify(read)
+
+    def _verify(self, read):
+        column, count, step = ColumnHash(), self._shape[0], max(1, READ_BYTES // self._row)
+        for start in range(0, count if self._bytes else 0, step):
+            column.update(read(start, min(start + step, count)))
+        if column.hexdigest(self._dtype, self._shape) != self._checksum:
+            self._refuse()
+        self.verified = True
+
+
+class Blocks:
+    """A column of several blocks, and which of them have been verified.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    digests : ndarray, shape (n,), uint64
+        The blocks' checksums.
     refuse : callable
         Raises; called where a block is not what it was.
 
     Attributes
     ----------
-    pending : ndarray, shape (blocks,), bool
+    pending : ndarray, shape (n,), bool
         Those that have not been verified.
     verified : bool
         Whether all have been.
     """
 
-    def __init__(self, shape, dtype, checksum, digests, refuse):
-        self._shape, self._dtype, self._checksum, self._digests, self._refuse = shape, dtype, checksum, digests, refuse
-        self._bytes = math.prod(shape) * np.dtype(dtype).itemsize
-        self._rows = max(1, shape[0]) if digests is None else block_rows(shape[1:], dtype)
-        self.pending = np.ones(1 if digests is None else len(digests), bool)
-        self.verified = not len(self.pending)
+    def __init__(self, shape, dtype, digests, refuse):
+        self._count, self._rows, self._digests, self._refuse = shape[0], block_rows(shape[1:], dtype), digests, refuse
+        self.pending, self.verified = np.ones(len(digests), bool), False
 
     def read(self, read, start, stop):
         """Rows `start` to `stop`, verified, as a new array.
@@ -118,19 +163,15 @@ class Blocks:
         read : callable
             `read(start, stop)` gives a new array of rows, sound or not.
         start, stop : int
-            0 <= start <= stop <= rows of the column.
+            0 <= start, stop <= rows of the column.
         """
         blocks = self._pending(start, stop)
-        if not len(blocks):
-            return read(start, stop)
-        if self._digests is None and self._bytes > BLOCK_BYTES and (start, stop) != (0, self._shape[0]):
-            self._verify(read, blocks)
+        if not blocks:
             return read(start, stop)
         first, last = min(start, blocks[0] * self._rows), max(stop, self._end(blocks[-1]))
         rows = read(first, last)
         self._verify(lambda begin, end: rows[begin - first : end - first], blocks)
-        wanted = rows[start - first : stop - first]
-        return wanted if 2 * len(wanted) >= len(rows) else wanted.copy()  # a view would keep all of it
+        return _cut(rows, start - first, stop - first)
 
     def verify(self, read, ranges):
         """Verify the blocks that some rows lie in.
@@ -150,13 +191,6 @@ class Blocks:
         np.add.at(edges, (ranges[:, 1] - 1) // self._rows + 1, -1)
         self._verify(read, np.flatnonzero((np.cumsum(edges[:-1]) > 0) & self.pending).tolist())
 
-    def _verify(self, read, blocks):
-        for block in blocks:
-            if not self._is_sound(read, block):
-                self._refuse()
-            self.pending[block] = False
-        self.verified = not self.pending.any()
-
     def _pending(self, start, stop):
         """Blocks that are yet to be verified before rows `start` to `stop` are used."""
         if self.verified or start >= stop:
@@ -164,13 +198,18 @@ class Blocks:
         first = start // self._rows
         return (first + np.flatnonzero(self.pending[first : (stop - 1) // self._rows + 1])).tolist()
 
-    def _end(self, block):
-        return min((block + 1) * self._rows, self._shape[0])
+    def _verify(self, read, blocks):
+        for block in blocks:
+            if digest_of(read(block * self._rows, self._end(block))) != self._digests[block]:
+                self._refuse()
+            self.pending[block] = False
+        self.verified = not self.pending.any()
 
-    def _is_sound(self, read, block):
-        if self._digests is not None:
-            return digest_of(read(block * self._rows, self._end(block))) == self._digests[block]
-        column, step = ColumnHash(), max(1, READ_BYTES // row_bytes(self._shape[1:], self._dtype))
-        for start in range(0, self._shape[0] if self._bytes else 0, step):
-            column.update(read(start, min(start + step, self._shape[0])))
-        return column.hexdigest(self._dtype, self._shape) == self._checksum
+    def _end(self, block):
+        return min((block + 1) * self._rows, self._count)
+
+
+def _cut(rows, start, stop):
+    """Some rows of an array that is needed no more."""
+    cut = rows[start:stop]
+    return cut if 2 * len(cut) >= len(rows) else cut.copy()  # a view would keep all of it
