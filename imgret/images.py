@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import os
 import stat
+import unicodedata
 import warnings
 
 import numpy as np
@@ -65,6 +66,15 @@ def file_of(data):
     return File(data, hashlib.sha256(data).digest(), len(data), -1)
 
 
+def other_form(path, error):
+    """Where there is no file, but one whose name is the same text in another Unicode form: that, in words to add; or nothing."""
+    for form in ("NFC", "NFD") if isinstance(error, FileNotFoundError) else ():
+        other = unicodedata.normalize(form, os.fsdecode(path))
+        if other != os.fsdecode(path) and os.path.exists(other):
+            return f" (there is one whose name differs only in its Unicode form, which is {form} there)"
+    return ""
+
+
 def read_file(path):
     """A photo's bytes, without ever waiting on a pipe or a device.
 
@@ -92,7 +102,7 @@ def read_file(path):
     except OSError as error:
         if error.errno in (errno.EISDIR, errno.ENXIO):
             raise BadPhoto("not-a-file", "it is not a regular file") from None
-        raise BadPhoto("unreadable", f"it cannot be read: {why(error)}") from None
+        raise BadPhoto("unreadable", f"it cannot be read: {why(error)}{other_form(path, error)}") from None
     if len(data) > MAX_FILE_BYTES:
         raise BadPhoto("too-large", f"the file has more than {MAX_FILE_BYTES} bytes")
     return File(data, hashlib.sha256(data).digest(), len(data), status.st_mtime_ns)

@@ -1,6 +1,7 @@
 """Photo names: bytes as the file system has them, and their spellings in text, TSV, TREC and other people's lists."""
 
 import re
+import unicodedata
 import urllib.parse
 
 from imgret.errors import ImgretError, quoted
@@ -65,6 +66,40 @@ def last_part(name):
 def short(name):
     """`name` without folders, extension and the prefix `oxc1_`: as the authors' ground truths of many sets write it."""
     return bare(last_part(name))
+
+
+def composed(name):
+    """`name` in Unicode's form NFC: the same for all names that are the same text. Bytes that are not UTF-8 stay as they are."""
+    return name if name.isascii() else to_bytes(unicodedata.normalize("NFC", to_text(name)))
+
+
+class Speller:
+    """Spells names as `known` ones that are the same text in another Unicode form, folder by folder, with or without extension.
+
+    "é" is one character or two: macOS writes names so, other systems otherwise, and copying changes some of them.
+
+    Parameters
+    ----------
+    known : iterable of bytes
+    """
+
+    def __init__(self, known):
+        parts = {part for name in known if not name.isascii() for part in name.split(b"/") if not part.isascii()}
+        self._parts = parts | {bare(part) for part in parts}
+        self._as = {}
+        for part in sorted(self._parts):
+            self._as.setdefault(composed(part), part)
+
+    def __call__(self, name):
+        """`name` as a known one is spelt; `name` itself where there is none."""
+        return name if name.isascii() or not self._parts else b"/".join(map(self._part, name.split(b"/")))
+
+    def _part(self, part):
+        stem = bare(part)
+        if part in self._parts or stem in self._parts:
+            return part
+        whole = self._as.get(composed(part))
+        return part.replace(stem, self._as.get(composed(stem), stem), 1) if whole is None else whole
 
 
 class Resolver:

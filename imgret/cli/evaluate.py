@@ -46,6 +46,7 @@ def _protocol(ctx, param, value):
 @click.option("--truth", type=options.PATH, help="The ground truth: a file or folder, as the protocol needs it.")
 @options.settings
 @click.option("--conventions", is_flag=True, help="Also print mAP under all common conventions, side by side.")
+@click.option("--normalize-names", is_flag=True, help="Match names that differ only in their Unicode form (NFC, NFD).")
 @click.option("--resamples", type=click.IntRange(0, 1_000_000), default=10_000, show_default=True, help="Of bootstrap and test; 0: none.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Where their randomness comes from.")
 @click.option("--per-query", type=options.PATH, metavar="FILE", help="Write a record per query: TSV (.tsv) or JSON lines.")

@@ -8,7 +8,7 @@ import numpy as np
 from imgret.errors import ImgretError, why
 from imgret.formats import files
 from imgret.formats.lists import Numbering, RankedLists, label_of, matrix, merge_names, refuse_twice
-from imgret.names import Resolver, shown
+from imgret.names import Resolver, Speller, shown
 
 
 def read_folder(path, queries, known=None):
@@ -19,7 +19,8 @@ def read_folder(path, queries, known=None):
     path : str or path-like
     queries : iterable of bytes, or callable
         Names of the queries: only their files are read, whatever else the folder holds. A query is matched by the file's name under
-        `path`, with or without extension and `oxc1_`. A callable is asked with each such name whether it is a query.
+        `path`, with or without extension and `oxc1_`, in any Unicode form, since file systems choose one. A callable is asked with each
+        such name whether it is a query.
     known : iterable of bytes, optional
         Names that the lists are expected to use: a name in a list that differs from one of these only by its extension or by `oxc1_`
         being there or not is taken for it. Without it names stay as they are.
@@ -34,18 +35,19 @@ def read_folder(path, queries, known=None):
     ImgretError
         If no query has a list, if one has two, or, with file and line, for an empty line or a name listed twice.
     """
-    stems = _lists_in(path)
+    stems, respelt = _lists_in(path), 0
     if callable(queries):
         found = {stem: file for stem, file in stems.items() if queries(stem)}
     else:
         queries, found = set(queries), {}
-        resolve = Resolver(queries)
+        resolve, spell = Resolver(queries), Speller(queries)
         for stem, file in stems.items():
-            name = resolve(stem)
+            name = resolve(spell(stem))
             if name in found and name in queries:
                 raise ImgretError(f"{path} has two lists for query {shown(name)}: {_base(found[name])} and {_base(file)}; keep one")
             if name in queries:
                 found[name] = file
+                respelt += name != resolve(stem)
     if not found:
         wanted = "" if callable(queries) else f", for example {shown(min(queries) + b'.txt')}"
         there = f"; there is {shown(os.fsencode(_base(min(stems.values()))))}" if stems else ""
@@ -70,7 +72,8 @@ def read_folder(path, queries, known=None):
     for file, row, lines in zip(found.values(), id_rows, line_rows, strict=True):
         refuse_twice(file, row, lines, place, names)
     queries = list(found)
-    return RankedLists(label_of(path), queries, list(queries), names, matrix(path, id_rows), whole_gallery=False)
+    said = (f"{respelt} files of lists are called as their queries only in another Unicode form (NFC, NFD)",) if respelt else ()
+    return RankedLists(label_of(path), queries, list(queries), names, matrix(path, id_rows), whole_gallery=False, warnings=said)
 
 
 def _base(path):

@@ -6,8 +6,13 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.formats.boxes import PhotoFinder, read_boxes
-from imgret.names import shown, to_text
+from imgret.names import Speller, shown, to_text
 from imgret.store.hashing import of_json
+
+UNICODE = (
+    "{} of these photos are there under a name that differs only in its Unicode form, NFC or NFD (the first is {}): "
+    "write the boxes' names as the photos have them"
+)
 
 
 class Boxes:
@@ -58,16 +63,19 @@ class Boxes:
         except ImgretError as error:
             raise ImgretError(f"{self.path}: {error}") from None
         kept = [box for box in self._boxes if of[box.photo] is not None]
-        missing = min((photo for photo, name in of.items() if name is None), default=b"")
+        lacking = sorted(photo for photo, name in of.items() if name is None)
+        missing, spell = lacking[0] if lacking else b"", Speller(listing.names)
+        respelt = [photo for photo in lacking if (other := spell(photo)) != photo and find(other) is not None]
+        form = f"; {UNICODE.format(len(respelt), shown(respelt[0]))}" if respelt else ""
         if not kept:
             raise ImgretError(
                 f"{self.path} has no box of any photo given: its boxes are of {shown(missing)}, the photos given are "
-                f"{shown(listing.names[0])} and the like; are these the right photos?"
+                f"{shown(listing.names[0])} and the like; are these the right photos?{form}"
             )
         if len(kept) < len(self._boxes):
             report.warn(
                 f"{len(self._boxes) - len(kept)} of {len(self._boxes)} boxes in {self.path} are left out: "
-                f"their photos are not among those given (for example {shown(missing)})"
+                f"their photos are not among those given (for example {shown(missing)}){form}"
             )
         unlisted = [name for name, path in zip(listing.names, listing.paths, strict=True) if path.endswith(b"/")]
         if unlisted:

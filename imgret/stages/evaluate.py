@@ -26,6 +26,7 @@ def evaluate(
     settings=(),
     truth=None,
     conventions=False,
+    normalize_names=False,
     resamples=10_000,
     seed=0,
     outputs=None,
@@ -46,6 +47,8 @@ def evaluate(
         The ground truth, where the protocol needs one.
     conventions : bool
         Also compute the means under other conventions.
+    normalize_names : bool
+        Match names that differ from the ground truth's only in their Unicode form.
     resamples, seed : int
         Of the bootstrap and the randomisation test; 0 resamples for neither.
     outputs : dict of str to str, optional
@@ -68,7 +71,7 @@ def evaluate(
     if not rankings:
         raise UsageError("give at least one ranking")
     kind = load(PROTOCOLS, protocol, "protocol")
-    judge = kind(kind.Params.parse(settings))
+    judge = kind(kind.Params.parse(settings), normalize_names)
     judge.check_truth(truth)
     if conventions and judge.primary != "map":
         raise UsageError(f"protocol {protocol} has no mean average precision: leave --conventions out")

@@ -4,10 +4,12 @@ import abc
 import dataclasses
 
 from imgret import registry
-from imgret.errors import UsageError
+from imgret.errors import ImgretError, UsageError
 from imgret.evaluation import measures
+from imgret.evaluation.forms import REMEDY, differing
 from imgret.evaluation.judged import Judged
 
+ANY_FORM = "; names that differ only in their Unicode form (NFC, NFD) match"
 CLASSIC = ("p@1", "p@5", "p@10", "r@1", "r@10", "r@100", "mp@1", "mp@5", "mp@10")
 
 
@@ -23,6 +25,7 @@ class Protocol(abc.ABC):
       `imgret.evaluation.questions.Asked`. An `imgret.evaluation.asking.Asking` makes it: it counts and words what is skipped, excluded and
       absent, so that `ask` says only what the ground truth means;
     * `_read_folder(path, truth)`: reads a folder of lists with the ground truth's names, mostly by `imgret.formats.listfolder.read_folder`;
+    * where names are read from a ground truth, or matched by a part of them, `names_in` and `keys`;
     * where it has parameters, a class `Params`; where its measures are no means over queries, `judged` with a `Judged` of its own.
 
     No query is dropped silently, and a ranking and a ground truth that share nothing are an `ImgretError`.
@@ -30,6 +33,8 @@ class Protocol(abc.ABC):
     Parameters
     ----------
     params : Params, optional
+    normalize_names : bool
+        Match names that differ only in their Unicode form. Without it they match nothing, which is said.
 
     Attributes
     ----------
@@ -65,8 +70,10 @@ class Protocol(abc.ABC):
     class Params(registry.Params):
         """No parameters."""
 
-    def __init__(self, params=None):
-        self.params = self.Params() if params is None else params
+    def __init__(self, params=None, normalize_names=False):
+        self.params, self.normalize_names = self.Params() if params is None else params, normalize_names
+        if normalize_names:
+            self.conventions = self.conventions | {"names": self.conventions["names"] + ANY_FORM}
 
     @property
     def value(self):
@@ -104,7 +111,33 @@ class Protocol(abc.ABC):
             twice.
         """
         self.check_truth(truth)
-        return self.judged(lists, self.ask(lists, truth))
+        found = differing(lists, lambda: self.names_in(lists, truth), self.keys)
+        if not found.names:
+            return self.judged(lists, self.ask(lists, truth))
+        said = f"{found}: {'they are matched' if self.normalize_names else REMEDY}"
+        try:
+            asked = self.ask(found.lists if self.normalize_names else lists, truth)
+        except ImgretError as error:
+            raise ImgretError(f"{error}; {said}") from None
+        return self.judged(lists, dataclasses.replace(asked, warnings=[said, *asked.warnings]))
+
+    def names_in(self, lists, truth):
+        """The names that the ranking's are matched with: by default those of the gallery, where the ground truth is in them.
+
+        Parameters
+        ----------
+        lists : imgret.formats.lists.RankedLists
+        truth : str or path-like, or None
+
+        Returns
+        -------
+        iterable of bytes
+        """
+        return lists.names
+
+    def keys(self, name):
+        """What a name is matched by, a tuple: by default all of it."""
+        return (name,)
 
     def judged(self, lists, asked):
         """The `Judged` of questions."""

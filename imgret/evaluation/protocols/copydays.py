@@ -41,6 +41,10 @@ class Copydays(Protocol):
     def _read_folder(self, path, truth):
         return read_folder(path, lambda name: _number(name) is not None)
 
+    def keys(self, name):
+        """Nothing: the digits in it are the same in all forms; see `Protocol.keys`."""
+        return ()
+
     def ask(self, lists, truth):
         """What the numbers ask of the lists; see `Protocol.ask`."""
         lists.check_names()

@@ -41,6 +41,14 @@ class Folders(Protocol):
         known = None if truth is None else read_names(truth)
         return read_folder(path, folder_of, known=known)
 
+    def names_in(self, lists, truth):
+        """The names of the ground truth; see `Protocol.names_in`."""
+        return lists.names if truth is None else read_names(truth)
+
+    def keys(self, name):
+        """All of it, and the folder; see `Protocol.keys`."""
+        return name, folder_of(name)
+
     def ask(self, lists, truth):
         """What the ground truth asks of the lists; see `Protocol.ask`."""
         positions = lists.positions()

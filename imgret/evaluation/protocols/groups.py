@@ -42,6 +42,10 @@ class Groups(Protocol):
         asking = [name for name, role in zip(truth.names, truth.roles, strict=True) if role & QUERY]
         return read_folder(path, asking, known=truth.names)
 
+    def names_in(self, lists, truth):
+        """The names of the ground truth; see `Protocol.names_in`."""
+        return read_groups(truth).names
+
     def ask(self, lists, truth):
         """What the ground truth asks of the lists; see `Protocol.ask`."""
         path, truth = truth, read_groups(truth)

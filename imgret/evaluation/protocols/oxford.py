@@ -41,6 +41,14 @@ class Oxford5k(Protocol):
         truth = read_oxford(truth)
         return read_folder(path, [name for query in truth for name in (query.label, query.photo)])
 
+    def names_in(self, lists, truth):
+        """The names of the ground truth; see `Protocol.names_in`."""
+        return {name for query in read_oxford(truth) for name in (query.label, query.photo, *query.positives, *query.junk)}
+
+    def keys(self, name):
+        """The name without folders and extension; see `Protocol.keys`."""
+        return (short(name),)
+
     def ask(self, lists, truth):
         """What the ground truth asks of the lists; see `Protocol.ask`."""
         path, truth = truth, read_oxford(truth)

@@ -49,6 +49,15 @@ class Pairs(Protocol):
         """The `PairsJudged` of questions."""
         return PairsJudged(self, lists, asked)
 
+    def names_in(self, lists, truth):
+        """The names of the ground truth; see `Protocol.names_in`."""
+        pairs = read_pairs(truth)
+        return {*pairs, *(name for names in pairs.values() for name in names)}
+
+    def keys(self, name):
+        """The name without folders and extension; see `Protocol.keys`."""
+        return (short(name),)
+
     def ask(self, lists, truth):
         """What the pairs ask of the lists; see `Protocol.ask`."""
         if lists.scores is None:

@@ -60,6 +60,10 @@ class Places(Protocol):
         known = None if truth is None else read_places(truth)
         return read_folder(path, known or (lambda name: position_of(name) is not None), known=known)
 
+    def names_in(self, lists, truth):
+        """The names of the ground truth; see `Protocol.names_in`."""
+        return lists.names if truth is None else read_places(truth)
+
     def ask(self, lists, truth):
         """What the positions ask of the lists; see `Protocol.ask`."""
         positions = lists.positions()

@@ -40,6 +40,11 @@ class Qrels(Protocol):
         judged = read_qrels(truth)
         return read_folder(path, list(judged), known={name for names in judged.values() for name in names})
 
+    def names_in(self, lists, truth):
+        """The names of the ground truth; see `Protocol.names_in`."""
+        judged = read_qrels(truth)
+        return {*judged, *(name for names in judged.values() for name in names)}
+
     def ask(self, lists, truth):
         """What the judgements ask of the lists; see `Protocol.ask`."""
         path, judged = truth, read_qrels(truth)

@@ -49,6 +49,15 @@ class ROxford5k(Protocol):
     def _read_folder(self, path, truth):
         return read_folder(path, [query.name for query in read_revisited(truth).queries])
 
+    def names_in(self, lists, truth):
+        """The names of the ground truth; see `Protocol.names_in`."""
+        truth = read_revisited(truth)
+        return [*truth.gallery, *(query.name for query in truth.queries)]
+
+    def keys(self, name):
+        """The name without folders and extension; see `Protocol.keys`."""
+        return (short(name),)
+
     def ask(self, lists, truth):
         """What the ground truth asks of the lists; see `Protocol.ask`."""
         path, truth = truth, read_revisited(truth)
