@@ -126,6 +126,22 @@ def test_networks_normalise_as_indexes_do():
         np.testing.assert_allclose(pooling.l2(pooling.crow(maps * scale)), pooling.l2(pooling.crow(maps)), rtol=1e-5)
 
 
+def test_views_are_combined_by_any_power():
+    """Of unit vectors the hundredth powers are less than float32 has."""
+    torch = pytest.importorskip("torch")
+    from imgret.networks.heads import vectors
+
+    head = vectors.Gem(vectors.Gem.Params(combine="gem", p=100.0))
+    views = [torch.from_numpy(arrays.unit_rows(matrix(3, 200, seed))) for seed in (0, 1)]
+    views[1][2] = views[0][2] = 0
+    wide = [view.double().numpy() for view in views]
+    expected = sum(np.sign(view) * np.abs(view) ** 100 for view in wide) / 2
+    expected = np.sign(expected) * np.abs(expected) ** 0.01
+    found = head._combined(views).numpy()
+    np.testing.assert_allclose(found[:2], expected[:2] / np.linalg.norm(expected[:2], axis=1, keepdims=True), atol=2e-3)
+    assert not found[2].any()
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 3000.0, 1e20, 1e-30])
 def test_from_file_to_answer(tmp_path, dtype, scale):

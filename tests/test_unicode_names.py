@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import unicodedata
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from helpers import call, failures, photo
 from helpers import stores as small_stores
 
+from imgret.errors import UsageError
 from imgret.evaluation import PROTOCOLS
 from imgret.evaluation.forms import differing
 from imgret.formats.lists import RankedLists
@@ -131,6 +133,18 @@ def test_told_of_where_nothing_else_is_shared(tmp_path):
     assert answer["runs"][0]["measures"]["map"] == 1
     assert answer["conventions"]["names"].endswith("Unicode form (NFC, NFD) match")
     assert "they are matched" in result.err
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = b"image,group\n" + b"".join(NFC(each) + b",a\n" for each in NAMES[:3])
+    writer = threading.Thread(target=pipe.write_bytes, args=(text,), daemon=True)
+    writer.start()
+    assert judged("groups", ranking(), pipe).measures["map"] == 1
+    writer.join(10)
+    with pytest.raises(UsageError, match="--normalize-names reads --truth twice: give a file, not a pipe"):
+        judged("groups", ranking(), pipe, normalize_names=True)
 
 
 def test_a_photo_of_each_form_is_two_photos(tmp_path):

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import os
 
 from imgret import registry
 from imgret.errors import ImgretError, UsageError
@@ -111,6 +112,10 @@ class Protocol(abc.ABC):
             twice.
         """
         self.check_truth(truth)
+        if truth is not None and not os.path.isfile(truth) and not os.path.isdir(truth) and os.path.exists(truth):  # a pipe is read once
+            if self.normalize_names:
+                raise UsageError("--normalize-names reads --truth twice: give a file, not a pipe")
+            return self.judged(lists, self.ask(lists, truth))
         found = differing(lists, lambda: self.names_in(lists, truth), self.keys)
         if not found.names:
             return self.judged(lists, self.ask(lists, truth))

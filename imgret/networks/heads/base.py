@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from imgret import registry
+from imgret.arrays import TINIEST
 from imgret.networks import pooling
 from imgret.networks.params import scales
 from imgret.registry import SAMPLING, SPACE, param
@@ -166,7 +167,13 @@ class VectorHead(Head):
         if self.params.combine == "sum":
             return pooling.l2(sum(found))
         mean = sum(each.sign() * each.abs() ** self.params.p for each in found) / len(found)
-        return pooling.l2(mean.sign() * mean.abs() ** (1 / self.params.p))
+        combined = mean.sign() * mean.abs() ** (1 / self.params.p)
+        lost = mean.abs().amax(dim=1, keepdim=True) < TINIEST
+        if lost.any():  # powers that float32 does not hold: relative to the sum of the sizes
+            top = sum(each.abs() for each in found).clamp_min(TINIEST)
+            mean = sum(each.sign() * (each.abs() / top) ** self.params.p for each in found) / len(found)
+            combined = combined.where(~lost, mean.sign() * mean.abs() ** (1 / self.params.p) * top)
+        return pooling.l2(combined)
 
 
 @dataclasses.dataclass(frozen=True)
