@@ -57,6 +57,12 @@ def why(error, missing=""):
     return os.strerror(error.errno) if error.errno else str(error)
 
 
+def sentence(error):
+    """An OS error that nobody has put into words: where, if it says so, and why."""
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{where}{why(error)}"
+
+
 class ImgretError(Exception):
     """Anything about files and data.
 

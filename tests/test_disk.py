@@ -1,13 +1,15 @@
 """Disks that fail: at every call, on every kind of file, the command says so in a sentence and ends; what was there before is there."""
 
 import errno
+import filecmp
 import itertools
 import os
 
 import h5py
 import numpy as np
 import pytest
-from helpers import call
+from helpers import ROOT, call, run
+from killing import same, tidy
 
 from imgret.errors import ImgretError
 from imgret.store.disk import DiskFile
@@ -22,15 +24,16 @@ SHAKY = "is in its place, whole, but may not survive a power failure: No space l
 class Failing:
     """Lets the `at`-th call of a function of `os` fail, or all from it on; counts them. `close` is done all the same.
 
-    `path`: only calls whose first argument is, or whose descriptor is open on, a path that ends so.
+    Only calls count whose first argument is, or whose descriptor is open on, a path that begins with `below` and ends with `path`.
     """
 
-    def __init__(self, monkeypatch, name, at, lasting=False, path="", number=errno.ENOSPC):
+    def __init__(self, monkeypatch, name, at, lasting=False, below="", path="", number=errno.ENOSPC):
         self.calls, call = 0, getattr(os, name)
 
         def failing(*arguments, **options):
-            where = arguments[0]
-            if path and not os.fsdecode(os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else where).endswith(path):
+            where = arguments[0] if arguments else "."
+            shown = os.fsdecode(os.readlink(f"/proc/self/fd/{where}") if isinstance(where, int) else where)
+            if not (shown.startswith(below) and shown.endswith(path)):
                 return call(*arguments, **options)
             self.calls += 1
             if self.calls == at or (lasting and self.calls > at):
@@ -100,6 +103,66 @@ def test_a_folder_that_is_not_flushed(stores, tmp_path, monkeypatch):
         assert call(*arguments, "-o", out).code == 0
         assert out.suffix != ".h5" or call("info", out, "--check").code == 0
         assert sorted(path.name for path in folder.iterdir() if "parts" in path.name) == []
+
+
+STEPS = {
+    "index": lambda stores: ("index", stores.vlad, "-m", "flat"),
+    "search": lambda stores: ("search", stores.index, stores.vlad, "-k", 5),
+    "pca": lambda stores: ("codebook", stores.vlad, "-m", "pca", "--size", 12),
+    "export": lambda stores: ("export", stores.vlad),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_calls_of_a_step(stores, tmp_path, monkeypatch, step):
+    """Each fails once: the command ends with 0 or a sentence, what is there is whole, and the next run mends the rest."""
+    name = "out.npy" if step == "export" else "out.h5"
+    arguments, wanted, number = STEPS[step](stores), tmp_path / f"wanted-{name}", itertools.count()
+    assert call(*arguments, "-o", wanted).code == 0
+    for function in (*CALLS, "mkdir", "unlink", "rmdir", "listdir", "open"):
+        for at in (1, 2, 3, 5, 8, 13, 21, 34):
+            folder = tmp_path / str(next(number))
+            folder.mkdir()
+            out = folder / name
+            with monkeypatch.context() as patch:
+                failing = Failing(patch, function, at, below=str(folder))
+                result = call(*arguments, "-o", out)
+            if failing.calls < at:
+                break
+            last = result.err.splitlines()[-1]
+            assert result.code == 0 or (result.code == 1 and last.startswith("imgret: error: ")), (function, at, result)
+            assert result.code == 0 or not out.exists() or last.endswith(SHAKY), (function, at, result)
+            assert call(*arguments, "-o", out).code == 0, (function, at)
+            same(out, wanted) if out.suffix == ".h5" else filecmp.cmp(out, wanted, shallow=False)
+            tidy(out)
+
+
+WORKER = """
+import errno, os, sys
+if sys.argv == ["-c"]:
+    calls, call = 0, os.{name}
+    def failing(descriptor, *rest):
+        global calls
+        found = isinstance(descriptor, int) and "/tmp-" in os.readlink("/proc/self/fd/%d" % descriptor)
+        calls += found
+        done = call(descriptor, *rest)
+        if found and calls == {at}:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        return done
+    os.{name} = failing
+"""
+
+
+@pytest.mark.parametrize(("name", "at"), [("close", 1), ("pwrite", 7)])
+def test_a_disk_that_fails_a_worker_blames_no_photo(photos, stores, tmp_path, name, at):
+    (tmp_path / "sitecustomize.py").write_text(WORKER.format(name=name, at=at))
+    out = tmp_path / "f.h5"
+    result = run("extract", photos, "-o", out, "-j1", env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert result.code == 1
+    assert result.err.splitlines()[-1].endswith(" cannot be written: Disk quota exceeded; what was there before is untouched")
+    assert call("extract", photos, "-o", out, "-j1").code == 0
+    same(out, stores.features)
+    tidy(out)
 
 
 def test_a_plan_that_cannot_be_written(stores, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import click
 
 from imgret import __version__, importing
 from imgret.cli import COMMANDS
-from imgret.errors import ImgretError, one_line, why
+from imgret.errors import ImgretError, one_line, sentence
 from imgret.runs import stopping
 
 EPILOG = "Exit: 0 done or up to date, 1 files or data, 2 usage, 75 stopped (run the same command again), 130 Ctrl-C."
@@ -86,8 +86,7 @@ def _words(error):
     """An OS error that nobody has put into words."""
     if error.filename is None and error.errno == errno.EBADF:
         return "standard output is closed, and what was to be written there is lost: open it, or send it to a file or /dev/null"
-    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-    return f"{where}{why(error)}"
+    return sentence(error)
 
 
 def _say(text, code):

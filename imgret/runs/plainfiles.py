@@ -117,6 +117,9 @@ def write_together(files, run):
     for file, content in files:
         file.settle(content, run.overwrite)
     changed = [file for file, _ in files if not file.same]
+    for file, _ in files:
+        if file.same and os.path.isdir(file.place.parts.root):
+            file.place.parts.clear()  # of a process that was killed when it had just made this file
     for text in filter(None, (paths.misnamed(file.path, file.form) for file in changed)):
         run.report.warn(text)
     changed.reverse()

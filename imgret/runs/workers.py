@@ -16,7 +16,7 @@ import sys
 import threading
 
 from imgret import importing
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, sentence
 from imgret.runs import stopping
 
 DEADLY = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGKILL)
@@ -228,7 +228,7 @@ def _blame(causes):
 
 
 def serve():
-    """The worker's side: read tasks, do them, answer; ends with its input or with its parent."""
+    """The worker's side: read tasks, do them, answer; ends with its input or with its parent, and at once: see `stopping.end`."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get into the answers
     line = sys.stdin.buffer.readline()
@@ -253,8 +253,11 @@ def serve():
             answer({"result": component.work(task, lambda item: answer({"item": item}))})
     except ImgretError as error:
         answer({"error": str(error)})
+    except OSError as error:
+        answer({"error": sentence(error)})
     except MemoryError:
         answer({"short": True})
+    stopping.end(0)
 
 
 def _end_with_parent(parent):

@@ -4,6 +4,7 @@ A column must be stored contiguously (or in unfiltered chunks) inside the file i
 file's; external storage, virtual datasets, soft and external links are refused.
 """
 
+import contextlib
 import math
 import os
 
@@ -39,6 +40,12 @@ def open_file(path, shown):
         if "signature not found" in text:
             raise ImgretError(f"{shown} is not an imgret file (not HDF5)") from None
         raise ImgretError(f"{shown} cannot be read: {reason(error)}") from None
+
+
+def close_file(file):
+    """Close a file that was read: that the system calls that a failure, as NFS may, is of no consequence."""
+    with contextlib.suppress(OSError, RuntimeError):
+        file.close()
 
 
 class Datasets:

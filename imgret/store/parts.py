@@ -94,6 +94,7 @@ class Parts:
             self._claim = self._claimed()
             self._claim.plan(self._plan or 0)
         except OSError as error:
+            self.leave()
             in_the_way = f"{os.fsdecode(self.root)} is no folder" if os.path.lexists(self.root) and not os.path.isdir(self.root) else ""
             raise ImgretError(f"{os.fsdecode(self.out)} cannot be written: {in_the_way or why(error)} ({os.fsdecode(parent)})") from None
         sweep(self.folder)

@@ -11,7 +11,7 @@ from imgret.store.binding import Columns
 from imgret.store.check import metadata_problems, problems
 from imgret.store.hashing import of_array
 from imgret.store.metadata import Metadata
-from imgret.store.opening import FAULTS, Datasets, open_file, reason
+from imgret.store.opening import FAULTS, Datasets, close_file, open_file, reason
 from imgret.store.rows import Rows
 from imgret.store.verifying import REMEDY, Verifier
 
@@ -96,7 +96,7 @@ class Store(Rows):
 
     def close(self):
         """Close the file."""
-        self._file.close()
+        close_file(self._file)
 
     def _read_metadata(self, kinds, wanted_by):
         said = self._said

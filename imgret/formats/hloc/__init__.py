@@ -19,6 +19,7 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.formats.hloc.datasets import Unfit, check_chunks
 from imgret.formats.hloc.structure import GLOBAL, LOCAL, PROPERTIES, UNREADABLE, Scan, sentence, short
+from imgret.store.opening import close_file
 from imgret.store.reader import is_hdf5
 from imgret.store.text import Texts
 
@@ -87,7 +88,7 @@ class HlocFile:
 
     def close(self):
         """Close the file."""
-        self._file.close()
+        close_file(self._file)
 
     def _open(self, path):
         if not os.path.isfile(path):
