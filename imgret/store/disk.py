@@ -15,7 +15,8 @@ class DiskFile:
 
     Parameters
     ----------
-    path : str or bytes
+    path : str or bytes or int
+        A new file's, or the descriptor of an empty one, which stays open.
 
     Attributes
     ----------
@@ -30,7 +31,7 @@ class DiskFile:
 
     def __init__(self, path):
         self.error = None
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._descriptor = os.dup(path) if isinstance(path, int) else os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         self._at = self._end = 0
         self._dropped = []
 
@@ -95,7 +96,7 @@ class DiskFile:
         """Nothing reaches the disk any more."""
         self.error = self.error or OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
 
-    def close(self, durable):
+    def close(self, durable=False):
         """Close it; with `durable`, when all of it is on the disk. A second time does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:

@@ -1,5 +1,6 @@
 """Global descriptors as hloc's extraction writes them: a group for each image, with `global_descriptor` and `image_size`."""
 
+import contextlib
 import tempfile
 
 import h5py
@@ -7,6 +8,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.names import shown
+from imgret.store.disk import DiskFile
 
 BLOCK = 1 << 20  # bytes given at once
 RESERVED = (b"global_descriptor", b"image_size")
@@ -30,16 +32,20 @@ def global_descriptors(rows, folder):
     ------
     ImgretError
         For a name that no group can have.
+    OSError
+        If the disk does not take it.
     """
     with tempfile.TemporaryFile(dir=folder) as made:
-        with h5py.File(made, "w", track_order=False) as file:
+        disk = DiskFile(made.fileno())
+        with contextlib.closing(disk), h5py.File(disk, "w", track_order=False) as file:
             for name, vector, size in rows:
                 _check(name)
                 group = file.create_group(name)
                 group.create_dataset("global_descriptor", data=vector)
                 if min(size) > 0:
                     group.create_dataset("image_size", data=np.asarray(size, np.int64))
-        made.seek(0)
+        if disk.error is not None:
+            raise disk.error
         while block := made.read(BLOCK):
             yield block
 
