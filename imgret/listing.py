@@ -6,42 +6,13 @@ import os
 import stat
 import sys
 
-import numpy as np
-
 from imgret.errors import ImgretError, why
 from imgret.folders import Excluded
 from imgret.formats import files
+from imgret.found import Found
 from imgret.images import EXTENSIONS
 
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what is no folder, or has vanished since it was listed
-
-
-@dataclasses.dataclass(frozen=True)
-class Listing:
-    """Photos in byte order of their names.
-
-    Attributes
-    ----------
-    names : list of bytes
-    paths : list of bytes
-        Where each one is. One that ends with a slash is no photo, but a folder that could not be listed (see `imgret.images.read_file`).
-    sizes, mtimes : ndarray, shape (N,), int64
-        File size in bytes and modification time in nanoseconds; -1 where the file could not be looked at.
-    photo_names : list of bytes, optional
-        Where there is a row per box: the names of the photos that the boxes are of, while `names` are those of the queries.
-    boxes : ndarray, shape (N, 4), float64, optional
-        Their corners, as given: x1, y1, x2, y2.
-    """
-
-    names: list
-    paths: list
-    sizes: np.ndarray
-    mtimes: np.ndarray
-    photo_names: list | None = None
-    boxes: np.ndarray | None = None
-
-    def __len__(self):
-        return len(self.names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,15 +83,15 @@ def list_photos(arguments, lists=(), *, root=None, nul=False, exclude=(), stdin=
     UsageError
         For a pattern that says nothing.
     """
-    found, faults, excluded = [], [], Excluded(exclude)
+    found, faults, excluded = Found(), [], Excluded(exclude)
     root = None if root is None else os.path.abspath(os.fsencode(root))
     if root is not None and not os.path.isdir(root):
         raise ImgretError(f"--root {os.fsdecode(root)}: there is no such folder")
     for argument in map(os.fsencode, arguments):
         if argument == b"-":
-            found += _listed(files.Stream(stdin or sys.stdin.buffer, "standard input"), nul, root)
+            _listed(found, files.Stream(stdin or sys.stdin.buffer, "standard input"), nul, root)
         elif os.path.isdir(argument):
-            found += _walk(argument, root, excluded, faults)
+            _walk(found, argument, root, excluded, faults)
         else:
             try:
                 status = os.stat(argument)
@@ -128,13 +99,12 @@ def list_photos(arguments, lists=(), *, root=None, nul=False, exclude=(), stdin=
                 raise ImgretError(f"{os.fsdecode(argument)}: {_reason(error)}") from None
             if not stat.S_ISREG(status.st_mode):
                 raise ImgretError(f"{os.fsdecode(argument)} is neither a folder nor a regular file")
-            found.append(_entry(_name(argument, argument, root), argument, status))
+            found.add(_name(argument, argument, root), argument, status)
     for path in lists:
-        found += _listed(os.fsdecode(path), nul, root)
-    if all(path.endswith(b"/") for _, path, *_ in found):
+        _listed(found, os.fsdecode(path), nul, root)
+    if not found.photos:
         raise _nothing(faults, excluded)
-    found.sort()
-    return _unique(found)
+    return found.listing()
 
 
 def _nothing(faults, excluded):
@@ -146,15 +116,15 @@ def _nothing(faults, excluded):
     return ImgretError(f"there is no photo in what was given (folders are searched for {endings}{left_out})")
 
 
-def _walk(top, root, excluded, faults):
-    """Every photo below `top`, and every folder that cannot be listed; each real folder once, so loops of links end."""
-    visited, stack, found = set(), [(top, b"")], []
+def _walk(found, top, root, excluded, faults):
+    """Find every photo below `top`, and every folder that cannot be listed; each real folder once, so loops of links end."""
+    visited, stack = set(), [(top, b"")]
     while stack:
         folder, relative = stack.pop()
         entries, fault = _entries(folder, visited)
         if fault is not None and (folder == top or fault.errno not in GONE):
             faults.append((folder, fault))
-            found.append(_entry(_name(relative or top, folder, root), folder.rstrip(b"/") + b"/", None))
+            found.add(_name(relative or top, folder, root), folder.rstrip(b"/") + b"/", None)
         folders = []
         while entries:
             entry = entries.pop()  # let go of at once: it keeps what it finds out, a kilobyte in all
@@ -171,9 +141,8 @@ def _walk(top, root, excluded, faults):
                 if not photo and error.errno not in GONE:  # a link to what cannot be looked at: it may be a folder
                     folders.append((entry.path, below))
             if photo:
-                found.append(_entry(_name(below, entry.path, root), entry.path, status))
+                found.add(_name(below, entry.path, root), entry.path, status)
         stack.extend(reversed(folders))
-    return found
 
 
 def _entries(folder, visited):
@@ -191,9 +160,8 @@ def _entries(folder, visited):
     return sorted(entries, key=lambda entry: entry.name, reverse=True), fault
 
 
-def _listed(path, nul, root):
-    """Photos that a list names; a `files.Stream` is one too."""
-    found = []
+def _listed(found, path, nul, root):
+    """Find the photos that a list names; a `files.Stream` is one too."""
     option = "" if isinstance(path, files.Stream) else "--list "
     for number, line in files.lines(path, nul=nul, regular=False, refusal=lambda error: ImgretError(f"{option}{path}: {_reason(error)}")):
         if not line:
@@ -205,8 +173,7 @@ def _listed(path, nul, root):
         except OSError:
             status = None  # one missing photo in a long list is recorded, not fatal
         line = line.rstrip(b"/") or b"/."
-        found.append(_entry(_name(line, line, root), line, status))
-    return found
+        found.add(_name(line, line, root), line, status)
 
 
 def _name(relative, path, root):
@@ -216,25 +183,6 @@ def _name(relative, path, root):
     if name == b".." or name.startswith(b"../"):
         raise ImgretError(f"{os.fsdecode(path)} is not below --root {os.fsdecode(root)}")
     return name
-
-
-def _entry(name, path, status):
-    return (name, path, -1, -1) if status is None else (name, path, status.st_size, status.st_mtime_ns)
-
-
-def _unique(found):
-    kept = []
-    for entry in found:
-        if kept and kept[-1][0] == entry[0]:
-            if os.path.realpath(kept[-1][1]) == os.path.realpath(entry[1]):
-                continue
-            raise ImgretError(
-                f"two photos would be called '{os.fsdecode(entry[0])}': {os.fsdecode(kept[-1][1])} and {os.fsdecode(entry[1])}; "
-                "give --root with a folder above both, so that their names tell them apart"
-            )
-        kept.append(entry)
-    names, paths, sizes, mtimes = zip(*kept, strict=True)
-    return Listing(list(names), list(paths), np.array(sizes, dtype=np.int64), np.array(mtimes, dtype=np.int64))
 
 
 def _reason(error):

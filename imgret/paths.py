@@ -106,7 +106,7 @@ def same(first, second):
 
 
 def is_photo(path, listing):
-    """Whether a path leads to one of the photos of an `imgret.listing.Listing`."""
+    """Whether a path leads to one of the photos of an `imgret.found.Listing`."""
     try:
         size = os.stat(path).st_size
     except OSError:

@@ -8,6 +8,7 @@ from imgret.errors import ImgretError
 from imgret.formats.boxes import PhotoFinder, read_boxes
 from imgret.names import Speller, shown, to_text
 from imgret.store.hashing import of_json
+from imgret.store.text import Texts
 
 UNICODE = (
     "{} of these photos are there under a name that differs only in its Unicode form, NFC or NFD (the first is {}): "
@@ -41,12 +42,12 @@ class Boxes:
 
         Parameters
         ----------
-        listing : imgret.listing.Listing
+        listing : imgret.found.Listing
         report : imgret.runs.report.Report
 
         Returns
         -------
-        imgret.listing.Listing
+        imgret.found.Listing
             Named by the boxes' ids, in byte order.
 
         Raises
@@ -87,10 +88,10 @@ class Boxes:
         where = [rows[of[box.photo]] for box in kept]
         return dataclasses.replace(
             listing,
-            names=[box.query_id for box in kept],
-            paths=[listing.paths[row] for row in where],
+            names=Texts.of(box.query_id for box in kept),
+            paths=Texts.of(listing.paths[row] for row in where),
             sizes=listing.sizes[where],
             mtimes=listing.mtimes[where],
-            photo_names=[listing.names[row] for row in where],
+            photo_names=Texts.of(listing.names[row] for row in where),
             boxes=np.array([box.corners for box in kept], dtype=np.float64),
         )

@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import heapq
+import operator
 import os
 
 from imgret import paths
@@ -68,7 +70,7 @@ class Output:
         return of_json({"kind": self.kind, "params": self.params, "inputs": contents})
 
     def spare(self, files, listing=None):
-        """Refuse an output that is one of `files`, which are read, or one of the photos of an `imgret.listing.Listing`.
+        """Refuse an output that is one of `files`, which are read, or one of the photos of an `imgret.found.Listing`.
 
         Raises
         ------
@@ -191,7 +193,10 @@ class Output:
         """Whether a store is what is to be made here."""
         if store.recipe != self.recipe or store.kind != self.kind:
             return False
-        return self.names is None or sorted([*store.texts("names"), *store.texts("failed/names")]) == list(self.names)
+        if self.names is None:
+            return True
+        there = heapq.merge(store.texts("names"), store.texts("failed/names"))
+        return len(store) + store.sizes["F"] == len(self.names) and all(map(operator.eq, there, self.names))
 
     def up_to_date(self, whole=lambda store: True):
         """Whether the finished file is there, inputs and all; says so. One that is not `whole` is made again."""

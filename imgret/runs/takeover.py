@@ -1,6 +1,9 @@
 """What need not be described again: a finished file that still holds, and photos in it, or in parts, that are still the same."""
 
 import contextlib
+import heapq
+import itertools
+import operator
 import threading
 
 import numpy as np
@@ -19,7 +22,7 @@ def unchanged(path, listing):
     Parameters
     ----------
     path : str
-    listing : imgret.listing.Listing
+    listing : imgret.found.Listing
     """
     try:
         return _holds(path, listing)
@@ -31,42 +34,44 @@ def _holds(path, listing):
     with Store(path) as store:
         if len(store) + store.sizes["F"] != len(listing):
             return False
-        described = dict(zip(store.texts("names"), zip(store.read("file_size"), store.read("file_mtime_ns"), strict=True), strict=True))
-        failed_rows = zip(
-            store.texts("failed/names"),
-            store.read("failed/file_size"),
-            store.read("failed/file_mtime_ns"),
-            store.texts("failed/code"),
-            strict=True,
-        )
-        if listing.photo_names is not None:
-            photo_of = dict(zip(store.texts("names"), store.photo_names(), strict=True))
-            if any(photo_of.get(name, photo) != photo for name, photo in zip(listing.names, listing.photo_names, strict=True)):
-                return False
-            digests = dict(zip(store.texts("failed/names"), store.read("failed/digest"), strict=True))
-        for name, size, mtime, code in failed_rows:
-            described[name] = (size, mtime, code)
-    for name, path, size, mtime in zip(listing.names, listing.paths, listing.sizes, listing.mtimes, strict=True):
-        there = described.get(name)
-        if there is None:
-            return False
-        if there[2:] == (b"unreadable",):
-            with contextlib.suppress(images.BadPhoto):
-                images.read_file(path)
-                return False  # it can be read now
-        elif there[:2] != (size, mtime):
-            return False
-        elif len(there) > 2 and listing.photo_names is not None and not _is(path, digests[name].tobytes()):
-            return False  # a box that failed may now be of another photo
-    return True
+        photo_names = itertools.repeat(None) if listing.photo_names is None else listing.photo_names
+        listed = zip(listing.names, listing.paths, listing.sizes, listing.mtimes, photo_names, strict=False)
+        return all(map(_holds, _recorded(store, listing.photo_names is not None), listed))
 
 
-def _is(path, digest):
-    """Whether a photo can be read and has this digest."""
-    try:
-        return images.read_file(path).digest == digest
-    except images.BadPhoto:
+def _recorded(store, boxed):
+    """Yield what a store has of its photos, in byte order: name, size, time; of a box its photo; of what failed its code and digest."""
+
+    def rows(prefix, *more):
+        names, sizes, mtimes = store.texts(prefix + "names"), store.read(prefix + "file_size"), store.read(prefix + "file_mtime_ns")
+        return zip(names, sizes, mtimes, *more, strict=False)
+
+    unknown = itertools.repeat(None)
+    described = rows("", store.photo_names() if boxed else unknown, unknown, unknown)
+    failed = rows("failed/", unknown, store.texts("failed/code"), store.read("failed/digest"))
+    return heapq.merge(described, failed, key=operator.itemgetter(0))
+
+
+def _holds(recorded, listed):
+    """Whether what is recorded of a photo holds of one that is listed."""
+    name, size, mtime, of_photo, code, digest = recorded
+    listed_name, path, listed_size, listed_mtime, photo_name = listed
+    if name != listed_name or (of_photo is not None and of_photo != photo_name):
         return False
+    if code == b"unreadable":
+        return not _read(path)
+    if (size, mtime) != (listed_size, listed_mtime):
+        return False
+    # a box that failed may now be of another photo
+    return code is None or photo_name is None or _read(path) == digest.tobytes()
+
+
+def _read(path):
+    """The digest of a photo, None where it cannot be read."""
+    try:
+        return images.read_file(path).digest
+    except images.BadPhoto:
+        return None
 
 
 class Sources:

@@ -19,7 +19,6 @@ from imgret.runs.run import Run
 from imgret.runs.takeover import unchanged
 from imgret.store.photos import BOXED
 from imgret.store.reader import Store
-from imgret.store.text import Texts
 
 WORKER = "imgret.runs.describing:DescribeWorker"
 DEFAULT_MAX_FAILED = "5%"
@@ -166,7 +165,7 @@ def _up_to_date(output, listing, noun, there):
     report = output.run.report
     if there and unchanged(output.path, listing):
         if output.run.shard is None:
-            output.parts.clear_plans_of(Texts.of(listing.names), listing.sizes, listing.mtimes)
+            output.parts.clear_plans_of(listing.names, listing.sizes, listing.mtimes)
         report.note(f"{output.shown} is up to date ({len(listing)} {noun.many})")
         return True
     if there:
@@ -178,11 +177,10 @@ def _up_to_date(output, listing, noun, there):
 
 def _make(output, means, listing, limit, there):
     """Describe the photos; what the finished file that is `there` has of them is taken over."""
-    names = Texts.of(listing.names)
-    output.names = names if output.run.shard is None else None
+    output.names = listing.names if output.run.shard is None else None
 
     def work(parts):
-        plan = parts.plan(names, listing.sizes, listing.mtimes, follow=output.run.shard is not None)
+        plan = parts.plan(listing.names, listing.sizes, listing.mtimes, follow=output.run.shard is not None)
         older = [older.number for older in parts.older_plans(plan)]
         setup = means.setup() | {"out": parts.out, "older": older, "take_over": there and _sound(output)}
         return _step(output, plan, setup, means, listing).complete(means.pipeline(), info=info, limit=limit)
@@ -211,11 +209,10 @@ def _step(output, plan, setup, means, listing):
 
 def _task_of(listing):
     """What a worker needs to know of a part: where its photos are; with boxes, those and the names of their photos."""
-    names = Texts.of(listing.names)
 
     def task(plan, part):
         first, last = plan.range(part)
-        rows = [names.find(name) for name in plan.names[first:last]]
+        rows = [listing.names.find(name) for name in plan.names[first:last]]
         known = {"paths": [None if row < 0 else os.fsdecode(listing.paths[row]) for row in rows]}
         if listing.boxes is not None:
             known["photos"] = [None if row < 0 else os.fsdecode(listing.photo_names[row]) for row in rows]
