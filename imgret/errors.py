@@ -84,7 +84,6 @@ class UsageError(ImgretError):
     exit_code = 2
 
 
-class Stopped(ImgretError):
-    """Stopped by SIGTERM or SIGUSR1 with every finished part kept: the same command carries on."""
-
-    exit_code = 75
+def changed(shown):
+    """The error for an input that is another one than it was, by what it is called in messages."""
+    return ImgretError(f"{shown} has changed while it was being read: run the same command again")

@@ -6,14 +6,16 @@ features store's pipeline is its extractor; a codebook's is the codebook over wh
 over the pipelines of all that it takes, and the codebooks that it needs.
 """
 
+import collections.abc
 import dataclasses
 
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
-from imgret.errors import ImgretError, UsageError, quoted
+from imgret.errors import ImgretError, UsageError, changed, quoted
 from imgret.extractors import EXTRACTORS, IMPORTED
 from imgret.registry import load
 from imgret.store.hashing import canonical, of_array, pipeline_hashes
+from imgret.store.reader import Store
 
 ELSEWHERE = "imported"  # the family of what came from elsewhere: it describes no photo
 FAMILIES = {"extractor": EXTRACTORS, "codebook": CODEBOOKS, "encoder": ENCODERS, ELSEWHERE: IMPORTED}
@@ -26,12 +28,12 @@ class Pipeline:
     Attributes
     ----------
     node : dict
-    arrays : dict of str to ndarray
+    arrays : mapping of str to ndarray
         By hash.
     """
 
     node: dict
-    arrays: dict
+    arrays: collections.abc.Mapping
 
     @classmethod
     def of(cls, family, component, inputs=(), arrays=None):
@@ -39,7 +41,7 @@ class Pipeline:
         named = {name: of_array(array) for name, array in (arrays or {}).items()}
         merged = {named[name]: array for name, array in (arrays or {}).items()}
         for pipeline in inputs:
-            merged |= pipeline.arrays
+            merged |= dict(pipeline.arrays)
         node = {
             "family": family,
             "component": component.name,
@@ -53,17 +55,18 @@ class Pipeline:
 
     @classmethod
     def load(cls, store):
-        """The pipeline of an open store, its arrays verified against their hashes.
+        """The pipeline of a store. Its arrays are read, and verified against their hashes, when they are needed, whether or not it is
+        open then.
 
         Raises
         ------
         ImgretError
-            If the store has none, or it is damaged.
+            If the store has none, or it is damaged; whenever an array is.
         """
         if store.pipeline is None:
             raise ImgretError(f"{store.shown} does not say how it was made")
         check_tree(store.pipeline, store.shown)
-        return cls(store.pipeline, {digest: store.pipeline_array(digest) for digest in set(pipeline_hashes(store.pipeline))})
+        return cls(store.pipeline, _Arrays(store.path, store.content, dict.fromkeys(pipeline_hashes(store.pipeline))))
 
     def without_inputs(self):
         """The last component alone: a codebook's own part of the tree."""
@@ -127,6 +130,36 @@ class Pipeline:
                     f"the photos of the file were read in a way that this imgret does not know ({node['reading']}): upgrade imgret"
                 ) from None
         return component
+
+
+class _Arrays(collections.abc.Mapping):
+    """The arrays of a store's pipeline, each read when it is first asked for: often only the tree is wanted.
+
+    Parameters
+    ----------
+    path : str or bytes
+    content : str
+        The store's, to be found there again.
+    digests : dict
+        What there is, by hash.
+    """
+
+    def __init__(self, path, content, digests):
+        self._path, self._content, self._arrays = path, content, digests
+
+    def __getitem__(self, digest):
+        if self._arrays[digest] is None:
+            with Store(self._path) as store:
+                if store.content != self._content:
+                    raise changed(store.shown)
+                self._arrays[digest] = store.pipeline_array(digest)
+        return self._arrays[digest]
+
+    def __iter__(self):
+        return iter(self._arrays)
+
+    def __len__(self):
+        return len(self._arrays)
 
 
 def branches(node):

@@ -12,12 +12,13 @@ from imgret import images
 from imgret.describer import Describer
 from imgret.errors import ImgretError
 from imgret.inputs.features import FeatureReader
+from imgret.inputs.samples import check_one_space
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.store.reader import Store
 
 
 def describer(path):
-    """A `Describer` of a file, which is closed again: arrays were read."""
+    """A `Describer` of a file, which is closed again: arrays are read when they are needed."""
     with Store(path) as store:
         return Describer(Pipeline.load(store))
 
@@ -227,3 +228,26 @@ def test_same_compares_what_it_should(stores, tmp_path):
         file["digest"][5, 5] ^= 1
     with pytest.raises(AssertionError):
         same(copy, stores.vlad)
+
+
+def test_arrays_are_read_when_they_are_needed(stores, tmp_path, monkeypatch):
+    """Of many steps only the tree is wanted: whether vectors are of one space, say."""
+    read = []
+    take = Store.pipeline_array
+    monkeypatch.setattr(Store, "pipeline_array", lambda self, digest: read.append(digest) or take(self, digest))
+    second = tmp_path / "second.h5"
+    with Store(stores.projected) as store:
+        pipeline = Pipeline.load(store)
+        check_one_space([store, store])
+    assert same_space(pipeline.node, pipeline.node)
+    assert len(pipeline.arrays) == 4
+    assert set(pipeline.arrays)
+    assert not read
+    pipeline.component()  # the store is closed
+    assert len(read) == 3  # of the projection, and not of the words before it
+    shutil.copy(stores.projected, second)
+    with Store(second) as store:
+        pipeline = Pipeline.load(store)
+    shutil.copy(stores.vlad, second)
+    with pytest.raises(ImgretError, match="second.h5 has changed while it was being read: run the same command again"):
+        pipeline.component()

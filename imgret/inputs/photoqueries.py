@@ -24,7 +24,7 @@ class PhotoQueries:
 
     Parameters
     ----------
-    listing : imgret.listing.Listing
+    listing : imgret.found.Listing
     gallery : imgret.inputs.gallery.Gallery
     failures : imgret.inputs.queries.Failures
     run : imgret.runs.run.Run

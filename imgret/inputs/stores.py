@@ -4,21 +4,10 @@ import collections
 import functools
 import threading
 
-from imgret.errors import ImgretError
+from imgret.errors import changed
 from imgret.store.reader import Store
 
 MOST_OPEN = 16  # stores at once: each takes a file descriptor and a megabyte
-
-
-def changed(shown):
-    """The error for an input that is another one than it was.
-
-    Parameters
-    ----------
-    shown : str
-        What it is called in messages.
-    """
-    return ImgretError(f"{shown} has changed while it was being read: run the same command again")
 
 
 class Stores:

@@ -3,11 +3,11 @@
 import dataclasses
 
 from imgret.encoders import ENCODERS
-from imgret.errors import ImgretError, UsageError, quoted
+from imgret.errors import ImgretError, UsageError, changed, quoted
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.inputs.samples import in_order
-from imgret.inputs.stores import Stores, changed
+from imgret.inputs.stores import Stores
 from imgret.parallel import one_thread
 from imgret.paths import several
 from imgret.pipeline import Pipeline, component_class, differences, same_space
