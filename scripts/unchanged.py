@@ -224,7 +224,7 @@ index short-given.h5 -o flat-given.h5
 index global.h5 -o flat-global.h5
 search flat-imported.h5 imported.h5 -k 3 --format tsv
 search flat-local.h5 local.h5 -k 3 --format tsv
-search flat-given.h5 given.h5 -o ranking-given.h5
+search flat-given.h5 short-given.h5 -o ranking-given.h5
 search flat-global.h5 global.h5 -k 2 --format tsv
 """
 
