@@ -501,10 +501,11 @@ def _texts(values):
 
 
 def _members(file):
-    """All datasets by their paths but for what a store says of itself, and groups that would not be noticed by what is in them."""
+    """All datasets by their paths but for what a store says of itself and checksums of blocks, which older ones lack, and groups that would
+    not be noticed by what is in them."""
     members = {}
     file.visititems(lambda path, member: members.update({path: member}))
-    kept = {path: member for path, member in members.items() if path.partition("/")[0] != "meta"}
+    kept = {path: member for path, member in members.items() if path.partition("/")[0] not in ("meta", "blocks")}
     return {path: member for path, member in kept.items() if isinstance(member, h5py.Dataset) or member.attrs or not len(member)}
 
 

@@ -648,7 +648,7 @@ def test_columns_that_do_not_fit_each_other_are_refused(stores, tmp_path, kind, 
 
 @pytest.mark.parametrize("columns", ["", "x y scale", "y x scale angle score"])
 def test_keypoints_that_are_not_named_are_refused(features, stores, tmp_path, columns):
-    copy = spoil(features, lambda file: file["keypoints"].attrs.create("columns", columns))
+    copy = spoil(features, lambda file: file["keypoints"].attrs.create("columns", columns), sign=True)
     result = call("encode", copy, "-c", stores.kmeans, "-o", tmp_path / "v.h5", "-j", 1)
     refused(result, 1, f"{copy} is damaged: it does not say what each column of its keypoints is")
 
