@@ -292,7 +292,9 @@ class Torture:
         self.rng.shuffle(tasks)
         self.all(tasks)
         made = [call for call in CALLS if any(calls[call][1] for calls in tried.values())]
-        rows = [[name, *(f"{calls[call][0]} of {calls[call][1]}" for call in made)] for name, calls in tried.items()]
+        rows = []
+        for name, calls in tried.items():
+            rows.append([name, *("{} of {}".format(*calls[call]) if calls[call][1] else "" for call in made)])
         markdown(["step", *made], rows)
         show("step", counts, ["0", "1, with a sentence"])
 
