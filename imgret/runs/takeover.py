@@ -36,7 +36,7 @@ def _holds(path, listing):
             return False
         photo_names = itertools.repeat(None) if listing.photo_names is None else listing.photo_names
         listed = zip(listing.names, listing.paths, listing.sizes, listing.mtimes, photo_names, strict=False)
-        return all(map(_holds, _recorded(store, listing.photo_names is not None), listed))
+        return all(map(_same, _recorded(store, listing.photo_names is not None), listed))
 
 
 def _recorded(store, boxed):
@@ -52,7 +52,7 @@ def _recorded(store, boxed):
     return heapq.merge(described, failed, key=operator.itemgetter(0))
 
 
-def _holds(recorded, listed):
+def _same(recorded, listed):
     """Whether what is recorded of a photo holds of one that is listed."""
     name, size, mtime, of_photo, code, digest = recorded
     listed_name, path, listed_size, listed_mtime, photo_name = listed
