@@ -12,6 +12,7 @@ import numpy as np
 from imgret.store import layout
 from imgret.store.hashing import canonical, checksums_of_json, content_of, of_array, pipeline_hashes
 
+OTHERS = (layout.META_GROUP, layout.PIPELINE_GROUP, layout.BLOCKS_GROUP)  # groups whose members are no columns
 ODD_NUMBERS = (0, 1, -1, 2, 7, 2**31 - 1, -(2**31), 2**32, 2**62, 2**63 - 1, -(2**63))
 ODD_FLOATS = (0.0, -1.0, 1e-38, 1e38, np.nan, np.inf, -np.inf)
 ODD_TEXTS = ("", "x", "../names", "/etc/passwd", "\x1b[31m\n\t\x00\x9b", "\u202e\ud800", "ü" * 300, "x" * 50_000, "NaN", "[" * 1000)
@@ -27,7 +28,7 @@ def members(file):
 
 def columns(file):
     """Paths of the datasets that are columns."""
-    return [path for path in members(file) if path.partition("/")[0] not in (layout.META_GROUP, layout.PIPELINE_GROUP)]
+    return [path for path in members(file) if path.partition("/")[0] not in OTHERS]
 
 
 def document(file, name):
@@ -53,7 +54,8 @@ def pick(rng, values):
 
 
 def resign(file):
-    """Make the checksums and `content` what the columns and documents are."""
+    """Make the hashes, the checksums and `content` what the arrays, the columns and documents are."""
+    _rename_arrays(file)
     values = {name: document(file, name) for name in ("params", "inputs", "pipeline", "info", "facts")}
     checksums = {path: of_array(file[path][()]) for path in columns(file) if isinstance(file[path], h5py.Dataset)}
     checksums |= checksums_of_json({name: value for name, value in values.items() if name != "facts" or value})
@@ -61,6 +63,16 @@ def resign(file):
     kind = layout.ALL_KINDS[_text(file.attrs["kind"])]
     content = content_of(kind, checksums, list(pipeline_hashes(values["pipeline"])))
     file.attrs.create("content", content.encode(), dtype=h5py.string_dtype("utf-8", 32))
+
+
+def _rename_arrays(file):
+    """Let arrays of the pipeline be called by their hashes."""
+    group = file.get(layout.PIPELINE_GROUP, {})
+    for name in list(group):
+        digest = of_array(group[name][()])
+        if digest != name:
+            group.move(name, digest)
+            say(file, "pipeline", json.dumps(document(file, "pipeline")).replace(name, digest))
 
 
 def _text(value):

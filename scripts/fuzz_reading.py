@@ -217,8 +217,11 @@ def work(folder, seed, readers):
     import faiss
     import unchanged_run
 
+    from imgret.store import older
+
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(1)
+    older.SECONDS = 1
     subprocess.Popen = unchanged_run.Workers(ROOT, True)  # workers begin as copies of this process, which has its libraries loaded
     here = tempfile.mkdtemp(dir=folder)
     for name in os.listdir(folder):

@@ -60,4 +60,6 @@ def test_mutants_are_many_and_always_the_same(scripts, stores, tmp_path, kind):
         fuzz_mutants.resign(file)
     with Store(paths[0]) as store, Store(source) as sound:
         assert list(store.problems()) == []
-        assert (store.content, store.checksums) == (sound.content, sound.checksums)
+        assert store.content == sound.content
+        # those of blocks and of what it says of itself may be missing: what is looked at after them is to be reached
+        assert store.checksums == {name: checksum for name, checksum in sound.checksums.items() if not name.startswith("#")}

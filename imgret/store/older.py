@@ -23,7 +23,7 @@ from imgret import importing
 from imgret.errors import ImgretError
 from imgret.store.opening import FAULTS, Datasets, open_file
 
-SECONDS = 10  # of a CPU, for a file; a millisecond is usual
+SECONDS = 3  # of a CPU, for a file; a millisecond is usual
 MEMORY = 1 << 30  # beside what a bare process has
 TRIES = 2  # it may also be killed by others
 CODE = importing.IMPORT + "from imgret.store.older import serve; serve()"
