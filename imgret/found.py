@@ -60,6 +60,8 @@ class Listing:
         Where there is a row per box: the names of the photos that the boxes are of, while `names` are those of the queries.
     boxes : ndarray, shape (N, 4), float64, optional
         Their corners, as given: x1, y1, x2, y2.
+    fractions : bool
+        Whether these are fractions of the photo's width and height.
     """
 
     names: Texts
@@ -68,6 +70,7 @@ class Listing:
     mtimes: np.ndarray
     photo_names: Texts | None = None
     boxes: np.ndarray | None = None
+    fractions: bool = False
 
     def __len__(self):
         return len(self.names)

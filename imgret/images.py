@@ -200,13 +200,18 @@ def _worst(bad, data):
     return bad[0]
 
 
+class Fractions(tuple):
+    """A box whose corners are fractions of the photo's width and height."""
+
+
 def clip_box(box, size):
     """The part of a box that lies in a photo.
 
     Parameters
     ----------
     box : sequence of float
-        x1, y1, x2, y2 in pixels of the upright photo at full size (centre of the top-left pixel at 0, 0), x1 <= x2 and y1 <= y2.
+        x1, y1, x2, y2 in pixels of the upright photo at full size (centre of the top-left pixel at 0, 0), x1 <= x2 and y1 <= y2; or
+        `Fractions` of it.
     size : tuple of int
         Width and height of the upright photo.
 
@@ -220,8 +225,10 @@ def clip_box(box, size):
     BadPhoto
         `box-outside`: the two have nothing in common.
     """
-    x1, y1, x2, y2 = box
     width, height = size
+    if isinstance(box, Fractions):
+        box = [corner * side for corner, side in zip(box, (width, height, width, height), strict=True)]
+    x1, y1, x2, y2 = box
     if x2 < 0 or y2 < 0 or x1 >= width or y1 >= height:
         raise BadPhoto("box-outside", f"the box {x1:.7g} {y1:.7g} {x2:.7g} {y2:.7g} lies outside its {width} × {height} pixels")
     return tuple(np.clip(box, 0, [width, height, width, height]).astype(np.float32).tolist())

@@ -16,9 +16,11 @@ from PIL import Image
 
 from imgret import registry
 from imgret.errors import ImgretError
+from imgret.evaluation import PROTOCOLS
 from imgret.extractors import EXTRACTORS
 from imgret.formats.boxes import Box, PhotoFinder, read_boxes
-from imgret.images import ORIENTATION, BadPhoto, clip_box, cropped, decode
+from imgret.formats.lists import RankedLists
+from imgret.images import ORIENTATION, BadPhoto, Fractions, clip_box, cropped, decode
 from imgret.stages.info import check, describe
 from imgret.store.reader import Store
 
@@ -752,3 +754,59 @@ def test_a_box_that_failed_is_looked_at_again_where_its_photo_is_another(here):
     done(extract("v.h5", *options, photos="two"))
     done(extract("fresh.h5", *options, photos="two"))
     assert failures("v.h5") == failures("fresh.h5") == {}
+
+
+# units
+
+
+def test_boxes_that_can_only_be_fractions_are_told_of(five):
+    write("f.csv", HEADER, "a.png,0.1,0,0.5,1", "b.png,0,0.25,1,0.75")
+    said = extract("f.h5", boxes="f.csv").err.splitlines()
+    warning = "all boxes in f.csv lie within 0 and 1, and are taken for pixels: if they are fractions, give --box-units fraction"
+    assert said[0] == f"imgret: warning: {warning}"
+    assert "fraction" not in done(extract("p.h5")).err
+    assert "box_units" not in describe("p.h5")["params"]
+
+
+@pytest.mark.parametrize("method", ["rootsift", "hog"])
+def test_fractions_are_what_the_same_pixels_are(five, method):
+    """Of photos of two sizes, one of them on its side."""
+    photo("photos/b.png", 7, width=200, height=80)
+    Image.open("photos/c.png").save("photos/c.jpg", exif=sideways(), quality=95)
+    write("p.csv", HEADER, "a.png,40,0,120,90", "b.png,50,0,150,60", "c.jpg,30,0,90,120")
+    write("f.csv", HEADER, "a.png,0.25,0,0.75,0.75", "b.png,0.25,0,0.75,0.75", "c.jpg,0.25,0,0.75,0.75")
+    done(extract("p.h5", "-m", method, boxes="p.csv"))
+    assert "warning" not in done(extract("f.h5", "-m", method, "--box-units", "fraction", boxes="f.csv")).err
+    with Store("p.h5") as pixels, Store("f.h5") as fractions:
+        for name in pixels.column_names():
+            assert np.array_equal(pixels.read(name), fractions.read(name)), name
+    assert describe("f.h5")["params"]["box_units"] == "fraction"
+    assert "is up to date" in done(extract("f.h5", "-m", method, "--box-units", "fraction", boxes="f.csv")).err
+    text = "f.h5 was made with other parameters (box_units: fraction there, "
+    result = extract("f.h5", "-m", method, boxes="f.csv")
+    assert (result.code, result.err.splitlines()[-1][: len(text) + 15]) == (1, f"imgret: error: {text}")
+
+
+def sideways():
+    """EXIF that turns a photo by a quarter."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    return exif
+
+
+def test_units_that_cannot_be_right(five):
+    text = (
+        "boxes.csv: the box 'a.png' has a corner at 100, while fractions are from 0 to 1: leave --box-units out where boxes are in pixels"
+    )
+    refused(extract("f.h5", "--box-units", "fraction"), 1, text)
+    refused(call("extract", "photos", "-o", "f.h5", "--box-units", "fraction"), 2, "--box-units is for --boxes")
+    assert clip_box(Fractions((0, 0.5, 1.5, 1)), (100, 80)) == (0, 40, 100, 80)
+
+
+def test_a_ground_truth_of_fractions_is_told_of(tmp_path):
+    truth = {"imlist": ["a", "b"], "qimlist": ["q"], "gnd": [{"bbx": [0.1, 0, 0.9, 1], "easy": [0], "hard": [], "junk": []}]}
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(truth))
+    lists = RankedLists("run", [b"q"], [b"q"], [b"a", b"b"], np.array([[0, 1]]))
+    said = registry.load(PROTOCOLS, "roxford5k", "protocol")().evaluate(lists, path).warnings
+    assert any(text.startswith("all boxes of the ground truth lie within 0 and 1: are they fractions?") for text in said)

@@ -9,6 +9,7 @@ BOXES = (
     "Describe regions of photos, a row each, to ask with. The folder of Oxford's or Paris's ground truth, its .pkl or .json, revisited or "
     "not, or a CSV with the header image,x1,y1,x2,y2 and perhaps id."
 )
+UNITS = "What the corners of boxes are: pixels, or fractions of the photo's width and height."
 TRUNCATED = "Photos that lack their last bytes: describe what there is of them, here and in searches, or record them as failed."
 
 
@@ -19,6 +20,7 @@ TRUNCATED = "Photos that lack their last bytes: describe what there is of them, 
 @options.settings
 @click.option("-c", "--codebook", type=options.PATH, help="A projection of regions, for cnn with pool=rmac.")
 @click.option("--boxes", metavar="PATH", type=options.PATH, help=BOXES)
+@click.option("--box-units", type=click.Choice(["pixels", "fraction"]), default="pixels", show_default=True, help=UNITS)
 @options.device
 @options.jobs
 @options.shard

@@ -17,7 +17,7 @@ def caveats(judged):
     list of str
     """
     ends = _too_short(judged) if judged.protocol.primary in ("map", None) else _ended(judged)
-    return [*_uncropped(judged), *ends]
+    return [*_uncropped(judged), *_fractions(judged), *ends]
 
 
 def _uncropped(judged):
@@ -27,6 +27,14 @@ def _uncropped(judged):
         return []
     whole = int(np.isnan(boxes[judged.rows()]).any(axis=1).sum())
     return noted(whole, "query", "described as a whole photo, not within the ground truth's box (extract --boxes)")
+
+
+def _fractions(judged):
+    """About boxes that can hardly be pixels."""
+    boxes = [question.box for question in judged.asked.questions() if question.box is not None]
+    if not boxes or not all(0 <= corner <= 1 for box in boxes for corner in box):
+        return []
+    return ["all boxes of the ground truth lie within 0 and 1: are they fractions? Pixels are needed (extract --box-units takes either)"]
 
 
 def _too_short(judged):

@@ -24,7 +24,7 @@ class Box:
     photo : bytes
         The photo's name, as the boxes' file writes it.
     corners : tuple of float
-        x1, y1, x2, y2 in pixels of the upright photo at full size (centre of the top-left pixel at 0, 0); x1 <= x2 and y1 <= y2.
+        x1, y1, x2, y2, mostly in pixels of the upright photo at full size (centre of the top-left pixel at 0, 0); x1 <= x2 and y1 <= y2.
     """
 
     query_id: bytes

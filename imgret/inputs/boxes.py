@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.formats.boxes import PhotoFinder, read_boxes
 from imgret.names import Speller, shown, to_text
 from imgret.store.hashing import of_json
@@ -15,6 +15,10 @@ UNICODE = (
     "write the boxes' names as the photos have them"
 )
 
+PIXELS, FRACTION = UNITS = ("pixels", "fraction")
+OPTION = "--box-units fraction"
+FARTHEST = 2  # a corner that is no fraction: a box may reach beyond its photo
+
 
 class Boxes:
     """The boxes in a file or folder; see `imgret.formats.boxes.read_boxes`.
@@ -22,15 +26,38 @@ class Boxes:
     Parameters
     ----------
     path : str
+    units : str
+        What their corners are: `PIXELS` of the photo, or `FRACTION` of its width and height.
+
+    Attributes
+    ----------
+    fractions : bool
 
     Raises
     ------
+    UsageError
+        For other units.
     ImgretError
     """
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, units=PIXELS):
+        if units not in UNITS:
+            raise UsageError(f"`--box-units` must be {' or '.join(UNITS)}, got '{units}'")
+        self.path, self.fractions = path, units == FRACTION
         self._boxes = sorted(read_boxes(path), key=lambda box: box.query_id)
+        if self.fractions:
+            self._check_fractions()
+
+    def _check_fractions(self):
+        for box in self._boxes:
+            corner = max(box.corners, key=abs)
+            if abs(corner) > FARTHEST:
+                what = f"the box {shown(box.query_id)} has a corner at {corner:.7g}, while fractions are from 0 to 1"
+                raise ImgretError(f"{self.path}: {what}: leave --box-units out where boxes are in pixels")
+
+    def params(self):
+        """What they say of how rows are made, recorded as parameters."""
+        return {"rows": "boxes"} | ({"box_units": FRACTION} if self.fractions else {})
 
     def as_input(self):
         """How they are recorded: by what they say, not by the file."""
@@ -55,6 +82,8 @@ class Boxes:
         ImgretError
             If a box may be of several photos, or none is of any.
         """
+        if not self.fractions and all(0 <= corner <= 1 for box in self._boxes for corner in box.corners):
+            report.warn(f"all boxes in {self.path} lie within 0 and 1, and are taken for pixels: if they are fractions, give {OPTION}")
         rows = {name: row for row, name in enumerate(listing.names)}
         find, of = PhotoFinder(listing.names), {}
         try:
@@ -94,4 +123,5 @@ class Boxes:
             mtimes=listing.mtimes[where],
             photo_names=Texts.of(listing.names[row] for row in where),
             boxes=np.array([box.corners for box in kept], dtype=np.float64),
+            fractions=self.fractions,
         )

@@ -84,7 +84,8 @@ class DescribeWorker(PartWorker):
     def _windows(self, task, first, starting):
         """Yield the part's photos, read and decoded, as many at once as the extractor takes."""
         size, paths, crashed = self.extractor.window, task["paths"], dict(task.get("crashed", ()))
-        asked = list(zip(task["photos"], task["boxes"], strict=True)) if "boxes" in task else [()] * len(paths)
+        boxes = map(images.Fractions, task["boxes"]) if task.get("fractions") else task.get("boxes")
+        asked = list(zip(task["photos"], boxes, strict=True)) if "boxes" in task else [()] * len(paths)
 
         def read(item):
             return self._read(first + item, paths[item], crashed.get(item), *asked[item])

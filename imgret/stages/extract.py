@@ -6,7 +6,7 @@ import os
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import DEFAULT, EXTRACTORS
 from imgret.images import REFUSE
-from imgret.inputs.boxes import Boxes
+from imgret.inputs.boxes import PIXELS, Boxes
 from imgret.listing import Given
 from imgret.paths import plain
 from imgret.pipeline import Pipeline
@@ -32,6 +32,7 @@ def extract(
     settings=(),
     codebook=None,
     boxes=None,
+    box_units=PIXELS,
     max_failed=None,
     truncated=REFUSE,
     run=Run(),
@@ -52,6 +53,8 @@ def extract(
         A projection, for a method that takes one.
     boxes : str, optional
         Boxes to describe instead of whole photos, see `imgret.formats.boxes.read_boxes`: a row each, named by the query's id.
+    box_units : str
+        What their corners are: "pixels", or "fraction" of the photo's width and height.
     max_failed : str, optional
         "N" or "N%": the step fails where more photos cannot be used.
     truncated : str
@@ -69,7 +72,9 @@ def extract(
     photos = Given.of(photos)
     if not photos:
         raise UsageError("give at least one photo, a folder, '-' or --list")
-    asked = None if boxes is None else Boxes(boxes)
+    if boxes is None and box_units != PIXELS:
+        raise UsageError("--box-units is for --boxes")
+    asked = None if boxes is None else Boxes(boxes, box_units)
     means = Means.of(kind, wanted, codebook, run, {} if truncated == REFUSE else {"truncated": truncated})
     output = _output(out, means, asked, run)
     output.spare([*means.extractor.params.places().values(), *photos.lists])
@@ -148,7 +153,7 @@ def _output(out, means, asked, run):
     """The output, refused where it is one of the files that are read."""
     params, inputs = means.params(), means.inputs
     if asked is not None:
-        params, inputs = params | {"rows": "boxes"}, [*inputs, asked.as_input()]
+        params, inputs = params | asked.params(), [*inputs, asked.as_input()]
     return Output(out, means.extractor.gives, params, inputs, run)
 
 
@@ -216,6 +221,7 @@ def _task_of(listing):
         known = {"paths": [None if row < 0 else os.fsdecode(listing.paths[row]) for row in rows]}
         if listing.boxes is not None:
             known["photos"] = [None if row < 0 else os.fsdecode(listing.photo_names[row]) for row in rows]
+            known["fractions"] = listing.fractions
             known["boxes"] = [None if row < 0 else listing.boxes[row].tolist() for row in rows]
         return known
 
