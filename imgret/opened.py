@@ -13,8 +13,10 @@ from imgret.errors import ImgretError, UsageError
 from imgret.inputs.features import FeatureReader
 from imgret.inputs.queries import describing
 from imgret.names import to_bytes, to_text
-from imgret.pipeline import Pipeline
+from imgret.pipeline import Pipeline, libraries
+from imgret.runs.report import Report
 from imgret.runs.run import Run
+from imgret.store.versions import asked_by_another, own
 
 
 class Hit(typing.NamedTuple):
@@ -100,6 +102,9 @@ class Described(Opened):
     def _describers(self):
         describers = Describers(self.pipeline)
         describers.settle()
+        text = asked_by_another(own(), self._store.generated_by, libraries(self.pipeline.node), self._store.shown)
+        if text:
+            Report(-1).warn(text)
         return describers
 
     def describe(self, photo):

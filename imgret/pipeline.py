@@ -68,6 +68,16 @@ class Pipeline:
         check_tree(store.pipeline, store.shown)
         return cls(store.pipeline, _Arrays(store.path, store.content, dict.fromkeys(pipeline_hashes(store.pipeline))))
 
+    def whole(self):
+        """The same, with all arrays read: for what will be written after long work, which damage should not wait for.
+
+        Raises
+        ------
+        ImgretError
+            If one is damaged.
+        """
+        return Pipeline(self.node, dict(self.arrays))
+
     def without_inputs(self):
         """The last component alone: a codebook's own part of the tree."""
         node = dict(self.node, inputs=[])
@@ -175,6 +185,12 @@ def codebooks(node):
 def places(node):
     """Where the files were that a tree needs beside the store: a list of str."""
     return [*map(str, node.get("places", {}).values()), *(place for child in node["inputs"] for place in places(child))]
+
+
+def libraries(node):
+    """The libraries by which what a pipeline's tree begins with describes photos, each once."""
+    own = component_class(node).libraries if node["family"] == "extractor" else ()
+    return tuple(dict.fromkeys([*own, *(library for child in branches(node) for library in libraries(child))]))
 
 
 def from_elsewhere(node):

@@ -50,7 +50,7 @@ MAY = {
     | FAMILIES
     | {"describer", "paths", "names", "store", "images", "listing", "pipeline", "formats", "evaluation", "html", "runs", "inputs"},
     "cli": BASE | FAMILIES | {"names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", "importing", ""},
-    "opened": {"errors", "arrays", "images", "names", "pipeline", "describer", "inputs", "runs"},
+    "opened": {"errors", "arrays", "images", "names", "store", "pipeline", "describer", "inputs", "runs"},
     "api": {"errors", "opened", "store", "runs", "inputs", "stages", ""},
     "__main__": {"cli", "importing", "runs"},
     "": {"api"},

@@ -49,7 +49,7 @@ def _lines(facts, counted):
     for name in ("path", "kind", "schema_version", "file_size", "created", *counted, "recipe", "content", "fingerprint"):
         if name in facts:
             yield f"{name:15} {facts[name]}"
-    yield f"{'generated_by':15} " + ", ".join(f"{name} {version}" for name, version in facts["generated_by"].items())
+    yield f"{'generated_by':15} " + ", ".join(f"{name} {_several(version)}" for name, version in facts["generated_by"].items())
     yield "params"
     yield from _nested(facts["params"], 1)
     yield "inputs"
@@ -71,6 +71,10 @@ def _lines(facts, counted):
     if "problems" in facts:
         yield "check           " + ("sound" if not facts["problems"] else f"{len(facts['problems'])} problems")
         yield from (f"  {problem}" for problem in facts["problems"])
+
+
+def _several(version):
+    return " and ".join(map(str, version)) if isinstance(version, list) else version
 
 
 def _tree(node, depth):

@@ -45,7 +45,11 @@ class Extractor(Component):
         What a user should be told, once `settle` has found out.
     one_process : bool
         Whether one process has to describe all photos: a device is not shared.
+    libraries : tuple of str
+        Those by which photos are decoded and described: another version may describe a photo otherwise.
     """
+
+    libraries = ("opencv", "pillow")
 
     gives = "features"
     grey = True

@@ -93,6 +93,7 @@ class Cnn(Extractor):
     """
 
     name = "cnn"
+    libraries = (*Extractor.libraries, "torch", "torchvision")
     grey = False
     descriptor_type = "float"
     keypoint_columns = ("x", "y", "size", "score")

@@ -6,9 +6,10 @@ import numpy as np
 
 from imgret.errors import ImgretError, quoted
 from imgret.indexes import INDEXES
-from imgret.pipeline import Pipeline
+from imgret.pipeline import Pipeline, libraries
 from imgret.registry import load
 from imgret.store.reader import Store
+from imgret.store.versions import asked_by_another
 
 
 class _Mapped(collections.abc.Mapping):
@@ -102,6 +103,16 @@ class Gallery:
     def close(self):
         """Close the file: what is mapped stays."""
         self.store.close()
+
+    def asked_by_another(self, made_by):
+        """What to say where queries are described by other versions of libraries than the photos were, '' elsewhere.
+
+        Parameters
+        ----------
+        made_by : dict
+            The queries' `generated_by`.
+        """
+        return asked_by_another(made_by, self.store.generated_by, libraries(self.pipeline.node), self.store.shown)
 
     def search(self, vectors, k, jobs=1):
         """The best photos for some queries.

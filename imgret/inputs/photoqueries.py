@@ -14,6 +14,7 @@ from imgret.pipeline import Pipeline
 from imgret.runs import workers
 from imgret.store.hashing import of_json
 from imgret.store.reader import Store
+from imgret.store.versions import own
 
 WORKER = "imgret.inputs.photoqueries:QueryWorker"
 TASK_PHOTOS = 8  # at most, that a process is given at once
@@ -51,6 +52,10 @@ class PhotoQueries:
         listing = self._listing
         rows = [[os.fsdecode(name), *map(int, row)] for name, *row in zip(listing.names, listing.sizes, listing.mtimes, strict=True)]
         return [{"path": "photos", "kind": "photos", "content": of_json(rows)}]
+
+    def made_by(self):
+        """The `generated_by` of whatever describes them."""
+        return own()
 
     def blocks(self, size):
         """Yield `Queries` of at most `size`; photos that cannot be used are left out.

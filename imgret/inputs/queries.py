@@ -11,6 +11,7 @@ from imgret.describer import Describer, Describers
 from imgret.errors import ImgretError
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.pipeline import Pipeline, differences
+from imgret.store.versions import together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,10 @@ class StoreQueries:
     def inputs(self):
         """How they are recorded."""
         return [store.as_input() for store in self.stores]
+
+    def made_by(self):
+        """The `generated_by` of whatever has described them."""
+        return together(store.generated_by for store in self.stores)
 
     def blocks(self, size):
         """Yield `Queries` of at most `size`."""

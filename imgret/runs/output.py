@@ -8,6 +8,7 @@ import os
 
 from imgret import paths
 from imgret.errors import ImgretError
+from imgret.pipeline import libraries
 from imgret.runs import stopping
 from imgret.runs.differences import differences_of
 from imgret.runs.run import Run
@@ -271,6 +272,12 @@ class Output:
             facts=facts,
         )
         writer.publish(self.parts.out, functools.partial(self._put, fingerprint=writer.fingerprint, keep=keep))
+
+    def tell_mixed(self, writer, pipeline):
+        """Say so where the photos in it were described by several versions of what describes them."""
+        text = writer.made_by.mixed(self.shown, libraries(pipeline.node))
+        if text:
+            self.run.report.warn(text)
 
     def _put(self, temporary, _, *, fingerprint, keep):
         for _ in range(TRIES):

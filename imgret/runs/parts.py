@@ -172,6 +172,7 @@ class Step:
                 photos.copy_all_failed(failed_from)
             writer.fingerprint = photos.fingerprint(self.output.recipe)
             self.output.finish(writer, pipeline, info)
+            self.output.tell_mixed(writer, pipeline)
         self.output.parts.remove()
         self.zero = photos.zero
         return totals["N"], totals["F"]

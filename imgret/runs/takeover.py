@@ -156,4 +156,4 @@ class Source:
         name = self.store.texts("failed/names", self.row, self.row + 1)[0]
         reason = self.store.texts("failed/reason", self.row, self.row + 1)[0].decode("utf-8", "replace")
         size = int(self.store.read("failed/file_size", self.row, self.row + 1)[0])
-        photos.fail(name, self.code.decode("utf-8", "replace"), reason, self.digest, size, mtime)
+        photos.fail(name, self.code.decode("utf-8", "replace"), reason, self.digest, size, mtime, self.store)

@@ -98,13 +98,13 @@ def _check_teachers(kind, pairs, sample):
 
 def _make(output, fitted, stores, pairs):
     """Draw the sample, fit and write."""
-    run = output.run
+    run, learned_on = output.run, Pipeline.load(stores[0]).whole()
     with output.being_made() as parts:
         *learned_from, info = _sample(output, fitted, stores, pairs)
         with run.report.progress(1, "iteration") as progress:
             fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=_progress(progress))
         _check_finite(fitted)
-        with output.create(_pipeline(fitted, stores[0]), {"sample": info, "summary": fitted.summary()}):
+        with output.create(_pipeline(fitted, learned_on), {"sample": info, "summary": fitted.summary()}):
             pass
         run.report.note(f"{output.shown}: {fitted.name} of {info['drawn']} rows ({_words(fitted.summary())})")
 
@@ -120,8 +120,8 @@ def _sample(output, fitted, stores, pairs):
     return rows, info
 
 
-def _pipeline(fitted, store):
-    return Pipeline.of("codebook", fitted, [Pipeline.load(store)], fitted.to_arrays())
+def _pipeline(fitted, learned_on):
+    return Pipeline.of("codebook", fitted, [learned_on], fitted.to_arrays())
 
 
 def _check_finite(fitted):

@@ -69,7 +69,7 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
         as_given, stores, teachers = _made_of(stores, teachers), in_order(stores), in_order(teachers)
         output = Output(out, "index", recorded, _made_of(stores, teachers), run, as_given)
         if not output.up_to_date():
-            pipeline = Pipeline.load(stores[0])
+            pipeline = Pipeline.load(stores[0]).whole()
             built = kind(params, metric, *pipeline.codebooks_for(kind))
             _make(output, built, Photos(stores), teachers or stores, pipeline, memory)
 
@@ -135,3 +135,4 @@ def _write(output, photos, built, pipeline, info):
         built.save(lambda name, *shape: writer.column(f"structure/{name}", *shape))
         columns.copy_all_failed(stores)
         writer.fingerprint = columns.fingerprint(output.recipe)
+        output.tell_mixed(writer, pipeline)

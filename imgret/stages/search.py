@@ -128,9 +128,11 @@ def _params(gallery, k):
 
 
 def _answers(gallery, source, k, run):
-    """Yield `Block` after block; what can match nothing is told once."""
+    """Yield `Block` after block; what can match nothing is told once, and who describes the queries otherwise."""
     size = max(1, min(BLOCK_QUERIES, BLOCK_RANKS // max(1, k)))
     run.report.zero(gallery.zero, len(gallery.names), f"vectors in {gallery.store.shown}", gallery.index.metric)
+    if text := gallery.asked_by_another(source.made_by()):
+        run.report.warn(text)
     count = zero = 0
     with contextlib.closing(source.blocks(size)) as blocks:
         for asked in blocks:
@@ -152,7 +154,7 @@ def _rank(output, gallery, source, blocks, k, failures):
 def _store(output, gallery, blocks, k, failures, boxed):
     """Write a ranking store; the number of queries is known when they have been answered, so its columns grow."""
     answered = 0
-    with output.create(gallery.pipeline) as writer:
+    with output.create(gallery.pipeline.whole()) as writer:
         ids, scores = writer.column("ids", (k,), np.int32), writer.column("scores", (k,), np.float32)
         query_names, query_ids = writer.text("query_names"), writer.text("query_ids")
         boxes = writer.column("query_box", (4,), np.float32) if boxed else None

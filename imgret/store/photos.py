@@ -38,7 +38,7 @@ class PhotoWriter:
         self.kind = kind
         self.count = self.failed = self.zero = 0
         self._layout = layout.ALL_KINDS[kind]
-        self._columns, self._end, self._identity = {}, 0, PhotosHash()
+        self._columns, self._end, self._identity, self._made_by = {}, 0, PhotosHash(), writer.made_by
         for column in self._layout.columns:
             if not column.group and (not column.optional or column.path in data):
                 self._add(writer, column, data, totals)
@@ -58,6 +58,10 @@ class PhotoWriter:
 
     def photos(self, names, meta):
         """Append photos: `names` (`Texts` or bytes), `meta` the columns of `META`, and `BOXED` where they are there, one row each."""
+        self._made_by.here()
+        self._append(names, meta)
+
+    def _append(self, names, meta):
         texts = names if isinstance(names, Texts) else Texts.of(names)
         self._columns["names"].append(texts)
         for path in (*META, *(path for path in BOXED if path in self._columns)):
@@ -83,8 +87,12 @@ class PhotoWriter:
             if path == "vectors":
                 self.zero += zero_rows(block)
 
-    def fail(self, name, code, reason, digest, size, mtime_ns):
-        """Append one photo that could not be used."""
+    def fail(self, name, code, reason, digest, size, mtime_ns, store=None):
+        """Append one photo that could not be used, as is found now, or as another `store` says."""
+        if store is None:
+            self._made_by.here()
+        else:
+            self._made_by.copied(store.generated_by)
         for path, value in (("names", name), ("code", code.encode()), ("reason", reason.encode("utf-8", "replace"))):
             self._columns["failed/" + path].append([value])
         self._columns["failed/digest"].append(np.frombuffer(digest, np.uint8)[None])
@@ -100,7 +108,8 @@ class PhotoWriter:
             meta["box"] = store.read("box", start, stop) if store.has("box") else np.pad(meta["image_size"], [(0, 0), (2, 0)])
         if mtimes is not None:
             meta["file_mtime_ns"] = mtimes
-        self.photos(store.texts("names", start, stop), meta)
+        self._made_by.copied(store.generated_by)
+        self._append(store.texts("names", start, stop), meta)
 
     def copy(self, store, start=0, stop=None, mtimes=None):
         """Append photos `start` to `stop` of another store of the same kind, a bounded piece at a time: not of an index, whose data
@@ -136,6 +145,7 @@ class PhotoWriter:
         stop = store.sizes["F"] if stop is None else stop
         if start == stop:
             return  # nearly every part: eight columns need not be read
+        self._made_by.copied(store.generated_by)
         for column in layout.FAILED:
             read = store.texts if column.text else store.read
             self._columns[column.path].append(read(column.path, start, stop))

@@ -3,22 +3,19 @@
 import contextlib
 import datetime
 import errno
-import functools
 import os
 
 import h5py
 import numpy as np
 
-from imgret import __version__
 from imgret.errors import ImgretError, why
 from imgret.store import layout
 from imgret.store.columns import ColumnWriter, TextWriter, fixed
 from imgret.store.disk import DiskFile
 from imgret.store.hashing import canonical, checksums_of_json, content_of, of_array, of_json
 from imgret.store.text import Texts
+from imgret.store.versions import MadeBy
 
-CORE = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
-LIBRARIES = (*CORE, "torch", "torchvision", "scikit-image")
 NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of a folder, in some network file systems
 
 
@@ -47,6 +44,7 @@ class Writer:
         self.temporary = temporary
         self.shown = shown or os.fsdecode(temporary)
         self.fingerprint = ""  # of a kind that holds photos: to be set before `finish`
+        self.made_by = MadeBy()
         self._columns, self._kept = [], False
         try:
             self._disk = DiskFile(temporary)
@@ -145,8 +143,8 @@ class Writer:
             "recipe": recipe,
             "fingerprint": self.fingerprint,
         }
-        checksums["#"] = of_json(texts | {"schema_version": version, "generated_by": _versions()})
-        self._write_documents(values | {"generated_by": _versions(), "checksums": checksums})
+        checksums["#"] = of_json(texts | {"schema_version": version, "generated_by": self.made_by.generated_by})
+        self._write_documents(values | {"generated_by": self.made_by.generated_by, "checksums": checksums})
         attributes = self._file.attrs
         attributes["schema_version"] = version
         for name, value in (texts | {"content": content, "format": layout.FORMAT}).items():
@@ -239,14 +237,3 @@ def fsync(path):
 def write_error(shown, error):
     """What is said of a file that could not be written, as an `ImgretError`; `error` is an OSError."""
     return ImgretError(f"{shown} cannot be written: {why(error)}; what was there before is untouched")
-
-
-@functools.cache
-def _versions():
-    import importlib.metadata  # slow to import, and not needed by whoever only reads
-
-    found = {"imgret": __version__, "hdf5": h5py.version.hdf5_version}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
