@@ -575,9 +575,10 @@ def test_what_people_read_of_a_store_has_no_control_characters(here):
     text = result.out.decode("utf-8", "surrogateescape")
     assert "\\x1b]0;title" in text
     assert not set(text) & set("\x1b\x07\x9b\u202e\udc9b")
+    resign("bad.h5")
     assert ESCAPE in json.loads(call("info", "bad.h5", "--json").out)["params"]
 
-    spoil("index", lambda file: file["names"].__setitem__(slice(0, 1), 27))
+    spoil("index", lambda file: file["names"].__setitem__(slice(0, 1), 27), sign=True)
     table = call("search", "bad.h5", stores().vectors, "--format", "table").out
     assert b"\\x1b.png" in table
     assert b"\x1b" not in table

@@ -471,3 +471,13 @@ def test_a_checkpoint_with_any_bit_flipped_is_none_or_the_same(tmp_path, monkeyp
         refused_bytes += found is None
         assert found is None or all(np.array_equal(found[name], wanted[name]) for name in wanted)
     assert refused_bytes > 50
+
+
+def test_failed_photos_are_told_beside_what_is_damaged_elsewhere(tmp_path):
+    path = shutil.copy(os.path.join(DATA, "vectors.h5"), tmp_path / "v.h5")
+    with h5py.File(path, "r+", locking=False) as file:
+        file.attrs.modify("content", "0" * 32)
+    result = call("info", path, "--check", "--failed")
+    assert result.code == 1
+    assert any(line.startswith("  bad.jpg: not-an-image") for line in result.lines)
+    assert result.lines[-1] == "  `content` does not match the columns' checksums"

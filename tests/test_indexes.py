@@ -182,21 +182,21 @@ def test_the_structure_depends_on_neither_jobs_nor_blocks(vectors, case):
 def test_what_is_saved_in_blocks_is_what_faiss_serialises(vectors, case):
     import faiss
 
-    index, saved = built(case[0], vectors[0], **case[1]), []
-    index.save(lambda name, row_shape, dtype, length: Saved(saved, (name, row_shape, np.dtype(dtype), length)))
+    index, saved = built(case[0], vectors[0], **case[1]), {}
+    index.save(lambda name, row_shape, dtype, length: saved.setdefault(name, Saved((row_shape, np.dtype(dtype), length))))
     whole = faiss.serialize_index(index._outer)
-    assert saved.pop(0) == ("faiss", (), np.uint8, len(whole))
-    assert max(map(len, saved)) <= buffers.WRITE_BYTES
-    np.testing.assert_array_equal(np.concatenate(saved), whole)
+    assert saved["faiss"].how == ((), np.uint8, len(whole))
+    assert max(map(len, saved["faiss"].blocks)) <= buffers.WRITE_BYTES
+    np.testing.assert_array_equal(np.concatenate(saved["faiss"].blocks), whole)
     np.testing.assert_array_equal(index.arrays()["faiss"], whole)
 
 
 class Saved:
     """A column that keeps what it is given."""
 
-    def __init__(self, blocks, how):
-        self.append = blocks.append
-        blocks.append(how)
+    def __init__(self, how):
+        self.how, self.blocks = how, []
+        self.append = self.blocks.append
 
 
 def test_a_structure_is_written_without_a_copy_of_it(monkeypatch):

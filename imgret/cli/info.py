@@ -23,7 +23,7 @@ def command(ctx, file, check, failed, as_json):
     if check:
         facts["problems"] = info.check(file)
     if failed:
-        facts["failed_photos"] = info.failed_photos(file)
+        facts["failed_photos"] = info.failed_photos(file, damaged=check)
     if as_json:
         click.echo(json.dumps(facts))
     elif failed and not check:

@@ -57,9 +57,9 @@ def counted(kind):
     return list(layout.ALL_KINDS[kind].counts.values())
 
 
-def failed_photos(path):
-    """Photos that could not be used: a list of dicts with name, code and reason."""
-    with Store(path) as store:
+def failed_photos(path, damaged=False):
+    """Photos that could not be used: a list of dicts with name, code and reason; `damaged` as for `describe`."""
+    with Store(path, damaged=damaged) as store:
         if not store.has("failed/names_offsets"):
             return []
         rows = zip(store.texts("failed/names"), store.text_list("failed/code"), store.text_list("failed/reason"), strict=True)
