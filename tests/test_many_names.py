@@ -9,7 +9,7 @@ import pytest
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.inputs.stores import Stores
 from imgret.listing import list_photos
-from imgret.runs.takeover import unchanged
+from imgret.runs.takeover import what_changed
 from imgret.stages.import_ import import_file
 from imgret.store.text import Texts
 
@@ -53,8 +53,8 @@ def test_an_output_that_is_unchanged_is_found_so_without_tables(folder):
     with Stores() as stores:
         names = stores.add(folder / "all.h5").texts("names")
     listing = list_photos([], sorted(folder.glob("list*")))
-    same, each = taken(lambda: unchanged(folder / "all.h5", listing))
-    assert same  # imported photos have no size, and these are not there
+    change, each = taken(lambda: what_changed(folder / "all.h5", listing))
+    assert not change  # imported photos have no size, and these are not there
     assert each < 40 + LENGTH
     assert names == listing.names
 

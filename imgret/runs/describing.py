@@ -73,6 +73,7 @@ class DescribeWorker(PartWorker):
                 self._describe(entries)
                 for entry in entries:
                     entry.append_to(photos)
+                    self.copied += entry.source is not None
                     retry |= entry.to_be_read_again
             starting(None)  # nor is the last photo to blame for what comes of writing the part
             return retry

@@ -9,7 +9,7 @@ import os
 from imgret import paths
 from imgret.errors import ImgretError
 from imgret.pipeline import libraries
-from imgret.runs import stopping
+from imgret.runs import details, stopping
 from imgret.runs.differences import differences_of
 from imgret.runs.run import Run
 from imgret.store.hashing import of_json
@@ -64,6 +64,7 @@ class Output:
         self._known_as = {self.recipe, self.recipe if as_given is None else self._recipe_of(as_given)}
         self.parts, self.names = Parts(self.path, self.recipe), None
         self._place = Place(self.path)
+        details.tell_versions(run.report)
         self.spare([*(entry["path"] for entry in self.inputs if entry["kind"] != PHOTOS), *run.reads])
 
     def _recipe_of(self, inputs):
@@ -100,10 +101,9 @@ class Output:
             raise ImgretError(f"{error}; it would be replaced: choose another -o, or give --overwrite") from None
         if store.recipe in self._known_as and store.kind == self.kind:
             return store
-        try:
+        with store:
             differences = differences_of(store, self.kind, self.params)
-        finally:
-            store.close()
+            details.tell_changes(self.run.report, self.shown, differences or details.changes(store.inputs, self.inputs))
         if differences and not self.run.overwrite:
             raise ImgretError(
                 f"{self.shown} was made with other parameters ({'; '.join(differences)}): "

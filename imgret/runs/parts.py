@@ -100,16 +100,20 @@ class Step:
         if len(mine) > len(todo):
             self.report.note(f"{len(mine) - len(todo)} of {len(mine)} parts are there already")
         photos = sum(map(self._length, mine))
+        self.report.detail(
+            f"{photos} of {len(self.plan.names)} photos or rows are this run's: {len(mine)} parts of {self.plan.part_size} at most, "
+            f"{len(todo)} to be made, {min(self.jobs, max(1, len(todo)))} at once, in {os.fsdecode(self.plan.folder)}"
+        )
         # several processes that fill the same parts begin at different places, so that they meet only at the end
         first = os.getpid() % len(todo) if todo and count == 1 and self.jobs < len(todo) else 0
-        failed = 0
+        failed = copied = 0
 
         def finished(task, result):
-            nonlocal failed
+            nonlocal failed, copied
             if result.get("vanished"):
                 raise FolderVanished
             self.output.give_way()
-            failed += result["failed"]
+            failed, copied = failed + result["failed"], copied + result["copied"]
             progress.update(self._length(task["part"]))
             if limit is not None:
                 limit.check_so_far(self.plan, failed, photos)
@@ -124,6 +128,8 @@ class Step:
                 finished,
                 lambda pids: sweep_of(self.plan.folder, pids),
             )
+        if copied:
+            self.report.detail(f"{copied} photos are taken over as they were described before")
 
     def _tasks(self, parts, progress):
         """Yield what is to be made, less what others have made meanwhile."""
@@ -157,6 +163,7 @@ class Step:
                 if attempt == JOIN_TRIES - 1:
                     raise ImgretError(f"part {part} stays damaged after making it again ({problem}): is the disk sound?")
                 self.report.warn(f"part {part} is damaged; making it again")
+                self.report.detail(f"part {part}: {problem}")
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path(part))
             self.make_parts()
@@ -238,7 +245,15 @@ def append(photos, described):
 
 
 class PartWorker:
-    """Base of what makes parts in a worker process: a subclass has `make(task, starting)`, which makes one and gives its failed photos."""
+    """Base of what makes parts in a worker process: a subclass has `make(task, starting)`, which makes one and gives its failed photos.
+
+    Attributes
+    ----------
+    copied : int
+        Photos of a part that were taken over: for `make` to count.
+    """
+
+    copied = 0
 
     def __init__(self, setup):
         self.setup, self.plan = setup, None
@@ -248,7 +263,8 @@ class PartWorker:
         try:
             if self.plan is None:
                 self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
-            return {"failed": self.make(task, starting)}
+            self.copied = 0
+            return {"failed": self.make(task, starting), "copied": self.copied}
         except FolderVanished:
             return {"vanished": True}
         except ImgretError:

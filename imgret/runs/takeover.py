@@ -10,11 +10,12 @@ import numpy as np
 
 from imgret import images
 from imgret.errors import ImgretError
+from imgret.names import shown
 from imgret.store.photos import misfit
 from imgret.store.reader import Store
 
 
-def unchanged(path, listing):
+def what_changed(path, listing):
     """Whether a finished store has just these photos, the same sizes and times, and none whose reading should be tried again.
 
     Not where what it has cannot be told, as it is damaged.
@@ -23,20 +24,26 @@ def unchanged(path, listing):
     ----------
     path : str
     listing : imgret.found.Listing
+
+    Returns
+    -------
+    str
+        The first thing that is otherwise, in words; '' where nothing is.
     """
     try:
-        return _holds(path, listing)
-    except ImgretError:
-        return False
+        return _first_change(path, listing)
+    except ImgretError as error:
+        return str(error)
 
 
-def _holds(path, listing):
+def _first_change(path, listing):
     with Store(path) as store:
-        if len(store) + store.sizes["F"] != len(listing):
-            return False
         photo_names = itertools.repeat(None) if listing.photo_names is None else listing.photo_names
         listed = zip(listing.names, listing.paths, listing.sizes, listing.mtimes, photo_names, strict=False)
-        return all(map(_same, _recorded(store, listing.photo_names is not None), listed))
+        recorded = _recorded(store, listing.photo_names is not None)
+        found = next(filter(None, map(_change, recorded, listed)), "")
+        there = len(store) + store.sizes["F"]
+        return found or ("" if there == len(listing) else f"{len(listing)} are given, {there} are there")
 
 
 def _recorded(store, boxed):
@@ -52,18 +59,21 @@ def _recorded(store, boxed):
     return heapq.merge(described, failed, key=operator.itemgetter(0))
 
 
-def _same(recorded, listed):
-    """Whether what is recorded of a photo holds of one that is listed."""
+def _change(recorded, listed):
+    """What is otherwise with a photo that is listed than what is recorded of it; '' where nothing is."""
     name, size, mtime, of_photo, code, digest = recorded
     listed_name, path, listed_size, listed_mtime, photo_name = listed
-    if name != listed_name or (of_photo is not None and of_photo != photo_name):
-        return False
+    if name != listed_name:
+        return f"{shown(listed_name)} is new" if listed_name < name else f"{shown(name)} is no longer given"
+    if of_photo is not None and of_photo != photo_name:
+        return f"{shown(name)} is of another photo"
     if code == b"unreadable":
-        return not _read(path)
+        return f"{shown(name)} can be read now" if _read(path) else ""
     if (size, mtime) != (listed_size, listed_mtime):
-        return False
-    # a box that failed may now be of another photo
-    return code is None or photo_name is None or _read(path) == digest.tobytes()
+        return f"{shown(name)} has another size or time"
+    if code is not None and photo_name is not None and _read(path) != digest.tobytes():
+        return f"{shown(name)}, which failed, may be of another photo now"
+    return ""
 
 
 def _read(path):

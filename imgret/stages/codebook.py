@@ -14,6 +14,7 @@ from imgret.inputs.stores import Stores
 from imgret.paths import plain, several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
+from imgret.runs.details import amount, tell_inputs
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.hashing import of_array
@@ -82,6 +83,7 @@ def codebook(
         given, stores = stores, in_order(stores)
         made_of, as_given = ([*(store.as_input() for store in each), *teachers] for each in (stores, given))
         output = Output(out, "codebook", params, made_of, run, as_given)
+        tell_inputs(run.report, stores)
         if not output.up_to_date():
             _make(output, fitted, stores, pairs)
 
@@ -101,6 +103,7 @@ def _make(output, fitted, stores, pairs):
     run, learned_on = output.run, Pipeline.load(stores[0]).whole()
     with output.being_made() as parts:
         *learned_from, info = _sample(output, fitted, stores, pairs)
+        run.report.detail(f"{fitted.name} learns from {info['drawn']} rows, {amount(learned_from[0].nbytes)}, on {run.jobs} threads")
         with run.report.progress(1, "iteration") as progress:
             fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=_progress(progress))
         _check_finite(fitted)

@@ -12,6 +12,7 @@ from imgret.parallel import one_thread
 from imgret.paths import several
 from imgret.pipeline import Pipeline, component_class, differences, same_space
 from imgret.registry import load
+from imgret.runs.details import tell_inputs
 from imgret.runs.output import Output
 from imgret.runs.parts import PartWorker, Step, Work, append
 from imgret.runs.run import Run
@@ -68,6 +69,8 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
         made_of, as_given = ([store.as_input() for store in (*each, *learned.stores)] for each in (stores, given))
         params = {"step": "encode", "method": kind.name, "version": kind.version, "params": encoder.params.to_json()}
         output = Output(out, encoder.gives, params, made_of, run, as_given)
+        tell_inputs(run.report, stores)
+        tell_inputs(run.report, learned.stores, "takes")
         if output.up_to_date():
             return
         photos = _photos(kind, stores)

@@ -13,6 +13,7 @@ from imgret.formats.trec import trec_lines
 from imgret.names import shown, tsv_escape
 from imgret.paths import check_apart, plain
 from imgret.pipeline import Pipeline
+from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import freshen
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.runs.run import Run
@@ -96,6 +97,8 @@ def export(
     paths = {"-o": out} | {f"--{option}": given[option] for option in ("names", "queries", "offsets", "keypoints") if given[option]}
     check_apart(paths)
     with Store(store) as opened:
+        tell_versions(run.report)
+        tell_inputs(run.report, [opened])
         _check(opened, form, given)
         contents, what = _contents(opened, form, given | {"out": out}, nul)
         forms = {"-o": HOLDS.get(form, form), "--names": "plain text", "--queries": "plain text"}

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 
+import numpy as np
+
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import DEFAULT, EXTRACTORS
 from imgret.images import REFUSE
@@ -12,11 +14,12 @@ from imgret.paths import plain
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.describing import projection_of
+from imgret.runs.details import amount
 from imgret.runs.failures import BOX, PHOTO, Limit
 from imgret.runs.output import Output
 from imgret.runs.parts import Step, Work
 from imgret.runs.run import Run
-from imgret.runs.takeover import unchanged
+from imgret.runs.takeover import what_changed
 from imgret.store.photos import BOXED
 from imgret.store.reader import Store
 
@@ -168,13 +171,16 @@ def _is_there(output):
 def _up_to_date(output, listing, noun, there):
     """Whether the finished file that is `there` is of just these photos; says so, or why it has to be made again."""
     report = output.run.report
-    if there and unchanged(output.path, listing):
+    report.detail(f"{len(listing)} {noun.many} are listed, {amount(np.maximum(listing.sizes, 0).sum())} of files")
+    change = what_changed(output.path, listing) if there else ""
+    if there and not change:
         if output.run.shard is None:
             output.parts.clear_plans_of(listing.names, listing.sizes, listing.mtimes)
         report.note(f"{output.shown} is up to date ({len(listing)} {noun.many})")
         return True
     if there:
         report.note(f"{output.shown}: the photos have changed; what is still the same is taken over")
+        report.detail(f"{output.shown}: the first change: {change}")
     elif listing.boxes is not None and os.path.exists(output.path):
         report.note(f"{output.shown}: its inputs have changed, making it again")
     return False

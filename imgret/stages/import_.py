@@ -15,6 +15,7 @@ from imgret.formats.matrices import block_rows, open_matrix
 from imgret.names import shown
 from imgret.paths import plain
 from imgret.pipeline import ELSEWHERE, Pipeline
+from imgret.runs.details import amount
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter
@@ -84,6 +85,7 @@ class Given:
     def output(self, kind, source, what, *lists):
         """The output, by what the vectors or features are (None of a ranking), what the file is called, and how the lists are recorded."""
         params = {} if source is None else {"params": source.params.to_json()}
+        self.run.report.detail(f"reads {self.path} as {self.form}, {amount(os.path.getsize(self.path))}, with {len(lists)} lists of names")
         return Output(self.out, kind, {"step": "import"} | params, [_made_of(self.path, what), *lists], self.run)
 
 

@@ -14,6 +14,7 @@ from imgret.inputs.stores import Stores
 from imgret.paths import several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
+from imgret.runs.details import amount, tell_inputs
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter, boxed, totals_of
@@ -68,6 +69,8 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
         recorded = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": params.to_json()}
         as_given, stores, teachers = _made_of(stores, teachers), in_order(stores), in_order(teachers)
         output = Output(out, "index", recorded, _made_of(stores, teachers), run, as_given)
+        tell_inputs(run.report, stores)
+        tell_inputs(run.report, teachers, "learns from")
         if not output.up_to_date():
             pipeline = Pipeline.load(stores[0]).whole()
             built = kind(params, metric, *pipeline.codebooks_for(kind))
@@ -86,7 +89,7 @@ def _make(output, built, photos, teachers, pipeline, memory):
     layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), count)
     run.report.note(f"{built.name}: {layout}")
     with output.being_made():
-        zero, drawn = 0, _train(built, teachers, n_train, memory, run.jobs)
+        zero, drawn = 0, _train(built, teachers, n_train, memory, run.jobs, run.report)
         with run.report.progress(count, "photo") as progress:
             for block in _blocks(photos):
                 built.add(block)
@@ -99,11 +102,12 @@ def _make(output, built, photos, teachers, pipeline, memory):
         run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
 
 
-def _train(built, stores, count, memory, jobs):
+def _train(built, stores, count, memory, jobs, report):
     """Let an index learn from a sample, where it does; what was drawn."""
     if not built.trains:
         return None
     sample, drawn = draw(stores, count, built.params.seed if built.seeded else 0, memory)
+    report.detail(f"{built.name} learns from {len(sample)} vectors, {amount(sample.nbytes)}, on {jobs} threads")
     built.train(sample, jobs=jobs)
     return drawn
 

@@ -14,6 +14,7 @@ from imgret.inputs.stores import Stores
 from imgret.listing import Given
 from imgret.paths import check_spared, is_photo, plain, several
 from imgret.pipeline import places
+from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.reader import is_hdf5
@@ -89,6 +90,7 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
         k = count if k == "all" else min(k, count)
         weights = tuple(several(weights))
         reads = [index, *queries.lists, *weights, *places(gallery.pipeline.node), *run.reads]
+        _tell(gallery, k, run.report)
         source, listing = _source(stack, queries, gallery, failures, run, weights)
         for option, path in spared_by:
             _spare(path, option, reads, listing)
@@ -110,9 +112,20 @@ def _source(stack, queries, gallery, failures, run, weights):
         raise ImgretError("queries are either photos or stores, not both at once: search twice")
     if stores:
         opened = stack.enter_context(Stores())
-        return StoreQueries([opened.add(path, ("features", "vectors"), "search") for path in stores], gallery, run.jobs), None
+        stores = [opened.add(path, ("features", "vectors"), "search") for path in stores]
+        tell_inputs(run.report, stores, "asks with")
+        return StoreQueries(stores, gallery, run.jobs), None
     listing = queries.listed()
+    run.report.detail(f"asks with {len(listing)} photos, at most {run.jobs} described at once")
     return PhotoQueries(listing, gallery, failures, run, weights), listing
+
+
+def _tell(gallery, k, report):
+    tell_versions(report)
+    tell_inputs(report, [gallery.store], "searches")
+    settings = ", ".join(f"{name}={value}" for name, value in gallery.settings.to_json().items())
+    index = gallery.index
+    report.detail(f"{index.name}, {index.metric}, {index.size} rows{f'; {settings}' if settings else ''}; {k} ranks for each query")
 
 
 def _spare(path, option, reads, listing):

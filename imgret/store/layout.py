@@ -198,7 +198,7 @@ ATTRIBUTES = {
 # JSON, each a dataset of `META_GROUP`: unlike an attribute it may be of any size, and unlike a text of variable length it is where the
 # file says that it is, and not in a heap that libhdf5 has to walk.
 DOCUMENTS = {
-    "generated_by": "versions of imgret and the libraries it used",
+    "generated_by": "versions of imgret and the libraries it used; a list of those of a library that several made it with",
     "params": "step, method and parameters",
     "inputs": "what it was made from: path, kind, content of each",
     "pipeline": "the tree of fitted components that made it: component, version, params, arrays by hash, inputs, and `places`, where files "
