@@ -91,7 +91,7 @@ class Trial:
             raise Trouble("hangs") from None
         err = err.decode("utf-8", "replace")
         if "Traceback" in err:
-            raise Trouble(f"traceback: {' / '.join(err[err.index('Traceback') :].splitlines())[:500]}")
+            raise Trouble(f"traceback: {' / '.join(err[err.index('Traceback') :].splitlines())[-500:]}")
         return process.returncode, err
 
     def look(self):
