@@ -430,3 +430,14 @@ def test_evaluate_loads_no_network(here):
     )
     assert (done.returncode, done.stdout[:4]) == (0, b"meas"), done.stderr
     assert run("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv").out == done.stdout
+
+
+def test_a_picture_is_drawn_by_no_settings_of_the_current_folder(here):
+    """Matplotlib would take them, and they can start programs."""
+    pytest.importorskip("matplotlib")
+    result = run("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", "--curve", "before.png")
+    assert result.code == 0, result.err
+    pathlib.Path("matplotlibrc").write_bytes(b"text.usetex: True\nfigure.facecolor red\n\xff")
+    result = run("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", "--curve", "after.png")
+    assert result.code == 0, result.err
+    assert pathlib.Path("after.png").read_bytes() == pathlib.Path("before.png").read_bytes()

@@ -1,6 +1,9 @@
 """Precision over recall, of all rankings and settings: as a table, as JSON, and as a picture."""
 
+import contextlib
 import io
+import os
+import sys
 import warnings
 
 from imgret.errors import ImgretError
@@ -88,10 +91,26 @@ def _plain(label):
 
 def _pyplot():
     try:
-        import matplotlib
+        with _elsewhere():
+            import matplotlib
 
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
+            matplotlib.use("Agg")
+            from matplotlib import pyplot
     except ImportError:
         raise ImgretError("a picture of the curve needs matplotlib: pip install 'imgret[report]', or give a .tsv or .json file") from None
     return pyplot
+
+
+@contextlib.contextmanager
+def _elsewhere():
+    """Matplotlib takes its settings from the current folder first, and they can start programs: a stranger's are not looked at."""
+    if "matplotlib" in sys.modules:
+        yield
+        return
+    here = os.open(os.curdir, os.O_RDONLY)
+    os.chdir(os.path.dirname(os.path.abspath(__file__)))
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)

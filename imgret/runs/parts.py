@@ -61,7 +61,8 @@ class Step:
     def __init__(self, output, plan, work):
         self.output, self.plan, self.work, self.run = output, plan, work, output.run
         self.report, self.jobs = self.run.report, 1 if work.one_process else self.run.jobs
-        self.setup = work.setup | {"plan_folder": plan.folder, "kind": output.kind, "recipe": output.recipe, "params": output.params}
+        self.setup = work.setup | {"plan_folder": plan.folder, "shown": output.shown, "kind": output.kind}
+        self.setup |= {"recipe": output.recipe, "params": output.params}
 
     def complete(self, pipeline, *, info=None, limit=None, failed_from=None):
         """Make the parts that are missing, and put all together under the output's name; of a shard, only make its own parts, and say so.
@@ -289,7 +290,7 @@ class PartWorker:
             How many of its photos failed.
         """
         kind, labels = self.setup["kind"], {name: self.setup[name] for name in ("recipe", "params")}
-        with Writer(temporary_name(self.plan.folder)) as writer:
+        with Writer(temporary_name(self.plan.folder), self.setup["shown"]) as writer:
             photos = PhotoWriter(writer, kind, data)
             publish_part(writer, self.plan, part, kind, retry=fill(photos), **labels)
             return photos.failed

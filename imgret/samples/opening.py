@@ -121,6 +121,8 @@ class Usual:
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
+            if size is not None:  # it begins as a WebP: Pillow opens none that is not whole
+                raise BadPhoto("truncated", "its pixels cannot be decoded (it is a WebP that is damaged, or not all there)") from None
             raise BadPhoto("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image") from None
         check_claim(picture.format, picture.size, len(data))
         return cls(picture, data, copied, lenient)
