@@ -54,8 +54,8 @@ def stand():
     reading, writing = map(_beyond_the_streams, os.pipe())
     os.set_blocking(writing, False)
     old_descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reading,), daemon=True).start()
     old_handlers = {number: signal.signal(number, lambda *_: None) for number in EXIT_CODES}
+    threading.Thread(target=_watch, args=(reading,), daemon=True).start()  # what has come by then waits in the pipe
     _guarded = True
 
     def undo():
