@@ -42,7 +42,7 @@ def one_thread():
     It reaches the libraries that are loaded when it is called: import faiss or OpenCV before.
     """
     # looking for the libraries takes a millisecond, as much as a search: it is done again only when one of these has come in
-    loaded = tuple(name for name in ("numpy", "faiss", "cv2", "torch") if name in sys.modules)
+    loaded = tuple(name for name in ("numpy", "faiss", "cv2", "torch", "scipy.linalg") if name in sys.modules)
     if loaded not in _controllers:
         _controllers[loaded] = ThreadpoolController()
     return _controllers[loaded].limit(limits=1)
