@@ -121,12 +121,8 @@ def _tiff_block(image):
 
 def _coefficients(data):
     """Bytes that libjpeg keeps of a JPEG: 2 a coefficient of all of it where it comes in several scans, however far it is reduced."""
-    position, pixels, per_pixel, components, progressive = 2, 0, 0, 0, False
-    while 0 <= position <= len(data) - 19:
-        marker = data[position + 1]
-        if data[position] != 0xFF or marker == 0xFF:
-            position = data.find(b"\xff", position + 1)
-            continue
+    pixels, per_pixel, components, progressive = 0, 0, 0, False
+    for marker, position in segments(data, 19):
         if marker in FRAMES:
             height, width, components = struct.unpack_from(">HHB", data, position + 5)
             sampling = [(each >> 4, each & 15) for each in data[position + 11 : position + 10 + 3 * components : 3]]
@@ -135,5 +131,16 @@ def _coefficients(data):
             progressive = marker in PROGRESSIVE
         if marker == START_OF_SCAN:
             return int(pixels * per_pixel) if progressive or data[position + 4] < components else 0
-        position += 2 if marker in STANDALONE else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return int(pixels * per_pixel)
+
+
+def segments(data, least):
+    """Yield (marker, where it begins) of the segments of a JPEG, as long as so many bytes are left: what is none between them is passed."""
+    position = 2
+    while 0 <= position <= len(data) - least:
+        marker = data[position + 1]
+        if data[position] != 0xFF or marker == 0xFF:
+            position = data.find(b"\xff", position + 1)
+            continue
+        yield marker, position
+        position += 2 if marker in STANDALONE else 2 + int.from_bytes(data[position + 2 : position + 4], "big")

@@ -6,7 +6,6 @@ A photo may come from a stranger: its header is read before its pixels, and what
 import dataclasses
 import errno
 import hashlib
-import itertools
 import os
 import stat
 import unicodedata
@@ -168,7 +167,8 @@ def _decode(data, max_size, grey, box, crop, truncated):
 def _read(data, max_size, grey, truncated):
     """Pixels as they are stored, or a draft of them; the size that they have in full, and their orientation."""
     bad = []
-    for lenient, way in itertools.product((False, True) if truncated == ACCEPT else (False,), opening.ways(data)):
+    leniencies = (False, True) if truncated == ACCEPT else (False,)
+    for lenient, way in ((lenient, way) for lenient in leniencies for way in opening.ways(data)):
         try:
             photo = way(lenient)
             size = photo.size

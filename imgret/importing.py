@@ -9,6 +9,7 @@ import os
 import sys
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the folder that `imgret` is in
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # the package's place is on a worker's path for one import, which brings nothing else with it: it may be the current folder
 IMPORT = f"import sys; sys.path.insert(0, {PACKAGE!r}); import imgret; sys.path.pop(0); "
 
@@ -28,12 +29,12 @@ def leave_current_folder():
 
 
 def environment():
-    """The environment of a worker that begins with `IMPORT`: this process's, less the current folder."""
+    """The environment of a worker that begins with `IMPORT`: this process's, less the current folder, and one thread for BLAS."""
     places = _named()
     with contextlib.suppress(OSError):
         if not os.path.samefile(PACKAGE, os.curdir):
             places.insert(0, PACKAGE)  # libraries may lie beside the package: `pip install --target`
-    return dict(os.environ, PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(places))
+    return dict(os.environ, PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(places)) | dict.fromkeys(ONE_THREAD, "1")
 
 
 def _entries():

@@ -20,6 +20,15 @@ MADE = {  # each command, and its options that name a file to write
 }
 
 
+def workplace(folder, monkeypatch, *folders):
+    """Make a folder the current one, with folders in it and a few things to read; gives it."""
+    monkeypatch.chdir(folder)
+    for name in folders:
+        os.mkdir(name)
+    given()
+    return folder
+
+
 def given():
     """A few things to read, in the current folder."""
     assert call("export", stores().vectors, "-o", "here.npy", "--names", "here.txt").code == 0

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from commands import MADE, given, words
+from commands import MADE, words, workplace
 from helpers import call, left_over, stores
 from killing import same
 
@@ -12,11 +12,7 @@ from killing import same
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder with `there`, where links lead, and a few things to read."""
-    monkeypatch.chdir(tmp_path)
-    for folder in ("there", "plain"):
-        os.mkdir(folder)
-    given()
-    return tmp_path
+    return workplace(tmp_path, monkeypatch, "there", "plain")
 
 
 def written(command, folder):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from commands import MADE, given, paths, words
+from commands import MADE, paths, words, workplace
 from helpers import ROOT, call, stores
 from killing import same
 
@@ -22,11 +22,7 @@ EVERY = [(command, option) for command in MADE for option in MADE[command][1]]
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for folder in ("out", "plain"):
-        os.mkdir(folder)
-    given()
-    return tmp_path
+    return workplace(tmp_path, monkeypatch, "out", "plain")
 
 
 @pytest.fixture

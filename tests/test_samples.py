@@ -403,7 +403,7 @@ images.decode(data, grey=grey, max_size=1000)
 taken = peak() - before
 told = []
 opening.check_claim = lambda form, size, count, memory=0: told.append(memory)
-opening.ways(data)[0](False).fit(1000, grey)
+next(opening.ways(data))(False).fit(1000, grey)
 print(taken, max(told))
 """
 

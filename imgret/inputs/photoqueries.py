@@ -8,7 +8,7 @@ import numpy as np
 
 from imgret import images
 from imgret.describer import Describer, Describers
-from imgret.errors import ImgretError
+from imgret.errors import changed
 from imgret.inputs.queries import Queries, describing, no_boxes
 from imgret.pipeline import Pipeline
 from imgret.runs import workers
@@ -95,7 +95,7 @@ class QueryWorker:
         self._threads, self._jobs = setup["threads"], setup["jobs"]
         with Store(setup["index"]) as store:
             if store.content != setup["content"]:
-                raise ImgretError(f"{store.shown} has changed while it was being searched: run the same command again")
+                raise changed(store.shown)
             self._describers = Describers(Pipeline.load(store), setup["device"], tuple(setup["weights"]))
             self._describers.settle()
 

@@ -43,17 +43,18 @@ class Failures:
 
     Attributes
     ----------
-    rows : list of (bytes, str, str, imgret.images.File or None)
-        Name, code, reason, and what could be read.
+    rows : list of tuple
+        See `imgret.store.photos.write_failed`.
     """
 
     def __init__(self, report):
         self._report, self.rows = report, []
 
     def add(self, name, path, bad, file=None):
-        """One more."""
+        """One more, and what could be read of it: an `imgret.images.File`."""
         self._report.warn(f"{os.fsdecode(path)}: {bad.reason}")
-        self.rows.append((name, bad.code, bad.reason, file))
+        read = (bytes(32), -1, -1) if file is None else (file.digest, file.size, file.mtime_ns)
+        self.rows.append((name, bad.code, bad.reason, *read))
 
 
 class StoreQueries:

@@ -94,20 +94,9 @@ class InputStore:
         self._stores = stores
         self.path, self.shown, self.kind, self.layout, self.sizes = store.path, store.shown, store.kind, store.layout, store.sizes
         self.content, self.pipeline, self.generated_by, self.verified = store.content, store.pipeline, store.generated_by, store.verified
-        self._columns = {path: (store.shape(path), store.dtype(path)) for path in store.column_names()}
+        self._extents = {path: (store.shape(path), store.dtype(path)) for path in store.column_names()}
 
     as_input, __len__ = Store.as_input, Store.__len__
+    has, shape, dtype = Store.has, Store.shape, Store.dtype
     read, texts, photo_names = map(_when_open, (Store.read, Store.texts, Store.photo_names))
     descriptor_range, attribute, pipeline_array = map(_when_open, (Store.descriptor_range, Store.attribute, Store.pipeline_array))
-
-    def has(self, path):
-        """Whether the store has this column."""
-        return path in self._columns
-
-    def shape(self, path):
-        """Shape of a column."""
-        return self._columns[path][0]
-
-    def dtype(self, path):
-        """dtype of a column."""
-        return self._columns[path][1]

@@ -160,10 +160,5 @@ class Source:
 
     def copy_to(self, photos, mtime):
         """Append it to a part, with the file's present time."""
-        if not self.prefix:
-            photos.copy(self.store, self.row, self.row + 1, np.array([mtime]))
-            return
-        name = self.store.texts("failed/names", self.row, self.row + 1)[0]
-        reason = self.store.texts("failed/reason", self.row, self.row + 1)[0].decode("utf-8", "replace")
-        size = int(self.store.read("failed/file_size", self.row, self.row + 1)[0])
-        photos.fail(name, self.code.decode("utf-8", "replace"), reason, self.digest, size, mtime, self.store)
+        copy = photos.copy_failed if self.prefix else photos.copy
+        copy(self.store, self.row, self.row + 1, np.array([mtime]))

@@ -24,7 +24,6 @@ OUT_OF_MEMORY = "out of memory"
 TRIES = 3  # of an item; all but the first with nothing else at work
 # glibc keeps freed memory for the next photo instead of giving it back and asking for it again: page faults cost 5 % of an extraction
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 26), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 CODE = importing.IMPORT + "from imgret.runs.workers import serve; serve()"
 
 
@@ -52,8 +51,9 @@ def run(worker, setup, tasks, jobs, done, on_end=lambda pids: None):
     ImgretError
         What a worker raised, or that a task was the end of two and no item is to blame.
     """
-    for task, result in results(worker, setup, tasks, jobs, on_end):
-        done(task, result)
+    with contextlib.closing(results(worker, setup, tasks, jobs, on_end)) as ended:  # at once, whatever `done` raises
+        for task, result in ended:
+            done(task, result)
 
 
 def results(worker, setup, tasks, jobs, on_end=lambda pids: None):
@@ -82,7 +82,7 @@ class _Process:
     """One worker: its process and the task it has."""
 
     def __init__(self, worker, setup):
-        environment = MEMORY | importing.environment() | dict.fromkeys(ONE_THREAD, "1")
+        environment = MEMORY | importing.environment()
         # a worker inherits the mask: a signal sent to every process of a job is the parent's, which ends its workers
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, stopping.EXIT_CODES)
         try:

@@ -2,6 +2,8 @@
 
 import struct
 
+from imgret import bounds
+
 READ = "imgret reads JPEG, PNG, WebP, TIFF and BMP"
 # (where, bytes) of formats that hold photos, and what they are called: drawings (GIF, SVG) are no images here
 SIGNATURES = (
@@ -41,8 +43,7 @@ SIGNATURES = (
 )
 NETPBM = {b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7", b"PF", b"Pf"}
 SPACE = b" \t\r\n"
-FRAMES = {0xC3: "is a lossless JPEG", 0xC5: "is a hierarchical JPEG", 0xC6: "is a hierarchical JPEG", 0xC7: "is a hierarchical JPEG"}
-ALL_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+UNUSUAL_FRAMES = {0xC3: "is a lossless JPEG"} | dict.fromkeys((0xC5, 0xC6, 0xC7), "is a hierarchical JPEG")
 BMP_COMPRESSIONS = {4: "a JPEG", 5: "a PNG"}
 BMP_BITS = (1, 4, 8, 16, 24, 32)
 
@@ -63,22 +64,14 @@ def _format(name):
 
 
 def _of_jpeg(data):
-    position = 2
-    while position + 10 <= len(data):
-        marker = data[position + 1]
-        if data[position] != 0xFF or marker == 0xFF:
-            position = data.find(b"\xff", position + 1)
-            if position < 0:
-                return None
-            continue
-        if marker in ALL_FRAMES:
+    for marker, position in bounds.segments(data, 10):
+        if marker in bounds.FRAMES:
             bits, components = data[position + 4], data[position + 9]
             if bits not in (0, 8):
                 return f"is a JPEG of {bits} bits"
             if components not in (0, 1, 3, 4):
                 return f"is a JPEG of {components} components"
-            return FRAMES.get(marker)
-        position += 2 + (0 if marker in (0x01, *range(0xD0, 0xD9)) else int.from_bytes(data[position + 2 : position + 4], "big"))
+            return UNUSUAL_FRAMES.get(marker)
     return None
 
 

@@ -18,12 +18,11 @@ from imgret.pipeline import ELSEWHERE, Pipeline
 from imgret.runs.details import amount
 from imgret.runs.output import Output
 from imgret.runs.run import Run
-from imgret.store.photos import PhotoWriter
+from imgret.store.photos import PhotoWriter, write_failed
 from imgret.store.text import Texts
 
 # what a file is by its ending
 ENDINGS = {".fvecs": "fvecs", ".bvecs": "bvecs", ".npy": "npy", ".ivecs": "ivecs", ".h5": "hloc", ".hdf5": "hloc"}
-MAX_NAMES_BYTES = 1 << 30
 META_ROWS = 4096  # photos whose columns are written at once
 FAILED_TEXTS = ("names", "code", "reason")
 
@@ -208,11 +207,7 @@ def _import_ranking(given):
             writer.texts("query_ids", asked)
             writer.texts("names", [gallery[number] for number in order])
             _copy_ranks(path, ranks, order, writer)
-            for text in FAILED_TEXTS:
-                writer.texts(f"failed/{text}", [])
-            writer.array("failed/digest", np.zeros((0, 32), np.uint8))
-            for column in ("file_size", "file_mtime_ns"):
-                writer.array(f"failed/{column}", np.zeros(0, np.int64))
+            write_failed(writer, [])
         count, k = ranks.shape
         given.run.report.note(f"{output.shown}: {count} queries, {k} ranks each, {len(gallery)} photos in the gallery")
 
@@ -267,9 +262,9 @@ def _order(listed, path):
 def _names(path, nul, option):
     """The names that a file lists, none of them empty, and its text."""
     try:
-        text = files.Text.read(path, MAX_NAMES_BYTES, lambda error: ImgretError(f"{option} {path}: {why(error).lower()}"))
+        text = files.Text.read(path, files.NAMES_LIMIT, lambda error: ImgretError(f"{option} {path}: {why(error).lower()}"))
     except files.TooLarge:
-        raise ImgretError(f"{option} {path} has more than {MAX_NAMES_BYTES} bytes") from None
+        raise ImgretError(f"{option} {path} has more than {files.NAMES_LIMIT} bytes") from None
     names = [name for _, name in files.lines(text.stream(), nul=nul)]
     if b"" in names:
         raise ImgretError(f"{option} {path}, line {names.index(b'') + 1}: the name is empty")

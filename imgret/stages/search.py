@@ -17,6 +17,7 @@ from imgret.pipeline import places
 from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import Output
 from imgret.runs.run import Run
+from imgret.store.photos import write_failed
 from imgret.store.reader import is_hdf5
 
 BLOCK_QUERIES = 64
@@ -182,16 +183,5 @@ def _store(output, gallery, blocks, k, failures, boxed):
         if not answered:
             raise ImgretError("no query could be used")
         writer.texts("names", gallery.names)
-        _write_failed(writer, failures.rows)
+        write_failed(writer, failures.rows)
     return answered
-
-
-def _write_failed(writer, rows):
-    writer.texts("failed/names", [name for name, *_ in rows])
-    writer.texts("failed/code", [code.encode() for _, code, *_ in rows])
-    writer.texts("failed/reason", [reason.encode("utf-8", "replace") for _, _, reason, _ in rows])
-    files = [file for *_, file in rows]
-    digests = b"".join(file.digest if file else bytes(32) for file in files)
-    writer.array("failed/digest", np.frombuffer(digests, np.uint8).reshape(-1, 32))
-    writer.array("failed/file_size", np.array([file.size if file else -1 for file in files], np.int64))
-    writer.array("failed/file_mtime_ns", np.array([file.mtime_ns if file else -1 for file in files], np.int64))

@@ -100,13 +100,12 @@ os.register_at_fork(after_in_child=_reader.forget)
 
 
 def _start():
-    environment = importing.environment() | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return subprocess.Popen(
         [sys.executable, "-c", CODE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment,
+        env=importing.environment(),
         start_new_session=True,  # Ctrl-C reaches the parent only
     )
 

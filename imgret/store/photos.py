@@ -87,12 +87,9 @@ class PhotoWriter:
             if path == "vectors":
                 self.zero += zero_rows(block)
 
-    def fail(self, name, code, reason, digest, size, mtime_ns, store=None):
-        """Append one photo that could not be used, as is found now, or as another `store` says."""
-        if store is None:
-            self._made_by.here()
-        else:
-            self._made_by.copied(store.generated_by)
+    def fail(self, name, code, reason, digest, size, mtime_ns):
+        """Append one photo that could not be used, as is found now."""
+        self._made_by.here()
         for path, value in (("names", name), ("code", code.encode()), ("reason", reason.encode("utf-8", "replace"))):
             self._columns["failed/" + path].append([value])
         self._columns["failed/digest"].append(np.frombuffer(digest, np.uint8)[None])
@@ -140,7 +137,7 @@ class PhotoWriter:
         for first in range(start, stop, step):
             self.rows(**{path: store.read(path, first, min(first + step, stop))})
 
-    def copy_failed(self, store, start=0, stop=None):
+    def copy_failed(self, store, start=0, stop=None, mtimes=None):
         """Append failed photos `start` to `stop` of another store."""
         stop = store.sizes["F"] if stop is None else stop
         if start == stop:
@@ -148,7 +145,8 @@ class PhotoWriter:
         self._made_by.copied(store.generated_by)
         for column in layout.FAILED:
             read = store.texts if column.text else store.read
-            self._columns[column.path].append(read(column.path, start, stop))
+            given = mtimes is not None and column.path == "failed/file_mtime_ns"
+            self._columns[column.path].append(mtimes if given else read(column.path, start, stop))
         self.failed += stop - start
 
     def copy_all_failed(self, stores):
@@ -159,6 +157,23 @@ class PhotoWriter:
         found = ((name, which, row) for which, store in enumerate(stores) for row, name in enumerate(store.texts("failed/names")))
         for _, which, row in sorted(found):
             self.copy_failed(stores[which], row, row + 1)
+
+
+def write_failed(writer, rows):
+    """Write the columns of what failed to a store whose rows are no photos.
+
+    Parameters
+    ----------
+    writer : imgret.store.writer.Writer
+    rows : list of (bytes, str, str, bytes, int, int)
+        Name, code, reason, digest, size and time of each; zeros and -1 where the file could not be read.
+    """
+    writer.texts("failed/names", [name for name, *_ in rows])
+    writer.texts("failed/code", [code.encode() for _, code, *_ in rows])
+    writer.texts("failed/reason", [reason.encode("utf-8", "replace") for _, _, reason, *_ in rows])
+    writer.array("failed/digest", np.frombuffer(b"".join(digest for *_, digest, _, _ in rows), np.uint8).reshape(-1, 32))
+    writer.array("failed/file_size", np.array([size for *_, size, _ in rows], np.int64))
+    writer.array("failed/file_mtime_ns", np.array([mtime_ns for *_, mtime_ns in rows], np.int64))
 
 
 def misfit(store, data):

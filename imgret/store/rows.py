@@ -23,11 +23,11 @@ class Rows:
 
     def column_names(self):
         """Paths of the columns, in the layout's order."""
-        return list(self._datasets)
+        return list(self._extents)
 
     def has(self, path):
         """Whether the store has this column."""
-        return path in self._datasets
+        return path in self._extents
 
     def column(self, path):
         """What the layout says of a column: an `imgret.store.schema.Column`."""

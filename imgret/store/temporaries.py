@@ -92,12 +92,10 @@ def boot():
 def _myself():
     """What this process's number belongs to, hashed, and when the process began; that is 0 where neither is to be known."""
     facts, start = [socket.gethostname()], 0
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            facts += [file.read(), os.readlink("/proc/self/ns/pid")]
-        start = _start("self")
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        if boot():
+            facts += [boot(), os.readlink("/proc/self/ns/pid")]
+            start = _start("self")
     with contextlib.suppress(OSError):
         facts.append(os.readlink("/proc/self/ns/time"))  # starts are told by its clock
     return hashlib.sha256("\n".join(facts).encode("utf-8", "surrogateescape")).hexdigest()[:16], start

@@ -143,8 +143,9 @@ class Writer:
             "recipe": recipe,
             "fingerprint": self.fingerprint,
         }
-        checksums["#"] = of_json(texts | {"schema_version": version, "generated_by": self.made_by.generated_by})
-        self._write_documents(values | {"generated_by": self.made_by.generated_by, "checksums": checksums})
+        made_by = {"generated_by": self.made_by.generated_by}
+        checksums["#"] = of_json(texts | made_by | {"schema_version": version})
+        self._write_documents(values | made_by | {"checksums": checksums})
         attributes = self._file.attrs
         attributes["schema_version"] = version
         for name, value in (texts | {"content": content, "format": layout.FORMAT}).items():
