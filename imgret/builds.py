@@ -1,0 +1,120 @@
+"""Folders that `imgret build` has made: which of their files is which, and where the photos are.
+
+A build is a folder of the stores of one config, and `imgret.json`, which is written last. What that file says of places is part of no
+identity: it may be wrong by now, or a stranger's, so what it names is checked before it is believed.
+"""
+
+import dataclasses
+import json
+import os
+
+from imgret.errors import ImgretError, quoted
+from imgret.formats import files
+from imgret.names import to_bytes
+
+MANIFEST = "imgret.json"
+LIMIT = 16 << 20  # bytes
+FORMAT = "imgret build"
+VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """What a build holds.
+
+    Attributes
+    ----------
+    folder : str
+    config : str
+        The config that it was made by: a name, or the path of a file.
+    index : str
+        Path of the index.
+    vectors : str
+        Path of the vectors that it was made of.
+    features : str, optional
+        Path of the local features that these were made of, where there are any.
+    roots : tuple of str
+        Folders that the photos' names are relative to: of several the first that has one.
+    """
+
+    folder: str
+    config: str
+    index: str
+    vectors: str
+    features: str | None = None
+    roots: tuple = ()
+
+    def path_of(self, name):
+        """Where a photo is now: bytes, to be opened from any folder; None where it is not to be found.
+
+        Parameters
+        ----------
+        name : bytes
+        """
+        for root in self.roots:
+            path = os.path.join(os.fsencode(root), name)
+            if os.path.isfile(path):
+                return path
+        return None
+
+
+def is_build(path):
+    """Whether a path is the folder of a build."""
+    return os.path.isfile(os.path.join(path, os.fsencode(MANIFEST) if isinstance(path, bytes) else MANIFEST))
+
+
+def read(folder):
+    """The `Build` in a folder.
+
+    Raises
+    ------
+    ImgretError
+        If there is none, or its `imgret.json` is not what imgret writes.
+    """
+    folder = os.fsdecode(folder)
+    path = os.path.join(folder, MANIFEST)
+    text = files.read_bytes(path, LIMIT)
+    try:
+        said = json.loads(text)
+        if not isinstance(said, dict) or said.get("format") != FORMAT:
+            raise ValueError("it is no manifest of a build")
+        if not isinstance(said.get("version"), int) or said["version"] > VERSION:
+            raise ImgretError(f"{path} is of a later imgret: upgrade imgret")
+        return Build(
+            folder,
+            _text(said, "config"),
+            *(_within(folder, said, name) for name in ("index", "vectors", "features")),
+            tuple(os.fsdecode(to_bytes(root)) for root in _texts(said, "roots")),
+        )
+    except (ValueError, KeyError, RecursionError) as error:
+        raise ImgretError(
+            f"{path} is damaged ({quoted(str(error))}): run `imgret build` with the same photos and -o {folder} again"
+        ) from None
+
+
+def _text(said, name):
+    if not isinstance(said.get(name), str):
+        raise ValueError(f"`{name}` is no text")
+    return said[name]
+
+
+def _texts(said, name):
+    found = said.get(name)
+    if not isinstance(found, list) or not all(isinstance(each, str) and os.path.isabs(each) and "\0" not in each for each in found):
+        raise ValueError(f"`{name}` is no list of folders")
+    return found
+
+
+def _within(folder, said, name):
+    """The path of one of the folder's own files: what leads elsewhere is not believed."""
+    if said.get(name) is None and name == "features":
+        return None
+    found = _text(said, name)
+    if not found or os.path.basename(found) != found or found in (".", "..") or "\0" in found:
+        raise ValueError(f"`{name}` is no file of its folder")
+    return os.path.join(folder, found)
+
+
+def index_of(path):
+    """The path of the index that a path means: a build's, or the path itself where it is no build."""
+    return read(path).index if os.path.isdir(path) and is_build(path) else path
