@@ -6,6 +6,7 @@ import time
 from imgret.errors import bounded, one_line
 
 LINE_SECONDS = 30.0  # between progress lines where stderr is no terminal
+SLOW = 0.1  # done in a second: of less than that, one is told to take so many seconds
 
 
 class Report:
@@ -15,10 +16,26 @@ class Report:
     ----------
     verbosity : int
         -1 errors only, 0 notes and progress, 1 details too.
+    prefix : str
+        What every line and bar begins with: which of several steps it is about.
     """
 
-    def __init__(self, verbosity=0):
-        self.verbosity = verbosity
+    def __init__(self, verbosity=0, prefix=""):
+        self.verbosity, self.prefix, self._shown = verbosity, prefix, None
+
+    def step(self, name, number, count):
+        """The same for step `number`, from 1, of `count`: its lines and bars begin with "2/4 encode".
+
+        Parameters
+        ----------
+        name : str
+        number, count : int
+
+        Returns
+        -------
+        Report
+        """
+        return Report(self.verbosity, f"{number}/{count} {name}")
 
     def note(self, text):
         """One line about what is going on."""
@@ -32,7 +49,7 @@ class Report:
 
     def warn(self, text):
         """One line that matters even when quiet."""
-        self._line("warning: " + text)
+        self._line(text, "warning: ")
 
     def zero(self, count, of, noun, metric="cosine"):
         """Warn of `count` vectors that are all zero among those `of` so many photos or queries, if there are any.
@@ -50,28 +67,47 @@ class Report:
             follows = f"{they} nothing" if metric != "l2" else f"{they} whatever is short"
             self.warn(f"{count} of {of} {noun} {verb} zero: {follows}")
 
-    def _line(self, text):
-        sys.stderr.write(f"imgret: {one_line(bounded(text))}\n".encode("utf-8", "backslashreplace").decode())
+    def _line(self, text, kind=""):
+        if self._shown is not None:
+            self._shown.hide()
+        step = f"{self.prefix}: " if self.prefix else ""
+        sys.stderr.write(f"imgret: {one_line(bounded(f'{kind}{step}{text}'))}\n".encode("utf-8", "backslashreplace").decode())
         sys.stderr.flush()
 
     def progress(self, total, unit, start=0):
-        """A progress bar (on a terminal) or a line now and then: a context manager with `update(n)`."""
-        return Progress(total, unit, start, self.verbosity >= 0)
+        """A progress bar (on a terminal) or a line now and then: a context manager with `update(n)` and `reach(done, total)`."""
+        self._shown = Progress(total, unit, start, self)
+        return self._shown
 
 
 class Progress:
-    """Counts up to `total`."""
+    """Counts up to `total`.
 
-    def __init__(self, total, unit, start, shown):
-        self.total, self.unit, self.count, self.start, self.shown = total, unit, start, start, shown
-        self._bar, self._began = None, time.monotonic()
+    Parameters
+    ----------
+    total, unit, start : see `Report.progress`
+    report : Report
+        Where it is told.
+    """
+
+    def __init__(self, total, unit, start, report):
+        self.total, self.unit, self.count, self.start = total, unit, start, start
+        self._report, self._bar, self._began = report, None, time.monotonic()
         self._said = self._began
 
     def __enter__(self):
-        if self.shown and sys.stderr.isatty():
+        if self._report.verbosity >= 0 and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.total, initial=self.start, unit=" " + self.unit, dynamic_ncols=True, leave=False)
+            self._bar = tqdm(
+                desc=self._report.prefix or None,
+                total=self.total,
+                initial=self.start,
+                unit=" " + self.unit,
+                miniters=0,
+                dynamic_ncols=True,
+                leave=False,
+            )
         return self
 
     def __exit__(self, *_):
@@ -80,19 +116,35 @@ class Progress:
 
     def update(self, n=1, message=""):
         """`n` more are done."""
-        self.count += n
+        self.reach(self.count + n, message=message)
+
+    def reach(self, done, total=None, message=""):
+        """So many are `done`, perhaps a part of the last of them, of `total`, where that has become known."""
+        self.count, self.total = done, self.total if total is None else total
         if self._bar is not None:
+            self._bar.n, self._bar.total = round(done, 1) if isinstance(done, float) else done, self.total
             if message:
                 self._bar.set_postfix_str(message, refresh=False)
-            self._bar.update(n)
+            self._bar.update(0)  # where the last time is some while ago
             return
         now = time.monotonic()
-        if self.shown and now - self._said >= LINE_SECONDS:
+        if now - self._said >= LINE_SECONDS:
             self._said = now
-            rate = (self.count - self.start) / (now - self._began)
-            left = f", {_duration((self.total - self.count) / rate)} left" if rate > 0 else ""
-            sys.stderr.write(f"imgret: {self.count} of {self.total} {self.unit}s, {rate:.3g} a second{left} {message}\n")
-            sys.stderr.flush()
+            self._report.note(self._words(now - self._began, message))
+
+    def hide(self):
+        """Make room for a line."""
+        if self._bar is not None:
+            self._bar.clear()
+
+    def _words(self, seconds, message):
+        rate = (self.count - self.start) / seconds
+        done = f"{self.count:.1f}" if isinstance(self.count, float) else self.count
+        words = [f"{done} of {self.total} {self.unit}s"]
+        if rate > 0:
+            words.append(f"{rate:.3g} a second" if rate >= SLOW else f"{_duration(1 / rate)} each")
+            words.append(f"{_duration((self.total - self.count) / rate)} left")
+        return ", ".join([*words, message] if message else words)
 
 
 def _duration(seconds):

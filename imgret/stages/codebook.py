@@ -104,8 +104,8 @@ def _make(output, fitted, stores, pairs):
     with output.being_made() as parts:
         *learned_from, info = _sample(output, fitted, stores, pairs)
         run.report.detail(f"{fitted.name} learns from {info['drawn']} rows, {amount(learned_from[0].nbytes)}, on {run.jobs} threads")
-        with run.report.progress(1, "iteration") as progress:
-            fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=_progress(progress))
+        with run.report.progress(0, "iteration") as progress:
+            fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=progress.reach)
         _check_finite(fitted)
         with output.create(_pipeline(fitted, learned_on), {"sample": info, "summary": fitted.summary()}):
             pass
@@ -131,14 +131,6 @@ def _check_finite(fitted):
     for name, array in fitted.to_arrays().items():
         if not np.isfinite(array).all():
             raise ImgretError(f"{fitted.name} learned values that are not finite ({name}): are the inputs sound?")
-
-
-def _progress(bar):
-    def update(done, total, message):
-        bar.total = total
-        bar.update(done - bar.count, message)
-
-    return update
 
 
 def _words(summary):
