@@ -93,3 +93,17 @@ def micro_average_precision(pairs, total):
         area += (new - recall) * sum(taken) / len(taken)
         recall = new
     return area
+
+
+def holm_rejects(p_values, level):
+    """Which hypotheses the step-down procedure rejects: from the smallest p on, until one is too large for its share of the level."""
+    rejected, left = set(), sorted(range(len(p_values)), key=lambda place: p_values[place])
+    while left and p_values[left[0]] <= level / len(left) * (1 + 1e-12):
+        rejected.add(left.pop(0))
+    return rejected
+
+
+def holm(p_values):
+    """The smallest level at which each is rejected; 1 where none below it does."""
+    levels = sorted({min(1.0, p * count) for p in p_values for count in range(1, len(p_values) + 1)} | {1.0})
+    return [next((level for level in levels if place in holm_rejects(p_values, level)), 1.0) for place in range(len(p_values))]

@@ -1,8 +1,11 @@
 """`imgret evaluate`: what it prints and writes, one ranking or several, and what it refuses."""
 
+import csv
+import io
 import json
 import pathlib
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -65,7 +68,7 @@ def test_the_schema_is_what_is_printed(here):
     """Two rankings, several settings and other conventions: together they have every field, and no other."""
     from imgret.evaluation.result import JSON
 
-    found = set(paths(json.loads(evaluate("--json", "--conventions").out)))
+    found = set(paths(json.loads(evaluate("--json", "--conventions", "--all-pairs").out)))
     names = {name: number for number, name in enumerate(NAMES)}
     gnd = [{"easy": [names[n] for n in NAMES if n[0] == q[0] and n != q][:1], "hard": [], "junk": [names[q]]} for q in NAMES]
     gnd[0]["hard"] = [len(NAMES)]
@@ -441,3 +444,207 @@ def test_a_picture_is_drawn_by_no_settings_of_the_current_folder(here):
     result = run("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", "--curve", "after.png")
     assert result.code == 0, result.err
     assert pathlib.Path("after.png").read_bytes() == pathlib.Path("before.png").read_bytes()
+
+
+# many rankings, for a paper
+
+
+@pytest.fixture
+def five(here):
+    """Names of five runs: ever better, and the last the same as the one before it."""
+    for number in range(5):
+        rng = np.random.default_rng(min(number, 3))
+        lines = []
+        for query in NAMES:
+            scores = {photo: rng.random() + 0.2 * min(number, 3) * (photo[0] == query[0]) for photo in NAMES}
+            best = sorted(scores.items(), key=lambda pair: -pair[1])[: 18 if number > 1 else 9]
+            lines += [f"{query} Q0 {photo} {rank} {score:.6f} run\n" for rank, (photo, score) in enumerate(best, 1)]
+        pathlib.Path(f"run{number}.txt").write_text("".join(lines))
+    return tuple(f"run{number}.txt" for number in range(5))
+
+
+def test_more_than_three_rankings_have_a_row_each(five):
+    answer = json.loads(evaluate("--json", rankings=five).out)
+    lines = evaluate("--format", "table", rankings=five).lines
+    head = ["map", "map 95%", "p@1", "p@5", "p@10", "r@1", "r@10", "r@100", "mp@1", "mp@5", "mp@10", "truncation"]
+    assert lines[0].split() == " ".join(head).split()
+    for line, each in zip(lines[1:6], answer["runs"], strict=True):
+        assert line.split()[:2] == [each["label"], f"{each['measures']['map']:.4f}"]
+        assert line.split()[-1] == str(each["truncation"])
+    assert lines[6] == "each: queries 18, excluded 0, skipped 0"  # what is the same of all is told once
+    assert lines[8] == "map of the queries that both answer, second less first: p by the randomisation test"
+    assert lines[9].split() == "first second queries difference 95% from to p better worse same".split()
+    assert [line.split()[:2] for line in lines[10:14]] == [["run0.txt", name] for name in five[1:]]
+    assert lines[15] == "protocol groups"
+    assert sum(line.startswith("  ap: ") for line in lines) == 1
+    assert evaluate(rankings=five).lines[0].split("\t") == ["measure", *five]  # TSV stays what it is
+
+
+def test_a_warning_comes_once(five):
+    cut = "not in the list, which ends at rank 9: counted as never found; a longer list (search -k) may score higher"
+    err = evaluate(rankings=five).err
+    assert err.count(cut) == 1
+    assert err.startswith("imgret: warning: run0.txt: ")
+    assert err.endswith(f"{cut} (so it is, with other numbers, of 1 other ranking)\n")
+    roles = (f"{line},{'gallery' if line[0] == 'a' else 'query+gallery'}\n" for line in TRUTH.splitlines()[1:])
+    pathlib.Path("asks.csv").write_text("image,group,role\n" + "".join(roles))
+    asks = call("evaluate", *five[2:], "--protocol", "groups", "--truth", "asks.csv")
+    assert asks.err == "imgret: warning: all 3 rankings: 3 queries of the ranking whose role in the ground truth is not query: skipped\n"
+    asks = call("evaluate", *five[3:], "--protocol", "groups", "--truth", "asks.csv")
+    assert asks.err == "imgret: warning: both rankings: 3 queries of the ranking whose role in the ground truth is not query: skipped\n"
+    from imgret.evaluation.comparison import Evaluation
+
+    of = [types.SimpleNamespace(label=f"r{n}", warnings=["so", "1 list"] if n == 5 else ["so"] if n else []) for n in range(6)]
+    assert Evaluation(None, [], of, [], ["n"]).warnings() == ["r1, r2, r3 and 2 more: so", "r5: 1 list", "n"]
+
+
+def test_labels_name_the_rankings_everywhere(here):
+    result = evaluate("--label", "old", "--label", "new one", "--json", "--per-query", "p.jsonl", "--curve", "c.tsv")
+    answer = json.loads(result.out)
+    assert [each["label"] for each in answer["runs"]] == ["old", "new one"]
+    assert (answer["comparisons"][0]["first"], answer["comparisons"][0]["second"]) == ("old", "new one")
+    assert {json.loads(line)["run"] for line in pathlib.Path("p.jsonl").read_text().splitlines()} == {"old", "new one"}
+    assert pathlib.Path("c.tsv").read_text().startswith("recall\told\tnew one\n")
+    assert answer["runs"][0]["measures"] == json.loads(evaluate("--json").out)["runs"][0]["measures"]
+
+
+def test_labels_that_do_not_fit(here):
+    start = ("evaluate", "first.txt", "second.txt", "--protocol", "groups", "--truth", "truth.csv")
+    text = "give a --label for each ranking, in their order: there are 2 rankings and 1 label"
+    refused(call(*start, "--label", "a"), 2, text)
+    refused(call(*start, "--label", "a", "--label", "a"), 2, "two rankings have the --label 'a': give each its own")
+    refused(call(*start, "--label", "a", "--label", ""), 2, "a --label must not be empty")
+    pathlib.Path("second.txt").write_text("x Q0 y 1 1 x\n")  # what is refused is named by its file
+    assert "imgret: error: second.txt and truth.csv share no " in call(*start, "--label", "a", "--label", "b").err
+
+
+def test_measures_are_chosen(here):
+    shown = ("--measures", "r@1, map,queries,map")
+    assert [line.split("\t")[0] for line in evaluate(*shown).lines[:5]] == ["measure", "r@1", "map", "map.low", "map.high"]
+    answer, whole = (json.loads(evaluate("--json", *of).out) for of in (shown, ()))
+    for each, full in zip(answer["runs"], whole["runs"], strict=True):
+        assert list(each) == list(full)
+        assert list(each["measures"].items()) == [(name, full["measures"][name]) for name in ("r@1", "map")]
+        assert each["intervals"] == full["intervals"]
+    assert [line.split()[0] for line in evaluate("--format", "table", *shown).lines[1:5]] == ["r@1", "map", "map", "queries"]
+    assert evaluate("--format", "csv", *shown).lines[0] == "ranking,r@1,map,map.low,map.high,queries"
+    start = ("evaluate", "gone.txt", "--protocol", "groups", "--truth", "truth.csv", "--measures")
+    valid = "map, p@1, p@5, p@10, r@1, r@10, r@100, mp@1, mp@5, mp@10, queries, excluded, skipped, truncation"
+    for given, name in (("map,uap", "uap"), ("", ""), ("map,", ""), ("MAP", "MAP")):
+        refused(call(*start, given), 2, f"--measures: protocol groups has no '{name}'; it has: {valid}")
+    start = ("evaluate", "first.txt", *start[2:])
+    refused_after_warnings(call(*start, "medium.map"), 2, "--measures: protocol groups has no 'medium.map'; it has no settings")
+
+
+def test_measures_of_several_settings(here):
+    gnd = [{"easy": [0], "hard": [1], "junk": [2]}]
+    pathlib.Path("gnd.json").write_text(json.dumps({"imlist": ["a", "b", "c"], "qimlist": ["q"], "gnd": gnd}))
+    pathlib.Path("run.txt").write_text("q Q0 c 1 3 x\nq Q0 b 2 2 x\nq Q0 a 3 1 x\n")
+    start = ("evaluate", "run.txt", "--protocol", "roxford5k", "--truth", "gnd.json", "--measures")
+    names = [line.split("\t")[0] for line in call(*start, "hard.map,mp@1,easy.queries,queries").lines[1:]]
+    assert names == ["hard.map", "hard.map.low", "hard.map.high", "easy.mp@1", "medium.mp@1", "hard.mp@1", "easy.queries", "queries"]
+    text = "--measures: protocol roxford5k has no '{}'; its settings are: easy, medium, hard"
+    for name in ("soft.map", "easy.skipped"):
+        refused_after_warnings(call(*start, name), 2, text.format(name))
+
+
+def test_every_protocol_tells_its_figures(here):
+    from imgret.evaluation import PROTOCOLS
+    from imgret.registry import load
+
+    pathlib.Path("pairs.csv").write_text("query,reference\na0.jpg,a1.jpg\n")
+    figures = json.loads(call("evaluate", "first.txt", "--protocol", "pairs", "--truth", "pairs.csv", "--json").out)["runs"][0]["measures"]
+    assert tuple(figures) == load(PROTOCOLS, "pairs", "protocol")().figures
+    assert all(load(PROTOCOLS, name, "protocol")().figures for name in PROTOCOLS)
+    assert load(PROTOCOLS, "places", "protocol")().figures[0] == "recall@1"
+
+
+def test_all_pairs_are_tested(five):
+    from imgret.evaluation.statistics import holm
+
+    answer = json.loads(evaluate("--json", "--all-pairs", rankings=five).out)
+    rows = answer["comparisons"]
+    assert [(row["first"], row["second"]) for row in rows] == [(a, b) for n, a in enumerate(five) for b in five[n + 1 :]]
+    assert [row["p_adjusted"] for row in rows] == holm([row["p_value"] for row in rows])
+    assert rows[-1]["p_adjusted"] == 1.0  # the two that are the same
+    alone = json.loads(evaluate("--json", rankings=five).out)["comparisons"]
+    assert alone == [{name: value for name, value in row.items() if name != "p_adjusted"} for row in rows[:4]]
+    lines = evaluate("--format", "table", "--all-pairs", rankings=five[:2]).lines
+    text = "map of the queries that both answer, second less first: p by the randomisation test, and adjusted by Holm's method over "
+    text += "1 comparison"
+    assert text in lines
+    assert lines[lines.index(text) + 1].split() == "first second queries difference 95% from to p p (Holm) better worse same".split()
+    tsv = [line.split("\t") for line in evaluate("--all-pairs", rankings=five).lines]
+    head = next(place for place, row in enumerate(tsv) if row[0] == "first")
+    assert tsv[head][-2:] == ["same", "p_adjusted"]
+    assert [float(row[-1]) for row in tsv[head + 1 :]] == [pytest.approx(row["p_adjusted"], abs=1e-6) for row in rows]
+
+
+def test_all_pairs_that_cannot_be_tested(here):
+    start = ("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", "--all-pairs")
+    refused(call(*start), 2, "--all-pairs compares rankings: give at least two")
+    refused(call(*start, "second.txt", "--resamples", "0"), 2, "--all-pairs tests by resampling: give --resamples of at least 1")
+    text = "what protocol pairs reports is no mean over queries, and is not tested: leave --all-pairs out"
+    refused(call("evaluate", "a", "b", "--protocol", "pairs", "--truth", "truth.csv", "--all-pairs"), 2, text)
+
+
+def test_csv_is_that_of_rfc_4180(here):
+    labels = ('a,"b"', "two\nlines")
+    result = evaluate("--format", "csv", "--all-pairs", "--measures", "map,queries", "--label", labels[0], "--label", labels[1])
+    assert result.out.startswith(b'ranking,map,map.low,map.high,queries\r\n"a,""b""",0.')
+    assert result.out.endswith(b"\r\n")
+    first, second = result.out.decode().split("\r\n\r\n")
+    rows, pairs = (list(csv.reader(io.StringIO(text, newline=""))) for text in (first, second))
+    assert [row[0] for row in rows] == ["ranking", *labels]
+    assert {len(row) for row in rows} == {5}
+    assert [row[:2] for row in pairs] == [["first", "second"], list(labels)]
+    assert b"first,second" not in evaluate("--format", "csv").out
+
+
+def test_latex_is_a_table_of_booktabs(five):
+    labels = ("50% & $x_1$ #{a}", "[b] ~ --^", "\\c*", "d", "e")
+    given = [word for label in labels for word in ("--label", label)]
+    lines = evaluate("--format", "latex", "--measures", "map,r@100,queries", *given, rankings=five).lines
+    comments = [line for line in lines if line.startswith("% ")]
+    assert comments[0] == "% protocol groups"
+    table = lines[len(comments) :]
+    assert table[:4] == ["\\begin{tabular}{lrrr}", "\\toprule", " & map & r@100 & queries \\\\", "\\midrule"]
+    assert table[-2:] == ["\\bottomrule", "\\end{tabular}"]
+    cells = [line.removesuffix(" \\\\").split(" & ") for line in table[5:-2]]
+    assert table[4].startswith("50\\% \\& \\$x\\_1\\$ \\#\\{a\\} & 0.")
+    assert [row[0] for row in cells] == ["{[}b] \\textasciitilde{} -{}-\\textasciicircum{}", "\\textbackslash{}c{*}", "d", "e"]
+    assert [row[2] for row in cells[1:]] == ["\\textbf{1.0000}"] * 3  # all that are best
+    assert [row[1].startswith("\\textbf") for row in cells] == [False, False, True, True]
+    assert {row[3] for row in cells} == {"18"}
+    alone = evaluate("--format", "latex", rankings=five[:1]).lines
+    assert not any("textbf" in line for line in alone)
+    assert alone[-5].count("&") == 10  # all measures and no count
+    pairs = evaluate("--format", "latex", "--all-pairs", rankings=five[:2]).lines
+    start = pairs.index("\\end{tabular}") + 2
+    assert pairs[start] == "\\begin{tabular}{llrrrrrrrrr}"
+    assert pairs[start + 4].startswith("run0.txt & run1.txt & 18 & $")
+
+
+def test_a_picture_tells_eight_curves_apart(five):
+    pytest.importorskip("matplotlib")
+    from imgret.evaluation.curves import COLOURS, DASHES
+
+    assert len({*COLOURS}) == len({*map(str, DASHES)}) == 8
+    err = evaluate("--curve", "c.svg", rankings=(*five, *five[:4])).err
+    assert "imgret: warning: the picture of the curves shows the first 8 of 9 rankings: a .tsv or .json file has all\n" in err
+    picture = pathlib.Path("c.svg").read_text()
+    assert all(f"stroke: {colour}" in picture for colour in COLOURS if colour != "#000000")
+    assert picture.count("stroke-dasharray") >= 2 * 7  # each in the panel and in the legend
+    assert "the first 8" not in evaluate("--curve", "c.tsv", rankings=(*five, *five[:4])).err
+
+
+def test_a_panel_for_each_of_several_settings(here):
+    pytest.importorskip("matplotlib")
+    gnd = [{"easy": [0], "hard": [1], "junk": [2]}]
+    pathlib.Path("gnd.json").write_text(json.dumps({"imlist": ["a", "b", "c"], "qimlist": ["q"], "gnd": gnd}))
+    pathlib.Path("one.txt").write_text("q Q0 c 1 3 x\nq Q0 b 2 2 x\nq Q0 a 3 1 x\n")
+    pathlib.Path("two.txt").write_text("q Q0 b 1 3 x\nq Q0 a 2 2 x\nq Q0 c 3 1 x\n")
+    start = ("--protocol", "roxford5k", "--truth", "gnd.json", "--overwrite", "--curve", "c.svg")
+    for rankings, panels in ((("one.txt",), 1), (("one.txt", "two.txt"), 3)):
+        assert call("evaluate", *rankings, *start).code == 0
+        assert pathlib.Path("c.svg").read_text().count('id="legend_') == panels

@@ -173,3 +173,16 @@ def test_interpolated_precision_against_the_loop(seed):
             ranked = [f"{place}" for place in range(60)]
             wanted = {f"{place}" for place, mark in enumerate(row) if mark == "x"} | {f"absent {n}" for n in range(count - row.count("x"))}
             assert got == pytest.approx(reference.interpolated(ranked, wanted, levels), abs=1e-11)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 12])
+def test_holms_method_against_the_procedure(count):
+    """With ties, and with values whose multiple would pass 1."""
+    rng = np.random.default_rng(count)
+    for _ in range(20):
+        p_values = (rng.integers(1, 40, count) / 40 * rng.choice([1.0, 0.1])).tolist()
+        assert statistics.holm(p_values) == pytest.approx(reference.holm(p_values), abs=1e-12)
+
+
+def test_holms_method_on_an_example():
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

@@ -8,6 +8,8 @@ from imgret.cli import options
 from imgret.errors import one_line
 from imgret.evaluation import PROTOCOLS
 
+FORMS = ("table", "tsv", "csv", "latex", "json")
+
 
 def _protocol(ctx, param, value):
     """Answer `--protocol help`."""
@@ -45,10 +47,13 @@ def _protocol(ctx, param, value):
 )
 @click.option("--truth", type=options.PATH, help="The ground truth: a file or folder, as the protocol needs it.")
 @options.settings
+@click.option("--label", "labels", multiple=True, metavar="NAME", help="What a ranking is called, one for each in their order; repeatable.")
+@click.option("--measures", metavar="NAMES", help="Print these figures only: map,r@1.")
 @click.option("--conventions", is_flag=True, help="Also print mAP under all common conventions, side by side.")
 @click.option("--normalize-names", is_flag=True, help="Match names that differ only in their Unicode form (NFC, NFD).")
 @click.option("--resamples", type=click.IntRange(0, 1_000_000), default=10_000, show_default=True, help="Of bootstrap and test; 0: none.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Where their randomness comes from.")
+@click.option("--all-pairs", is_flag=True, help="Compare every pair of rankings, with p-values adjusted by Holm's method.")
 @click.option("--per-query", type=options.PATH, metavar="FILE", help="Write a record per query: TSV (.tsv) or JSON lines.")
 @click.option("--curve", type=options.PATH, metavar="FILE", help="Write the precision-recall curve: .tsv, .json, .png, .svg or .pdf.")
 @click.option("--qrels", type=options.PATH, metavar="FILE", help="Write the ground truth as TREC judgements; -1 is taken out.")
@@ -56,15 +61,15 @@ def _protocol(ctx, param, value):
 @options.html
 @options.overwrite(options.FILES)
 @options.jobs
-@click.option("--format", "form", type=click.Choice(["table", "tsv", "json"]), help="How to print.  [default: table; tsv when piped]")
+@click.option("--format", "form", type=click.Choice(FORMS), help="How to print.  [default: table; tsv when piped]")
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
 @options.quiet
 @options.config
 def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, **given):
     """Score rankings by a named protocol.
 
-    RANKINGS are ranking stores, TREC run files, or folders of one list per query; each becomes a column. Of several, each is compared with
-    the first.
+    RANKINGS are ranking stores, TREC run files, or folders of one list per query; each becomes a column, or a row where there are more than
+    three. Of several, each is compared with the first.
     """
     options.explain(PROTOCOLS, "protocol", given["protocol"], given["settings"])
     from imgret.cli import scores
@@ -78,9 +83,9 @@ def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots
 
         page = EvaluationPage(html, photo_roots, top, most, run=given["run"])
     evaluation = evaluate(rankings, outputs=outputs, page=page, **given)
-    for text in (*(f"{result.label}: {text}" for result in evaluation.results for text in result.warnings), *evaluation.notes):
+    for text in evaluation.warnings():
         click.echo(f"imgret: warning: {one_line(text)}", err=True)
     if page is not None:
         page.tell()
     form = form or ("table" if sys.stdout.isatty() else "tsv")
-    click.echo({"table": scores.as_table, "tsv": scores.as_tsv, "json": scores.as_json}[form](evaluation))
+    click.echo(scores.printed(evaluation, form))

@@ -1,12 +1,42 @@
-"""How scores are printed."""
+"""How scores are printed: as a table for eyes, for other programs, for a paper."""
 
+import csv
+import io
+
+from imgret.cli import sheets
 from imgret.errors import one_line
-from imgret.evaluation.result import SCHEMA, SCHEMA_VERSION, dumps, qualified
-from imgret.names import shown, to_bytes, tsv_escape
+from imgret.evaluation.columns import columns
+from imgret.evaluation.result import SCHEMA, SCHEMA_VERSION, dumps
+from imgret.names import to_bytes, tsv_escape
+
+COMPARED = ("first", "second", "setting", "measure", "queries", "difference", "p_value", "better", "worse", "same")
+# what LaTeX takes for something else than the sign itself; an opening bracket or star may follow the end of a row
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+LATEX |= {"|": r"\textbar{}", "[": "{[}", "*": "{*}"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def printed(evaluation, form):
+    """An evaluation as text, without the last newline.
+
+    Parameters
+    ----------
+    evaluation : imgret.evaluation.comparison.Evaluation
+    form : str
+        table, tsv, csv, latex or json.
+
+    Returns
+    -------
+    str
+    """
+    return {"table": sheets.as_table, "tsv": as_tsv, "csv": as_csv, "latex": as_latex, "json": as_json}[form](evaluation)
 
 
 def as_json(evaluation):
     """One object, whatever the number of rankings; docs/json.md has its fields."""
+    runs, shown = [result.to_json() for result in evaluation.results], evaluation.shown
+    if shown is not None:
+        for run in runs:
+            run |= {field: {name: run[field][name] for name in shown if name in run[field]} for field in ("measures", "intervals")}
     return dumps(
         {
             "schema": SCHEMA,
@@ -14,115 +44,93 @@ def as_json(evaluation):
             "protocol": evaluation.protocol.name,
             "parameters": evaluation.protocol.params.to_json(),
             "conventions": evaluation.protocol.conventions,
-            "runs": [result.to_json() for result in evaluation.results],
+            "runs": runs,
             "comparisons": evaluation.comparisons,
         }
     )
 
 
-def _columns(results):
-    names = list(dict.fromkeys(name for result in results for name in result.measures))
-    rows = [(name, [result.measures.get(name) for result in results]) for name in names]
-    rows += [
-        (f"{setting}.{what}", [result.settings.get(setting, {}).get(what) for result in results])
-        for setting in dict.fromkeys(setting for result in results for setting in result.settings)
-        for what in ("queries", "excluded")
-    ]
-    return [*rows, *((name, [getattr(result, name) for result in results]) for name in ("queries", "excluded", "skipped", "truncation"))]
+def _with_ends(found):
+    """(name, values) of columns; an interval's ends are two more, `map.low` and `map.high`."""
+    for column in found:
+        yield column.name, column.values
+        for end, side in enumerate(("low", "high") if column.intervals else ()):
+            yield f"{column.name}.{side}", [None if ends is None else ends[end] for ends in column.intervals]
+
+
+def _compared_by(evaluation):
+    """Names of what is printed of a comparison."""
+    adjusted = any("p_adjusted" in row for row in evaluation.comparisons)
+    return (*COMPARED, "p_adjusted") if adjusted else COMPARED
 
 
 def as_tsv(evaluation):
     """A line per measure; intervals as `map.low` and `map.high`; comparisons and conventions below, each with a header of its own."""
     results = evaluation.results
     lines = ["\t".join(["measure", *(tsv_escape(to_bytes(result.label)) for result in results)])]
-    for name, values in _columns(results):
-        lines.append("\t".join([name, *(_number(value, 6) for value in values)]))
-        if any(name in result.intervals for result in results):
-            for end, side in enumerate(("low", "high")):
-                ends = [result.intervals[name][end] if name in result.intervals else None for result in results]
-                lines.append("\t".join([f"{name}.{side}", *(_number(value, 6) for value in ends)]))
+    lines += ["\t".join([tsv_escape(to_bytes(name)), *_numbers(values)]) for name, values in _with_ends(columns(evaluation))]
     if evaluation.comparisons:
-        names = ("first", "second", "setting", "measure", "queries", "difference", "p_value", "better", "worse", "same")
+        names = _compared_by(evaluation)
         lines += ["", "\t".join(names)]
-        lines += ["\t".join(tsv_escape(to_bytes(_number(row[name], 6))) for name in names) for row in evaluation.comparisons]
+        lines += ["\t".join(tsv_escape(to_bytes(each)) for each in _numbers(map(row.get, names))) for row in evaluation.comparisons]
     if any(result.compared for result in results):
         lines += ["", "\t".join(("ranking", "setting", "ap", "list", "queries", "map"))]
         for result in results:
             label = tsv_escape(to_bytes(result.label))
             rows = [(row["setting"], row["ap"], row["list"], row["queries"], row["map"]) for row in result.compared]
-            lines += ["\t".join([label, *(_number(value, 6) for value in row)]) for row in rows]
+            lines += ["\t".join([label, *_numbers(row)]) for row in rows]
     return "\n".join(lines)
 
 
-def as_table(evaluation):
-    """For eyes: measures, comparisons, conventions."""
-    results = evaluation.results
-    labels = [one_line(result.label) for result in results]
-    widths = [max(10, len(label)) for label in labels]
-    first = max(12, *(len(name) + 5 for name, _ in _columns(results)))
-    lines = [f"{'':{first}}" + "".join(f"  {label:>{width}}" for label, width in zip(labels, widths, strict=True))]
-    for name, values in _columns(results):
-        lines.append(_row(name, first, [_number(value, 4) for value in values], widths))
-        if any(name in result.intervals for result in results):
-            ends = [result.intervals.get(name) for result in results]
-            lines.append(
-                _row(f"  {name} 95%", first, ["" if pair is None else f"{_short(pair[0])}-{_short(pair[1])}" for pair in ends], widths)
-            )
-    for row in evaluation.comparisons:
-        lines += ["", *_comparison(row)]
-    for result in results:
-        lines += _compared(result)
-    if any(result.compared for result in results):
-        lines += _legend()
-    protocol = evaluation.protocol
-    parameters = ", ".join(f"{name}={value}" for name, value in protocol.params.to_json().items())
-    lines += ["", f"protocol {protocol.name}" + (f" ({parameters})" if parameters else "")]
-    return "\n".join(map(one_line, [*lines, *(f"  {name}: {text}" for name, text in protocol.conventions.items())]))
+def as_csv(evaluation):
+    """RFC 4180: a header and a line per ranking; behind an empty line the same of the comparisons, where all pairs were asked for."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    found = list(_with_ends(columns(evaluation)))
+    writer.writerow(["ranking", *(name for name, _ in found)])
+    writer.writerows([result.label, *_numbers(values[place] for _, values in found)] for place, result in enumerate(evaluation.results))
+    names = _compared_by(evaluation)
+    if "p_adjusted" in names:
+        text.write("\r\n")
+        writer.writerow(names)
+        writer.writerows(_numbers(map(row.get, names)) for row in evaluation.comparisons)
+    return text.getvalue().removesuffix("\n")
 
 
-def _row(name, first, cells, widths):
-    return f"{name:{first}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+def _numbers(values):
+    return [sheets.number(value, 6) for value in values]
 
 
-def _short(value):
-    """.8123"""
-    return f"{value:.4f}".replace("0.", ".", 1) if 0 <= value < 1 else f"{value:.4f}"
+def as_latex(evaluation):
+    """A table of booktabs: a row per ranking, the best of a measure bold; below it one of all pairs, where they were asked for."""
+    found = [column for column in columns(evaluation) if evaluation.shown is not None or not column.counted]
+    cells = [sheets.cells(column) for column in found]
+    if len(evaluation.results) > 1:
+        cells = [row if column.counted else _bold(row, column.values) for column, row in zip(found, cells, strict=True)]
+    rows = [[_latex(result.label), *row] for result, row in zip(evaluation.results, zip(*cells, strict=True), strict=True)]
+    comments = [f"% {one_line(line)}" for line in sheets.legend(evaluation.protocol)]
+    lines = [*comments, *_tabular("l" + "r" * len(found), ["", *(_latex(column.name) for column in found)], rows)]
+    if "p_adjusted" in _compared_by(evaluation):
+        rows = [[f"${cell}$" if cell[0] in "+-" else _latex(cell) for cell in row] for row in sheets.pairs(evaluation)]
+        lines += ["", *_tabular("ll" + "r" * (len(rows[0]) - 2), rows[0], rows[1:])]
+    return "\n".join(lines)
 
 
-def _comparison(row):
-    low, high = row["interval"]
-    name = qualified(row["setting"], row["measure"])
-    yield f"{one_line(row['second'])} against {one_line(row['first'])}, {name} of {row['queries']} queries that both answer"
-    yield f"  difference {row['difference']:+.4f} (95% {low:+.4f} to {high:+.4f}), randomisation test p = {row['p_value']:.2g}"
-    yield f"  better on {row['better']}, worse on {row['worse']}, the same on {row['same']}"
-    for side in ("gained", "lost"):
-        for query in row[side]:
-            yield f"  {side:6}  {query['first']:.4f} -> {query['second']:.4f}  {shown(to_bytes(query['query']))}"
+def _tabular(columns, head, rows):
+    yield "\\begin{tabular}{" + columns + "}"
+    yield "\\toprule"
+    yield " & ".join(head) + r" \\"
+    yield "\\midrule"
+    yield from (" & ".join(row) + r" \\" for row in rows)
+    yield "\\bottomrule"
+    yield "\\end{tabular}"
 
 
-def _compared(result):
-    if not result.compared:
-        return
-    from imgret.evaluation.conventions import FORMULAS, LISTS
-
-    own = next(((row["ap"], row["list"]) for row in result.compared if row["own"]), None)
-    for setting in dict.fromkeys(row["setting"] for row in result.compared):
-        values = {(row["ap"], row["list"]): row["map"] for row in result.compared if row["setting"] == setting}
-        yield ""
-        yield one_line(f"{result.label} {setting}".rstrip()) + ": mean average precision under other conventions"
-        yield f"  {'':16}" + "".join(f"{way:>13}" for way in LISTS)
-        for name in FORMULAS:
-            cells = "".join(f"{_number(values[name, way], 4) + ('*' if (name, way) == own else ' '):>13}" for way in LISTS)
-            yield f"  {name:16}{cells}"
+def _bold(cells, values):
+    """The cells of one measure, those of the best bold: of all that are the same as printed, since nobody can tell them apart there."""
+    best = max(((value, cell) for value, cell in zip(values, cells, strict=True) if value is not None), default=(None, None))[1]
+    return [f"\\textbf{{{cell}}}" if cell and cell == best else cell for cell in cells]
 
 
-def _legend():
-    from imgret.evaluation.conventions import FORMULAS, LISTS
-
-    yield "  *: the protocol's own"
-    yield from (f"  {name}: {text}" for name, text in LISTS.items())
-    yield from (f"  {name}: {text}" for name, (text, _) in FORMULAS.items())
-
-
-def _number(value, digits):
-    return "" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+def _latex(text):
+    return "".join(LATEX.get(sign, sign) for sign in one_line(text)).replace("--", "-{}-")

@@ -1,14 +1,18 @@
-"""Several rankings under one protocol: each scored, with how sure that is, and compared with the first."""
+"""Several rankings under one protocol: each scored, with how sure that is, and compared with the first, or each with each."""
 
 import dataclasses
+import itertools
+import re
 
 import numpy as np
 
 from imgret.evaluation.result import qualified
-from imgret.evaluation.statistics import bootstrap_interval, compare
+from imgret.evaluation.statistics import bootstrap_interval, compare, holm
+from imgret.evaluation.wording import counted
 from imgret.names import to_text
 
 EXTREMES = 5  # queries named on each side of a comparison
+NAMED = 3  # rankings named by one warning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +27,12 @@ class Evaluation:
     results : list of imgret.evaluation.result.Result
         The same as numbers.
     comparisons : list of dict
-        Each ranking after the first against the first, per setting; see `comparison_of`.
+        Each ranking after the first against the first, or every pair of them, per setting; see `comparison_of`. Of all pairs, with
+        `p_adjusted`.
     notes : list of str
         What else a reader should know.
+    shown : list of str, optional
+        Names of the figures to print, in this order; all where it is None.
     """
 
     protocol: object
@@ -33,10 +40,36 @@ class Evaluation:
     results: list
     comparisons: list
     notes: list
+    shown: list | None = None
+
+    def warnings(self):
+        """What a reader of the figures must know, each sentence once, with the rankings that it is about: list of str.
+
+        Of sentences that differ in their numbers and examples only, the first stands for all.
+        """
+        alike = {}
+        for result in self.results:
+            for text in dict.fromkeys(result.warnings):
+                alike.setdefault(_pattern(text), {}).setdefault(text, []).append(result.label)
+        return [self._warning(texts) for texts in alike.values()] + self.notes
+
+    def _warning(self, texts):
+        (text, labels), total = next(iter(texts.items())), len(self.results)
+        if len(labels) == total > 1:
+            return f"{'both' if total == 2 else f'all {total}'} rankings: {text}"
+        others = sum(map(len, texts.values())) - len(labels)
+        likewise = f" (so it is, with other numbers, of {counted(others, 'other ranking')})" if others else ""
+        more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+        return f"{', '.join(labels[:NAMED])}{more}: {text}{likewise}"
 
 
-def evaluated(judged, *, resamples, seed, conventions=False):
-    """Score rankings, and compare each after the first with the first.
+def _pattern(text):
+    """A sentence without its numbers, the names that it quotes, and what tells one from many."""
+    return re.sub(r"ies\b", "y", re.sub(r"(?<!ie)s\b", "", re.sub(r"'.*?'|\d+", "#", text)))
+
+
+def evaluated(judged, *, resamples, seed, conventions=False, all_pairs=False):
+    """Score rankings, and compare each after the first with the first, or each with each.
 
     Parameters
     ----------
@@ -46,6 +79,8 @@ def evaluated(judged, *, resamples, seed, conventions=False):
         Of the bootstrap and the randomisation test; 0 resamples for neither.
     conventions : bool
         Also compute the means under other conventions.
+    all_pairs : bool
+        Compare every pair, and adjust the p-values by Holm's method: over all pairs and settings together.
 
     Returns
     -------
@@ -57,8 +92,11 @@ def evaluated(judged, *, resamples, seed, conventions=False):
         compared = each.side_by_side() if conventions else []
         results.append(dataclasses.replace(each.result(), intervals=intervals, compared=compared))
     if protocol.primary is not None and resamples:
-        for other in judged[1:]:
-            comparisons += [row for setting in judged[0].values for row in comparison_of(judged[0], other, setting, resamples, seed)]
+        for first, second in itertools.combinations(judged, 2) if all_pairs else ((judged[0], other) for other in judged[1:]):
+            comparisons += [row for setting in first.values for row in comparison_of(first, second, setting, resamples, seed)]
+    if all_pairs:
+        adjusted = holm([row["p_value"] for row in comparisons])
+        comparisons = [row | {"p_adjusted": value} for row, value in zip(comparisons, adjusted, strict=True)]
     if len(judged) > 1 and protocol.primary is None:
         what = "is no mean over queries: the rankings are not compared, and have no intervals"
         notes.append(f"what protocol {protocol.name} reports {what}")

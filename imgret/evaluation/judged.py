@@ -68,8 +68,7 @@ class Judged:
 
     def means(self, setting):
         """The measures: dict of name to float."""
-        names = dict.fromkeys((self.protocol.primary, *self.protocol.reported))
-        return {name: float(column.mean()) for name, column in self._columns(setting, names).items()}
+        return {name: float(column.mean()) for name, column in self._columns(setting, self.protocol.figures).items()}
 
     def result(self):
         """The `imgret.evaluation.result.Result`."""

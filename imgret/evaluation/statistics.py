@@ -101,6 +101,32 @@ def compare(first, second, resamples, seed):
     )
 
 
+def holm(p_values):
+    """p-values of several tests, adjusted so that the chance of any false alarm among them all stays below the level they are held against.
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than one before it, or larger than 1. It holds
+    whatever the tests have to do with each other.
+
+    Parameters
+    ----------
+    p_values : sequence of float, length m
+
+    Returns
+    -------
+    list of float
+        In the same order.
+
+    References
+    ----------
+    Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979, section 3.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)))
+    return adjusted.tolist()
+
+
 def _randomisation(differences, resamples, seed):
     """Two-sided p of sign flips. Pairs without a difference do not matter: their sign changes nothing."""
     count = len(differences)

@@ -1,6 +1,7 @@
 """Ranked lists: the one form that every ranking takes before it is evaluated, and what its readers share."""
 
 import collections
+import copy
 import dataclasses
 import itertools
 import operator
@@ -91,6 +92,12 @@ class RankedLists:
                     nan = np.isnan(scores).any()
                     raise self._damaged(f"NaN among the scores of query {query}" if nan else f"scores of query {query} that do not descend")
         object.__setattr__(self, "lengths", lengths)
+
+    def called(self, label):
+        """The same lists under another label."""
+        other = copy.copy(self)
+        object.__setattr__(other, "label", label)
+        return other
 
     def _damaged(self, what):
         return ImgretError(f"{self.label} is damaged ({what}): make the ranking again")

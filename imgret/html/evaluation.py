@@ -110,8 +110,9 @@ def _run(judged, result):
 def _sentence(row):
     name = qualified(row["setting"], row["measure"])
     low, high = row["interval"]
+    adjusted = f" ({row['p_adjusted']:.2g} adjusted by Holm's method)" if "p_adjusted" in row else ""
     return (
         f"{row['second']} against {row['first']}: {name} {row['difference']:+.4f} (95% {low:+.4f} to {high:+.4f}), "
-        f"p = {row['p_value']:.2g} by the randomisation test on {row['queries']} queries; "
+        f"p = {row['p_value']:.2g}{adjusted} by the randomisation test on {row['queries']} queries; "
         f"better on {row['better']}, worse on {row['worse']}, the same on {row['same']}"
     )

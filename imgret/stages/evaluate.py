@@ -5,10 +5,11 @@ import functools
 import os
 import urllib.parse
 
-from imgret.errors import UsageError
-from imgret.evaluation import PROTOCOLS, curves, records
+from imgret.errors import UsageError, quoted
+from imgret.evaluation import PROTOCOLS, columns, curves, records
 from imgret.evaluation.comparison import evaluated
 from imgret.evaluation.judgements import closed_up_lines, qrels_lines, unnamed
+from imgret.evaluation.wording import counted
 from imgret.inputs.rankings import read_ranking
 from imgret.paths import check_apart, plain, several
 from imgret.registry import load
@@ -25,10 +26,13 @@ def evaluate(
     protocol,
     settings=(),
     truth=None,
+    labels=(),
+    measures=None,
     conventions=False,
     normalize_names=False,
     resamples=10_000,
     seed=0,
+    all_pairs=False,
     outputs=None,
     page=None,
     run=Run(),
@@ -45,12 +49,18 @@ def evaluate(
         The protocol's parameters, NAME=VALUE.
     truth : str, optional
         The ground truth, where the protocol needs one.
+    labels : sequence of str
+        What the rankings are called, one each; without any, as they were given.
+    measures : str or sequence of str, optional
+        The figures to print, in this order: "map,r@1". Without it, all.
     conventions : bool
         Also compute the means under other conventions.
     normalize_names : bool
         Match names that differ from the ground truth's only in their Unicode form.
     resamples, seed : int
         Of the bootstrap and the randomisation test; 0 resamples for neither.
+    all_pairs : bool
+        Compare every pair of rankings, and not only each with the first; p-values are adjusted by Holm's method.
     outputs : dict of str to str, optional
         Files to write, by option; see `ScoreFiles`.
     page : imgret.runs.page.EvaluationPage, optional
@@ -70,22 +80,56 @@ def evaluate(
     outputs = {option: plain(path) for option, path in (outputs or {}).items()}
     if not rankings:
         raise UsageError("give at least one ranking")
+    labels = _labels(labels, len(rankings))
     kind = load(PROTOCOLS, protocol, "protocol")
     judge = kind(kind.Params.parse(settings), normalize_names)
     judge.check_truth(truth)
+    names = columns.asked(measures, judge)
     if conventions and judge.primary != "map":
         raise UsageError(f"protocol {protocol} has no mean average precision: leave --conventions out")
+    if all_pairs:
+        _check_pairs(judge, len(rankings), resamples)
     files = ScoreFiles(outputs, [*rankings, *([] if truth is None else [truth]), *run.reads], run)
     lists = (judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path) for path in rankings)
     judged = [judge.judge(each, truth) for each in lists]
-    evaluation = evaluated(judged, resamples=resamples, seed=seed, conventions=conventions)
-    evaluation = dataclasses.replace(evaluation, notes=[*evaluation.notes, *_notes(judged, outputs)])
+    for each, label in zip(judged, labels, strict=False):  # only now: what is refused is named by its file
+        each.lists = each.lists.called(label)
+    evaluation = evaluated(judged, resamples=resamples, seed=seed, conventions=conventions, all_pairs=all_pairs)
+    shown = columns.chosen(names, judge, evaluation.results)
+    evaluation = dataclasses.replace(evaluation, notes=[*evaluation.notes, *_notes(judged, outputs)], shown=shown)
     files.write(evaluation, page)
     return evaluation
 
 
+def _labels(labels, rankings):
+    """What the rankings are called, checked: a list of one each, or an empty one."""
+    labels = several(labels)
+    if labels and len(labels) != rankings:
+        raise UsageError(
+            f"give a --label for each ranking, in their order: there are {rankings} rankings and {counted(len(labels), 'label')}"
+        )
+    for place, label in enumerate(labels):
+        if not label:
+            raise UsageError("a --label must not be empty")
+        if label in labels[:place]:
+            raise UsageError(f"two rankings have the --label '{quoted(label)}': give each its own")
+    return labels
+
+
+def _check_pairs(judge, rankings, resamples):
+    """Refuse to test all pairs where there is none, or no test."""
+    if rankings < 2:
+        raise UsageError("--all-pairs compares rankings: give at least two")
+    if judge.primary is None:
+        raise UsageError(f"what protocol {judge.name} reports is no mean over queries, and is not tested: leave --all-pairs out")
+    if not resamples:
+        raise UsageError("--all-pairs tests by resampling: give --resamples of at least 1")
+
+
 def _notes(judged, outputs):
     """What a reader of the files should know."""
+    if outputs.get("--curve") and os.path.splitext(outputs["--curve"])[1].lower() in curves.PICTURES:
+        yield from curves.left_out(judged)
     if outputs.get("--qrels") and (count := unnamed(judged[0])):
         yield f"{count} positives that the gallery has not have no name, and no line in {outputs['--qrels']}"
     if len(judged) > 1 and (outputs.get("--qrels") or outputs.get("--trec-run")):

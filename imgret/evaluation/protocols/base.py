@@ -77,6 +77,11 @@ class Protocol(abc.ABC):
             self.conventions = self.conventions | {"names": self.conventions["names"] + ANY_FORM}
 
     @property
+    def figures(self):
+        """Names of all measures that a result has, without its settings: tuple of str."""
+        return tuple(dict.fromkeys((self.primary, *self.reported)))
+
+    @property
     def value(self):
         """What the records call a query's own value: `ap`, or the primary measure."""
         return "ap" if self.primary in ("map", None) else self.primary

@@ -29,6 +29,7 @@ class Pairs(Protocol):
     truth_is = "a CSV with the header query,reference: one true pair per line, an empty reference where there is none"
     primary = None
     reported = ()
+    figures = ("uap", "recall@p90")
     conventions = {
         "ap": "micro: finite sum over the pairs of all lists together, by score, pairs of one score at once; not interpolated",
         "positives": "the pairs in the CSV, found or not",
@@ -114,7 +115,7 @@ class PairsJudged(Judged):
     def means(self, setting):
         """uap and recall@p90."""
         uap, recall, precision = measures.micro_average_precision(*self._pairs(), self.asked.pairs)
-        return {"uap": uap, "recall@p90": float(recall[precision >= PRECISION].max(initial=0.0))}
+        return dict(zip(self.protocol.figures, (uap, float(recall[precision >= PRECISION].max(initial=0.0))), strict=True))
 
     def curves(self, levels=101):
         """The one curve over all pairs, interpolated: dict of setting to ndarray, shape (levels,)."""
