@@ -17,9 +17,14 @@ PIXELS_PER_BYTE = {
     "BMP": 1 << 14,
     "TIFF": 1 << 18,  # a blank row of a fax takes one bit
     "WEBP": 1 << 16,  # lossless ones hold rows as references to those above
+    "GIF": 1 << 12,  # a code of 12 bits stands for as many pixels as there are codes before it
+    "HEIC": 1 << 14,
+    "AVIF": 1 << 18,  # a flat one of 16000 x 16000 takes 113,576 to the byte
 }
 # bytes a pixel of a WebP: two canvases that are kept, what is given out of them, and Pillow's copy of it
 WEBP = 16
+# of a HEIC or AVIF, for each byte of a sample: what its decoder keeps, that converted, and given out; then Pillow's copy
+BOXED = 12
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # bytes a pixel in Pillow; 4 in any other mode
 ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH, BITS, COMPRESSION, SAMPLES = 278, 322, 323, 258, 259, 277  # TIFF tags
 UNCOMPRESSED, JPEG_IN_TIFF = 1, (6, 7)

@@ -1,6 +1,7 @@
 """Photos that were found: their names, where they are, sizes and times; packed, as there may be millions."""
 
 import array
+import collections
 import dataclasses
 import itertools
 import os
@@ -62,6 +63,8 @@ class Listing:
         Their corners, as given: x1, y1, x2, y2.
     fractions : bool
         Whether these are fractions of the photo's width and height.
+    unread : dict of bytes to int
+        How many pictures of types that are not read were found beside them, by their endings.
     """
 
     names: Texts
@@ -71,6 +74,7 @@ class Listing:
     photo_names: Texts | None = None
     boxes: np.ndarray | None = None
     fractions: bool = False
+    unread: dict = dataclasses.field(default_factory=dict)
 
     def __len__(self):
         return len(self.names)
@@ -83,10 +87,12 @@ class Found:
     ----------
     photos : int
         How many are no folders.
+    unread : collections.Counter
+        How many pictures of types that are not read were passed over, by their endings.
     """
 
     def __init__(self):
-        self.photos = 0
+        self.photos, self.unread = 0, collections.Counter()
         self._names, self._facts = Packing(), array.array("q")
         self._heads, self._which, self._whole = {}, array.array("i"), Packing()
 
@@ -121,7 +127,7 @@ class Found:
             kept = np.delete(np.arange(len(names)), again)
             names, sizes, mtimes = names.taken(kept), sizes[kept], mtimes[kept]
             paths = Paths(names, heads, which[kept], whole)
-        return Listing(names, paths, sizes, mtimes)
+        return Listing(names, paths, sizes, mtimes, unread=dict(self.unread))
 
 
 def _again(names, paths):

@@ -21,7 +21,6 @@ from imgret.samples.bad import BadPhoto, undecodable
 from imgret.samples.opening import REMEDY, reduced_size
 from imgret.samples.others import unsupported
 
-EXTENSIONS = (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".tif", b".tiff", b".bmp")
 MAX_FILE_BYTES = 1 << 30
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
@@ -53,11 +52,14 @@ class Photo:
         Width and height of the upright photo at full size, before any reduction.
     box : tuple of float, optional
         x1, y1, x2, y2 of the region asked for, in pixels of the upright photo at full size, clipped to the photo; float32 holds them.
+    several : bool
+        Whether its file holds other pictures too: this is the first.
     """
 
     pixels: np.ndarray
     size: tuple
     box: tuple | None = None
+    several: bool = False
 
 
 def file_of(data):
@@ -150,7 +152,7 @@ def decode(data, *, max_size=0, grey=True, box=None, crop=False, truncated=REFUS
 
 
 def _decode(data, max_size, grey, box, crop, truncated):
-    pixels, size, orientation = _read(data, 0 if crop else max_size, grey, truncated)
+    pixels, size, orientation, several = _read(data, 0 if crop else max_size, grey, truncated)
     whole = pixels.shape[1::-1]
     pixels = np.ascontiguousarray(upright(pixels, orientation))
     reduced = size != whole
@@ -161,11 +163,11 @@ def _decode(data, max_size, grey, box, crop, truncated):
         if crop:
             pixels = np.ascontiguousarray(cropped(pixels, box))
     # of a photo reduced already, a halved side may have been rounded up
-    return Photo(resize(pixels, *reduced_size(size, max_size)) if reduced else reduce(pixels, max_size), size, box)
+    return Photo(resize(pixels, *reduced_size(size, max_size)) if reduced else reduce(pixels, max_size), size, box, several)
 
 
 def _read(data, max_size, grey, truncated):
-    """Pixels as they are stored, or a draft of them; the size that they have in full, and their orientation."""
+    """Pixels as they are stored, or a draft of them; the size that they have in full, their orientation, whether there are others."""
     bad = []
     leniencies = (False, True) if truncated == ACCEPT else (False,)
     for lenient, way in ((lenient, way) for lenient in leniencies for way in opening.ways(data)):
@@ -173,7 +175,7 @@ def _read(data, max_size, grey, truncated):
             photo = way(lenient)
             size = photo.size
             photo.fit(max_size, grey)
-            return _pixels(photo, grey), size, photo.orientation()
+            return _pixels(photo, grey), size, photo.orientation(), photo.several()
         except BadPhoto as found:
             if found.code == "too-large":
                 raise

@@ -6,11 +6,11 @@ import os
 import stat
 import sys
 
+from imgret import endings
 from imgret.errors import ImgretError, why
 from imgret.folders import Excluded
 from imgret.formats import files
 from imgret.found import Found
-from imgret.images import EXTENSIONS
 
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # what is no folder, or has vanished since it was listed
 
@@ -103,17 +103,24 @@ def list_photos(arguments, lists=(), *, root=None, nul=False, exclude=(), stdin=
     for path in lists:
         _listed(found, os.fsdecode(path), nul, root)
     if not found.photos:
-        raise _nothing(faults, excluded)
+        raise _nothing(faults, excluded, found.unread)
     return found.listing()
 
 
-def _nothing(faults, excluded):
-    """What to say where no photo was found, by the folders that could not be listed and why."""
+def tell_unread(listing, report):
+    """Say which pictures were found in folders that are of types that are not read, if there are any."""
+    if listing.unread:
+        report.note(endings.told(listing.unread))
+
+
+def _nothing(faults, excluded, unread):
+    """What to say where no photo was found, by the folders that could not be listed and why, and what was found instead."""
     for folder, error in faults:
         return ImgretError(f"the folder {os.fsdecode(folder)} cannot be listed: {_reason(error)}")
-    endings = " ".join(os.fsdecode(ending) for ending in EXTENSIONS)
+    known = " ".join(os.fsdecode(ending) for ending in endings.ALL if endings.readable(ending))
     left_out = "; what --exclude names is left out" if excluded else ""
-    return ImgretError(f"there is no photo in what was given (folders are searched for {endings}{left_out})")
+    instead = f", but {endings.told(unread)}" if unread else ""
+    return ImgretError(f"there is no photo in what was given (folders are searched for {known}{left_out}){instead}")
 
 
 def _walk(found, top, root, excluded, faults):
@@ -131,7 +138,8 @@ def _walk(found, top, root, excluded, faults):
             below = relative + b"/" + entry.name if relative else entry.name
             if entry.name.startswith(b".") or (excluded and excluded(below)):
                 continue
-            photo, status = entry.name.lower().endswith(EXTENSIONS), None
+            ending, status = endings.picture(entry.name), None
+            photo = ending != b"" and endings.readable(ending)
             try:
                 if entry.is_dir():
                     folders.append((entry.path, below))
@@ -142,6 +150,8 @@ def _walk(found, top, root, excluded, faults):
                     folders.append((entry.path, below))
             if photo:
                 found.add(_name(below, entry.path, root), entry.path, status)
+            elif ending:
+                found.unread[ending] += 1
         stack.extend(reversed(folders))
 
 

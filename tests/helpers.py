@@ -17,8 +17,13 @@ import numpy as np
 from PIL import Image
 
 import imgret.cli.main
+from imgret import endings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+SEARCHED = " ".join(
+    (".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .bmp .gif", *(end.decode() for end in endings.OPTIONAL if endings.readable(end)))
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -175,7 +175,10 @@ def test_rankings(stores, tmp_path):
         (lambda here: imgret.open(here / "index.h5").search(np.zeros(768), k=0), "`k` must be a positive integer, got 0"),
         (lambda here: imgret.open(here / "index.h5").search(np.zeros(768), jobs=0), "`jobs` must be a positive integer, got 0"),
         (lambda here: imgret.evaluate([], protocol="groups", truth="t.csv"), "give at least one ranking"),
-        (lambda here: imgret.open(here / "index.h5").describe(b"no photo"), "the photo: it is not a JPEG, PNG, WebP, TIFF or BMP image"),
+        (
+            lambda here: imgret.open(here / "index.h5").describe(b"no photo"),
+            "the photo: it is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
+        ),
         (lambda here: imgret.open(here / "index.h5").search(np.zeros(3)), "the matrix of queries has 3 columns, 768 are needed"),
     ],
 )

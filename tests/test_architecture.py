@@ -26,10 +26,11 @@ MAY = {
     "importing": set(),
     "bounds": set(),
     "samples": {"bounds"},
+    "endings": {"samples"},
     "pixels": {"samples"},
     "images": {"errors", "pixels", "samples", "bounds", "folders"},
     "found": {"errors", "store"},
-    "listing": {"errors", "images", "folders", "formats", "found"},
+    "listing": {"errors", "endings", "folders", "formats", "found"},
     "folders": {"errors", "names"},
     "names": {"errors"},
     "store": {"errors", "arrays", "paths", "", "importing"},
@@ -44,9 +45,9 @@ MAY = {
     "indexes": BASE | {"words"},
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
-    "html": BASE | {"paths", "images", "names", "evaluation", "store"},
+    "html": BASE | {"paths", "endings", "images", "names", "evaluation", "store"},
     "inputs": BASE | FAMILIES | {"builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
-    "runs": BASE | FAMILIES | {"builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
+    "runs": BASE | FAMILIES | {"builds", "paths", "endings", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
     | {

@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers import (
+    SEARCHED,
     bmp_header,
     call,
     document,
@@ -105,7 +106,7 @@ def test_every_sort_of_bad_photo_is_recorded_and_the_rest_described(here):
     assert names_in("f.h5") == [b"0.png", b"1.png"]
     found = failures("f.h5")
     bomb = ("too-large", "its header claims 30000 × 30000 pixels, the limit is 268435456 in all: save it with fewer pixels")
-    image = ("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image")
+    image = ("not-an-image", "it is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image")
     expected = {
         "text.jpg": image,
         "empty.png": ("not-an-image", "the file is empty"),
@@ -298,7 +299,7 @@ def test_an_early_end_keeps_parts(here):
     assert made == [made[0]]  # one part of eight was enough to know
 
 
-NO_PHOTO = "there is no photo in what was given (folders are searched for .jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp)"
+NO_PHOTO = f"there is no photo in what was given (folders are searched for {SEARCHED})"
 
 
 def test_photos_that_are_not_there(here):
@@ -889,7 +890,7 @@ def test_queries_that_cannot_be_used_are_reported_and_the_others_answered(here):
     assert result.code == 1
     assert [line.split("\t")[0] for line in result.lines[1:]] == ["0.png", "1.png"]
     assert result.err.splitlines() == [
-        "imgret: warning: q/bad.jpg: it is not a JPEG, PNG, WebP, TIFF or BMP image",
+        "imgret: warning: q/bad.jpg: it is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
         "imgret: warning: q/dangling.jpg: it cannot be read: No such file or directory",
     ]
     result = call("search", good.index, "q", "-o", "r.h5")

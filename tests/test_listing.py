@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from helpers import folder, photo
+from helpers import SEARCHED, folder, photo
 
 from imgret.errors import ImgretError, UsageError
 from imgret.formats import files
@@ -59,7 +59,7 @@ def test_folders_are_walked_for_known_extensions(here):
     touch(
         *(b"p/" + name for name in (b"a.jpg", b"b.JPEG", b"sub/deep/c.WebP", b"d.txt", b"e.gif", b"f.tif", b"g.TIFF", b"h.bmp", b"i.png"))
     )
-    assert names("p") == [b"a.jpg", b"b.JPEG", b"f.tif", b"g.TIFF", b"h.bmp", b"i.png", b"sub/deep/c.WebP"]
+    assert names("p") == [b"a.jpg", b"b.JPEG", b"e.gif", b"f.tif", b"g.TIFF", b"h.bmp", b"i.png", b"sub/deep/c.WebP"]
 
 
 def test_hidden_files_and_folders_are_skipped(here):
@@ -159,9 +159,8 @@ def test_a_list_on_standard_input(here):
 
 def test_nothing_to_do(here):
     os.mkdir("empty")
-    ends = ".jpg .jpeg .jpe .jfif .png .webp .tif .tiff .bmp"
-    assert refusal("empty") == f"there is no photo in what was given (folders are searched for {ends})"
-    assert refusal() == f"there is no photo in what was given (folders are searched for {ends})"
+    assert refusal("empty") == f"there is no photo in what was given (folders are searched for {SEARCHED})"
+    assert refusal() == f"there is no photo in what was given (folders are searched for {SEARCHED})"
     assert refusal("gone.jpg") == "gone.jpg: there is no such file or folder"
     assert refusal("/dev/null") == "/dev/null is neither a folder nor a regular file"
     touch(b"a.jpg")

@@ -5,9 +5,10 @@ import hashlib
 import io
 import os
 
+from imgret import endings
 from imgret.errors import ImgretError, UsageError
 from imgret.html.report import old_thumbnails
-from imgret.images import EXTENSIONS, BadPhoto, decode, read_file
+from imgret.images import BadPhoto, decode, read_file
 from imgret.names import bare, to_bytes
 from imgret.parallel import ordered_map
 
@@ -133,7 +134,7 @@ def as_file(name, roots):
         if os.path.isabs(name) and os.path.commonpath([folder, os.path.normpath(name)]) == folder:
             return os.path.relpath(name, folder)
         if bare(name) == name:
-            for extension in (b"", *EXTENSIONS, *(each.upper() for each in EXTENSIONS)):
+            for extension in (b"", *endings.ALL, *(each.upper() for each in endings.ALL)):
                 if os.path.isfile(os.path.join(root, name + extension)):
                     return name + extension
     return name

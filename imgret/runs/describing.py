@@ -74,6 +74,7 @@ class DescribeWorker(PartWorker):
                 for entry in entries:
                     entry.append_to(photos)
                     self.copied += entry.source is not None
+                    self.several += entry.photo is not None and entry.photo.several and entry.bad is None
                     retry |= entry.to_be_read_again
             starting(None)  # nor is the last photo to blame for what comes of writing the part
             return retry

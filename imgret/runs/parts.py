@@ -107,14 +107,15 @@ class Step:
         )
         # several processes that fill the same parts begin at different places, so that they meet only at the end
         first = os.getpid() % len(todo) if todo and count == 1 and self.jobs < len(todo) else 0
-        failed = copied = 0
+        failed = copied = several = 0
 
         def finished(task, result):
-            nonlocal failed, copied
+            nonlocal failed, copied, several
             if result.get("vanished"):
                 raise FolderVanished
             self.output.give_way()
             failed, copied = failed + result["failed"], copied + result["copied"]
+            several += result["several"]
             progress.update(self._length(task["part"]))
             if limit is not None:
                 limit.check_so_far(self.plan, failed, photos)
@@ -131,6 +132,9 @@ class Step:
             )
         if copied:
             self.report.detail(f"{copied} photos are taken over as they were described before")
+        if several:
+            files, each = ("file holds", "it") if several == 1 else ("files hold", "each")
+            self.report.note(f"{several} {files} several pictures: the first of {each} is described")
 
     def _tasks(self, parts, progress):
         """Yield what is to be made, less what others have made meanwhile."""
@@ -252,9 +256,11 @@ class PartWorker:
     ----------
     copied : int
         Photos of a part that were taken over: for `make` to count.
+    several : int
+        Photos of a part that were described, and are not the only pictures in their files: likewise.
     """
 
-    copied = 0
+    copied = several = 0
 
     def __init__(self, setup):
         self.setup, self.plan = setup, None
@@ -264,8 +270,8 @@ class PartWorker:
         try:
             if self.plan is None:
                 self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
-            self.copied = 0
-            return {"failed": self.make(task, starting), "copied": self.copied}
+            self.copied = self.several = 0
+            return {"failed": self.make(task, starting), "copied": self.copied, "several": self.several}
         except FolderVanished:
             return {"vanished": True}
         except ImgretError:

@@ -6,9 +6,8 @@ A file that is there is left alone where it holds the same, and replaced only wh
 import itertools
 import os
 
-from imgret import paths
+from imgret import endings, paths
 from imgret.errors import ImgretError, why
-from imgret.images import EXTENSIONS
 from imgret.store.plain import PlainPlace, published
 
 COMPARED = 1 << 20  # bytes
@@ -66,7 +65,7 @@ class PlainFile:
                 raise ImgretError(
                     f"{self.shown} is there and holds something else: choose another {self.option}, or give --overwrite to replace it"
                 )
-            if not self.same and self.form != PICTURE and os.path.splitext(os.fsencode(self.path))[1].lower() in EXTENSIONS:
+            if not self.same and self.form != PICTURE and os.path.splitext(os.fsencode(self.path))[1].lower() in endings.ALL:
                 raise ImgretError(f"{self.shown} is there and named as a photo is, which nothing replaces: choose another {self.option}")
 
     def _compare(self):

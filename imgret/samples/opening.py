@@ -5,14 +5,15 @@ import functools
 import io
 
 from imgret import bounds
-from imgret.samples import jpeg, layouts, png, tiff
+from imgret.samples import heif, jpeg, layouts, png, several, tiff
 from imgret.samples.bad import BadPhoto, undecodable
 from imgret.samples.deep import CIELAB, CMYK, GREY, ICCLAB, RGB, YCBCR, Deep
 from imgret.samples.directories import ORIENTATION, Tiff
 from imgret.samples.loading import load
 from imgret.samples.metadata import JPEG, without_metadata
+from imgret.samples.others import NO_IMAGE
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")  # as Pillow's readers are called; that of JPEG reads MPO too
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # as Pillow's readers are called; that of JPEG reads MPO too
 MAX_PIXELS = 1 << 28  # 16384 x 16384; a larger one is a bomb more often than a photo
 REMEDY = "save it with fewer pixels"
 NOT_READ = "save it with 8 or 16 bits, in grey or RGB"
@@ -34,6 +35,9 @@ def ways(data):
     ----------
     data : bytes
     """
+    if heif.form_of(data) is not None:
+        yield functools.partial(Boxed.opened, data)
+        return
     header = Tiff.of(data)
     directory = None if header is None else header.photo()
     layout = None if directory is None else layouts.Layout.of(directory)
@@ -123,7 +127,7 @@ class Usual:
         except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
             if size is not None:  # it begins as a WebP: Pillow opens none that is not whole
                 raise BadPhoto("truncated", "its pixels cannot be decoded (it is a WebP that is damaged, or not all there)") from None
-            raise BadPhoto("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image") from None
+            raise BadPhoto("not-an-image", NO_IMAGE) from None
         check_claim(picture.format, picture.size, len(data))
         return cls(picture, data, copied, lenient)
 
@@ -168,6 +172,53 @@ class Usual:
             return self.picture.getexif().get(ORIENTATION, 1)
         except Exception:  # noqa: BLE001 - broken metadata does not make a photo bad
             return 1
+
+    def several(self):
+        """Whether the file holds other pictures too; to be asked after the pixels."""
+        return several.in_opened(self.picture, self.data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Boxed(Usual):
+    """A HEIC or AVIF."""
+
+    @classmethod
+    def opened(cls, data, lenient, copied=0):
+        """A photo whose header claims no more than may be decoded; it is decoded as a whole or not at all.
+
+        Raises
+        ------
+        BadPhoto
+            `unsupported`, `too-large`, `truncated`.
+        """
+        form = heif.form_of(data)
+        if heif.reader(form) is None:
+            raise BadPhoto("unsupported", heif.unsupported(form))
+        size, sample = heif.claim(data)
+        check_claim(form, size, len(data), sample * bounds.BOXED * size[0] * size[1])
+        try:
+            picture = heif.reader(form)(io.BytesIO(data))
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
+            raise BadPhoto("truncated", f"its pixels cannot be decoded (it is {form} that is damaged, or not all there)") from None
+        check_claim(form, picture.size, len(data), sample * bounds.BOXED * picture.size[0] * picture.size[1])
+        return cls(picture, data, copied, lenient)
+
+    def fit(self, max_size, grey):
+        """Nothing is left to be set up, or refused."""
+
+    def decoded(self):
+        """What `imgret.pixels.to_bytes` takes."""
+        claimed = self.picture.size
+        load(self.picture, self.lenient)
+        if self.picture.size != claimed:
+            raise BadPhoto("truncated", "its pixels cannot be decoded (they are not as many as its header claims)")
+        return self.picture
+
+    def orientation(self):
+        """How the pixels that were decoded have to be turned: what the container says counts, and a decoder of HEIC has done it."""
+        return super().orientation() if heif.form_of(self.data) == heif.AVIF else 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,3 +273,7 @@ class Sampled:
     def orientation(self):
         """How the pixels have to be turned."""
         return self.layout.directory.get(ORIENTATION, 1)
+
+    def several(self):
+        """Whether the file holds other pictures too."""
+        return several.in_tiff(self.layout.directory.data)

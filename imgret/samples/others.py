@@ -3,21 +3,17 @@
 import struct
 
 from imgret import bounds
+from imgret.samples import heif
 
-READ = "imgret reads JPEG, PNG, WebP, TIFF and BMP"
-# (where, bytes) of formats that hold photos, and what they are called: drawings (GIF, SVG) are no images here
+FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC {} AVIF"
+NO_IMAGE = f"it is not a {FORMATS.format('or')} image"
+READ = f"imgret reads {FORMATS.format('and')}"
+# (where, bytes) of formats that hold photos, and what they are called: drawings (SVG) are no images here
 SIGNATURES = (
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftyphevc", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
-    (4, b"ftypmsf1", "HEIF"),
     (4, b"ftypcrx ", "Canon raw"),
     (0, b"8BPS", "Photoshop"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
@@ -50,6 +46,9 @@ BMP_BITS = (1, 4, 8, 16, 24, 32)
 
 def unsupported(data):
     """Why a file that could not be read cannot be: a sentence; None where its kind could be."""
+    form = heif.form_of(data)
+    if form is not None:
+        return heif.unsupported(form) if heif.remedy(form) else None
     for place, letters, name in SIGNATURES:
         if data[place:].startswith(letters) if place else data.startswith(letters):
             return _format(name)

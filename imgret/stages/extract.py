@@ -9,7 +9,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.extractors import DEFAULT, EXTRACTORS
 from imgret.images import REFUSE
 from imgret.inputs.boxes import PIXELS, Boxes
-from imgret.listing import Given
+from imgret.listing import Given, tell_unread
 from imgret.paths import plain
 from imgret.pipeline import Pipeline
 from imgret.registry import load
@@ -84,6 +84,7 @@ def extract(
     there = _is_there(output)
     listing = photos.listed()
     output.spare([], listing)
+    tell_unread(listing, run.report)
     if asked is not None:
         listing = asked.of(listing, run.report)
     if not _up_to_date(output, listing, limit.noun, there):

@@ -11,7 +11,7 @@ from imgret.inputs.gallery import Gallery
 from imgret.inputs.photoqueries import PhotoQueries
 from imgret.inputs.queries import Failures, StoreQueries
 from imgret.inputs.stores import Stores
-from imgret.listing import Given
+from imgret.listing import Given, tell_unread
 from imgret.paths import check_spared, is_photo, plain, several
 from imgret.pipeline import places
 from imgret.runs.details import tell_inputs, tell_versions
@@ -117,6 +117,7 @@ def _source(stack, queries, gallery, failures, run, weights):
         tell_inputs(run.report, stores, "asks with")
         return StoreQueries(stores, gallery, run.jobs), None
     listing = queries.listed()
+    tell_unread(listing, run.report)
     run.report.detail(f"asks with {len(listing)} photos, at most {run.jobs} described at once")
     return PhotoQueries(listing, gallery, failures, run, weights), listing
 
