@@ -19,6 +19,7 @@ MAY = {
     "registry": {"errors"},
     "arrays": {"errors"},
     "parallel": {"errors"},
+    "chance": {"errors", "arrays", "parallel"},
     "words": {"errors", "arrays", "parallel"},
     "features": set(),
     "components": {"registry"},
@@ -45,7 +46,7 @@ MAY = {
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
     "html": BASE | {"paths", "images", "names", "evaluation", "store"},
-    "inputs": BASE | FAMILIES | {"builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
+    "inputs": BASE | FAMILIES | {"chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
     "runs": BASE | FAMILIES | {"builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
