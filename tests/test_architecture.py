@@ -19,6 +19,7 @@ MAY = {
     "registry": {"errors"},
     "arrays": {"errors"},
     "parallel": {"errors"},
+    "chance": {"errors", "arrays", "parallel"},
     "words": {"errors", "arrays", "parallel"},
     "features": set(),
     "components": {"registry"},
@@ -45,9 +46,9 @@ MAY = {
     "indexes": BASE | {"words"},
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
-    "html": BASE | {"paths", "endings", "images", "names", "evaluation", "store"},
-    "inputs": BASE | FAMILIES | {"builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
-    "runs": BASE | FAMILIES | {"builds", "paths", "endings", "importing", "images", "names", "store", "pipeline", "html"},
+    "html": BASE | {"endings", "paths", "images", "names", "evaluation", "store"},
+    "inputs": BASE | FAMILIES | {"chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
+    "runs": BASE | FAMILIES | {"endings", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
     | {

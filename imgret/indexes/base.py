@@ -36,11 +36,16 @@ class Index(Component):
         Whether `train` needs rows.
     size : int
         Rows added.
+    judged : bool
+        Whether it has `kept`, `as_asked`, `scores_of` and `columns`, by which `imgret.chance` learns what scores are worth.
+    columns : int
+        Of what it keeps: C.
     """
 
     takes = "vectors"
     trains = True
     size = 0
+    judged = False
 
     @dataclasses.dataclass(frozen=True)
     class SearchParams(registry.Params):
@@ -86,6 +91,30 @@ class Index(Component):
 
     def facts(self):
         """What must be known to open the arrays, as JSON; part of the file's `content`."""
+        raise NotImplementedError(type(self).__name__)
+
+    def kept(self, start, stop):
+        """Rows `start` to `stop` as a full index has them: (n, C), float32, decoded where they are codes."""
+        raise NotImplementedError(type(self).__name__)
+
+    def as_asked(self, xq):
+        """Queries (Q, dim) as they are compared with what is kept: (Q, C), float32."""
+        raise NotImplementedError(type(self).__name__)
+
+    def scores_of(self, products, asked, kept):
+        """Scores as a search gives them, but for rounding.
+
+        Parameters
+        ----------
+        products : ndarray, shape (Q, n), float64
+            Inner products of what asks with what is kept.
+        asked, kept : ndarray, shape (Q,) and (n,)
+            Their L2 norms.
+
+        Returns
+        -------
+        ndarray, shape (Q, n), float64
+        """
         raise NotImplementedError(type(self).__name__)
 
     @classmethod

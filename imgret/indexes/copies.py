@@ -63,6 +63,12 @@ class Copies:
         at = np.minimum(np.searchsorted(known, first), len(known) - 1)
         return np.where((known[at] == first) & (others[at] == second), nodes[at], -1)
 
+    def nodes_of(self, start, stop):
+        """The nodes of the rows `start` to `stop`: (n,), int64."""
+        if len(self._of_row) > 1:
+            self._of_row = [np.concatenate(self._of_row)]
+        return self._of_row[0][start:stop].astype(np.int64)
+
     def shared(self):
         """The `Shared` of the rows so far; None where all are different."""
         if self.count == self.nodes:

@@ -37,6 +37,8 @@ class Factory(Graph):
     name = "factory"
     seeded = True
 
+    judged = False  # what its structure keeps of a row is not known
+
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
         factory: str = param("", "a faiss index factory string")

@@ -133,6 +133,10 @@ class Faissed(Held):
             return scores
         return np.clip(scores if self._similarity else 1 + scores / 2, -1, 1)
 
+    def scores_of(self, products, asked, kept):
+        """See `Index.scores_of`."""
+        return self._final(products if self._similarity else 2 * products - np.square(asked)[:, None] - np.square(kept))
+
     def _edge(self, xq, rough, reach):
         """A bound (Q,) on the scores of what is not among faiss' answers `rough` (Q, n).
 

@@ -22,6 +22,13 @@ class Graph(Faissed):
         shared = self._opened or self._copies
         return super().size + (0 if shared is None else shared.count - shared.nodes)
 
+    def kept(self, start, stop):
+        """See `Index.kept`: of equal rows the node that stands for them."""
+        self._complete()
+        if self._copies is None:
+            return super().kept(start, stop)
+        return self._core.reconstruct_batch(self._copies.nodes_of(start, stop))
+
     def _graph(self):
         """Whether its structure is a graph of rows."""
         raise NotImplementedError(type(self).__name__)  # every one knows its own

@@ -28,6 +28,7 @@ class Held(Index):
         Whether "cosine" is had from distances between unit vectors, as 1 - d²/2.
     """
 
+    judged = True
     fourcc = ()
     by_distance = False
 
@@ -127,6 +128,21 @@ class Held(Index):
     def facts(self):
         """Its dimension."""
         return {"dim": self.dim}
+
+    def kept(self, start, stop):
+        """Rows as faiss has them, decoded and rotated; see `Index.kept`."""
+        self._complete()
+        return self._core.reconstruct_n(start, stop - start)
+
+    @property
+    def columns(self):
+        """Columns of what is kept."""
+        return self._core.d
+
+    def as_asked(self, xq):
+        """Queries, of unit length for "cosine", rotated; see `Index.as_asked`."""
+        xq = self._prepared(xq, "the matrix of queries")
+        return xq if self._matrix is None else rotate(xq, self._matrix)
 
     def _complete(self):
         """Take in what is pending."""

@@ -94,6 +94,17 @@ class InvertedFile(Faissed):
         found = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
         return found[found >= 0]  # of what was damaged anything may come: then it is found around the lists
 
+    def kept(self, start, stop):
+        """See `Index.kept`: where each row is is known as long as they are all asked for, in order."""
+        self._complete()
+        if self._core.direct_map.type == 0:
+            self._core.make_direct_map()
+        try:
+            return self._core.reconstruct_n(start, stop - start)
+        finally:
+            if stop == self.size:
+                self._core.make_direct_map(False)  # it is no part of the file
+
     def _begin(self, count, settings):
         if self._counted != self.size:
             lists = self._core.invlists

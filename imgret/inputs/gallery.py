@@ -1,11 +1,13 @@
 """An index in a file, open and ready to be asked."""
 
 import collections.abc
+import functools
 
 import numpy as np
 
 from imgret.errors import ImgretError, quoted
 from imgret.indexes import INDEXES
+from imgret.inputs.chances import known
 from imgret.pipeline import Pipeline, libraries
 from imgret.registry import load
 from imgret.store.reader import Store
@@ -99,6 +101,11 @@ class Gallery:
         self.names, self._rows = store.texts("names"), store.read("rows")
         if len(self._rows) and (self._rows.min() < 0 or self._rows.max() >= len(self.names)):
             raise ImgretError(f"{store.shown} is damaged: 'rows' point outside its photos")
+
+    @functools.cached_property
+    def chance(self):
+        """The `imgret.chance.Chance` that judges what is found; None where an older imgret made the file, or its method has none."""
+        return known(self.store, self.index)
 
     def close(self):
         """Close the file: what is mapped stays."""

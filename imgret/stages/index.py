@@ -8,6 +8,7 @@ from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import DEFAULT, INDEXES
 from imgret.indexes.base import check_metric
+from imgret.inputs.chances import TAILS, learn
 from imgret.inputs.photos import Photos
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, in_order, parse_bytes
 from imgret.inputs.stores import Stores
@@ -71,7 +72,7 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
         output = Output(out, "index", recorded, _made_of(stores, teachers), run, as_given)
         tell_inputs(run.report, stores)
         tell_inputs(run.report, teachers, "learns from")
-        if not output.up_to_date():
+        if not output.up_to_date(whole=lambda store: not (run.overwrite and kind.judged) or store.has(TAILS)):
             pipeline = Pipeline.load(stores[0]).whole()
             built = kind(params, metric, *pipeline.codebooks_for(kind))
             _make(output, built, Photos(stores), teachers or stores, pipeline, memory)
@@ -97,7 +98,7 @@ def _make(output, built, photos, teachers, pipeline, memory):
                 zero += zero_rows(block)
         run.report.zero(zero, count, "vectors", built.metric)
         info = {"layout": layout, "train": drawn, "dim": dim} | ({"zero": zero} if zero else {})
-        _write(output, photos, built, pipeline, info)
+        _write(output, photos, built, pipeline, info, learn(built, photos, run.jobs))
         size = os.stat(output.path).st_size
         run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
 
@@ -127,7 +128,7 @@ def _blocks(photos):
         yield photos.gathered(read, start, min(start + step, count))
 
 
-def _write(output, photos, built, pipeline, info):
+def _write(output, photos, built, pipeline, info, chance):
     stores, count = photos.stores, len(photos.names)
     with output.create(pipeline, info, built.facts()) as writer:
         totals = totals_of(stores) | {"R": count}
@@ -136,6 +137,8 @@ def _write(output, photos, built, pipeline, info):
             for store, first, last in photos.runs(start, min(start + META_ROWS, count)):
                 columns.copy_meta(store, first, last)
         columns.rows(rows=np.arange(count))
+        if chance is not None:
+            chance.write(writer)
         built.save(lambda name, *shape: writer.column(f"structure/{name}", *shape))
         columns.copy_all_failed(stores)
         writer.fingerprint = columns.fingerprint(output.recipe)

@@ -24,6 +24,8 @@ AXES = {
     "B": "bytes",
     "Q": "queries",
     "k": "ranks",
+    "M": "reference photos",
+    "C": "columns of what an index keeps of a photo",
 }
 
 
@@ -113,6 +115,30 @@ CODEBOOK = Kind("codebook", "a codebook", "a codebook", (), export=Export("array
 
 ROWS = Column("rows", ("R",), ("int64",), "the photo that each row of the index stands for")
 
+# What `imgret.chance` learns: optional, and no part of `content`, which it follows from.
+CHANCE = (
+    Column(
+        "chance/tails",
+        ("N", 2),
+        ("float32",),
+        "of the scores of each photo with reference photos, which nearly all do not match: where the upper fifth starts, and the scale of what "
+        "is above; NaN where that is not known",
+        hashed=False,
+        optional="chance",
+        finite=False,
+    ),
+    Column("chance/photos", ("M",), ("int64",), "the reference photos: those with the smallest digests", hashed=False, optional="chance"),
+    Column(
+        "chance/vectors",
+        ("M", "C"),
+        ("int16",),
+        "what the structure keeps of them, decoded, in the length 3000",
+        hashed=False,
+        optional="chance",
+    ),
+    Column("chance/lengths", ("M",), ("float32",), "its lengths", hashed=False, optional="chance"),
+)
+
 INDEX = Kind(
     "index",
     "an index",
@@ -127,6 +153,7 @@ INDEX = Kind(
             "the searchable structure, as its method lays it out: `structure/faiss` is the bytes of a FAISS index; where that is a graph "
             "which has equal rows once, node i stands for the rows `structure/members[starts[i]:starts[i+1]]`, `structure/starts`",
         ),
+        *CHANCE,
         *FAILED,
     ),
     version=3,

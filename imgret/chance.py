@@ -1,0 +1,239 @@
+"""Chance: what scores photos that do not match reach, learned when an index is made, and what a score is worth beside that.
+
+A score means nothing by itself: it depends on the method, on the metric, and on both photos. So it is held against those that the query
+reaches with some photos of the gallery, the *references*, and against those that the photo it found reaches with them; nearly all of
+these pairs do not match. From the scores of a photo with the references comes the tail of its chance scores, as two numbers: where it
+starts (a fifth of the scores are above), and its scale, that of an exponential distribution. The best twentieth of the scores, where
+what matches is, does not count for more than that it is there (type II censoring). A tail so far out is predicted by a Pareto
+distribution, which knows from how few scores the scale comes: of few photos nothing is ever sure.
+
+What a score is worth is told as in sequence alignment: by how many photos of the gallery would reach it by chance, the geometric mean of
+what either photo's tail says.
+
+References
+----------
+- R. Auckenthaler, M. Carey & H. Lloyd-Thomas, "Score normalization for text-independent speaker verification systems", Digital Signal
+  Processing 2000; P. Matejka et al., "Analysis of score normalization in multilingual speaker recognition", Interspeech 2017: the two
+  sides of a score (S-norm).
+- W. J. Scheirer, A. Rocha, R. J. Micheals & T. E. Boult, "Meta-recognition: the theory and practice of recognition score analysis",
+  PAMI 2011: tails of the scores that do not match.
+- B. Epstein & M. Sobel, "Life testing", JASA 1953: the censored scale.
+- J. F. Lawless, "Prediction intervals for the two parameter exponential distribution", Technometrics 1977: the predicted tail.
+- S. Karlin & S. F. Altschul, "Methods for assessing the statistical significance of molecular sequence features", PNAS 1990: E.
+"""
+
+import hashlib
+
+import numpy as np
+
+from imgret.arrays import row_norms, unit_rows
+from imgret.parallel import one_thread
+
+REFERENCES = 256
+START, CENSORED = 0.2, 0.05  # parts of the scores: those of the tail, and those of it that may match
+LEVELS = ("no match", "likely", "sure")
+LIKELY, SURE = 0.1, 0.005  # photos that reach such a score by chance, at most
+GRID = 3000  # a unit vector's length in whole numbers: products of two are exact in float32
+BLOCK_BYTES = 4 << 20  # of rows scored at once
+
+
+class Directions:
+    """Vectors as whole numbers and lengths: their products are exact, so that no bit depends on how BLAS adds them up, or in which block.
+
+    A part of a product of rows of the length `GRID` is at most (GRID + sqrt(C) / 2)², below 2^24 for less than four million columns;
+    rounding changes the cosine of two vectors by 1.4e-4 (standard deviation).
+
+    Parameters
+    ----------
+    whole : ndarray, shape (n, C), float32
+        Whole numbers.
+    lengths : ndarray, shape (n,), float32
+    """
+
+    def __init__(self, whole, lengths):
+        self.whole, self.lengths = whole, lengths
+
+    @classmethod
+    def of(cls, x):
+        """Those of vectors (n, C), float32."""
+        whole = unit_rows(x)
+        whole *= GRID
+        return cls(np.rint(whole, out=whole), row_norms(x).astype(np.float32))
+
+    def products(self, other):
+        """Inner products with other vectors: ndarray, shape (n, m), float64."""
+        with one_thread():
+            products = (self.whole @ other.whole.T).astype(np.float64)
+        products *= self.lengths[:, None].astype(np.float64) / GRID**2
+        products *= other.lengths
+        return products
+
+
+def chosen(blocks, most=REFERENCES):
+    """Which photos are the references: those with the smallest digests, so that few change when photos come and go.
+
+    Parameters
+    ----------
+    blocks : iterable of (names, ndarray of shape (n, 32), uint8)
+        Names, and SHA-256 of the photos, in order; of a photo whose digest is zero, the name's takes its place. Of several with one digest
+        the first is taken.
+
+    Returns
+    -------
+    ndarray, shape (m,), int64
+        Their positions, ascending.
+    """
+    known, start = {}, 0
+    for names, digests in blocks:
+        limit = max(known)[0] if len(known) == most else 255  # most digests are seen to be too large by their first byte
+        for row in np.flatnonzero((digests[:, 0] <= limit) | ~digests.any(axis=1)).tolist():
+            digest = digests[row].tobytes()
+            known.setdefault(digest if any(digest) else hashlib.sha256(names[row]).digest(), start + row)
+            if len(known) > 2 * most:
+                known = _least(known, most)
+        known, start = _least(known, most), start + len(digests)
+    return np.array(sorted(known.values()), np.int64)
+
+
+def _least(known, most):
+    return {digest: known[digest] for digest in sorted(known)[:most]}
+
+
+def counts(references):
+    """Of the scores with so many references: how many are of the tail, and how many of these are censored."""
+    return int(START * references), int(CENSORED * references)
+
+
+def tails(scores, own=None):
+    """Where the tails of photos' chance scores start, and their scales.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n, m)
+        Of each photo with the references.
+    own : ndarray, shape (n,), int64, optional
+        Which of the references a photo is itself, -1 for none: its own score does not count.
+
+    Returns
+    -------
+    ndarray, shape (n, 2), float32
+        NaN where it cannot be known: there are too few references, or nothing tells their scores apart.
+    """
+    found = np.full((len(scores), 2), np.nan, np.float32)
+    own = np.full(len(scores), -1) if own is None else own
+    for without in (False, True):
+        rows = np.flatnonzero((own >= 0) == without)
+        some = scores[rows]
+        if without:
+            some[np.arange(len(rows)), own[rows]] = -np.inf
+        tail, censored = counts(scores.shape[1] - without)
+        if not len(rows) or tail == censored:
+            continue
+        best = -np.sort(-some, axis=1)[:, : tail + 1]
+        start = best[:, tail]
+        total = (best[:, censored:tail] - start[:, None]).sum(axis=1) + censored * (best[:, censored] - start)
+        scale = (total / (tail - censored)).astype(np.float32)
+        known = scale > 0
+        found[rows[known]] = np.stack([start[known], scale[known]], axis=1)
+    return found
+
+
+def by_chance(scores, found, references):
+    """Logarithm of the part of photos that reach scores by chance, as a photo's tail says; 0 where nothing is known.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (...)
+    found : ndarray, shape (..., 2)
+        What `tails` gave for each, or for each row.
+    references : int
+    """
+    tail, censored = counts(references)
+    if tail == censored:
+        return np.zeros(np.shape(scores))
+    r = tail - censored
+    with np.errstate(invalid="ignore"):
+        above = np.maximum(0, (scores - found[..., 0]) / (r * found[..., 1].astype(np.float64)))
+    return np.where(above > 0, np.log(tail / references) - r * np.log1p(above), 0)
+
+
+class Chance:
+    """What was learned of an index's chance scores: judges what is found in it.
+
+    Parameters
+    ----------
+    index : imgret.indexes.base.Index
+    references : Directions
+        The references, as the index keeps them.
+    tails : ndarray, shape (N, 2), float32
+        Of the photos' chance scores.
+
+    Attributes
+    ----------
+    photos : int
+        In the gallery.
+    """
+
+    def __init__(self, index, references, tails):
+        self._index, self._references, self.tails, self.photos = index, references, tails, len(tails)
+
+    def of_queries(self, vectors):
+        """The tails of queries' chance scores.
+
+        Parameters
+        ----------
+        vectors : array_like, shape (Q, V)
+
+        Returns
+        -------
+        ndarray, shape (Q, 2), float32
+        """
+        return tails(scores_with(self._index, self._index.as_asked(vectors), self._references))
+
+    def expected(self, query_tails, scores, ids, trials=None):
+        """How many photos would reach scores by chance.
+
+        Parameters
+        ----------
+        query_tails : ndarray, shape (Q, 2)
+            From `of_queries`, or `tails[photos]` where photos of the gallery ask.
+        scores, ids : ndarray, shape (Q, k)
+            As the index gives them.
+        trials : int, optional
+            Pairs that were compared in all: each query with every photo by default.
+
+        Returns
+        -------
+        ndarray, shape (Q, k), float64
+            NaN where there is no photo.
+        """
+        m = len(self._references.lengths)
+        either = by_chance(scores, query_tails[:, None], m) + by_chance(scores, self.tails[np.maximum(ids, 0)], m)
+        return np.where(ids >= 0, (self.photos if trials is None else trials) * np.exp(either / 2), np.nan)
+
+    def judge(self, query_tails, scores, ids, trials=None):
+        """What scores are worth; see `expected`.
+
+        Returns
+        -------
+        levels : ndarray, shape (Q, k), int8
+            Positions in `LEVELS`; -1 where there is no photo.
+        expected : ndarray, shape (Q, k), float64
+        """
+        expected = self.expected(query_tails, scores, ids, trials)
+        levels = (expected <= LIKELY).astype(np.int8) + (expected <= SURE)
+        return np.where(ids >= 0, levels, np.int8(-1)), expected
+
+
+def scores_with(index, asked, references):
+    """Scores (Q, m) of what asks with the references, as the index would give them.
+
+    Parameters
+    ----------
+    index : imgret.indexes.base.Index
+    asked : ndarray, shape (Q, C), float32
+        From `index.as_asked`.
+    references : Directions
+    """
+    asked = Directions.of(asked)
+    return index.scores_of(asked.products(references), asked.lengths, references.lengths)

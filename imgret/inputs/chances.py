@@ -1,0 +1,121 @@
+"""What is known of an index's chance scores (`imgret.chance`): learned when it is made, and read from its file."""
+
+import numpy as np
+
+from imgret.chance import BLOCK_BYTES, Chance, Directions, chosen, tails
+from imgret.errors import ImgretError
+from imgret.parallel import ordered_map
+
+TAILS, PHOTOS, VECTORS, LENGTHS = "chance/tails", "chance/photos", "chance/vectors", "chance/lengths"
+META_ROWS = 1 << 16  # photos whose digests are read at once
+MOST = 4096  # references that a file may have
+
+
+class Learned:
+    """What was learned of an index's chance scores.
+
+    Parameters
+    ----------
+    photos : ndarray, shape (m,), int64
+        Positions of the references.
+    kept : imgret.chance.Directions
+        The references, as the index keeps them.
+    tails : ndarray, shape (N, 2), float32
+    """
+
+    def __init__(self, photos, kept, tails):
+        self.photos, self.kept, self.tails = photos, kept, tails
+
+    def write(self, writer):
+        """Write its columns to a store that is being made."""
+        writer.array(TAILS, self.tails)
+        writer.array(PHOTOS, self.photos)
+        writer.array(VECTORS, self.kept.whole.astype(np.int16))
+        writer.array(LENGTHS, self.kept.lengths)
+
+
+def learn(built, photos, jobs=1):
+    """Learn chance scores from an index that has just been filled.
+
+    Which photos are the references follows from the digests of all, and a photo's tail from its own row and theirs: not from `jobs`, from
+    the order of anything, or from the other photos. So where the references stay, so do the tails of all photos that stay.
+
+    Parameters
+    ----------
+    built : imgret.indexes.base.Index
+    photos : imgret.inputs.photos.Photos
+        Its rows.
+    jobs : int
+
+    Returns
+    -------
+    Learned or None
+        None where the index cannot be asked for what it takes.
+    """
+    if not built.judged:
+        return None
+    references = chosen(_digests(photos))
+    asking = np.concatenate([photos.gathered(_vectors, row, row + 1) for row in references.tolist()])
+    asking = Directions.of(built.as_asked(asking))
+    kept = Directions.of(np.concatenate([built.kept(row, row + 1) for row in references.tolist()]))
+    step = max(1, BLOCK_BYTES // (4 * max(1, kept.whole.shape[1])))
+
+    def block(item):
+        start, rows = item
+        rows = Directions.of(rows)
+        scores = built.scores_of(asking.products(rows), asking.lengths, rows.lengths).T
+        at = np.arange(start, start + len(scores))
+        nearest = np.minimum(np.searchsorted(references, at), len(references) - 1)
+        return tails(scores, np.where(references[nearest] == at, nearest, -1))
+
+    count = len(photos.names)
+    blocks = ((start, built.kept(start, min(start + step, count))) for start in range(0, count, step))
+    return Learned(references, kept, np.concatenate(list(ordered_map(block, blocks, jobs))))
+
+
+def _digests(photos):
+    for start in range(0, len(photos.names), META_ROWS):
+        stop = min(start + META_ROWS, len(photos.names))
+        yield photos.names[start:stop], photos.gathered(lambda store, first, last: store.read("digest", first, last), start, stop)
+
+
+def _vectors(store, first, last):
+    return store.read("vectors", first, last).astype(np.float32, copy=False)
+
+
+class _Tails:
+    """The tails of an index's photos: read where they are asked for, and verified before."""
+
+    def __init__(self, store):
+        self._store, self._mapped = store, store.map(TAILS)
+
+    def __len__(self):
+        return len(self._mapped)
+
+    def __getitem__(self, photos):
+        wanted = np.unique(photos)
+        self._store.verify(TAILS, np.stack([wanted, wanted + 1], axis=1))
+        return self._mapped[photos]
+
+
+def known(store, index):
+    """The `Chance` of an open index, None where its file has none.
+
+    Parameters
+    ----------
+    store : imgret.store.reader.Store
+    index : imgret.indexes.base.Index
+
+    Raises
+    ------
+    ImgretError
+        If what the file has cannot be right.
+    """
+    if not store.has(TAILS) or not index.judged or not len(store):
+        return None
+    if not 0 < store.sizes["M"] <= MOST or store.sizes["C"] != index.columns:
+        raise ImgretError(
+            f"{store.shown} is damaged: its references for chance scores are none of its photos: remove it, and make it again"
+        )
+    references = Directions(store.read(VECTORS).astype(np.float32), store.read(LENGTHS))
+    return Chance(index, references, _Tails(store))
