@@ -15,10 +15,16 @@ class Report:
     ----------
     verbosity : int
         -1 errors only, 0 notes and progress, 1 details too.
+    step : str
+        What progress is of, where a command has several steps.
     """
 
-    def __init__(self, verbosity=0):
-        self.verbosity = verbosity
+    def __init__(self, verbosity=0, step=""):
+        self.verbosity, self.step = verbosity, step
+
+    def of(self, step):
+        """The same for one of several steps."""
+        return Report(self.verbosity, step)
 
     def note(self, text):
         """One line about what is going on."""
@@ -56,14 +62,14 @@ class Report:
 
     def progress(self, total, unit, start=0):
         """A progress bar (on a terminal) or a line now and then: a context manager with `update(n)`."""
-        return Progress(total, unit, start, self.verbosity >= 0)
+        return Progress(total, unit, start, self.verbosity >= 0, self.step)
 
 
 class Progress:
     """Counts up to `total`."""
 
-    def __init__(self, total, unit, start, shown):
-        self.total, self.unit, self.count, self.start, self.shown = total, unit, start, start, shown
+    def __init__(self, total, unit, start, shown, step=""):
+        self.total, self.unit, self.count, self.start, self.shown, self._step = total, unit, start, start, shown, step
         self._bar, self._began = None, time.monotonic()
         self._said = self._began
 
@@ -71,7 +77,9 @@ class Progress:
         if self.shown and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.total, initial=self.start, unit=" " + self.unit, dynamic_ncols=True, leave=False)
+            self._bar = tqdm(
+                desc=self._step or None, total=self.total, initial=self.start, unit=" " + self.unit, dynamic_ncols=True, leave=False
+            )
         return self
 
     def __exit__(self, *_):
@@ -91,7 +99,8 @@ class Progress:
             self._said = now
             rate = (self.count - self.start) / (now - self._began)
             left = f", {_duration((self.total - self.count) / rate)} left" if rate > 0 else ""
-            sys.stderr.write(f"imgret: {self.count} of {self.total} {self.unit}s, {rate:.3g} a second{left} {message}\n")
+            of = f"{self._step}: " if self._step else ""
+            sys.stderr.write(f"imgret: {of}{self.count} of {self.total} {self.unit}s, {rate:.3g} a second{left} {message}\n")
             sys.stderr.flush()
 
 
