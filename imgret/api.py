@@ -6,12 +6,14 @@ its `run` has another report.
 
 import os
 
+from imgret import builds, ready
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.rankings import is_store, read_ranking
 from imgret.opened import Codebook, Features, Hit, Index, Opened, Ranking, Vectors
 from imgret.runs.report import Report
 from imgret.runs.run import Run
+from imgret.stages.build import build
 from imgret.stages.codebook import codebook
 from imgret.stages.encode import encode
 from imgret.stages.evaluate import evaluate
@@ -34,6 +36,7 @@ __all__ = (  # the same as `imgret.API`, which may not load this module
     "ImgretError",
     "Report",
     "Run",
+    "build",
     "codebook",
     "encode",
     "evaluate",
@@ -54,7 +57,7 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
     Parameters
     ----------
     path : str or PathLike
-        A store, or a TREC run.
+        A store, a TREC run, or the folder of a build, of which the index is opened; `ready:NAME` is a codebook of the package.
     settings : sequence of str
         Search-time parameters of an index, NAME=VALUE.
 
@@ -69,7 +72,7 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
     ImgretError
         If there is no such file, or it is none of these.
     """
-    path = os.fspath(path)
+    path = builds.index_of(ready.path_of(os.fspath(path)))
     if os.path.exists(path) and not is_store(path):
         return Ranking(read_ranking(path, "imgret.open"))
     store = Store(path)

@@ -10,7 +10,7 @@ import os
 
 from imgret.errors import ImgretError, quoted
 from imgret.formats import files
-from imgret.names import to_bytes
+from imgret.names import to_bytes, to_text
 
 MANIFEST = "imgret.json"
 LIMIT = 16 << 20  # bytes
@@ -35,6 +35,10 @@ class Build:
         Path of the local features that these were made of, where there are any.
     roots : tuple of str
         Folders that the photos' names are relative to: of several the first that has one.
+    tables : dict
+        The config's tables, as they were then.
+    learned : bool
+        Whether codebooks were learned from other photos.
     """
 
     folder: str
@@ -43,6 +47,18 @@ class Build:
     vectors: str
     features: str | None = None
     roots: tuple = ()
+    tables: dict = dataclasses.field(default_factory=dict)
+    learned: bool = False
+
+    def manifest(self):
+        """The bytes of the file that `read` takes it from."""
+        said = {"format": FORMAT, "version": VERSION, "config": to_text(os.fsencode(self.config))}
+        said |= {name: os.path.basename(path) for name, path in self._stores() if path is not None}
+        said |= {"roots": [to_text(os.fsencode(root)) for root in self.roots], "learned": self.learned, "tables": self.tables}
+        return json.dumps(said, indent=1).encode() + b"\n"
+
+    def _stores(self):
+        return ("index", self.index), ("vectors", self.vectors), ("features", self.features)
 
     def path_of(self, name):
         """Where a photo is now: bytes, to be opened from any folder; None where it is not to be found.
@@ -85,11 +101,20 @@ def read(folder):
             _text(said, "config"),
             *(_within(folder, said, name) for name in ("index", "vectors", "features")),
             tuple(os.fsdecode(to_bytes(root)) for root in _texts(said, "roots")),
+            _tables(said),
+            said.get("learned") is True,
         )
     except (ValueError, KeyError, RecursionError) as error:
         raise ImgretError(
             f"{path} is damaged ({quoted(str(error))}): run `imgret build` with the same photos and -o {folder} again"
         ) from None
+
+
+def _tables(said):
+    tables = said.get("tables", {})
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise ValueError("`tables` are not those of a config")
+    return tables
 
 
 def _text(said, name):
@@ -117,4 +142,10 @@ def _within(folder, said, name):
 
 def index_of(path):
     """The path of the index that a path means: a build's, or the path itself where it is no build."""
-    return read(path).index if os.path.isdir(path) and is_build(path) else path
+    return read(path).index if is_build(path) else path
+
+
+def roots_of(index):
+    """Where the photos of an index are, as far as a build says: of its folder, or of the index in it; () where there is none."""
+    folder = index if os.path.isdir(index) else os.path.dirname(index)
+    return read(folder).roots if is_build(folder) else ()

@@ -44,8 +44,8 @@ def step(*arguments):
 
 STEPS = {
     "features": ("extract", "photos", "--max-failed", "1", "--set", "max_keypoints=40", "--set", "contrast_threshold=0.01"),
-    "codebook": ("codebook", "features.h5", "--size", "4"),
-    "vectors": ("encode", "features.h5", "-c", "codebook.h5"),
+    "codebook": ("codebook", "features.h5", "--size", "4", "--set", "pca=0"),
+    "vectors": ("encode", "features.h5", "-c", "codebook.h5", "--set", "norm=intra,l2"),
     "index": ("index", "vectors.h5"),
     "ranking": ("search", "index.h5", "vectors.h5"),
 }

@@ -108,32 +108,32 @@ extract photos -o boxes-columns.h5 --boxes boxes.csv {NETWORK}=squeezenet1_1 --s
 """
 
 CODEBOOKS = """
-codebook learn-rootsift.h5 -o words.h5 --size 8
-codebook learn-rootsift.h5 -o words-2.h5 --size 8 -j2
-codebook learn-rootsift.h5 rootsift.h5 -o words-random.h5 --size 6 --set init=random --seed 5 --sample 700
+codebook learn-rootsift.h5 -o words.h5 --size 8 --set pca=0
+codebook learn-rootsift.h5 -o words-2.h5 --size 8 -j2 --set pca=0
+codebook learn-rootsift.h5 rootsift.h5 -o words-random.h5 --size 6 --set init=random --seed 5 --sample 700 --set pca=0
 codebook learn-rootsift.h5 -o words-pca.h5 --size 8 --set pca=16
 codebook --config pipeline.toml:words learn-rootsift.h5 -o words-config.h5
-codebook sift.h5 -o words-sift.h5 --size 4
-codebook dense.h5 -o words-dense.h5 --size 4
+codebook sift.h5 -o words-sift.h5 --size 4 --set pca=0
+codebook dense.h5 -o words-dense.h5 --size 4 --set pca=0
 codebook columns.h5 -o words-columns.h5 --size 4 --set pca=8
-codebook patches.h5 -o words-patches.h5 --size 4
+codebook patches.h5 -o words-patches.h5 --size 4 --set pca=0
 codebook learn-rootsift.h5 -o gmm.h5 -m gmm --size 4 --set iterations=8
 codebook learn-rootsift.h5 -o gmm-pca.h5 -m gmm --size 4 --set pca=16 --set iterations=8
 codebook learn-rootsift.h5 -o pca-rows.h5 -m pca --size 16
 """
 
 ENCODE = """
-encode rootsift.h5 -c words.h5 -o vlad.h5
-encode rootsift-2.h5 -c words-2.h5 -o vlad-2.h5 -j2
-encode learn-rootsift.h5 -c words.h5 -o learn-vlad.h5
+encode rootsift.h5 -c words.h5 -o vlad.h5 --set norm=intra,l2
+encode rootsift-2.h5 -c words-2.h5 -o vlad-2.h5 -j2 --set norm=intra,l2
+encode learn-rootsift.h5 -c words.h5 -o learn-vlad.h5 --set norm=intra,l2
 encode rootsift.h5 -c words-random.h5 -o vlad-residual.h5 --set norm=residual,intra,l2
 encode rootsift.h5 -c words-pca.h5 -o vlad-power.h5 --set norm=power,l2 --set power=0.3 --set dtype=float16
 encode rootsift.h5 -c words-config.h5 -o vlad-ssr.h5 --set norm=intra,ssr,l2
-encode sift.h5 -c words-sift.h5 -o vlad-sift.h5
-encode dense.h5 -c words-dense.h5 -o vlad-dense.h5
-encode columns.h5 -c words-columns.h5 -o vlad-columns.h5
-encode patches.h5 -c words-patches.h5 -o vlad-patches.h5
-encode boxes.h5 -c words.h5 -o boxes-vlad.h5
+encode sift.h5 -c words-sift.h5 -o vlad-sift.h5 --set norm=intra,l2
+encode dense.h5 -c words-dense.h5 -o vlad-dense.h5 --set norm=intra,l2
+encode columns.h5 -c words-columns.h5 -o vlad-columns.h5 --set norm=intra,l2
+encode patches.h5 -c words-patches.h5 -o vlad-patches.h5 --set norm=intra,l2
+encode boxes.h5 -c words.h5 -o boxes-vlad.h5 --set norm=intra,l2
 encode rootsift.h5 -c gmm.h5 -o fisher.h5
 encode rootsift.h5 -c gmm-pca.h5 -o fisher-all.h5 --set gradients=weight,mean,sigma --set intra=true --set power=0.7
 codebook vlad.h5 -o pca.h5 -m pca --size 8
@@ -214,8 +214,8 @@ import ranking.ivecs --names gallery.txt --queries asked.txt -o neighbours.h5
 import hloc-local.h5 -o local.h5 --space random
 import hloc-global.h5 -o global.h5
 evaluate neighbours.h5 --protocol groups --truth truth.csv --json --resamples 200
-codebook local.h5 -o words-local.h5 --size 4
-encode local.h5 -c words-local.h5 -o vlad-local.h5
+codebook local.h5 -o words-local.h5 --size 4 --set pca=0
+encode local.h5 -c words-local.h5 -o vlad-local.h5 --set norm=intra,l2
 codebook given.h5 -o pca-given.h5 -m pca --size 4
 encode given.h5 -c pca-given.h5 -o short-given.h5
 index imported.h5 -o flat-imported.h5
@@ -336,7 +336,7 @@ def _write_texts(folder, groups):
         "list.txt": [os.path.join("photos", name) for name in names[::3]],
         "boxes.csv": ["image,x1,y1,x2,y2,id", *boxes, f"{names[0]},9000,9000,9100,9100,outside"],
         "given.txt": [f"row-{number:03d}" for number in reversed(range(40))],
-        "pipeline.toml": ['words = { run = "codebook", method = "kmeans", size = 5, set = { iterations = 3, tolerance = 0 } }'],
+        "pipeline.toml": ['words = { run = "codebook", method = "kmeans", size = 5, set = { iterations = 3, tolerance = 0, pca = 0 } }'],
     }
     for name, lines in texts.items():
         with open(os.path.join(folder, name), "w", encoding="ascii", newline="\n") as file:

@@ -137,7 +137,7 @@ def test_set_help_lists_parameters_without_an_output():
         (["extract", "--set", "help"], "max_size=1024"),
         (["extract", "--set", "help", "-m", "dense-sift"], "max_size=512"),
         (["codebook", "-m", "gmm", "--set", "help"], "size="),
-        (["encode", "-m", "vlad", "--set", "help"], "norm=intra,l2"),
+        (["encode", "-m", "vlad", "--set", "help"], "norm=residual,intra,power,l2"),
         (["index", "--set", "help", "-m", "ivfpq"], ""),
         (["search", stores().index, "--set", "help"], ""),
     ):

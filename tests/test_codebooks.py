@@ -12,6 +12,7 @@ from imgret.codebooks import CODEBOOKS
 from imgret.codebooks import pca as pca_module
 from imgret.codebooks.gmm import GMM
 from imgret.codebooks.kmeans import KMeans
+from imgret.codebooks.local import FULL
 from imgret.codebooks.passes import assign
 from imgret.codebooks.pca import PCA
 from imgret.errors import ImgretError, UsageError
@@ -295,7 +296,7 @@ def test_constant_columns(name, settings):
 @pytest.mark.parametrize("value", [0.0, 0.1, -3e17])
 def test_rows_that_are_all_equal(name, value):
     x = np.full((9000, 6), value, np.float32)
-    codebook = build(name, {"size": 4, "iterations": 3}).fit(x)
+    codebook = build(name, {"size": 4, "pca": 0, "iterations": 3}).fit(x)
     assert finite(codebook)
     summary = codebook.summary()
     if name == "kmeans":
@@ -310,9 +311,14 @@ def test_rows_that_are_all_equal(name, value):
 def test_no_variance_to_project():
     text = "the 50 sampled rows are all equal: there is no variance to learn a projection from"
     x = np.full((50, 6), 0.1, np.float32)
-    for name, settings in (("pca", {"size": 4}), ("kmeans", {"size": 4, "pca": 2}), ("gmm", {"size": 4, "pca": 2})):
+    for name, settings in (
+        ("pca", {"size": 4}),
+        ("kmeans", {"size": 4, "pca": 2}),
+        ("kmeans", {"size": 4}),
+        ("gmm", {"size": 4, "pca": 2}),
+    ):
         with pytest.raises(ImgretError) as error:
-            build(name, settings).fit(x)
+            build(name, {"size": 4} | settings).fit(x)
         assert str(error.value) == text
 
 
@@ -355,7 +361,7 @@ def test_assign_over_several_panels_of_words():
 
 def test_lloyd_is_the_loop():
     x = clusters(400, 6)
-    settings = {"size": 9, "init": "random", "tolerance": 0.0, "seed": 4}
+    settings = {"size": 9, "pca": 0, "init": "random", "tolerance": 0.0, "seed": 4}
     centroids = build("kmeans", {**settings, "iterations": 0}).fit(x).centroids_
     for iterations in (1, 2, 3):
         centroids = lloyd_step(x, centroids)
@@ -388,7 +394,7 @@ def test_plus_plus_draws_by_squared_distance():
     x = np.repeat(np.float32([[0], [1], [3]]), [998, 1, 1], axis=0)
     second = []
     for seed in range(300):
-        chosen = build("kmeans", {"size": 2, "iterations": 0, "seed": seed}).fit(x).centroids_[:, 0].round(3).tolist()
+        chosen = build("kmeans", {"size": 2, "pca": 0, "iterations": 0, "seed": seed}).fit(x).centroids_[:, 0].round(3).tolist()
         if chosen[0] == 0:
             second.append(chosen[1])
     assert set(second) == {1.0, 3.0}
@@ -591,7 +597,21 @@ def test_local_projection_is_the_pca(x):
         expected = PCA(PCA.Params(size=3)).fit(x)
         assert codebook.dim_ == 16
         assert np.array_equal(codebook.transform(x[:100]), expected.project(x[:100]))
-        assert np.array_equal(build(name, {"size": 4, "iterations": 0}).fit(x).transform(x[:9]), x[:9])
+        assert np.array_equal(build(name, {"size": 4, "pca": 0, "iterations": 0}).fit(x).transform(x[:9]), x[:9])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3000, 16), (9, 16)])
+def test_projection_to_all_dimensions(x, rows, columns):
+    """The default of k-means: a turn to the principal axes, or onto as many of them as there are rows; distances stay."""
+    few = x[:rows]
+    codebook = build("kmeans", {"size": 4, "iterations": 2}).fit(few)
+    assert codebook.params.pca == FULL == -1
+    assert codebook.centroids_.shape == (4, min(rows, columns))
+    turned = codebook.transform(few)
+    assert np.allclose(np.linalg.norm(turned[1:] - turned[0], axis=1), np.linalg.norm(few[1:] - few[0], axis=1), rtol=1e-4, atol=1e-3)
+    again = type(codebook).from_arrays(codebook.params, codebook.to_arrays())
+    assert again.dim_ == columns
+    assert np.array_equal(again.transform(few), turned)
 
 
 @pytest.mark.parametrize("name", SAMPLED)

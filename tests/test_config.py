@@ -37,7 +37,7 @@ def test_tables_in_order(config):
 def test_what_is_no_config(config):
     runs = "extract, codebook, encode, index, search, evaluate"
     assert refusal(read, "gone.toml") == ("--config gone.toml: there is no such file", 1)
-    assert refusal(read, "photos") == ("--config photos: Is a directory", 1)
+    assert refusal(read, "./photos") == ("--config ./photos: Is a directory", 1)
     config("x = [")
     message, code = refusal(read, "p.toml")
     assert (message[:27], code) == ("--config p.toml is not TOML", 2)
@@ -51,7 +51,7 @@ def test_what_is_no_config(config):
     config("[x]\nrun = []")
     assert refusal(read, "p.toml") == (f"--config p.toml: 'x' must be a table with `run` = one of {runs}", 2)
     config('[x]\nrun = "extract"')
-    assert refusal(read_table, "p.toml") == ("`--config` must be FILE:TABLE, got 'p.toml'", 2)
+    assert refusal(read_table, "p.toml") == ("`--config` must be FILE:TABLE, or NAME:TABLE of a ready config, got 'p.toml'", 2)
     assert refusal(read_table, "p.toml:y") == ("--config p.toml: there is no table 'y'; it has: x", 2)
     assert issubclass(UsageError, ImgretError)
 

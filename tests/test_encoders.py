@@ -158,12 +158,12 @@ def test_vlad_of_many_words(monkeypatch):
     codebook = random_words(size=100)
     codebook.centroids_[70:] = codebook.centroids_[:30]
     x = descriptors(0, 300)
-    whole = encode(Vlad, codebook, x)
+    whole = encode(Vlad, codebook, x, norm=("intra", "l2"))
     np.testing.assert_allclose(whole, reference.vlad(x, codebook.centroids_, ("intra", "l2")), rtol=0, atol=1e-5)
     assert (whole.reshape(100, DIMS)[70:] == 0).all()
     monkeypatch.setattr(Vocabulary, "WORDS", 32)
     monkeypatch.setattr(Vocabulary, "SCORES", 32 * 64)
-    np.testing.assert_allclose(encode(Vlad, codebook, x), whole, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(encode(Vlad, codebook, x, norm=("intra", "l2")), whole, rtol=0, atol=1e-6)
 
 
 def test_vlad_of_65536_and_of_more_words():
@@ -441,13 +441,13 @@ def test_contract(name):
 
 
 def test_defaults():
-    assert Vlad.Params() == Vlad.Params(norm=("intra", "l2"), power=0.5, dtype="float32")
+    assert Vlad.Params() == Vlad.Params(norm=("residual", "intra", "power", "l2"), power=0.5, dtype="float32")
     assert Fisher.Params() == Fisher.Params(gradients=("mean", "sigma"), power=0.5, dtype="float32")
 
 
 def test_what_means_the_same_is_recorded_the_same():
     assert Vlad.Params.parse(["norm=residual,ssr"]) == Vlad.Params(norm=("residual", "power", "l2"))
-    assert Vlad.Params(norm=("intra",)) == Vlad.Params()
+    assert Vlad.Params(norm=("residual", "intra", "power")) == Vlad.Params()
     assert Vlad.Params(norm=()).norm == ("l2",)
     assert Fisher.Params(gradients=("sigma", "weight")).gradients == ("weight", "sigma")
 
@@ -465,7 +465,7 @@ def test_what_means_the_same_is_recorded_the_same():
             ["norm=ssr", "power=0.3"],
             "`norm` says ssr, which is power with the exponent 0.5, but `power` is 0.3: write power instead of ssr",
         ),
-        (["power=0.3"], "`power` has no effect: `norm` has no step power"),
+        (["norm=intra", "power=0.3"], "`power` has no effect: `norm` has no step power"),
         (["norm=power", "power=0"], "`power` must be a number of at most 1.0 above 0.0, got 0.0"),
         (["norm=power", "power=1.5"], "`power` must be a number of at most 1.0 above 0.0, got 1.5"),
     ],

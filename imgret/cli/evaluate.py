@@ -75,7 +75,7 @@ def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots
     from imgret.cli import scores
     from imgret.stages.evaluate import evaluate
 
-    options.check_html(html, photo_roots, top, most)
+    photo_roots = options.check_html(html, photo_roots, top, most, rankings)
     outputs = {"--per-query": per_query, "--curve": curve, "--qrels": qrels, "--trec-run": trec_run, "--html": html}
     given, page = options.running(given), None
     if html:

@@ -46,6 +46,12 @@ def _escaped(text):
 
 
 def _lines(facts, counted):
+    if "build" in facts:
+        yield f"{'build':15} {facts['build']['folder']}"
+        yield f"{'config':15} {facts['build']['config']}"
+        yield from (f"{'photos in':15} {root}" for root in facts["build"]["roots"])
+        yield "files"
+        yield from (f"  {name:24} {size}" for name, size in facts["build"]["files"].items())
     for name in ("path", "kind", "schema_version", "file_size", "created", *counted, "recipe", "content", "fingerprint"):
         if name in facts:
             yield f"{name:15} {facts[name]}"

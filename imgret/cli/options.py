@@ -113,13 +113,26 @@ def html(command):
     return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
 
 
-def check_html(html, roots, top, most):
-    """Refuse `--photos`, `--top` and `--most` without `--html`, and `--html` without `--photos`."""
+def check_html(html, roots, top, most, asked):
+    """Refuse `--photos`, `--top` and `--most` without `--html`, and `--html` without `--photos`.
+
+    Unless what is `asked` (an index, or rankings) is of a build, which knows where its photos are.
+
+    Returns
+    -------
+    tuple of str
+        Folders that photos are named relative to.
+    """
+    if html and not roots:
+        from imgret.inputs.rankings import photo_roots
+
+        roots = photo_roots(asked)
     if html and not roots:
         raise click.UsageError("--html needs --photos ROOT: the folder that the photos were extracted from")
     for option, given in (("--photos", roots), ("--top", top), ("--most", most)):
         if given and not html:
             raise click.UsageError(f"{option} is for --html")
+    return roots
 
 
 def overwrite(what):
@@ -143,9 +156,14 @@ def run(command):
 
 
 def config(command):
-    """`--config FILE:TABLE`."""
+    """`--config FILE:TABLE` or `NAME:TABLE`."""
     return click.option(
-        "--config", metavar="FILE:TABLE", is_eager=True, expose_value=False, callback=_config, help="Take defaults from a config."
+        "--config",
+        metavar="CONFIG:TABLE",
+        is_eager=True,
+        expose_value=False,
+        callback=_config,
+        help="Take defaults from a table of a config: a file, or a ready one by its name.",
     )(command)
 
 
@@ -197,9 +215,10 @@ def explain(table, family, method, settings, searched=False):
 
 def explain_search(index):
     """The same for `search`: an index's own search-time parameters."""
+    from imgret.builds import index_of
     from imgret.inputs.gallery import Gallery
 
-    gallery = Gallery(index)
+    gallery = Gallery(index_of(index))
     gallery.close()
     _list_params(type(gallery.settings))
     raise click.exceptions.Exit(0)
@@ -218,10 +237,10 @@ def _list_params(params, title=""):
 def _config(ctx, _, value):
     if not value or ctx.resilient_parsing:
         return
-    from imgret.config import read_table
+    from imgret.config import path_of, read_table, settings_of
 
     table = read_table(value)
-    ctx.meta["imgret.reads"] = (value.rpartition(":")[0],)
+    ctx.meta["imgret.reads"] = (path_of(value.rpartition(":")[0]),)
     command = ctx.command.name
     if table.get("run", command) != command:
         raise UsageError(f"--config {value}: this table is for `{table['run']}`, not for `{command}`")
@@ -232,7 +251,7 @@ def _config(ctx, _, value):
         if key == "set":
             if not isinstance(setting, dict):
                 raise UsageError(f"--config {value}: `set` must be a table of parameters")
-            ctx.meta["imgret.set"] = [f"{name.replace('-', '_')}={_text(item)}" for name, item in setting.items()]
+            ctx.meta["imgret.set"] = settings_of(table)
         elif key in REFERENCES:
             continue
         elif key.replace("_", "-") in options:
@@ -260,9 +279,3 @@ def _plain(shown, value, param):
 def _key(param):
     """An option as a config spells it: its longest name without dashes."""
     return max(param.opts, key=len).lstrip("-")
-
-
-def _text(value):
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(_text, value)) if isinstance(value, list) else str(value)

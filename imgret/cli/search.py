@@ -49,7 +49,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given
         options.explain_search(index)
     if out and form:
         raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
-    options.check_html(html, photo_roots, top, most)
+    photo_roots = options.check_html(html, photo_roots, top, most, [index])
     if out and html:
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
     queries, emit, page = options.given_photos(photos, given), printer(form), None

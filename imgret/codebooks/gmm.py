@@ -93,7 +93,7 @@ class GMM(LocalCodebook):
     def _from_kmeans(self, x, scaler, jobs, checkpoint, tell):
         """The mixture that k-means gives."""
         p = self.params
-        start = KMeans(KMeans.Params(size=p.size, iterations=p.start_iterations, seed=p.seed))
+        start = KMeans(KMeans.Params(size=p.size, pca=0, iterations=p.start_iterations, seed=p.seed))
         start.fit(x, jobs=jobs, checkpoint=checkpoint, progress=lambda done, _, message: tell(done, f"k-means start: {message}"))
         # No responsibilities yet: an empty word gets the sample's own variance.
         means = scaler.apply(start.centroids_).astype(np.float64)
@@ -121,7 +121,7 @@ class GMM(LocalCodebook):
 
     def _take(self, arrays):
         size = self.params.size
-        self.means_ = take(arrays, "means", (size, self.params.pca or None))
+        self.means_ = take(arrays, "means", (size, self.columns))
         self.variances_ = take(arrays, "variances", self.means_.shape)
         self.weights_ = take(arrays, "weights", (size,))
         if (self.variances_ <= 0).any():

@@ -7,7 +7,7 @@ import numpy as np
 
 from imgret import words
 from imgret.codebooks.common import check_pca, check_rows, resume, take
-from imgret.codebooks.local import LocalCodebook
+from imgret.codebooks.local import FULL, LocalCodebook
 from imgret.codebooks.passes import Passes
 from imgret.parallel import one_thread
 from imgret.registry import SAMPLING, SPACE, Params, param
@@ -23,12 +23,12 @@ class KMeans(LocalCodebook):
     squared distances to the final words.
 
     Memory beyond the sample: 4 bytes a row, 24 bytes a centroid value, and about 30 MB a job; with `pca` also the projected
-    sample (4 · pca bytes a row).
+    sample (4 · d bytes a row).
 
     Attributes
     ----------
     centroids_ : ndarray, shape (K, d), float32
-        d is the descriptors' dimension, or `pca`.
+        d is the descriptors' dimension, or `pca` (-1: that of the descriptors, or of the sample's rows where those are fewer).
 
     References
     ----------
@@ -44,7 +44,9 @@ class KMeans(LocalCodebook):
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
         size: int = param(64, "visual words", minimum=1)
-        pca: int = param(0, "project the descriptors to this many dimensions first (0: no projection)", role=SPACE, minimum=0)
+        pca: int = param(
+            FULL, "project the descriptors to this many dimensions first (-1: all they have; 0: no projection)", role=SPACE, minimum=FULL
+        )
         init: str = param("k-means++", "start from k-means++ or from random rows", role=SAMPLING, choices=("k-means++", "random"))
         iterations: int = param(25, "Lloyd iterations at most", role=SAMPLING, minimum=0)
         tolerance: float = param(1e-4, "stop when the objective falls by less than this share of it", role=SAMPLING, minimum=0.0)
@@ -92,7 +94,7 @@ class KMeans(LocalCodebook):
         return self
 
     def _take(self, arrays):
-        self.centroids_ = take(arrays, "centroids", (self.params.size, self.params.pca or None))
+        self.centroids_ = take(arrays, "centroids", (self.params.size, self.columns))
         self._take_projection(arrays, self.centroids_.shape[1])
 
 

@@ -9,9 +9,11 @@ from imgret.codebooks.pca import PCA
 from imgret.codebooks.projection import project
 from imgret.parallel import blocks, ordered_map
 
+FULL = -1  # `pca`: the descriptors' own dimensions, turned to their principal axes
+
 
 class LocalCodebook(Codebook):
-    """A codebook of local descriptors that may learn a PCA of them first (`params.pca`; 0 = none).
+    """A codebook of local descriptors that may learn a PCA of them first (`params.pca`; 0 = none, `FULL` = of all their dimensions).
 
     Attributes
     ----------
@@ -34,9 +36,10 @@ class LocalCodebook(Codebook):
         self.dim_ = x.shape[1]
         if not self.params.pca:
             return x
-        pca = PCA(PCA.Params(size=self.params.pca, seed=self.params.seed)).fit(x, jobs=jobs)
+        size = min(x.shape) if self.params.pca == FULL else self.params.pca
+        pca = PCA(PCA.Params(size=size, seed=self.params.seed)).fit(x, jobs=jobs)
         self.pca_mean_, self.pca_components_ = pca.mean_, pca.components_
-        projected = np.empty((len(x), self.params.pca), np.float32)
+        projected = np.empty((len(x), size), np.float32)
 
         def fill(block):
             project(x[block], pca.mean_, pca.components_, out=projected[block])
@@ -45,6 +48,11 @@ class LocalCodebook(Codebook):
             pass
         return projected
 
+    @property
+    def columns(self):
+        """The width d that the parameters give its own arrays; None where the descriptors decide."""
+        return self.params.pca if self.params.pca > 0 else None
+
     def _names(self):
         return self.learned + (("pca_mean", "pca_components") if self.params.pca else ())
 
@@ -52,6 +60,6 @@ class LocalCodebook(Codebook):
         """Set the local projection, if there is one; `columns` is the width of the codebook's own arrays."""
         self.dim_ = columns
         if self.params.pca:
-            self.pca_components_ = take(arrays, "pca_components", (self.params.pca, None))
+            self.pca_components_ = take(arrays, "pca_components", (columns, None))
             self.dim_ = self.pca_components_.shape[1]
             self.pca_mean_ = take(arrays, "pca_mean", (self.dim_,))

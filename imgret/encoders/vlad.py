@@ -57,7 +57,7 @@ class Vlad(Encoder):
     @dataclasses.dataclass(frozen=True)
     class Params(Params):
         norm: tuple[str, ...] = param(
-            ("intra", "l2"),
+            ("residual", "intra", "power", "l2"),
             "normalisation steps, in order",
             choices=("residual", "intra", "power", "ssr", "l2"),
         )

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from imgret import builds
 from imgret.errors import ImgretError
 from imgret.formats.lists import RankedLists
 from imgret.formats.trec import read_trec
@@ -41,6 +42,30 @@ def read_ranking(path, wanted_by="evaluate"):
 def is_store(path):
     """Whether a file is to be read as a store, and not as a TREC run: its name or its first bytes say so."""
     return os.fsdecode(path).endswith((".h5", ".hdf5")) or is_hdf5(path)
+
+
+def photo_roots(paths):
+    """Where the photos are, as far as builds say: of indexes, or folders of builds, and of the indexes that rankings were asked of.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Rankings by others say nothing.
+
+    Returns
+    -------
+    tuple of str
+    """
+    roots = {}
+    for path in paths:
+        indexes = [path]
+        if os.path.isfile(path) and is_hdf5(path):
+            with Store(path) as store:
+                if store.kind == "ranking":
+                    indexes = [entry["path"] for entry in store.inputs if entry.get("kind") == "index"]
+        for index in indexes:
+            roots |= dict.fromkeys(builds.roots_of(index))
+    return tuple(roots)
 
 
 def _boxes(store):

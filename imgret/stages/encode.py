@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from imgret import ready
 from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError, changed, quoted
 from imgret.inputs.features import FeatureReader, vectors_of
@@ -42,7 +43,8 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
         Features stores (for vlad, fisher) or vectors stores (for a projection), whose photos are put together; or vectors stores of the
         same photos (concat).
     codebooks : str or sequence of str
-        The codebooks that the method needs, in any order.
+        The codebooks that the method needs, in any order; `ready:NAME` for one of the package. Without any, and without a method, the words
+        of `imgret.ready.WORDS`.
     out : str
         The vectors store to make.
     method : str, optional
@@ -59,10 +61,13 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
     if not inputs:
         raise UsageError("give at least one features or vectors store")
     _check_method(method, settings, codebooks)
+    bare = method is None and not codebooks
     with Stores() as opened:
-        kind, learned = _learned(method, [opened.add(path, ("codebook",), "--codebook") for path in codebooks])
+        kind, learned = _learned(method, [_opened(opened, path) for path in ([ready.WORDS] if bare else codebooks)])
         kinds = ("features", "vectors") if kind.needs else (kind.takes,)  # what fits no codebook is told below, with its name
         stores = [opened.add(path, kinds, "encode") for path in inputs]
+        if bare:
+            _check_bare(stores)
         _check_fit(kind, stores, learned)
         encoder = kind(kind.Params.parse(settings), *learned.fitted).over(_widths(_branches(kind, stores)))
         given, stores = stores, in_order(stores) if kind.takes_branches(1) else stores
@@ -109,8 +114,6 @@ def _pipeline(encoder, branches, learned):
 def _check_method(method, settings, codebooks):
     """Refuse what is wrong before any file is looked at."""
     if method is None:
-        if not codebooks:
-            raise UsageError("give a codebook (-c), or a method that needs none (-m concat)")
         if len(codebooks) > 1:
             raise UsageError(f"{len(codebooks)} codebooks leave open what is to be made of them: name a method (-m)")
         return
@@ -120,6 +123,14 @@ def _check_method(method, settings, codebooks):
         raise UsageError(f"-m {method} needs a codebook: give -c")
     if not kind.needs and codebooks:
         raise UsageError(f"-m {method} takes no codebook: leave -c out")
+
+
+def _opened(opened, reference):
+    """A codebook's store, called as it was asked for."""
+    store = opened.add(ready.path_of(reference), ("codebook",), "--codebook")
+    if ready.is_ready(reference):
+        store.shown = reference
+    return store
 
 
 def _learned(method, words):
@@ -147,6 +158,13 @@ def _learned(method, words):
     return kind, Codebooks([words[place] for place in kept], [pipelines[place] for place in kept], fitted)
 
 
+def _check_bare(stores):
+    """Refuse what the words of the package do not fit where the user named none, with what to do instead."""
+    for store in stores:
+        if store.kind != "features":
+            raise ImgretError(f"{store.shown} holds {store.kind}: give a codebook (-c), or a method that needs none (-m concat)")
+
+
 def _widths(stores):
     return [store.shape(store.layout.matrix)[1] for store in stores]
 
@@ -171,16 +189,14 @@ def _check_fit(kind, stores, learned):
 def _misfit(words, pipeline, fitted, store, node):
     """Why a codebook does not fit a store's rows; None where it does."""
     width = store.shape(store.layout.matrix)[1]
+    how = f"learn it on {store.kind} made in the same way"
+    if ready.is_ready(words.shown):
+        how = f"learn words of these photos by `imgret codebook {store.shown} -o words.h5`, and give them with -c words.h5"
     if width != fitted.dim_:
-        return (
-            f"{words.shown} was fitted on {fitted.dim_} columns, {store.shown} has {width}: learn it on {store.kind} made in the same way"
-        )
+        return f"{words.shown} was fitted on {fitted.dim_} columns, {store.shown} has {width}: {how}"
     for trained in pipeline.node["inputs"]:
         if not same_space(trained, node):
-            return (
-                f"{words.shown} was learned in another space than {store.shown} is in ({differences(trained, node)}): "
-                f"learn it on {store.kind} made in the same way"
-            )
+            return f"{words.shown} was learned in another space than {store.shown} is in ({differences(trained, node)}): {how}"
     return None
 
 

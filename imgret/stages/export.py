@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from imgret import builds, ready
 from imgret.errors import ImgretError, UsageError, listed
 from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
@@ -60,7 +61,7 @@ def export(
     ----------
     store : str
         Vectors: one row per photo, in byte order of the names. Features: the descriptors of all photos one after the other. A ranking. A
-        codebook: one of its arrays.
+        codebook: one of its arrays. The folder of a build: its vectors.
     out : str
         Its ending says what it is to be: `.npy`, `.fvecs`, `.bvecs`; for a ranking `.trec`, `.run`, `.txt` (TREC run), `.tsv` or `.ivecs`.
     form : str, optional
@@ -96,6 +97,7 @@ def export(
     given |= {"array": array, "k": k}
     paths = {"-o": out} | {f"--{option}": given[option] for option in ("names", "queries", "offsets", "keypoints") if given[option]}
     check_apart(paths)
+    store = builds.read(store).vectors if builds.is_build(store) else ready.path_of(store)
     with Store(store) as opened:
         tell_versions(run.report)
         tell_inputs(run.report, [opened])

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from imgret import ready
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import DEFAULT, EXTRACTORS
 from imgret.images import REFUSE
@@ -53,7 +54,7 @@ def extract(
     settings : sequence of str
         NAME=VALUE.
     codebook : str, optional
-        A projection, for a method that takes one.
+        A projection, for a method that takes one; perhaps `ready:NAME`.
     boxes : str, optional
         Boxes to describe instead of whole photos, see `imgret.formats.boxes.read_boxes`: a row each, named by the query's id.
     box_units : str
@@ -68,7 +69,7 @@ def extract(
     ------
     ImgretError
     """
-    out, codebook, boxes = plain(out), plain(codebook), plain(boxes)
+    out, codebook, boxes = plain(out), ready.path_of(plain(codebook)), plain(boxes)
     limit = Limit(max_failed or DEFAULT_MAX_FAILED, PHOTO if boxes is None else BOX)
     kind = load(EXTRACTORS, method, "extractor")
     wanted = kind.Params.parse(settings)

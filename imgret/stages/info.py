@@ -2,6 +2,7 @@
 
 import os
 
+from imgret import builds, ready
 from imgret.errors import ImgretError
 from imgret.pipeline import check_tree
 from imgret.store import layout
@@ -21,13 +22,15 @@ def describe(path, damaged=False):
     -------
     dict
         kind, schema_version, counts, columns (shape, dtype, bytes), identities, params, inputs, pipeline, info, facts where there are
-        any, created, generated_by, file_size.
+        any, created, generated_by, file_size. Of the folder of a build: what is in it as `build`, and then the same of its index.
 
     Raises
     ------
     ImgretError
     """
-    with Store(path, damaged=damaged) as store:
+    if builds.is_build(path):
+        return {"build": _build(builds.read(path))} | describe(builds.index_of(path), damaged)
+    with _store(path, damaged) as store:
         if store.pipeline is not None:
             check_tree(store.pipeline, store.shown)
         if not all(isinstance(entry, dict) for entry in store.inputs):
@@ -36,7 +39,7 @@ def describe(path, damaged=False):
             "path": path,
             "kind": store.kind,
             "schema_version": store.schema_version,
-            "file_size": os.path.getsize(path),
+            "file_size": os.path.getsize(store.path),
             "created": store.created,
             "generated_by": store.generated_by,
             "recipe": store.recipe,
@@ -52,6 +55,12 @@ def describe(path, damaged=False):
     return facts
 
 
+def _build(made):
+    names = sorted(name for name in os.listdir(made.folder) if os.path.isfile(os.path.join(made.folder, name)))
+    files = {name: os.path.getsize(os.path.join(made.folder, name)) for name in names}
+    return {"folder": made.folder, "config": made.config, "roots": list(made.roots), "files": files}
+
+
 def counted(kind):
     """What `describe` counts in a store of a kind: the names, in order."""
     return list(layout.ALL_KINDS[kind].counts.values())
@@ -59,7 +68,7 @@ def counted(kind):
 
 def failed_photos(path, damaged=False):
     """Photos that could not be used: a list of dicts with name, code and reason; `damaged` as for `describe`."""
-    with Store(path, damaged=damaged) as store:
+    with _store(path, damaged) as store:
         if not store.has("failed/names_offsets"):
             return []
         rows = zip(store.texts("failed/names"), store.text_list("failed/code"), store.text_list("failed/reason"), strict=True)
@@ -68,5 +77,9 @@ def failed_photos(path, damaged=False):
 
 def check(path):
     """Everything that is wrong with a store, one sentence each; an empty list where it is sound."""
-    with Store(path, damaged=True) as store:
+    with _store(path, damaged=True) as store:
         return list(store.problems())
+
+
+def _store(path, damaged):
+    return Store(builds.index_of(ready.path_of(path)), damaged=damaged)

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from imgret import builds
 from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
@@ -51,7 +52,7 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     Parameters
     ----------
     index : str
-        The index.
+        The index, or the folder of a build.
     queries : imgret.listing.Given or sequence of str
         Photos and folders ("-" for a list on standard input), or features or vectors stores.
     out : str, optional
@@ -78,7 +79,7 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     ImgretError
     """
     run.in_one_piece("search")
-    index, out, queries = plain(index), plain(out), Given.of(queries)
+    index, out, queries = builds.index_of(plain(index)), plain(out), Given.of(queries)
     if out is None and emit is None:
         raise UsageError("name a ranking store to make (out), or what takes the answers (emit)")
     if not queries:
