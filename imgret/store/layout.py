@@ -121,8 +121,8 @@ CHANCE = (
         "chance/tails",
         ("N", 2),
         ("float32",),
-        "of the scores of each photo with reference photos, which nearly all do not match: where the upper fifth starts, and the scale of what "
-        "is above; NaN where that is not known",
+        "of the scores of each photo with reference photos, which nearly all do not match: where the upper fifth starts, and the scale of "
+        "what is above; NaN where that is not known",
         hashed=False,
         optional="chance",
         finite=False,
