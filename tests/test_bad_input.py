@@ -1073,7 +1073,7 @@ def test_features_alone_make_no_vector():
 
 def test_a_list_of_names_without_end(here, monkeypatch):
     importable()
-    monkeypatch.setattr(imgret.stages.import_, "MAX_NAMES_BYTES", 4)
+    monkeypatch.setattr(imgret.formats.files, "NAMES_LIMIT", 4)
     refused(imported(), 1, "--names n.txt has more than 4 bytes")
 
 
