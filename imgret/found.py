@@ -9,6 +9,7 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError
+from imgret.store.plans import Places
 from imgret.store.text import Packing, Texts
 
 
@@ -45,6 +46,10 @@ class Paths:
 
     __hash__ = None
 
+    def kept(self, asked):
+        """They as a plan keeps them, for whoever asks for the same."""
+        return Places(asked, self._heads, self._which, self._whole)
+
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
@@ -75,6 +80,14 @@ class Listing:
     boxes: np.ndarray | None = None
     fractions: bool = False
     unread: dict = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def planned(cls, plan):
+        """The photos of an `imgret.store.plans.Plan`, where it says where they are; None otherwise."""
+        places = plan.places()
+        if places is None:
+            return None
+        return cls(plan.names, Paths(plan.names, places.heads, places.which, places.whole), plan.sizes, plan.mtimes)
 
     def __len__(self):
         return len(self.names)

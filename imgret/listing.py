@@ -43,6 +43,16 @@ class Given:
     def __bool__(self):
         return bool(self.arguments or self.lists)
 
+    def identity(self):
+        """What tells them from others that may be asked for, as JSON, without looking for them; None where only reading a list tells."""
+        if "-" in self.arguments or not all(os.path.isfile(path) for path in self.lists):
+            return None
+        given = [[os.fsdecode(path), os.fsdecode(os.path.abspath(path))] for path in (*self.arguments, *self.lists)]
+        lists = [[status.st_size, status.st_mtime_ns] for status in map(os.stat, self.lists)]
+        root = None if self.root is None else os.path.abspath(self.root)
+        known = [os.fsdecode(ending) for ending in endings.ALL if endings.readable(ending)]
+        return [given, lists, root, self.nul, list(self.exclude), known]
+
     def listed(self):
         """The `Listing` of them.
 

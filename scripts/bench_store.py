@@ -23,8 +23,8 @@ from imgret import images
 from imgret.extractors.sift import RootSift
 from imgret.runs.output import Output
 from imgret.runs.parts import Step, Work
-from imgret.store.parts import publish_part
 from imgret.store.photos import PhotoWriter
+from imgret.store.plans import publish_part
 from imgret.store.reader import Store
 from imgret.store.rows import BLOCK_BYTES
 from imgret.store.text import Texts

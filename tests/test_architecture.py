@@ -49,7 +49,7 @@ MAY = {
     "describer": BASE | {"store", "images", "pipeline"},
     "html": BASE | {"endings", "paths", "images", "names", "evaluation", "store"},
     "inputs": BASE | FAMILIES | {"chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
-    "runs": BASE | FAMILIES | {"endings", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
+    "runs": BASE | FAMILIES | {"endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
     | {

@@ -272,7 +272,7 @@ def test_what_is_excluded(here):
             assert names("p", exclude=patterns) == left, patterns
     assert names("p/a.jpg", exclude=["a.jpg"]) == [b"p/a.jpg"]  # named itself
     assert names("-", stdin=io.BytesIO(b"p/a.jpg\n"), exclude=["a.jpg"]) == [b"p/a.jpg"]
-    assert refusal("p", exclude=["p/..", "*"]).endswith(".bmp; what --exclude names is left out)")
+    assert refusal("p", exclude=["p/..", "*"]).endswith(f"{SEARCHED}; what --exclude names is left out)")
     for pattern in ("", "/", "./"):
         with pytest.raises(UsageError, match=f"^`--exclude` must be a pattern of a name or a path, got '{pattern}'$"):
             list_photos(["p"], exclude=[pattern])

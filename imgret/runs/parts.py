@@ -7,8 +7,8 @@ import os
 from imgret.errors import ImgretError
 from imgret.features import LocalFeatures
 from imgret.runs import workers
-from imgret.store.parts import FolderVanished, Plan, publish_part
 from imgret.store.photos import PhotoWriter, misfit, totals_of
+from imgret.store.plans import FolderVanished, Plan, publish_part
 from imgret.store.reader import Store
 from imgret.store.temporaries import sweep_of, temporary_name
 from imgret.store.writer import Writer

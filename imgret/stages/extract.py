@@ -17,6 +17,7 @@ from imgret.registry import load
 from imgret.runs.describing import projection_of
 from imgret.runs.details import amount
 from imgret.runs.failures import BOX, PHOTO, Limit
+from imgret.runs.looking import looked_for
 from imgret.runs.output import Output
 from imgret.runs.parts import Step, Work
 from imgret.runs.run import Run
@@ -83,13 +84,13 @@ def extract(
     output = _output(out, means, asked, run)
     output.spare([*means.extractor.params.places().values(), *photos.lists])
     there = _is_there(output)
-    listing = photos.listed()
+    listing, places = looked_for(output, photos, there) if asked is None else (photos.listed(), None)
     output.spare([], listing)
     tell_unread(listing, run.report)
     if asked is not None:
         listing = asked.of(listing, run.report)
     if not _up_to_date(output, listing, limit.noun, there):
-        _make(output, means, listing, limit, there)
+        _make(output, means, listing, places, limit, there)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,12 +189,12 @@ def _up_to_date(output, listing, noun, there):
     return False
 
 
-def _make(output, means, listing, limit, there):
+def _make(output, means, listing, places, limit, there):
     """Describe the photos; what the finished file that is `there` has of them is taken over."""
     output.names = listing.names if output.run.shard is None else None
 
     def work(parts):
-        plan = parts.plan(listing.names, listing.sizes, listing.mtimes, follow=output.run.shard is not None)
+        plan = parts.plan(listing.names, listing.sizes, listing.mtimes, follow=output.run.shard is not None, places=places)
         older = [older.number for older in parts.older_plans(plan)]
         setup = means.setup() | {"out": parts.out, "older": older, "take_over": there and _sound(output)}
         return _step(output, plan, setup, means, listing).complete(means.pipeline(), info=info, limit=limit)

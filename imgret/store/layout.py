@@ -206,6 +206,10 @@ PLAN = Kind(
         Column("names", ("N",), ("text",), "the photos to do, in byte order", in_order=True),
         Column("file_size", ("N",), ("int64",), "size of each file in bytes when the plan was made"),
         Column("file_mtime_ns", ("N",), ("int64",), "modification time of each file when the plan was made"),
+        # where the photos are, for shards that follow the plan without looking for them
+        Column("heads", ("H",), ("text",), "what comes before names in their paths", optional="paths"),
+        Column("which", ("N",), ("int32",), "the head of each path; below zero, -1 less its place in `whole`", optional="paths"),
+        Column("whole", ("W",), ("text",), "paths that do not end with the name", optional="paths"),
     ),
 )
 

@@ -5,16 +5,18 @@
     OUT.parts/<recipe>/0001/<plan>/000123.retry.h5    the same, but reading met an I/O error: the next run tries again
     OUT.parts/<recipe>/0001/<plan>/tmp-...         being written, see `imgret.store.temporaries`
     OUT.parts/<recipe>/own-...                    somebody is at work here, see `imgret.store.claims`
+    OUT.parts/<recipe>/looking.h5                 somebody looks for the photos of a plan, see `imgret.runs.looking`
     OUT.parts/<recipe>/finished.h5                what is finished, while another file has its place
 
 <plan> is the plan's content, so a process that outlived its plan cannot write into the folder of another. Where OUT.parts is a link,
 outputs may share what it leads to: <recipe> is then followed by what tells this output from others.
 
-There is no lock that anybody waits for. A plan's folder comes into being complete, by renaming a folder that holds plan.h5: of two
-processes that try, the file system lets one win, and the other uses the winner's. A part appears by an atomic rename, so it is whole or
-absent, and two processes that make the same part make the same bytes. Whoever joins publishes OUT by one atomic rename. A plan goes with
-the last process that works by it, and a folder with the last claim on it. Parts of another recipe are another command's work: they go
-with a publication, once nothing has been done about them for a day. What imgret has not made stays where it is.
+There is no lock that anybody waits for, but for the listing of photos: shards leave it to the first. A plan's folder comes into being
+complete, by renaming a folder that holds plan.h5: of two processes that try, the file system lets one win, and the other uses the
+winner's. A part appears by an atomic rename, so it is whole or absent, and two processes that make the same part make the same bytes.
+Whoever joins publishes OUT by one atomic rename. A plan goes with the last process that works by it, and a folder with the last claim
+on it. Parts of another recipe are another command's work: they go with a publication, once nothing has been done about them for a day.
+What imgret has not made stays where it is.
 """
 
 import contextlib
@@ -28,12 +30,13 @@ from imgret.errors import ImgretError, why
 from imgret.paths import check_folder, target
 from imgret.store.claims import Claim, abandoned, claimed, sweep_claims
 from imgret.store.erasing import foreign, remove
-from imgret.store.plans import FolderVanished, Plan, whole_plan
+from imgret.store.plans import FolderVanished, Plan, whole_plan, write_plan
 from imgret.store.temporaries import quiet, sweep, temporary_name
-from imgret.store.writer import Writer, fsync, publish, rename, write_error
+from imgret.store.writer import fsync, publish, rename, write_error
 
 TRIES = 50  # another process may be faster each time, but not for ever
 FINISHED = ("checkpoint.h5", "finished.h5")  # what a step without a plan leaves
+LOOKING = "looking.h5"  # locked by who looks for the photos
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # of renaming onto a folder that is not empty: whoever is first has made the plan
 
 
@@ -144,8 +147,30 @@ class Parts:
     def _folder_of(self, number):
         return os.path.join(self.folder, f"{number:04d}")
 
-    def plan(self, names, sizes, mtimes, follow=False):
-        """The plan to work by: the newest that is there if it fits (or with `follow`, whatever it is), else a new one.
+    def followed(self, asked):
+        """The newest plan, if a shard that asks for the same has to follow it: not what nobody has been at for a day, and is abandoned.
+
+        Parameters
+        ----------
+        asked : str or None
+            See `imgret.store.plans.Places`. A plan that does not say, or is not asked, is followed.
+
+        Returns
+        -------
+        Plan or None
+        """
+        plan = self._newest()
+        return plan if plan is not None and self._holds(plan, asked) else None
+
+    def _newest(self):
+        numbers = self.numbers()
+        return whole_plan(self._folder_of(numbers[-1]), numbers[-1]) if numbers else None
+
+    def _holds(self, plan, asked):
+        return plan.asked_by(asked) and not quiet(self._folder_of(plan.number))
+
+    def plan(self, names, sizes, mtimes, follow=False, places=None):
+        """The plan to work by: the newest that is there if it fits (or with `follow`, see `followed`), else a new one.
 
         Parameters
         ----------
@@ -153,6 +178,8 @@ class Parts:
         sizes, mtimes : ndarray, shape (N,), int64
         follow : bool
             Use a plan that is there even where it differs: the shards of one output must not disagree.
+        places : imgret.store.plans.Places, optional
+            Where the photos are, and who is to know.
 
         Raises
         ------
@@ -160,9 +187,8 @@ class Parts:
             If somebody removes the folder meanwhile.
         """
         for _ in range(TRIES):
-            numbers = self.numbers()
-            plan = whole_plan(self._folder_of(numbers[-1]), numbers[-1]) if numbers else None
-            if plan is not None and (follow or plan.matches(names, sizes, mtimes)):
+            plan, asked = self._newest(), None if places is None else places.asked
+            if plan is not None and (plan.matches(names, sizes, mtimes) or (follow and self._holds(plan, asked))):
                 self._plan = plan.number
                 if self._claim is not None:
                     self._claim.plan(plan.number)
@@ -170,22 +196,16 @@ class Parts:
                     sweep(plan.folder)
                     return plan
                 continue
-            self._publish_plan(max(self._taken(), default=0) + 1, names, sizes, mtimes)
+            self._publish_plan(max(self._taken(), default=0) + 1, names, sizes, mtimes, places)
         raise ImgretError(
             f"no sound plan could be written to {os.fsdecode(self.folder)}: remove that folder and run the same command again"
         )
 
-    def _publish_plan(self, number, names, sizes, mtimes):
+    def _publish_plan(self, number, names, sizes, mtimes, places):
         temporary = self.temporary()
         try:
             os.mkdir(temporary)
-            with Writer(os.path.join(temporary, "plan.h5"), os.fsdecode(self.out)) as writer:
-                writer.texts("names", names)
-                writer.array("file_size", sizes)
-                writer.array("file_mtime_ns", mtimes)
-                content = writer.finish("plan", recipe=self.recipe, params={})
-                writer.keep()
-            os.mkdir(os.path.join(temporary, content[:16]))
+            write_plan(temporary, os.fsdecode(self.out), self.recipe, (names, sizes, mtimes), places)
             fsync(temporary)
             rename(temporary, self._folder_of(number))
         except FileNotFoundError:
@@ -234,7 +254,7 @@ class Parts:
             if (all_plans or (self._plan is not None and number <= self._plan)) and not self._shared(number):
                 self._drop(self._folder_of(number))
         if not self._shared():
-            for name in FINISHED:
+            for name in (*FINISHED, LOOKING):
                 remove(os.path.join(self.folder, name))
         self._close()
 
@@ -274,23 +294,3 @@ class Parts:
             with contextlib.suppress(OSError):
                 os.rename(folder, going)
         remove(going)
-
-
-def publish_part(writer, plan, part, kind, *, recipe, params, retry):
-    """Finish a part and give it its name.
-
-    Raises
-    ------
-    FolderVanished
-        If the plan's folder is gone.
-    """
-    writer.finish(kind, recipe=recipe, params=params)
-    try:
-        writer.publish(plan.path(part, retry))
-        if not retry:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(plan.path(part, True))
-    except ImgretError:
-        if not os.path.isdir(plan.folder):
-            raise FolderVanished from None
-        raise

@@ -1,6 +1,7 @@
 """Plans: what a long step works from, frozen, and where the parts that it makes are. See `imgret.store.parts`."""
 
 import contextlib
+import dataclasses
 import os
 import re
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.store.reader import Store
+from imgret.store.text import Texts
+from imgret.store.writer import Writer
 
 PART = re.compile(r"(\d{6,})(\.retry)?\.h5")
 
@@ -27,6 +30,24 @@ def part_size(photos):
     return size
 
 
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where a plan's photos are, for whoever asks for the same.
+
+    Attributes
+    ----------
+    asked : str
+        Identity of what was asked for, and from where.
+    heads, which, whole
+        As `imgret.found.Paths` takes them.
+    """
+
+    asked: str
+    heads: list
+    which: np.ndarray
+    whole: Texts
+
+
 class Plan:
     """The frozen list of photos of one output.
 
@@ -37,6 +58,8 @@ class Plan:
         Where the parts are.
     names : Texts
     sizes, mtimes : ndarray, shape (N,), int64
+    asked : str or None
+        Identity of what was asked for where the photos were looked for; see `Places`.
     """
 
     def __init__(self, folder, number, check=False):
@@ -49,8 +72,23 @@ class Plan:
                 raise ImgretError(f"{store.shown}: {problem}")
             self.names = store.texts("names")
             self.sizes, self.mtimes = store.read("file_size"), store.read("file_mtime_ns")
+            self.asked = store.params.get("asked")
             self.folder = os.path.join(folder, store.content[:16])
         self.part_size = part_size(len(self.names))
+
+    def asked_by(self, asked):
+        """Whether who asks so has to follow it; of what is not known nothing is held to be different."""
+        return None in (asked, self.asked) or asked == self.asked
+
+    def places(self):
+        """The `Places` of its photos; None where it does not say."""
+        with Store(os.path.join(os.path.dirname(self.folder), "plan.h5"), ("plan",)) as store:
+            if not store.has("which"):
+                return None
+            heads, which, whole = store.texts("heads"), store.read("which"), store.texts("whole")
+        if len(which) and (which.max() >= len(heads) or which.min() < -len(whole)):
+            return None
+        return Places(self.asked, list(heads), which, whole)
 
     def __len__(self):
         """Number of parts."""
@@ -88,3 +126,54 @@ def whole_plan(folder, number):
             if all(entry.is_file() for entry in entries if PART.fullmatch(entry.name)):
                 return plan
     return None
+
+
+def write_plan(folder, shown, recipe, photos, places=None):
+    """Write a plan into a folder that is to be one.
+
+    Parameters
+    ----------
+    folder : str
+    shown : str
+        What the output is called in messages.
+    recipe : str
+    photos : tuple
+        Names, sizes, times.
+    places : Places, optional
+
+    Raises
+    ------
+    OSError, ImgretError
+    """
+    with Writer(os.path.join(folder, "plan.h5"), shown) as writer:
+        names, sizes, mtimes = photos
+        writer.texts("names", names)
+        writer.array("file_size", sizes)
+        writer.array("file_mtime_ns", mtimes)
+        if places is not None:
+            writer.texts("heads", places.heads)
+            writer.array("which", places.which)
+            writer.texts("whole", places.whole)
+        content = writer.finish("plan", recipe=recipe, params={} if places is None else {"asked": places.asked})
+        writer.keep()
+    os.mkdir(os.path.join(folder, content[:16]))
+
+
+def publish_part(writer, plan, part, kind, *, recipe, params, retry):
+    """Finish a part and give it its name.
+
+    Raises
+    ------
+    FolderVanished
+        If the plan's folder is gone.
+    """
+    writer.finish(kind, recipe=recipe, params=params)
+    try:
+        writer.publish(plan.path(part, retry))
+        if not retry:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(plan.path(part, True))
+    except ImgretError:
+        if not os.path.isdir(plan.folder):
+            raise FolderVanished from None
+        raise
