@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import socket
 
@@ -10,6 +11,8 @@ import pytest
 from helpers import call, photo
 
 from imgret.html import page as page_module
+from imgret.html.contract import Answer
+from imgret.html.links import link
 from imgret.names import to_text
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -57,10 +60,11 @@ def browser():
 
 @pytest.fixture
 def show(browser):
-    """`show(path, **context)` opens a page; at the end of the test it must have said nothing, and asked for nothing but itself."""
+    """`show(path, **context)` opens a page; at the end of the test it must have said nothing, and asked for nothing but itself, and for
+    those of the `photos`, paths from its folder, that were opened."""
     contexts, opened = [], []
 
-    def open_page(path, width=1280, height=800, **options):
+    def open_page(path, width=1280, height=800, photos=(), **options):
         context = browser.new_context(viewport={"width": width, "height": height}, **{"reduced_motion": "reduce", **options})
         contexts.append(context)
         tab = context.new_page()
@@ -71,15 +75,15 @@ def show(browser):
         tab.on("request", lambda request: asked.append(request.url))
         address = f"file://{path}"
         tab.goto(address)
-        opened.append((address, said, asked))
+        opened.append(([address, *(f"file://{os.path.dirname(path)}/{photo}" for photo in photos)], said, asked))
         return tab
 
     yield open_page
     for context in contexts:
         context.close()
-    for address, said, asked in opened:
+    for addresses, said, asked in opened:
         assert said == []
-        assert [url for url in asked if not url.startswith("data:")] == [address]
+        assert list(dict.fromkeys(url for url in asked if not url.startswith("data:"))) == addresses
 
 
 @pytest.fixture(scope="module")
@@ -187,17 +191,15 @@ def test_the_box_lies_where_it_was_drawn(show, one):
     assert tab.locator(".card").nth(1).locator(".query svg").count() == 0
 
 
-def test_the_score_is_seen_on_hover_and_on_focus(show, one):
-    tab = show(one)
-    tile = tab.locator(".strip .tile").nth(1)
-    opacity = "tile => getComputedStyle(tile.querySelector('.score')).opacity"
-    assert tile.evaluate(opacity) == "0"
-    tile.hover()
-    assert (tile.evaluate(opacity), tile.locator(".score").inner_text()) == ("1", "0.8")
-    tab.mouse.move(0, 0)
-    for key in ("j", "ArrowRight", "ArrowRight", "ArrowRight"):
-        tab.keyboard.press(key)
-    assert tile.evaluate(opacity) == "1"
+def test_score_and_judgement_are_seen_below_every_result(show, tmp_path):
+    """With as many digits as fit; all of them where they are asked for."""
+    answer = Answer([(1, 0.87654321), (2, -1234.5678), (3, None), (0, 1.0)], matches=["sure", None, "no match"])
+    tab = show(pages.made(tmp_path, pages.contents(pages.names(4), [pages.run("a")], [pages.query("q", 0, answer)])))
+    assert texts(tab, ".strip .score") == ["0.877 · sure", "-1235", "no match", "1.00"]
+    assert tab.locator(".strip .score").first.get_attribute("title") == "0.876543"
+    assert tab.locator(".strip .tile").first.get_attribute("aria-label") == "rank 1, score 0.876543, sure, 1.png"
+    tab.locator(".strip .tile").first.click()
+    assert texts(tab, "#large figcaption")[1] == "1.png\nrank 1 · score 0.876543 · sure · 160 × 120 pixels"
 
 
 def test_a_photo_that_is_not_there_is_a_tile_with_its_name(show, tmp_path):
@@ -416,6 +418,22 @@ def test_search_has_a_key_and_takes_letters(show, one):
     assert cards(tab) == ["tower"]
 
 
+def test_junk_is_hidden_by_a_key(show, one, two):
+    tab = show(one)
+    second = tab.locator(".card").nth(1)
+    for wanted in (["1\n◎", "3\n✗"], ["1\n◎", "2\n∅", "3\n✗"]):
+        tab.keyboard.press("h")
+        assert second.locator(".strip .line").all_inner_texts() == wanted
+    tab.check("#junk")
+    for key in ("j", "j", "ArrowRight", "ArrowRight", "ArrowRight"):
+        tab.keyboard.press(key)
+    assert focused(tab) == "rank 3, miss, score 0.7, 2.png"
+    tab = show(two)
+    assert tab.locator("#junk-label").is_hidden()
+    tab.keyboard.press("h")
+    assert tab.locator(".strip .tile").count() == 17
+
+
 def test_failures_have_a_key(show, one):
     tab = show(one)
     for wanted in (2, 5):
@@ -468,7 +486,7 @@ def test_the_keys_are_told(show, one):
     for way in (lambda: tab.keyboard.press("?"), lambda: tab.click("#help")):
         way()
         assert tab.locator("#keys").is_visible()
-        assert len(texts(tab, "#keys dt")) == 7
+        assert len(texts(tab, "#keys dt")) == 8
         tab.keyboard.press("f")
         tab.keyboard.press("Escape")
         assert tab.locator("#keys").is_hidden()
@@ -563,7 +581,9 @@ def test_hostile_names_are_text(show, tmp_path):
         "settings": names,
         "comparison": names,
     }
-    tab = show(pages.made(tmp_path, pages.contents(names, runs, queries, **more)), height=6000)
+    links = [link(tmp_path / "report.html", os.path.join(os.fsencode(tmp_path), name)) for name in HOSTILE]
+    path = pages.made(tmp_path, pages.contents(names, runs, queries, links=[*links, None], **more))
+    tab = show(path, height=6000, photos=[each.removeprefix("./") for each in links])
     assert tab.title() == wanted[0]
     assert cards(tab) == wanted
     assert texts(tab, "h1, #note, #warnings li, #comparison li") == [
@@ -579,6 +599,11 @@ def test_hostile_names_are_text(show, tmp_path):
     assert tab.locator(".query img").count() == len(HOSTILE)
     assert tab.evaluate("[...document.querySelectorAll('script')].length") == 3
     assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    for number in range(len(HOSTILE)):
+        tab.locator(".query .tile").nth(number).click()
+        playwright.expect(tab.locator("#large img").first).to_have_attribute("src", re.compile("^file:"))
+        assert tab.locator("#large a").get_attribute("href") == links[number]
+        tab.keyboard.press("Escape")
     tab.fill("#search", "\\xe9")
     assert cards(tab) == [wanted[5]]
     tab.keyboard.press("Enter")
@@ -618,16 +643,42 @@ def test_nothing_is_wider_than_the_window(show, one, two, width, scheme):
         assert tab.locator("#keys").bounding_box()["width"] <= width
 
 
-def test_strips_scroll_within_the_page(show, tmp_path):
-    contents = pages.contents(pages.names(20), [pages.run("a")], [pages.query("q", 0, pages.results(range(20)))])
-    tab = show(pages.made(tmp_path, contents), width=360)
-    strips = tab.locator(".strips")
-    assert strips.evaluate("strips => strips.scrollWidth > 3 * strips.clientWidth")
+@pytest.mark.parametrize("width", [360, 1280])
+def test_all_results_are_in_the_window(show, tmp_path, width):
+    """Also those of names that are much too long, which lose their middle."""
+    names = ["holidays/2019/summer in the Alps/IMG_20190731_123456-0001.png", *pages.names(21)[1:]]
+    contents = pages.contents(names, [pages.run("a")], [pages.query("q", 1, pages.results(range(20)))])
+    tab = show(pages.made(tmp_path, contents), width=width)
+    assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    places = [tile.bounding_box() for tile in tab.locator(".strip .tile").all()]
+    assert len(places) == 20
+    assert all(place["x"] >= 0 and place["x"] + place["width"] <= width for place in places)
+    name = tab.locator(".strip .name").first
+    assert (name.text_content(), name.get_attribute("title")) == (names[0], names[0])
+    cut = name.locator("span").evaluate_all("parts => parts.map((part) => [part.innerText, part.scrollWidth > part.clientWidth])")
+    assert cut == [[names[0][:-9], True], ["-0001.png", False]]
+    assert name.bounding_box()["width"] <= places[0]["width"]
+    assert tab.locator(".strip .name").nth(1).locator("span").all_inner_texts() == ["1.png"]
     for key in ("j", *["ArrowRight"] * 21):
         tab.keyboard.press(key)
-    assert strips.evaluate("strips => strips.scrollLeft > strips.clientWidth")
-    assert tab.evaluate("document.scrollingElement.scrollLeft") == 0
-    assert 0 <= tab.locator(".strip .tile").last.bounding_box()["x"] <= 360 - 96
+    assert focused(tab) == "rank 20, score -1, 19.png"
+
+
+def test_eight_curves_are_told_apart(show, tmp_path):
+    """By colour and by dashes, whichever the eyes or the printer have; of more runs the first are drawn."""
+    runs = [pages.run(f"{'long/' * 20}run-{number}.h5", [["map", number / 10]], curves={"": [number / 10] * 101}) for number in range(9)]
+    tab = show(pages.made(tmp_path, pages.contents(pages.names(1), runs, [pages.query("q", 0, *[pages.results([0])] * 9)])), width=360)
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        for drawn in ("#curves polyline", "#curves .lines path"):
+            styles = "lines => lines.map(line => [getComputedStyle(line).stroke, getComputedStyle(line).strokeDasharray])"
+            colours, dashes = (set(each) for each in zip(*tab.locator(drawn).evaluate_all(styles), strict=True))
+            assert (len(colours), len(dashes)) == (8, 8)
+    assert tab.locator("#curves figcaption").inner_text() == "Mean interpolated precision of the first 8 runs"
+    assert [line.split("/")[-1] for line in texts(tab, "#curves .lines li")] == [f"run-{number}.h5" for number in range(8)]
+    assert tab.locator("#summary tr").count() == 10  # a row each
+    assert texts(tab, "#summary thead th") == ["run", "map"]
+    assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
 
 
 def test_light_and_dark_are_readable(show, two, one):
@@ -709,7 +760,8 @@ def test_a_page_of_evaluate(ranked, show):
     files = ("--html", "report.html", "--photos", "photos")
     result = call("evaluate", "before.txt", "after.txt", "--protocol", "groups", "--truth", "truth.csv", *files)
     assert result.code == 0, result.err
-    tab = show(ranked / "report.html")
+    tab = show(ranked / "report.html", photos=["photos/a0.png", "photos/b0.png"])
+    assert tab.title() == "groups: before.txt, after.txt"
     assert cards(tab) == ["a0.png", "a1.png", "b0.png", "b1.png", "c0.png", "c1.png"]
     first = tab.locator(".card").first
     assert [strip.locator(".tile").first.get_attribute("class") for strip in first.locator(".strip").all()] == ["tile q", "tile q"]
@@ -719,6 +771,13 @@ def test_a_page_of_evaluate(ranked, show):
     assert cards(tab) == ["a0.png", "a1.png", "b0.png", "b1.png"]
     tab.locator("#order").select_option(index=2)
     assert tab.locator(".card").count() == 4
+    tab.locator(".card").first.locator(".strip .tile").nth(1).click()
+    for number in range(2):
+        playwright.expect(tab.locator("#large img").nth(number)).to_have_attribute("src", re.compile("^file:.*/photos/[ab]0.png$"))
+    assert texts(tab, "#large figcaption") == [
+        "a0.png\nquery · 160 × 120 pixels open the file",
+        "b0.png\nrank 2, miss, before.txt · score 7 · rank 2 in before.txt, 3 in after.txt · 160 × 120 pixels open the file",
+    ]
 
 
 def test_a_page_of_search(ranked, show):
@@ -728,3 +787,19 @@ def test_a_page_of_search(ranked, show):
     assert cards(tab) == ["photos/a0.png", "photos/b1.png"]
     assert [tab.locator(".card").nth(number).locator(".tile").count() for number in range(2)] == [4, 4]
     assert "found" not in tab.locator(".card").first.inner_text()
+
+
+def test_a_page_that_was_moved_shows_its_thumbnails(ranked, browser):
+    assert call("search", "i.h5", "photos/a0.png", "-k", "2", "--html", "found.html", "--photos", "photos", "--large").code == 0
+    os.mkdir("elsewhere")
+    tab = browser.new_page()
+    broken = []
+    tab.on("pageerror", lambda error: broken.append(error))
+    tab.goto(f"file://{shutil.move('found.html', ranked / 'elsewhere')}")
+    with tab.expect_event("requestfailed", lambda request: request.url.endswith("/elsewhere/photos/a0.png")):
+        tab.locator(".tile").first.click()
+    tab.wait_for_timeout(50)
+    assert tab.locator("#large img").evaluate("image => image.src.startsWith('data:') && image.naturalWidth") == 160
+    assert tab.locator("#large a").is_hidden()
+    assert broken == []
+    tab.close()

@@ -20,6 +20,7 @@ from PIL import Image
 from imgret import images
 from imgret.errors import ImgretError, UsageError
 from imgret.html import page, report, thumbnails
+from imgret.html.links import link
 from imgret.html.thumbnails import Thumbnails
 from imgret.names import to_text
 
@@ -162,6 +163,37 @@ def test_jobs_repetitions_and_progress_change_nothing(tmp_path):
     assert list(found) == names
     assert told == [1] * 9
     assert counts(made) == {"made": 8, "missing": 1}
+
+
+# --- links to the photos themselves
+
+
+@pytest.mark.parametrize(
+    ("photo", "wanted"),
+    [
+        (b"/home/anna/a.jpg", "./a.jpg"),
+        (b"/home/anna/pics/a b.PNG", "./pics/a%20b.PNG"),
+        (b"/home/anna/javascript:alert(1)//.jpg", None),
+        (b"/home/anna/javascript:alert(1).jpg", "./javascript%3Aalert%281%29.jpg"),
+        (b"/home/anna/caf\xe9 \n\"'<>#?%2e%2f&\\.jpg", "./caf%E9%20%0A%22%27%3C%3E%23%3F%252e%252f%26%5C.jpg"),
+        (b"/home/bob/a.jpg", "../bob/a.jpg"),
+        (b"/home/anna/../../home/bob/a.jpg", "../bob/a.jpg"),
+        (b"/data/a.jpg", None),  # nothing in common
+        (b"/home/anna/a.html", None),
+        (b"/home/anna/a.svg", None),
+        (b"/home/anna/a.jpg/", "./a.jpg"),
+    ],
+)
+def test_a_link_leads_to_a_photo_and_nowhere_else(photo, wanted):
+    assert link("/home/anna/report.html", photo) == wanted
+
+
+def test_a_link_is_for_what_is_near(tmp_path, monkeypatch):
+    assert link("/a/b/c/d/e/r.html", "/a/b/x.jpg") == "../../../x.jpg"
+    assert link("/a/b/c/d/e/r.html", "/a/x.jpg") is None
+    assert link("/r.html", "/a/x.jpg") == "./a/x.jpg"
+    monkeypatch.chdir(tmp_path)
+    assert link("r.html", b"photos/x.tif") == "./photos/x.tif"
 
 
 # --- thumbnails of an older report
@@ -316,6 +348,7 @@ def test_the_page_holds_the_data_and_the_thumbnails(tmp_path):
             {
                 "top": [[0, 0.9], [1, 0.8], [2, 0.7]],
                 "settings": {"": {"ap": 0.75, "positives": 2, "found": 1, "first_hit": 1, "marks": "qhm"}},
+                "matches": [],
             }
         ],
     }
@@ -329,6 +362,7 @@ def test_the_page_holds_the_data_and_the_thumbnails(tmp_path):
         "settings": [""],
         "comparison": [],
         "photos": pages.names(6),
+        "links": [],
     }
     found = Thumbnails([tmp_path]).make(contents.photos)
     wanted = [[key, base64.b64encode(jpeg).decode(), *size] for key, jpeg, size in found.values()]
@@ -354,7 +388,7 @@ def test_the_policy_names_what_is_there_and_nothing_else(tmp_path):
     [script] = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     assert policy.split("; ") == [
         "default-src 'none'",
-        "img-src data:",
+        "img-src data: 'self' file:",
         f"style-src {digest(style)}",
         f"script-src {digest(script)}",
         "base-uri 'none'",

@@ -65,7 +65,7 @@ def _protocol(ctx, param, value):
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
 @options.quiet
 @options.config
-def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, **given):
+def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, large, **given):
     """Score rankings by a named protocol.
 
     RANKINGS are ranking stores, TREC run files, or folders of one list per query; each becomes a column, or a row where there are more than
@@ -75,13 +75,13 @@ def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots
     from imgret.cli import scores
     from imgret.stages.evaluate import evaluate
 
-    photo_roots = options.check_html(html, photo_roots, top, most, rankings)
+    photo_roots = options.check_html(html, photo_roots, top, most, rankings, large)
     outputs = {"--per-query": per_query, "--curve": curve, "--qrels": qrels, "--trec-run": trec_run, "--html": html}
     given, page = options.running(given), None
     if html:
         from imgret.runs.page import EvaluationPage
 
-        page = EvaluationPage(html, photo_roots, top, most, run=given["run"])
+        page = EvaluationPage(html, photo_roots, top, most, large=large, run=given["run"])
     evaluation = evaluate(rankings, outputs=outputs, page=page, **given)
     for text in evaluation.warnings():
         click.echo(f"imgret: warning: {one_line(text)}", err=True)

@@ -96,7 +96,7 @@ def _check_device(value):
 
 
 def html(command):
-    """A page to look at results: `--html`, `--photos`, `--top`, `--most`."""
+    """A page to look at results: `--html`, `--photos`, `--top`, `--most`, `--large`."""
     decorators = (
         click.option("--html", type=PATH, metavar="FILE", help="Write a page to look at: queries and their results."),
         click.option(
@@ -109,12 +109,13 @@ def html(command):
         ),
         click.option("--top", type=click.IntRange(1, 100), help="With --html: results per query.  [default: 10]"),
         click.option("--most", type=click.IntRange(1), help="With --html: queries on the page.  [default: 2000]"),
+        click.option("--large", is_flag=True, help="With --html: thumbnails of 640 pixels, for a page that goes where the photos do not."),
     )
     return functools.reduce(lambda wrapped, decorator: decorator(wrapped), reversed(decorators), command)
 
 
-def check_html(html, roots, top, most, asked):
-    """Refuse `--photos`, `--top` and `--most` without `--html`, and `--html` without `--photos`.
+def check_html(html, roots, top, most, asked, large=False):
+    """Refuse `--photos`, `--top`, `--most` and `--large` without `--html`, and `--html` without `--photos`.
 
     Unless what is `asked` (an index, or rankings) is of a build, which knows where its photos are.
 
@@ -129,7 +130,7 @@ def check_html(html, roots, top, most, asked):
         roots = photo_roots(asked)
     if html and not roots:
         raise click.UsageError("--html needs --photos ROOT: the folder that the photos were extracted from")
-    for option, given in (("--photos", roots), ("--top", top), ("--most", most)):
+    for option, given in (("--photos", roots), ("--top", top), ("--most", most), ("--large", large)):
         if given and not html:
             raise click.UsageError(f"{option} is for --html")
     return roots

@@ -37,7 +37,7 @@ class Ranks(click.ParamType):
 @options.jobs
 @options.run
 @click.pass_context
-def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given):
+def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, **given):
     """Rank an index's photos for each query.
 
     PHOTOS are the queries: photos, folders, - for a list on standard input, or features or vectors stores made as the index's own.
@@ -49,7 +49,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given
         options.explain_search(index)
     if out and form:
         raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
-    photo_roots = options.check_html(html, photo_roots, top, most, [index])
+    photo_roots = options.check_html(html, photo_roots, top, most, [index], large)
     if out and html:
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
     queries, emit, page = options.given_photos(photos, given), printer(form), None
@@ -58,7 +58,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, **given
         from imgret.runs.page import SearchPage
 
         inputs = [index, *(path for path in photos if os.path.isfile(path)), *queries.lists]
-        page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, run=given["run"])
+        page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, large=large, run=given["run"])
         printed = emit
 
         def emit(gallery, block):

@@ -41,10 +41,14 @@ class Answer:
         Photo, as its position in the page's `photos`, and score, best first.
     settings : dict of str to Judgement
         By setting; a setting in which the query is not asked is not there, and without a protocol none is.
+    matches : sequence of str or None
+        What is thought of each result of `top`, in a word or two ("sure", "likely"), shown beside its score; None where nothing is. May
+        be empty.
     """
 
     top: list
     settings: dict = dataclasses.field(default_factory=dict)
+    matches: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +117,8 @@ class Page:
         Sentences about the runs, one against the other.
     photos : sequence of str
         Names, each once; queries and results refer to positions here.
+    links : sequence of str or None
+        Where the file of each of `photos` is, as `imgret.html.links.link` gives it; None where only its thumbnail is shown. May be empty.
     queries : sequence of Query
     """
 
@@ -125,4 +131,5 @@ class Page:
     runs: tuple = ()
     comparison: tuple = ()
     photos: tuple = ()
+    links: tuple = ()
     queries: tuple = ()

@@ -7,6 +7,8 @@ from imgret.html.building import Photos, box_of
 from imgret.html.contract import Answer, Judgement, Page, Query, Run
 from imgret.names import to_text
 
+TITLE = 60  # characters of a title that fit
+
 
 def evaluation_page(evaluation, top, most):
     """What `evaluate --html` shows.
@@ -34,7 +36,7 @@ def evaluation_page(evaluation, top, most):
         photo, box = asked[name]
         queries.append(Query(to_text(name), photos.position(photo), box, [each.get(name) for each in answers]))
     return Page(
-        title=f"{protocol.name}: {', '.join(each.lists.label for each in judged)}",
+        title=_title(protocol.name, [each.lists.label for each in judged]),
         protocol=protocol.name,
         conventions=protocol.conventions,
         note=_note(len(names), len(chosen)),
@@ -45,6 +47,12 @@ def evaluation_page(evaluation, top, most):
         photos=[to_text(name) for name in photos.names],
         queries=queries,
     )
+
+
+def _title(protocol, labels):
+    """What the page is about; of rankings whose names would fill lines, how many they are."""
+    title = f"{protocol}: {', '.join(labels)}"
+    return title if len(labels) == 1 or len(title) <= TITLE else f"{len(labels)} runs by {protocol}"
 
 
 def _asked(judged):

@@ -3,7 +3,10 @@
   // What is shown is built of elements and text: no string of the data is ever read as markup.
   const CHUNK = 20; // cards built at once; more follow as the end of the page comes near
   const PRINTED = 200; // cards built for paper, at most
-  const NAME = 15; // characters of a name below a photo: its last part, and of that the end
+  const NAME = 14, END = 9; // characters of a name that always fits, and of the end that one keeps which does not
+  const CURVES = 8; // runs whose curves can be told apart
+  const COLUMNS = 3; // runs that have a column each in the table; of more, each has a row
+  const ENDS = new RegExp(`(?:\\P{M}\\p{M}*){0,${END}}$`, "u"); // no letter without its accents
   const MARKS = {
     h: { sign: "✓", text: "hit" },
     m: { sign: "✗", text: "miss" },
@@ -30,7 +33,7 @@
     for (const [name, value] of Object.entries(attributes)) {
       if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
     }
-    node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+    node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
     return node;
   }
   const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
@@ -38,18 +41,24 @@
   const name = (text, tag = "bdi") => el(tag, {}, shown(text));
   const number = (value, digits = 4) => value === null || value === undefined ? "–" : value.toFixed(digits);
   const score = (value) => value === null || value === undefined ? "" : String(Number(value.toPrecision(6)));
+  const short = (value) => value === null || value === undefined ? "" : Math.abs(value) < 1000 ? value.toPrecision(3) : value.toFixed();
   const signed = (value, digits = 4) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(digits);
 
-  function brief(text) {
-    if (text.length <= NAME) return text;
-    const last = Array.from(text.slice(text.lastIndexOf("/", text.length - 2) + 1));
-    return last.length < NAME && last.length < text.length ? "…/" + last.join("") : "…" + last.slice(1 - NAME).join("");
+  // a name in whatever room there is: what is too long is cut before its end, so that numbers and extensions are seen
+  function brief(text, attributes = {}) {
+    const end = text.length > NAME ? ENDS.exec(text)[0] : "";
+    return el("bdi", { title: text, ...attributes }, el("span", {}, text.slice(0, text.length - end.length)), end && el("span", {}, end));
   }
 
   // --- what the data say
 
   let setting = settings.includes("medium") ? "medium" : settings[0];
   const judged = queries.some((query) => query.runs.some((run) => run && Object.keys(run.settings).length));
+  const used = new Set(); // the marks that there are
+  for (const query of queries) {
+    for (const run of query.runs) for (const it of Object.values(run?.settings ?? {})) for (const mark of it.marks) used.add(mark);
+  }
+  const junk = used.has("j");
   const two = runs.length > 1;
   const photoNames = photos.map(shown);
   const lowerPhotos = photoNames.map((text) => text.toLowerCase());
@@ -104,27 +113,29 @@
   function summary() {
     const values = runs.map((run) => new Map(run.summary.map(([row, value]) => [row, value])));
     const digits = new Map(runs.flatMap((run) => run.summary.map(([row, , counts]) => [row, counts ? 0 : 4])));
-    const rows = [...new Set(runs.flatMap((run) => run.summary.map(([row]) => row)))];
+    const rows = [...digits.keys()];
     if (!rows.length) return;
+    const upright = runs.length > COLUMNS;
+    const measure = (row, scope) => el("th", { scope }, shown(row));
+    const ofRun = (run, scope) => el("th", { scope, title: shown(run.label) }, upright ? brief(shown(run.label), { class: "cut" }) : name(run.label));
+    const cell = (r, row) => el("td", {}, number(values[r].get(row), digits.get(row)));
     const compared = runs.length === 2;
-    const heads = runs.map((run) => el("th", { scope: "col", title: shown(run.label) }, name(run.label)));
-    const body = rows.map((row) => {
+    const change = (row) => {
       const [a, b] = values.map((value) => value.get(row));
-      const both = compared && typeof a === "number" && typeof b === "number";
-      const change = both && a !== b ? signed(b - a, digits.get(row)) : "";
-      const cells = values.map((value) => el("td", {}, number(value.get(row), digits.get(row))));
-      return el("tr", {}, el("th", { scope: "row" }, shown(row)), ...cells, compared ? el("td", {}, change) : null);
-    });
-    const top = el("tr", {}, el("th", { scope: "col" }, "measure"), ...heads, compared ? el("th", { scope: "col" }, "change") : null);
-    $("summary").append(el("table", {}, el("thead", {}, top), el("tbody", {}, ...body)));
+      return typeof a === "number" && typeof b === "number" && a !== b ? signed(b - a, digits.get(row)) : "";
+    };
+    const top = upright
+      ? [el("th", { scope: "col" }, "run"), ...rows.map((row) => measure(row, "col"))]
+      : [el("th", { scope: "col" }, "measure"), ...runs.map((run) => ofRun(run, "col")), compared && el("th", { scope: "col" }, "change")];
+    const body = upright
+      ? runs.map((run, r) => [ofRun(run, "row"), ...rows.map((row) => cell(r, row))])
+      : rows.map((row) => [measure(row, "row"), ...runs.map((_, r) => cell(r, row)), compared && el("td", {}, change(row))]);
+    const line = (cells) => el("tr", {}, ...cells);
+    $("summary").append(el("table", { class: upright && "upright" }, el("thead", {}, line(top)), el("tbody", {}, ...body.map(line))));
   }
 
   function legend() {
     if (!judged) return;
-    const used = new Set();
-    for (const query of queries) {
-      for (const run of query.runs) for (const it of Object.values(run?.settings ?? {})) for (const mark of it.marks) used.add(mark);
-    }
     const items = Object.keys(MARKS).filter((mark) => used.has(mark)).map((mark) => {
       return el("span", {}, el("i", { class: `${mark} ${mark}-text`, "aria-hidden": "true" }, MARKS[mark].sign), MARKS[mark].text);
     });
@@ -134,9 +145,10 @@
   }
 
   function curves() {
-    const drawn = runs.map((run, r) => ({ run, r, values: run.curves?.[setting] })).filter((curve) => curve.values?.length > 1);
-    $("curves").hidden = !drawn.length;
-    if (!drawn.length) return;
+    const all = runs.map((run) => ({ run, values: run.curves?.[setting] })).filter((curve) => curve.values?.length > 1);
+    $("curves").hidden = !all.length;
+    if (!all.length) return;
+    const drawn = all.slice(0, CURVES);
     const [left, top, width, height] = [44, 10, 396, 236];
     const x = (value) => (left + value * width).toFixed(1);
     const y = (value) => (top + (1 - value) * height).toFixed(1);
@@ -154,13 +166,14 @@
       svg("text", { transform: `translate(11 ${y(0.5)}) rotate(-90)`, "text-anchor": "middle" }, "precision"),
     );
     const lines = el("ul", { class: "lines" });
-    for (const { run, r, values } of drawn) {
+    for (const [r, { run, values }] of drawn.entries()) {
       const points = values.map((value, i) => `${x(i / (values.length - 1))},${y(value)}`).join(" ");
-      picture.append(svg("polyline", { class: `curve curve-${r % 4}`, points }));
-      const sample = svg("svg", { viewBox: "0 0 34 10", "aria-hidden": "true" }, svg("path", { class: `curve curve-${r % 4}`, d: "M0 5H34" }));
-      lines.append(el("li", {}, sample, name(run.label)));
+      picture.append(svg("polyline", { class: `curve curve-${r}`, points }));
+      const sample = svg("svg", { viewBox: "0 0 44 10", "aria-hidden": "true" }, svg("path", { class: `curve curve-${r}`, d: "M0 5H44" }));
+      lines.append(el("li", {}, sample, brief(shown(run.label), { class: "cut" })));
     }
-    const caption = "Mean interpolated precision" + (setting ? `, ${shown(setting)}` : "");
+    const first = all.length > CURVES ? ` of the first ${CURVES} runs` : "";
+    const caption = "Mean interpolated precision" + first + (setting ? `, ${shown(setting)}` : "");
     $("curves").replaceChildren(picture, el("figcaption", {}, caption), lines);
   }
 
@@ -216,16 +229,17 @@
     return { text: (after < before ? "▲" : "▼") + Math.abs(before - after), kind: after < before ? "up" : "down", title };
   }
 
-  function result(query, r, i, ranks, it, source) {
+  function result(query, r, i, place, ranks, it, source) {
     const [photo, value] = query.runs[r].top[i];
     const letter = it?.marks[i] ?? "-";
     const mark = MARKS[letter];
     const moved = move(photo, r, ranks);
     const points = score(value);
-    const said = [`rank ${i + 1}`, mark?.text, points && `score ${points}`, moved && (moved.text === "=" ? "same rank" : moved.text), photoNames[photo]];
-    const attributes = { type: "button", class: mark ? `tile ${letter}` : "tile", "aria-label": said.filter(Boolean).join(", "), tabindex: i ? -1 : 0 };
-    const tile = el("button", attributes, picture(photo), points && el("span", { class: "score" }, points));
-    const lines = [`rank ${i + 1}` + (mark ? `, ${mark.text}` : "") + (two ? `, ${shown(runs[r].label)}` : ""), points && `score ${points}`, moved?.title];
+    const match = shown(query.runs[r].matches[i] ?? "");
+    const said = [`rank ${i + 1}`, mark?.text, points && `score ${points}`, match, moved && (moved.text === "=" ? "same rank" : moved.text), photoNames[photo]];
+    const attributes = { type: "button", class: mark ? `tile ${letter}` : "tile", "aria-label": said.filter(Boolean).join(", "), tabindex: place ? -1 : 0 };
+    const tile = el("button", attributes, picture(photo));
+    const lines = [`rank ${i + 1}` + (mark ? `, ${mark.text}` : "") + (two ? `, ${shown(runs[r].label)}` : ""), points && `score ${points}`, match, moved?.title];
     large.set(tile, [...source, { photo, text: photoNames[photo], lines: lines.filter(Boolean) }]);
     return el("li", {},
       tile,
@@ -233,7 +247,8 @@
         el("span", {}, String(i + 1)),
         mark && el("span", { class: `sign ${letter}-text`, title: mark.text }, mark.sign),
         moved && el("span", { class: `move ${moved.kind}`, title: moved.title }, moved.text)),
-      el("bdi", { class: "name", title: photoNames[photo], "aria-hidden": "true" }, brief(photoNames[photo])));
+      (points || match) && el("span", { class: "score", title: points, "aria-hidden": "true" }, [short(value), match].filter(Boolean).join(" · ")),
+      brief(photoNames[photo], { class: "name cut", "aria-hidden": "true" }));
   }
 
   function scores(it) {
@@ -243,6 +258,13 @@
       el("span", {}, `${it.found} of ${it.positives} found`),
       el("span", {}, it.first_hit === null ? "no hit" : `first hit at ${it.first_hit}`),
     ];
+  }
+
+  function strip(query, r, ranks, source) {
+    const it = outcome(query, r);
+    const kept = query.runs[r].top.map((_, i) => i).filter((i) => !$("junk").checked || it?.marks[i] !== "j");
+    if (!kept.length) return el("p", { class: "muted" }, "nothing but junk");
+    return el("ol", { class: "strip" }, ...kept.map((i, place) => result(query, r, i, place, ranks, it, source)));
   }
 
   function card(i) {
@@ -264,10 +286,10 @@
     runs.forEach((run, r) => {
       const own = query.runs[r];
       const part = el("section", { class: "run", "aria-label": two ? shown(run.label) : "results" });
-      if (two) part.append(el("p", { class: "run-head" }, el("b", { title: shown(run.label) }, name(run.label)), ...(own ? scores(outcome(query, r)) : [])));
+      if (two) part.append(el("p", { class: "run-head" }, el("b", {}, brief(shown(run.label), { class: "cut" })), ...(own ? scores(outcome(query, r)) : [])));
       if (!own) part.append(el("p", { class: "muted" }, "this run has no such query"));
       else if (!own.top.length) part.append(el("p", { class: "muted" }, "no result"));
-      else part.append(el("ol", { class: "strip" }, ...own.top.map((_, rank) => result(query, r, rank, ranks, outcome(query, r), source))));
+      else part.append(strip(query, r, ranks, source));
       strips.append(part);
     });
     const article = el("article", { class: "card", tabindex: -1, "aria-label": `query ${queryNames[i]}` }, el("div", { class: "query" }, tile, facts), strips);
@@ -371,17 +393,33 @@
     return true;
   }
 
+  const linkOf = (photo) => photo !== null && thumbnails[photo] && data.links[photo] || null;
+
+  function itself(image) { // the photo takes the place of its thumbnail once it is there, which it may never be
+    const photo = new Image();
+    photo.addEventListener("load", () => {
+      image.src = photo.src;
+      image.closest("figure").querySelector("a").hidden = false;
+    });
+    photo.src = image.dataset.link;
+  }
+
   let opened = null;
   function open(tile) {
     opened = tile;
     const figures = large.get(tile).map(({ photo, box, text, lines }) => {
       const size = thumbnails[photo] ? `${thumbnails[photo][2]} × ${thumbnails[photo][3]} pixels` : "no photo at hand";
       const facts = [...lines, size].join(" · ");
-      return el("figure", {}, el("div", { class: "large" }, picture(photo, box, text)), el("figcaption", {}, name(text, "b"), el("br"), facts));
+      const link = linkOf(photo);
+      const shownLarge = picture(photo, box, text);
+      if (link) shownLarge[0].setAttribute("data-link", link);
+      const file = link && el("a", { href: link, target: "_blank", rel: "noopener", hidden: true }, "open the file");
+      return el("figure", {}, el("div", { class: "large" }, shownLarge), el("figcaption", {}, name(text, "b"), el("br"), facts, file && " ", file));
     });
     const place = $("large").querySelector(".figures");
     place.replaceChildren(...figures);
     load(place);
+    for (const image of place.querySelectorAll("img[data-link]")) itself(image);
     if (!$("large").open) $("large").showModal();
   }
 
@@ -407,6 +445,7 @@
       $("search").select();
     } else if (event.key === "?") $("keys").showModal();
     else if (event.key === "f" && judged) $("failures").click();
+    else if (event.key === "h" && junk) $("junk").click();
     else if (down) step(down);
     else if (across) {
       if (!sideways(across)) return;
@@ -420,7 +459,7 @@
 
   function listen() {
     document.addEventListener("keydown", key);
-    for (const id of ["results", "failures", "changed", "order"]) $(id).addEventListener("change", update);
+    for (const id of ["results", "failures", "changed", "junk", "order"]) $(id).addEventListener("change", update);
     $("search").addEventListener("input", update);
     $("setting").addEventListener("change", () => {
       setting = $("setting").value;
@@ -462,6 +501,7 @@
   $("setting-label").hidden = settings.length < 2;
   $("failures-label").hidden = !judged;
   $("changed-label").hidden = !two;
+  $("junk-label").hidden = !junk;
   if (two) $("failures-label").querySelector("span").append(" in any run");
   listen();
   curves();

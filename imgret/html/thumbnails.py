@@ -13,7 +13,7 @@ from imgret.names import bare, to_bytes
 from imgret.parallel import ordered_map
 
 QUALITY = 75
-MAX_EDGE = 1024
+EDGE, LARGE_EDGE, MAX_EDGE = 160, 640, 1024
 
 
 class Thumbnails:
@@ -36,6 +36,8 @@ class Thumbnails:
         Thumbnails made anew, and taken from `cache`.
     missing, outside, bad : int
         Photos that are in none of the folders; whose names lead out of them (absolute, or by `..`); that cannot be decoded.
+    paths : dict of str to bytes
+        Where the photos lie of which there are thumbnails.
 
     Raises
     ------
@@ -45,7 +47,7 @@ class Thumbnails:
         If a root is no folder.
     """
 
-    def __init__(self, roots, *, edge=160, jobs=1, cache=None):
+    def __init__(self, roots, *, edge=EDGE, jobs=1, cache=None):
         if not 16 <= edge <= MAX_EDGE:
             raise UsageError(f"the longest side of a thumbnail must be from 16 to {MAX_EDGE} pixels, got {edge}")
         self._roots = [os.fsencode(root) for root in roots]
@@ -54,6 +56,7 @@ class Thumbnails:
                 raise ImgretError(f"--photos {os.fsdecode(root)}: there is no such folder")
         self._edge, self._jobs, self._cache = edge, jobs, cache
         self.made = self.reused = self.missing = self.outside = self.bad = 0
+        self.paths = {}
 
     def make(self, names, progress=None):
         """The thumbnails of photos. Only the small JPEGs are kept in memory.
@@ -74,8 +77,10 @@ class Thumbnails:
         old = {} if self._cache is None else old_thumbnails(self._cache)
         names = list(dict.fromkeys(names))
         thumbnails = {}
-        for name, (outcome, thumbnail) in zip(names, ordered_map(lambda name: self._one(name, old), names, self._jobs), strict=True):
-            thumbnails[name] = thumbnail
+        for name, found in zip(names, ordered_map(lambda name: self._one(name, old), names, self._jobs), strict=True):
+            outcome, thumbnails[name], path = found
+            if path is not None:
+                self.paths[name] = path
             setattr(self, outcome, getattr(self, outcome) + 1)
             if progress is not None:
                 progress(1)
@@ -88,10 +93,10 @@ class Thumbnails:
         return counts and f"{self.missing + self.outside + self.bad} photos are shown without a thumbnail: {counts}"
 
     def _one(self, name, old):
-        """What became of a photo (the name of an attribute that counts), and its thumbnail or None."""
+        """What became of a photo (the name of an attribute that counts), its thumbnail, and where it lies; or None and None."""
         relative = inside(to_bytes(name))
         if relative is None:
-            return "outside", None
+            return "outside", None, None
         outcome = "missing"
         for root in self._roots:
             path = os.path.join(root, relative)
@@ -102,12 +107,12 @@ class Thumbnails:
             key = _key(name, status.st_size, status.st_mtime_ns, self._edge)
             thumbnail = _validated(key, old.get(key), self._edge)
             if thumbnail is not None:
-                return "reused", thumbnail
+                return "reused", thumbnail, path
             try:
-                return "made", self._made(name, path)
+                return "made", self._made(name, path), path
             except BadPhoto:
                 outcome = "bad"  # another root may hold a better one
-        return outcome, None
+        return outcome, None, None
 
     def _made(self, name, path):
         from PIL import Image

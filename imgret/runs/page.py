@@ -8,11 +8,13 @@ from imgret.errors import ImgretError
 from imgret.html import page
 from imgret.html.contract import MOST, TOP
 from imgret.html.evaluation import evaluation_page
+from imgret.html.links import link
 from imgret.html.report import is_report
 from imgret.html.search import Gathering
-from imgret.html.thumbnails import Thumbnails, as_file
+from imgret.html.thumbnails import EDGE, LARGE_EDGE, Thumbnails, as_file
 from imgret.names import bare, to_bytes, to_text
 from imgret.paths import same
+from imgret.runs.details import amount
 from imgret.runs.plainfiles import PlainFile, write_together
 from imgret.runs.run import Run
 
@@ -20,29 +22,32 @@ from imgret.runs.run import Run
 class _PageFile:
     """What both pages have: a path that is refused early, and thumbnails that are made late."""
 
-    def __init__(self, path, roots, run, inputs=()):
+    def __init__(self, path, roots, run, inputs=(), large=False):
         page.check(path, overwrite=run.overwrite)
         _spare_photos(path, roots)
         self._file = PlainFile(path, "--html", "HTML", inputs, replaced=is_report)
-        self._path, self._roots, self._run, self._report, self._told = path, roots, run, run.report, []
+        self._path, self._roots, self._run, self._report = path, roots, run, run.report
+        self._edge = LARGE_EDGE if large else EDGE
 
     def _thumbnails(self, roots):
-        return Thumbnails(roots, jobs=self._run.jobs, cache=self._path)
+        return Thumbnails(roots, edge=self._edge, jobs=self._run.jobs, cache=self._path)
 
     def _made(self, thumbnails, names):
         with self._report.progress(len(names), "thumbnail") as progress:
             return thumbnails.make(names, progress.update)
 
-    def _content(self, contents, made, *thumbnails):
-        """The file, and its content, as `write_together` takes them."""
-        self._told = [(self._report.warn, each.shortfall()) for each in thumbnails if each.shortfall()]
-        self._told.append((self._report.note, f"{self._path}: {len(contents.queries)} queries, {len(contents.photos)} photos"))
+    def _content(self, contents, made, paths, *thumbnails):
+        """The file, and its content, as `write_together` takes them; `paths` are those of the photos, None of one without a thumbnail."""
+        self._shortfalls = [each.shortfall() for each in thumbnails if each.shortfall()]
+        self._held = f"{len(contents.queries)} queries, {len(contents.photos)} photos"
+        contents = dataclasses.replace(contents, links=[None if path is None else link(self._path, path) for path in paths])
         return self._file, functools.partial(page.blocks, self._path, contents, made)
 
     def tell(self):
         """Say what has been written."""
-        for say, text in self._told:
-            say(text)
+        for text in self._shortfalls:
+            self._report.warn(text)
+        self._report.note(f"{self._path}: {self._held}, {amount(os.path.getsize(self._path))}")
 
 
 class EvaluationPage(_PageFile):
@@ -57,6 +62,8 @@ class EvaluationPage(_PageFile):
         Results per query: `TOP` by default.
     most : int, optional
         Queries on the page: `MOST` by default; of more, as many are shown, evenly spread from the worst to the best.
+    large : bool
+        Hold larger thumbnails, for pages that are to be looked at far from the photos.
     run : imgret.runs.run.Run
         Its `overwrite` replaces a file that is not a report.
 
@@ -66,8 +73,8 @@ class EvaluationPage(_PageFile):
         If the page cannot be written there, before there is any work to lose.
     """
 
-    def __init__(self, path, roots, top=None, most=None, *, run=Run()):
-        super().__init__(path, roots, run)
+    def __init__(self, path, roots, top=None, most=None, *, large=False, run=Run()):
+        super().__init__(path, roots, run, large=large)
         self._top, self._most = top or TOP, most or MOST
         self._below = self._thumbnails(roots)
 
@@ -90,7 +97,8 @@ class EvaluationPage(_PageFile):
         """The page of an `imgret.evaluation.comparison.Evaluation`, to be written by `write_together`."""
         contents = evaluation_page(evaluation, self._top, self._most)
         files = [to_text(as_file(to_bytes(name), self._roots)) for name in contents.photos]
-        return self._content(dataclasses.replace(contents, photos=files), self._made(self._below, files), self._below)
+        made = self._made(self._below, files)
+        return self._content(dataclasses.replace(contents, photos=files), made, map(self._below.paths.get, files), self._below)
 
 
 class SearchPage(_PageFile):
@@ -98,15 +106,15 @@ class SearchPage(_PageFile):
 
     Parameters
     ----------
-    path, roots, top, most, run : see `EvaluationPage`
+    path, roots, top, most, large, run : see `EvaluationPage`
     label : str
         What was searched.
     inputs : sequence of str
         What is read, and never written to.
     """
 
-    def __init__(self, path, roots, top=None, most=None, *, label, inputs=(), run=Run()):
-        super().__init__(path, roots, run, inputs)
+    def __init__(self, path, roots, top=None, most=None, *, label, inputs=(), large=False, run=Run()):
+        super().__init__(path, roots, run, inputs, large)
         self._gathering = Gathering(label, top or TOP, most or MOST)
         self._below, self._anywhere = self._thumbnails(roots), self._thumbnails(["/"])
 
@@ -122,7 +130,10 @@ class SearchPage(_PageFile):
         given = self._made(self._anywhere, list(paths.values()))
         # by position: a query photo may have the name of another photo in the gallery
         made |= {position: given[path] for position, path in paths.items()}
-        write_together([self._content(self._gathering.page(), made, self._below, self._anywhere)], self._run)
+        lie = [self._below.paths.get(name) for name in [*shown, *(name for name, _ in asking)]]
+        for position, path in paths.items():
+            lie[position] = self._anywhere.paths.get(path)
+        write_together([self._content(self._gathering.page(), made, lie, self._below, self._anywhere)], self._run)
         self.tell()
 
 
