@@ -47,6 +47,9 @@ class Extractor(Component):
         Whether one process has to describe all photos: a device is not shared.
     libraries : tuple of str
         Those by which photos are decoded and described: another version may describe a photo otherwise.
+    repeats : bool
+        Of what gives local features: whether they are where the photo has something to hold on to, the strongest first, so that a copy of
+        the photo has most of them again, at the places and scales that it has them at.
     """
 
     libraries = ("opencv", "pillow")
@@ -62,6 +65,7 @@ class Extractor(Component):
     device = None
     one_process = False
     warnings = ()
+    repeats = False
 
     @property
     def max_size(self):
@@ -147,6 +151,10 @@ class Extractor(Component):
     def decode(self, stored):
         """Stored descriptors (T, D) as encoders take them, float32."""
         return stored.astype(np.float32)
+
+    def mirrored(self, stored):
+        """Stored descriptors (T, D) as those of the mirror image, left for right, of the photo; None where they do not tell."""
+        return None
 
     def local(self, keypoints, stored, photo):
         """The `LocalFeatures` of one photo: its keypoints (T, P) and descriptors (T, D), of whatever type; they become that of a store."""

@@ -19,6 +19,21 @@ class SiftDescriptors(Extractor):
     keypoint_columns = KEYPOINT_COLUMNS
     _sift = None  # made when it is first needed
 
+    @property
+    def upright(self):
+        """Whether descriptors are turned to no orientation of their keypoint."""
+        return True
+
+    def mirrored(self, stored):
+        """Descriptors of the mirror image: those of the photo with their bins in another order.
+
+        A mirror turns gradients at angle t to 180° - t. Relative to the keypoint's own orientation, which is turned as well, they are negated,
+        and what lies on one side of it lies on the other; an upright keypoint's frame stays, and its left and right change places.
+        """
+        grid, bins = np.arange(128).reshape(4, 4, 8), np.arange(8)  # across the orientation, along it, eight angles from 0° on
+        order = grid[:, ::-1, (4 - bins) % 8] if self.upright else grid[::-1, :, -bins % 8]
+        return stored[:, order.ravel()]
+
 
 class Sift(SiftDescriptors):
     """SIFT keypoints and descriptors.
@@ -32,6 +47,7 @@ class Sift(SiftDescriptors):
     """
 
     name = "sift"
+    repeats = True
 
     @dataclasses.dataclass(frozen=True)
     class Params(registry.Params):
@@ -44,6 +60,11 @@ class Sift(SiftDescriptors):
         sigma: float = param(1.6, "blur of the first octave in pixels", minimum=0.1, maximum=32.0)
         octave_layers: int = param(3, "layers per octave", minimum=1, maximum=16)
         upright: bool = param(False, "descriptors not turned to the dominant orientation")
+
+    @property
+    def upright(self):
+        """Whether descriptors are turned to no orientation of their keypoint."""
+        return self.params.upright
 
     def extract(self, photo):
         """Local features of one photo, the strongest first; see `Extractor.extract`."""

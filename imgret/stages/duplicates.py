@@ -1,0 +1,170 @@
+"""duplicates: which photos are copies of one another, and which of them to keep."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret.duplicates import exact as digests
+from imgret.duplicates import grouping
+from imgret.duplicates.geometry import changes
+from imgret.errors import UsageError
+from imgret.inputs.copies import CopyPhotos, where
+from imgret.inputs.copypairs import Matches, matches
+from imgret.paths import check_spared, plain, several
+from imgret.runs.details import tell_inputs
+from imgret.runs.run import Run
+
+KEEP, EXACT, EDITED = "keep", "exact", "edited"
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """One photo of a group.
+
+    Attributes
+    ----------
+    name : bytes
+    size : tuple of int
+        Width and height.
+    file_size, mtime_ns : int
+    kind : str
+        What it is to the one that is kept: "exact", "edited" (the same pixels at the same places, or nearly), what was done to it ("mirrored",
+        "rotated", "resized", "cropped", joined by "+"), "burst" (the same view, taken again), "similar" (by its vector alone); "keep" of
+        the one that is kept.
+    score : float
+        Cosine of its vector and that of the one that is kept; 1 where the bytes are the same.
+    matrix : ndarray, shape (2, 3), or None
+        The map from places of the photo to places of the one that is kept, where it is known.
+    path : bytes or None
+        Where it is now; None where that is not known.
+    """
+
+    name: bytes
+    size: tuple
+    file_size: int
+    mtime_ns: int
+    kind: str
+    score: float
+    matrix: np.ndarray | None = None
+    path: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was found.
+
+    Attributes
+    ----------
+    count : int
+        Photos that were looked at.
+    groups : list of list of Photo
+        The one to keep first, then its copies: the same bytes first, then by score.
+    roots : tuple of str
+        Folders that names are relative to, where they are known.
+    """
+
+    count: int
+    groups: list
+    roots: tuple
+
+
+def duplicates(path, *, exact=False, min_score=None, features=None, burst=False, by=None, roots=(), run=Run(), spared_by=()):
+    """Find photos that are copies of one another.
+
+    Parameters
+    ----------
+    path : str
+        A build's folder, an index, vectors, or (with `exact`) features.
+    exact : bool
+        Only those whose files hold the same bytes.
+    min_score : float, optional
+        The least cosine of copies, in place of what chance says.
+    features : str, optional
+        The photos' features, which verify what vectors propose; a build has its own.
+    burst : bool
+        Also the same view, taken again.
+    by : str, optional
+        "vectors": all against all; "index": candidates by the index.
+    roots : sequence of str
+        Folders that names are relative to; a build has its own.
+    run : imgret.runs.run.Run
+    spared_by : sequence of (str, str)
+        Option and path of what the caller writes: refused where it is something that is read.
+
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    ImgretError
+    """
+    run.in_one_piece("duplicates")
+    if exact and (min_score is not None or features is not None or burst or by is not None):
+        raise UsageError("--exact needs nothing but digests: leave --min-score, --features, --burst and --by out")
+    there = where(plain(path), plain(features), several(roots), exact)
+    for option, written in spared_by:
+        for read in filter(None, (there.given, *there.vectors, there.features)):
+            check_spared(written, option, read)
+    with CopyPhotos(there, exact) as photos:
+        tell_inputs(run.report, photos.stores)
+        first = digests.copies(photos.heads(), lambda rows: photos.of("digest", rows))
+        _tell_digests(photos, run.report)
+        matched = Matches.of_rows([]) if exact else matches(photos, there, first, min_score, burst, by, run)
+        return Found(len(photos), _groups(photos, first, matched, there), there.roots)
+
+
+def _tell_digests(photos, report):
+    """Say what was imported without photos: it has no digests."""
+    missing = photos.without_digest
+    if missing:
+        report.note(f"{missing} of {len(photos)} vectors came without their photos' digests: which of these are exact copies is not known")
+
+
+def _groups(photos, first, matched, there):
+    """Groups of `Photo`, in the order of the names of those that are kept."""
+    copies = np.flatnonzero(first != np.arange(len(first)))
+    rows = np.unique(np.concatenate([copies, first[copies], matched.first, matched.second]))
+    if not len(rows):
+        return []
+    image_size, file_size, mtime_ns = (photos.of(name, rows) for name in ("image_size", "file_size", "file_mtime_ns"))
+    same = np.searchsorted(rows, first[rows])  # of each, the first one with its bytes
+    oldest = mtime_ns.copy()
+    np.minimum.at(oldest, same, mtime_ns)
+    alone = np.flatnonzero(same == np.arange(len(rows)))
+    order = alone[grouping.preference(image_size[alone], file_size[alone], oldest[alone])]
+    ends = [np.searchsorted(rows, column) for column in (matched.first, matched.second)]
+    keep, pair = grouping.kept_ones(order, len(rows), *ends)
+    keep, pair = keep[same], pair[same]
+    facts = {"size": image_size, "file_size": file_size, "mtime_ns": mtime_ns}
+    names = photos.names_of(rows)
+    facts["name"], facts["path"] = names, [there.path_of(name) for name in names]
+    groups = []
+    members = np.argsort(keep, kind="stable")
+    starts = np.flatnonzero(np.diff(keep[members], prepend=-1))
+    for group in np.split(members, starts[1:]):
+        if len(group) > 1:
+            groups.append(_group(group, rows, same, int(keep[group[0]]), pair, matched, facts))
+    return sorted(groups, key=lambda group: group[0].name)
+
+
+def _group(group, rows, same, keep, pair, matched, facts):
+    """The photos of a group: the one to keep first."""
+
+    def made(member, kind, score, matrix):
+        size = tuple(facts["size"][member].tolist())
+        numbers = (int(facts[name][member]) for name in ("file_size", "mtime_ns"))
+        return Photo(facts["name"][member], size, *numbers, kind, score, matrix, facts["path"][member])
+
+    equal = [member for member in group.tolist() if same[member] == keep]
+    equal.sort(key=lambda member: (facts["mtime_ns"][member], member))
+    found = [made(member, EXACT if number else KEEP, 1.0, np.eye(2, 3)) for number, member in enumerate(equal)]
+    kept = found[0].size
+    others = []
+    for member in group.tolist():
+        if same[member] != keep:
+            score, matrix, kind = matched.of(int(pair[member]), int(rows[same[member]]))
+            if kind is None:
+                kind = "+".join(changes(matrix, tuple(facts["size"][member].tolist()), kept)) or EDITED
+            others.append(made(member, kind, score, matrix))
+    return found + sorted(others, key=lambda photo: (-photo.score, photo.name))
