@@ -33,7 +33,7 @@ def imgret(*arguments):
     return done.stdout
 
 
-def make_crops(photos, folder):
+def make_crops(photos, folder, each):
     """Seeded crops of the distractors, 50 to 80 % of each side: more vectors to learn projections and quantisers from."""
     import numpy as np
     from PIL import Image
@@ -45,7 +45,7 @@ def make_crops(photos, folder):
     for path in sorted((photos / TRAIN / "images").iterdir()):
         with Image.open(path) as image:
             image = image.convert("RGB")
-        for number in range(CROPS_PER_PHOTO):
+        for number in range(each):
             width, height = (int(side * rng.uniform(0.5, 0.8)) for side in image.size)
             left, top = rng.integers(0, image.width - width + 1), rng.integers(0, image.height - height + 1)
             crop = image.crop((left, top, left + width, top + height))
@@ -56,26 +56,31 @@ def make_crops(photos, folder):
 class Runner:
     """Runs a config's tables on the sets; files are named by what they are made of."""
 
-    def __init__(self, photos, work):
+    def __init__(self, photos, work, crops=CROPS_PER_PHOTO):
         self.photos, self.work = photos, work
         self.crops = work / "crops"
-        make_crops(photos, self.crops)
+        make_crops(photos, self.crops, crops)
 
-    def output(self, tables, name, dataset):
-        """Path of a table's output for a dataset, made if need be."""
+    def listed(self, dataset):
+        """The photos of a dataset, as arguments of `extract`."""
+        return [self.crops if dataset == CROPS else self.photos / dataset / "images"]
+
+    def output(self, tables, name, dataset, others=(TRAIN,)):
+        """Path of a table's output for a dataset, made if need be; `others` are those that are in an index besides."""
         table = tables[name]
         inputs = [*table.get("inputs", ()), *(table[key] for key in ("codebook",) if key in table)]
         identity = of_json([table, [str(self.output(tables, other, TRAIN)) for other in inputs]])[:12]
         shown = "learned" if table["run"] == "codebook" else dataset
+        if table["run"] == "index" and others != (TRAIN,):
+            shown = "-".join([dataset, *others, "alone"])
         path = self.work / f"{name}-{shown}-{identity}.h5"
         if path.exists():
             return path
         settings = [f"--set={key}={_text(value)}" for key, value in table.get("set", {}).items()]
         common = ["-q", "-o", path, "-m", table["method"]] if "method" in table else ["-q", "-o", path]
         if table["run"] == "extract":
-            folder = self.crops if dataset == CROPS else self.photos / dataset / "images"
             learned = ["-c", self.output(tables, table["codebook"], TRAIN)] if "codebook" in table else []
-            imgret("extract", folder, *common, *settings, *learned, "--max-failed", "20%")
+            imgret("extract", *self.listed(dataset), *common, *settings, *learned, "--max-failed", "20%")
         elif table["run"] == "codebook":
             sources = [self.output(tables, other, TRAIN) for other in table["inputs"]]
             if table["method"] == "pca" and table.get("crops", True):
@@ -86,7 +91,7 @@ class Runner:
             learned = ["-c", self.output(tables, table["codebook"], TRAIN)] if "codebook" in table else []
             imgret("encode", *sources, *common, *settings, *learned)
         elif table["run"] == "index":
-            sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, TRAIN)]
+            sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, *others)]
             learned_on = () if table["method"] == "flat" else (TRAIN, CROPS)
             teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in learned_on]
             imgret("index", *sources, *common, *settings, *teachers)
