@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PHOTOS ?=
-LEARN ?=
+# in the environment of demo.py: a shell would take a name such as Anna's pics apart
+export PHOTOS
+export LEARN
 PYTEST_FLAGS ?= -n 2
 
 .DEFAULT_GOAL := help
@@ -42,7 +43,7 @@ install: $(VENV)/.all
 	@echo 'installed: $(BIN)/imgret'
 
 demo: $(VENV)/.demo
-	@$(BIN)/python scripts/demo.py demo '$(PHOTOS)' '$(LEARN)'
+	@$(BIN)/python scripts/demo.py demo
 
 test: $(VENV)/.all
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)

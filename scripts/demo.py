@@ -1,9 +1,10 @@
 """The demo: imgret's main job on real photos, every command shown before its output.
 
-usage: demo.py [FOLDER [PHOTOS [LEARN]]]
+usage: demo.py [FOLDER]
 
-Without PHOTOS, on photos made from scikit-image's bundled photographs. PHOTOS is a folder of one's own; a groundtruth.csv in it
-(image,group or image,group,role; photos in it or in its `images`) is scored. LEARN is a folder of other photos to learn codebooks from.
+PHOTOS and LEARN are taken from the environment, as names there may hold anything. Without PHOTOS, on photos made from scikit-image's
+bundled photographs. PHOTOS is a folder of one's own; a groundtruth.csv in it (image,group or image,group,role; photos in it or in its
+`images`) is scored. LEARN is a folder of other photos, on which words are learned instead of taking the ready ones.
 """
 
 import csv
@@ -16,15 +17,15 @@ import sys
 
 import demo_photos
 
-RESULTS = ("vlad", "fisher")
+LEARNING = "rootsift-vlad256"  # the config that learns its words
 
 
 def main(arguments):
     """Run the demo; returns its exit code."""
-    folder, own, learn = (*arguments, "", "", "")[:3]
-    folder = folder or "demo"
+    folder = arguments[0] if arguments else "demo"
+    own, learn = os.environ.get("PHOTOS", ""), os.environ.get("LEARN", "")
     if own:
-        return run_own(os.path.join(folder, f"own-{hashlib.sha256(os.path.abspath(own).encode()).hexdigest()[:8]}"), own, learn)
+        return run_own(os.path.join(folder, f"own-{hashlib.sha256(os.fsencode(os.path.abspath(own))).hexdigest()[:8]}"), own, learn)
     os.makedirs(folder, exist_ok=True)
     made = demo_photos.make(folder)
     photos, query = os.path.join(folder, "photos"), os.path.join(folder, "query.jpg")
@@ -32,9 +33,9 @@ def main(arguments):
         f"{'Made' if made else 'There already:'} {len(os.listdir(photos))} photos in {photos}, {len(demo_photos.SCORE)} groups: "
         "crops, rotations, perspective, scale, blur, noise, JPEG, light.",
         f"Query: {query}, a copy of {demo_photos.QUERY} that is not among them.",
-        f"Codebooks are learned on {len(demo_photos.LEARN)} other photographs ({folder}/learn), unchanged; none of them is scored.",
+        "The visual words are ready: a part of the package, learned on a few photographs, some of these among them.",
     )
-    return run(folder, photos, os.path.join(folder, "learn"), os.path.join(folder, "groundtruth.csv"), query)
+    return run(folder, photos, learn, os.path.join(folder, "groundtruth.csv"), query)
 
 
 def run_own(folder, own, learn):
@@ -53,47 +54,30 @@ def run_own(folder, own, learn):
     os.makedirs(folder, exist_ok=True)
     say(
         f"Photos: {photos}. Results: {folder}.",
-        f"Codebooks are learned on {learn}."
-        if learn
-        else "Codebooks are learned on these photos themselves: fine for searching, but it flatters scores. LEARN=FOLDER takes others.",
+        f"Visual words are learned on {learn}." if learn else "The visual words are ready: LEARN=FOLDER learns them on other photos.",
         f"Ground truth: {truth}." if truth else "There is no groundtruth.csv in the folder: nothing is scored, one photo is searched for.",
     )
-    return run(folder, photos, learn or photos, truth, query)
+    return run(folder, photos, learn, truth, query)
 
 
 def run(folder, photos, learn, truth, query):
-    """extract, codebook, encode, index, search and evaluate; returns the first exit code that is not 0."""
-
-    def at(name):
-        return os.path.join(folder, f"{name}.h5")
-
+    """build, search and evaluate; returns the first exit code that is not 0."""
+    built = os.path.join(folder, "learned" if learn else "built")
+    ranking, report = os.path.join(folder, "ranking.h5"), os.path.join(folder, "report.html")
     try:
-        step("extract", photos, "-o", at("features"))
-        teachers = at("features")
-        if learn != photos:
-            teachers = at("learn-features")
-            step("extract", learn, "-o", teachers)
-        step("codebook", teachers, "-o", at("words"), "-m", "kmeans", "--size", "64")
-        step("codebook", teachers, "-o", at("mixture"), "-m", "gmm", "--size", "64", "--set", "pca=64")
-        step("encode", at("features"), "-c", at("words"), "-o", at("vlad"), "-m", "vlad")
-        step("encode", at("features"), "-c", at("mixture"), "-o", at("fisher"), "-m", "fisher")
-        for name in RESULTS:
-            step("index", at(name), "-o", at(f"{name}-index"))
-            if truth:
-                step("search", at(f"{name}-index"), at(name), "-o", at(f"{name}-ranking"))
-        scores = []
+        step("build", photos, "-o", built, *(("--config", LEARNING, "--learn", learn) if learn else ()))
         if truth:
-            asked = ("evaluate", *(at(f"{name}-ranking") for name in RESULTS), "--protocol", "groups", "--truth", truth)
-            report = os.path.join(folder, "report.html")
-            step(*asked, "--format", "table", "--html", report, "--photos", photos)
-            scores = mean_average_precisions(asked)
-        step("search", at("vlad-index"), query, "-k", "5", "--format", "table")
+            step("search", built, os.path.join(built, "vlad.h5"), "-o", ranking, "--overwrite")
+            scored = ("evaluate", ranking, "--protocol", "groups", "--truth", truth)
+            step(*scored, "--format", "table", "--html", report, "--overwrite")
+            score = mean_average_precision(scored)
+        step("search", built, query, "-k", "5", "--format", "table")
     except subprocess.CalledProcessError as error:
         return error.returncode
-    if scores:
-        say(*(f"mAP {name:7} {score:.4f}" for name, score in zip(RESULTS, scores, strict=True)))
+    if truth:
+        say(f"mAP {score:.4f}")
         say(f"Look at the results: {report}")
-    say(f"Ask for another photo: {shlex.join(command('search', at('vlad-index'), 'PHOTO'))}")
+    say(f"Ask for another photo: {shlex.join(command('search', built, 'PHOTO'))}")
     return 0
 
 
@@ -115,10 +99,10 @@ def step(*arguments):
     subprocess.run(command(*arguments), check=True)
 
 
-def mean_average_precisions(asked):
-    """The mAP of each ranking, as `imgret evaluate` gives it."""
+def mean_average_precision(asked):
+    """The mAP of a ranking, as `imgret evaluate` gives it."""
     done = subprocess.run(command(*asked, "--json"), check=True, stdout=subprocess.PIPE)
-    return [result["measures"]["map"] for result in json.loads(done.stdout)["runs"]]
+    return json.loads(done.stdout)["runs"][0]["measures"]["map"]
 
 
 def first_photo(folder, truth):

@@ -17,19 +17,9 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from imgret import config  # noqa: E402
+from imgret import config, ready  # noqa: E402
+from imgret.config import FILES  # noqa: E402
 from imgret.errors import ImgretError  # noqa: E402
-
-FILES = {  # the keys of a table that name other tables
-    "extract": ("codebook",),
-    "codebook": ("inputs",),
-    "encode": ("inputs", "codebook"),
-    "index": ("inputs", "train"),
-    "search": ("index", "queries"),
-    "evaluate": ("inputs",),
-}
-REQUIRED = {"codebook": ("inputs",), "encode": ("inputs",), "index": ("inputs",), "search": ("index", "queries")}
-REQUIRED["evaluate"] = ("inputs", "protocol")
 
 
 class Rules:
@@ -54,7 +44,8 @@ class Rules:
     def add(self, path):
         """The rules of one config."""
         tables = config.read(path)
-        _check(path, tables)
+        config.check(path, tables)
+        _check_evaluate(path, tables)
         name = os.path.splitext(os.path.basename(path))[0]
         for dataset in self.datasets:
             links = {}
@@ -71,13 +62,13 @@ class Rules:
         keys = FILES[content["run"]]
         made_from = {key: [self.identity(tables, *source) for source in self.sources(tables, table, dataset, key)] for key in keys}
         own = {key: value for key, value in content.items() if key not in keys}
+        own |= {"ready": found} if (found := _ready(content)) else {}
         return {"dataset": dataset, "table": table, "settings": own, "from": made_from}
 
     def sources(self, tables, table, dataset, key):
         """The (table, dataset) pairs that a key of a table stands for."""
         content = tables[table]
-        names = content.get(key, [])
-        names = [names] if isinstance(names, str) else names
+        names = [name for name in config.named(content, key) if name in tables]
         datasets = [dataset]
         if key == "codebook":
             datasets = [self.place(tables[name], dataset) for name in names[:1]]
@@ -102,13 +93,16 @@ class Rules:
         step = f"$(IMGRET) {run} --config {path}:{table} -o $@ --overwrite $(IMGRET_FLAGS)"
         if run == "extract":
             # only imgret can tell whether a folder has changed; an output that it leaves alone makes nothing else run
-            learned = "".join(f" -c {file}" for file in files["codebook"])
+            learned = "".join(f" -c {file}" for file in [*files["codebook"], *_ready(tables[table])])
             needed = " ".join(["IMGRET_FORCE", *files["codebook"]])
             rule = f"{out}: {needed}\n\t@mkdir -p $(@D)\n\t{step} $(subst %,{dataset},$(strip $(IMGRET_PHOTOS))){learned}"
         else:
             words = {
                 "codebook": lambda: files["inputs"],
-                "encode": lambda: [*files["inputs"], *(word for file in files["codebook"] for word in ("-c", file))],
+                "encode": lambda: [
+                    *files["inputs"],
+                    *(word for file in [*files["codebook"], *_ready(tables[table])] for word in ("-c", file)),
+                ],
                 "index": lambda: [*files["inputs"], *(word for file in files["train"] for word in ("--train", file))],
                 "search": lambda: [*files["index"], *files["queries"]],
             }[run]()
@@ -143,34 +137,16 @@ class Rules:
         return "\n\n".join([*head, *self.rules.values()]) + "\n"
 
 
-def _check(path, tables):
-    """Refuse a config whose tables do not fit together."""
+def _ready(content):
+    """The codebooks of the package that a table names."""
+    return [name for name in config.named(content, "codebook") if ready.is_ready(name)]
+
+
+def _check_evaluate(path, tables):
     for table, content in tables.items():
-        run = content["run"]
-        for key in REQUIRED.get(run, ()):
-            if not content.get(key):
-                raise ImgretError(f"{path}: the table '{table}' needs `{key}`")
-        for key in FILES[run]:
-            value = content.get(key, [])
-            for name in [value] if isinstance(value, str) else value:
-                if name not in tables:
-                    raise ImgretError(f"{path}: `{key}` of the table '{table}' names '{name}', which is no table of this config")
-        if run == "evaluate":
-            unknown = sorted(set(content) - {"run", "inputs", "protocol", "truth"})
-            if unknown:
-                raise ImgretError(f"{path}: unknown key '{unknown[0]}' in the table '{table}'; evaluate has: inputs, protocol, truth")
-    for table in tables:
-        _check_ends(path, tables, table, ())
-
-
-def _check_ends(path, tables, table, above):
-    if table in above:
-        raise ImgretError(f"{path}: the table '{table}' is made from itself")
-    content = tables[table]
-    for key in FILES[content["run"]]:
-        value = content.get(key, [])
-        for name in [value] if isinstance(value, str) else value:
-            _check_ends(path, tables, name, (*above, table))
+        unknown = sorted(set(content) - {"run", "inputs", "protocol", "truth"})
+        if content["run"] == "evaluate" and unknown:
+            raise ImgretError(f"{path}: unknown key '{unknown[0]}' in the table '{table}'; evaluate has: inputs, protocol, truth")
 
 
 def _write_if_changed(path, text):

@@ -12,9 +12,10 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
+from imgret import config as imgret_config
+from imgret import ready
 from imgret.store.hashing import of_json
 
 SETS = ("smvs_dvd", "smvs_landmarks", "mcv_paintings", "scenes")
@@ -68,7 +69,7 @@ class Runner:
     def output(self, tables, name, dataset, others=(TRAIN,)):
         """Path of a table's output for a dataset, made if need be; `others` are those that are in an index besides."""
         table = tables[name]
-        inputs = [*table.get("inputs", ()), *(table[key] for key in ("codebook",) if key in table)]
+        inputs = [*table.get("inputs", ()), *(table[key] for key in ("codebook",) if table.get(key) in tables)]
         identity = of_json([table, [str(self.output(tables, other, TRAIN)) for other in inputs]])[:12]
         shown = "learned" if table["run"] == "codebook" else dataset
         if table["run"] == "index" and others != (TRAIN,):
@@ -79,8 +80,7 @@ class Runner:
         settings = [f"--set={key}={_text(value)}" for key, value in table.get("set", {}).items()]
         common = ["-q", "-o", path, "-m", table["method"]] if "method" in table else ["-q", "-o", path]
         if table["run"] == "extract":
-            learned = ["-c", self.output(tables, table["codebook"], TRAIN)] if "codebook" in table else []
-            imgret("extract", *self.listed(dataset), *common, *settings, *learned, "--max-failed", "20%")
+            imgret("extract", *self.listed(dataset), *common, *settings, *self.codebook(tables, table), "--max-failed", "20%")
         elif table["run"] == "codebook":
             sources = [self.output(tables, other, TRAIN) for other in table["inputs"]]
             if table["method"] == "pca" and table.get("crops", True):
@@ -88,14 +88,20 @@ class Runner:
             imgret("codebook", *sources, *common, *settings, "--size", table["size"])
         elif table["run"] == "encode":
             sources = [self.output(tables, other, dataset) for other in table["inputs"]]
-            learned = ["-c", self.output(tables, table["codebook"], TRAIN)] if "codebook" in table else []
-            imgret("encode", *sources, *common, *settings, *learned)
+            imgret("encode", *sources, *common, *settings, *self.codebook(tables, table))
         elif table["run"] == "index":
             sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, *others)]
             learned_on = () if table["method"] == "flat" else (TRAIN, CROPS)
             teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in learned_on]
             imgret("index", *sources, *common, *settings, *teachers)
         return path
+
+    def codebook(self, tables, table):
+        """`-c` and the codebook of a table, made if need be, or one of the package."""
+        if "codebook" not in table:
+            return []
+        name = table["codebook"]
+        return ["-c", name if ready.is_ready(name) else self.output(tables, name, TRAIN)]
 
     def score(self, tables):
         """mAP on each set, dimension of the vectors and bytes per photo in the index."""
@@ -124,7 +130,7 @@ def _text(value):
 
 def config(name):
     """A shipped config's tables."""
-    return tomllib.loads((CONFIGS / f"{name}.toml").read_text())
+    return imgret_config.read(str(CONFIGS / f"{name}.toml"))
 
 
 def changed(tables, **changes):
@@ -205,10 +211,11 @@ def with_projection(tables, vectors, size):
 
 def rows(data):
     """(section, label, tables) of every line."""
-    vlad, fisher, small = config("rootsift-vlad64"), config("rootsift-fisher64"), config("vlad-pca128-pq20")
+    vlad, fisher, small = changed(config("rootsift-vlad256"), words={"size": 64}), config("rootsift-fisher64"), config("vlad-pca128-pq20")
     flat = {"method": "flat", "set": {"bytes": None}}
     for name in ("rootsift-vlad64", "rootsift-vlad256", "rootsift-fisher64", "vlad-pca128-pq20"):
         yield "shipped configs", name, config(name)
+    yield "shipped configs", "rootsift-vlad64, words learned on the distractors", vlad
     for threshold in (0.01, 0.02, 0.03, 0.04):
         yield (
             "detector threshold (VLAD 64)",

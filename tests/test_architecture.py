@@ -69,7 +69,9 @@ MAY = {
         "config",
         "ready",
     },
-    "cli": BASE | FAMILIES | {"builds", "names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", "importing", ""},
+    "cli": BASE
+    | FAMILIES
+    | {"builds", "names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", "ready", "importing", ""},
     "opened": {"errors", "arrays", "images", "names", "store", "pipeline", "describer", "inputs", "runs"},
     "api": {"builds", "ready", "errors", "opened", "store", "runs", "inputs", "stages", ""},
     "__main__": {"cli", "importing", "runs"},

@@ -55,7 +55,9 @@ def _table(found):
     for row, (number, role, photo) in zip(rows, _rows(found), strict=True):
         if role == "keep" and number > 1:
             yield ""
-        cells = [cell.ljust(width) if place in (1, 5) else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(width) if place in (1, 5) else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         yield "  ".join([*cells, one_line(tsv_escape(_path(found, photo)))])
 
 

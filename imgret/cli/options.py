@@ -239,6 +239,7 @@ def _config(ctx, _, value):
     if not value or ctx.resilient_parsing:
         return
     from imgret.config import path_of, read_table, settings_of
+    from imgret.ready import is_ready
 
     table = read_table(value)
     ctx.meta["imgret.reads"] = (path_of(value.rpartition(":")[0]),)
@@ -254,7 +255,8 @@ def _config(ctx, _, value):
                 raise UsageError(f"--config {value}: `set` must be a table of parameters")
             ctx.meta["imgret.set"] = settings_of(table)
         elif key in REFERENCES:
-            continue
+            if key == "codebook" and is_ready(setting):  # that is no file which the command line has to name
+                values |= {"codebook": setting, "codebooks": [setting]}
         elif key.replace("_", "-") in options:
             param = options[key.replace("_", "-")]
             values[param.name] = _plain(f"--config {value}: `{key}`", setting, param)

@@ -146,6 +146,8 @@ class Plan:
         self.made_of = {step.table: self.tables[step.table] for step in self.steps}
         for table in self.made_of:
             self._check(table)
+        if others and not any(step.others for step in self.steps):
+            raise UsageError(f"--config {name} learns nothing: leave --learn out, or choose another (`imgret build --config help`)")
 
     def _ordered(self):
         found = []
@@ -240,8 +242,15 @@ class Plan:
             if there.learned and not self.others:
                 self.others = True
                 self.steps = self._ordered()
+                self._check_there()
         elif os.path.isdir(self.folder) and os.listdir(self.folder) and not self._begun():
             raise ImgretError(f"{self.folder} is there and holds something else: choose a folder of its own for -o")
+
+    def _check_there(self):
+        """Refuse to go on without what was made of the photos to learn from, where they are not given again."""
+        for step in self.steps:
+            if step.others and self.run(step) == "extract" and not os.path.exists(self.file(step)):
+                raise ImgretError(f"{self.folder} was learned from other photos, and {self.file(step)} is gone: give them by --learn again")
 
     def _begun(self):
         """Whether an earlier build of this config was stopped in the folder."""
@@ -309,7 +318,8 @@ def _run(plan, step, photos, ours, run):
     inputs = [plan.file(each) for each in plan.sources(step, ("inputs",))] if name != "extract" else None
     if name == "extract":
         if not photos:
-            return _stays(plan, step, run)
+            run.report.note(f"{out} stays: no photos to learn from are given")
+            return
         for path in plan.codebooks(step)[:1]:
             given["codebook"] = path
         extract(photos, out, run=run, **given)
@@ -320,14 +330,6 @@ def _run(plan, step, photos, ours, run):
         encode(inputs, plan.codebooks(step), out, run=run, **given)
     else:
         index(inputs, out, train=[plan.file(each) for each in plan.sources(step, ("train",))], run=run, **given)
-    return None
-
-
-def _stays(plan, step, run):
-    """What is made of the photos to learn from stays where they are not given again."""
-    if not os.path.exists(plan.file(step)):
-        raise ImgretError(f"{plan.folder} was learned from other photos, and {plan.file(step)} is gone: give them by --learn again")
-    run.report.note(f"{plan.file(step)} stays: no photos to learn from are given")
 
 
 def _is_kept(plan, out, inputs, run):

@@ -1,0 +1,388 @@
+"""`imgret build`: every step of a config as it would run alone, in one folder that other commands take for its index."""
+
+import json
+import os
+import shutil
+
+import pytest
+from helpers import call, misused, photo, refused
+
+import imgret
+from imgret import builds, config, ready
+from imgret.errors import ImgretError
+from imgret.extractors.hsv_hist import HsvHist
+from imgret.stages import build as stage
+from imgret.store.reader import Store
+
+SMALL = """
+features = { run = "extract", set = { max_keypoints = 60 } }
+words = { run = "codebook", inputs = ["features"], size = 4, set = { pca = 8, iterations = 3 } }
+vlad = { run = "encode", inputs = ["features"], codebook = "words" }
+index = { run = "index", inputs = ["vlad"] }
+"""
+
+
+@pytest.fixture(scope="module")
+def built(photos, tmp_path_factory):
+    """A folder with a build of `photos` by the place to start, in `b`; not to be changed. `said`: what was told."""
+    folder = tmp_path_factory.mktemp("built")
+    result = call("build", photos, "-o", folder / "b", "-j2")
+    assert (result.code, result.out) == (0, b"")
+    (folder / "said").write_text(result.err.replace(f"{folder}/", ""))
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty current folder with three photos in `photos`."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("photos")
+    for seed in range(3):
+        photo(f"photos/{seed}.png", seed)
+    (tmp_path / "small.toml").write_text(SMALL)
+    return tmp_path
+
+
+def identity(path):
+    """What a store is, wherever it was made."""
+    with Store(path) as store:
+        return store.recipe, store.content
+
+
+def done(*arguments, **options):
+    """The lines that a build tells."""
+    result = call("build", *arguments, "-j1", **options)
+    assert (result.code, result.out) == (0, b""), result.err
+    return result.err.splitlines()
+
+
+def test_each_file_is_what_the_bare_commands_make(built, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = (("extract", photos, "-o", "features.h5"), ("encode", "features.h5", "-o", "vlad.h5"), ("index", "vlad.h5", "-o", "index.h5"))
+    assert [call(*arguments).code for arguments in made] == [0, 0, 0]
+    for name in ("features", "vlad", "index"):
+        assert identity(f"{name}.h5") == identity(built / "b" / f"{name}.h5")
+    assert sorted(os.listdir(built / "b")) == ["features.h5", "imgret.json", "index.h5", "vlad.h5"]
+    assert (built / "said").read_text().splitlines() == [
+        "imgret: step 1 of 3: extract",
+        "imgret: b/features.h5: 28 photos described",
+        "imgret: step 2 of 3: encode",
+        "imgret: b/vlad.h5: 28 vectors of 8192 dimensions (vlad)",
+        "imgret: step 3 of 3: index",
+        "imgret: flat: 28 vectors of 8192 dimensions as they are, 32768 bytes per photo",
+        f"imgret: b/index.h5: 28 photos, {os.path.getsize(built / 'b' / 'index.h5') / 1e6:.3g} MB",
+        "imgret: b is ready: imgret search b PHOTO",
+    ]
+
+
+def test_again_there_is_nothing_to_do(built, photos, tmp_path):
+    shutil.copytree(built / "b", tmp_path / "b")
+    manifest = os.stat(tmp_path / "b" / "imgret.json")
+    told = [line for line in done(photos, "-o", tmp_path / "b") if ": step " not in line]
+    assert told == [
+        f"imgret: {tmp_path}/b/features.h5 is up to date (28 photos)",
+        f"imgret: {tmp_path}/b/vlad.h5 is up to date",
+        f"imgret: {tmp_path}/b/index.h5 is up to date",
+        f"imgret: {tmp_path}/b is ready: imgret search {tmp_path}/b PHOTO",
+    ]
+    assert os.stat(tmp_path / "b" / "imgret.json").st_mtime_ns == manifest.st_mtime_ns
+    assert done(photos, "-o", tmp_path / "b", "-q") == []
+    os.remove(tmp_path / "b" / "imgret.json")  # stopped before the last of all
+    os.remove(tmp_path / "b" / "index.h5")
+    told = done(photos, "-o", tmp_path / "b")
+    assert [line for line in told if "up to date" in line] == [
+        f"imgret: {tmp_path}/b/features.h5 is up to date (28 photos)",
+        f"imgret: {tmp_path}/b/vlad.h5 is up to date",
+    ]
+    assert builds.is_build(tmp_path / "b")
+
+
+def test_what_the_folder_is_taken_for(built, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(built)
+    some = photos / "01.png"
+    whole, alone = (call("search", index, some, "-k", "3") for index in ("b", "b/index.h5"))
+    assert (whole.code, whole.err, whole.out) == (0, "", alone.out)
+    assert whole.lines[1].startswith(f"{some}\t1\t01.png\t")
+    lines = call("info", "b").lines
+    assert lines[:4] == ["build           b", "config          rootsift-vlad64", f"photos in       {photos}", "files"]
+    assert [line.split()[0] for line in lines[4:8]] == ["features.h5", "imgret.json", "index.h5", "vlad.h5"]
+    assert lines[8:10] == ["path            b/index.h5", "kind            index"]
+    assert call("info", "b", "--check").lines[-1] == "check           sound"
+    facts = json.loads(call("info", "b", "--json").out)
+    assert facts["build"]["config"] == "rootsift-vlad64"
+    assert facts["kind"] == "index"
+    with imgret.open("b") as index:
+        assert index.kind == "index"
+        assert index.search(some, 1)[0].name == "01.png"
+    assert call("export", "b", "-o", tmp_path / "v.npy").code == 0
+    assert call("export", "b/vlad.h5", "-o", tmp_path / "w.npy").code == 0
+    assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "w.npy").read_bytes()
+    assert call("search", "b", "--set", "help").lines == ["no parameters"]
+
+
+def test_pages_find_the_photos(built, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(built)
+    assert call("search", "b", photos / "01.png", "--html", tmp_path / "s.html").code == 0
+    assert b"data:image/" in (tmp_path / "s.html").read_bytes()
+    (tmp_path / "truth.csv").write_text("image,group\n01.png,a\n02.png,a\n")
+    assert call("search", "b", "b/vlad.h5", "-o", tmp_path / "r.h5").code == 0
+    scored = call("evaluate", tmp_path / "r.h5", "--protocol", "groups", "--truth", tmp_path / "truth.csv", "--html", tmp_path / "e.html")
+    assert scored.code == 0, scored.err
+    assert b"data:image/" in (tmp_path / "e.html").read_bytes()
+    text = "--html needs --photos ROOT: the folder that the photos were extracted from"
+    shutil.copy("b/index.h5", tmp_path / "alone.h5")
+    misused(call("search", tmp_path / "alone.h5", photos / "01.png", "--html", tmp_path / "x.html"), text)
+
+
+def test_a_photo_more(place, monkeypatch):
+    done("photos", "-o", "b", "--config", "small.toml")
+    words = identity("b/words.h5")
+    photo("photos/more.png", 9)
+    told = [line for line in done("photos", "-o", "b", "--config", "small.toml") if ": step " not in line]
+    assert told[0] == "imgret: b/features.h5: the photos have changed; what is still the same is taken over"
+    assert "imgret: b/words.h5 stays as it was learned" in told
+    assert identity("b/words.h5") == words
+    with imgret.open("b") as index:
+        assert len(index) == 4
+    monkeypatch.setattr(stage, "GROWTH", 1)
+    photo("photos/yet.png", 10)
+    told = done("photos", "-o", "b", "--config", "small.toml")
+    (line,) = [line for line in told if "learning it again" in line]
+    assert line.startswith("imgret: b/words.h5 was learned from ")
+    assert identity("b/words.h5") != words
+
+
+def test_words_of_other_photos(place):
+    os.mkdir("others")
+    photo("others/a.png", 20)
+    told = done("photos", "-o", "b", "--config", "./small.toml", "--learn", "others")
+    steps = [line for line in told if ": step " in line]
+    assert steps == [
+        "imgret: step 1 of 5: extract, features",
+        "imgret: step 2 of 5: extract, learn-features",
+        "imgret: step 3 of 5: codebook",
+        "imgret: step 4 of 5: encode",
+        "imgret: step 5 of 5: index",
+    ]
+    with Store("b/words.h5") as store:
+        assert [entry["path"] for entry in store.inputs] == ["b/learn-features.h5"]
+    made = identity("b/index.h5")
+    told = done("photos", "-o", "b", "--config", "small.toml")  # without them: what was learned stays
+    assert "imgret: b/learn-features.h5 stays: no photos to learn from are given" in told
+    assert identity("b/index.h5") == made
+    os.remove("b/learn-features.h5")
+    without = call("build", "photos", "-o", "b", "--config", "small.toml", "-q")
+    text = "b was learned from other photos, and b/learn-features.h5 is gone: give them by --learn again"
+    refused(without, 1, text)
+    text = "--config rootsift-vlad64 learns nothing: leave --learn out, or choose another (`imgret build --config help`)"
+    refused(call("build", "photos", "-o", "c", "--learn", "others"), 2, text)
+
+
+def test_another_config_is_refused(place):
+    done("photos", "-o", "b", "--config", "small.toml")
+    there = f"{place}/small.toml"
+    text = f"b was built by {there}, not by vlad-pca128: choose another -o, or give --overwrite to make it anew"
+    refused(call("build", "photos", "-o", "b", "--config", "vlad-pca128"), 1, text)
+    ranking = 'ranking = { run = "search", index = "index", queries = ["vlad"] }'
+    (place / "small.toml").write_text(SMALL.replace("size = 4", "size = 3") + ranking)
+    what = f"by {there} as it was then, and its table 'words' is another now"
+    text = f"b was built {what}: choose another -o, or give --overwrite to make it anew"
+    refused(call("build", "photos", "-o", "b/", "--config", "small.toml"), 1, text)
+    done("photos", "-o", "b", "--config", "small.toml", "--overwrite")
+    with imgret.open("b/words.h5") as words:
+        assert words.pipeline.node["params"]["size"] == 3
+    (place / "small.toml").write_text(SMALL.replace("size = 4", "size = 3"))  # a search or evaluation more or less is no other build
+    assert "imgret: b/index.h5 is up to date" in done("photos", "-o", "b", "--config", "small.toml")
+
+
+def test_where_a_build_may_be(place):
+    text = "photos is the folder of the photos: choose another -o, beside it or in it"
+    refused(call("build", "photos", "-o", "photos/"), 1, text)
+    refused(call("build", "photos", "-o", "small.toml"), 1, "-o small.toml is a file, and a build is a folder: choose another -o")
+    refused(call("build", "photos", "-o", "no/b"), 1, f"no/b: the folder {place}/no does not exist: create it first")
+    refused(call("build", "photos", "-o", "."), 1, ". is there and holds something else: choose a folder of its own for -o")
+    assert sorted(os.listdir(".")) == ["photos", "small.toml"]
+    done("photos", "-o", "photos/b", "--config", "small.toml")  # within it is a place: nothing there is a photo
+    assert "imgret: photos/b/index.h5 is up to date" in done("photos", "-o", "photos/b", "--config", "small.toml")
+
+
+def test_a_list_on_standard_input_serves_several_steps(place):
+    two = SMALL.replace('inputs = ["vlad"] }', 'inputs = ["both"] }') + 'colours = { run = "extract", method = "hsv-hist" }\n'
+    two += 'both = { run = "encode", inputs = ["vlad", "colours"], method = "concat" }'
+    (place / "two.toml").write_text(two)
+    names = b"photos/0.png\0photos/2.png\0"
+    told = done("-", "-0", "-o", "b", "--config", "two.toml", stdin=names)
+    assert "imgret: b/features.h5: 2 photos described" in told
+    assert "imgret: b/colours.h5: 2 photos described" in told
+    assert builds.read("b").roots == (str(place),)
+    assert builds.read("b").features == "b/features.h5"
+    assert builds.read("b").vectors == "b/both.h5"
+
+
+def test_photos_are_found_whatever_they_are_called(place):
+    for name in (b'it\'s "q".png', b"line\nbreak.png", b"\xff.png"):
+        photo(os.path.join(b"photos", name), 5)
+    os.rename("photos", "Anna's pics")
+    done("Anna's pics", "-o", "Anna's build", "--config", "small.toml")
+    made = builds.read("Anna's build")
+    os.chdir("/")
+    for name in (b'it\'s "q".png', b"line\nbreak.png", b"\xff.png", b"0.png"):
+        assert made.path_of(name) == os.path.join(os.fsencode(place), b"Anna's pics", name)
+    assert made.path_of(b"gone.png") is None
+
+
+def test_roots(place):
+    def roots(*arguments):
+        done(*arguments, "-o", "b", "--config", "small.toml", "-q")
+        return builds.read("b").roots
+
+    os.mkdir("list")
+    photo("list/9.png", 9)
+    (place / "names").write_text("list/9.png\n")
+    assert roots("photos", "--list", "names") == (f"{place}/photos", str(place))
+    assert roots("photos", "list/9.png", "--root", ".") == (str(place),)
+
+
+def test_what_is_missing_is_told_before_any_work(place, monkeypatch):
+    def settle(self, device="auto", weights=()):
+        raise ImgretError("the library is gone: install it")
+
+    monkeypatch.setattr(HsvHist, "settle", settle)
+    for table in (
+        'net = { run = "extract", method = "hsv-hist" }\n',
+        'net = { run = "extract", method = "gone" }\n',
+        'net = { run = "extract", method = "rootsift", set = { gone = 1 } }\n',
+    ):
+        both = 'both = { run = "encode", inputs = ["vlad", "net"], method = "concat" }'
+        (place / "two.toml").write_text(SMALL.replace('["vlad"] }', '["both"] }') + table + both)
+        result = call("build", "photos", "-o", "b", "--config", "two.toml")
+        assert result.code in (1, 2)
+        assert "gone" in result.err
+        assert ": step " not in result.err
+        assert not os.path.exists("b")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ('f = { run = "extract" }', 2, "a build makes one index, and this config has none: choose another config"),
+        ('f = { run = "extract", method = "hsv-hist" }\na = { run = "index", inputs = ["f"] }\nb = { run = "index", inputs = ["f"] }',
+         2, "a build makes one index, and this config has 2 (a, b): choose another config"),
+        ('i = { run = "index", inputs = ["f"] }', 1, "`inputs` of the table 'i' names 'f', which is no table of this config"),
+        ('i = { run = "index", inputs = 5 }', 2, "`inputs` of the table 'i' must name tables, got 5"),
+        ('i = { run = "index" }', 1, "the table 'i' needs `inputs`"),
+        ('about = { run = "index" }', 2, "'about' is kept for what a config is good for, and makes nothing: call the table otherwise"),
+        ('v = { run = "encode", inputs = ["v"] }\ni = { run = "index", inputs = ["v"] }', 1, "the table 'v' is made from itself"),
+    ],
+)  # fmt: skip
+def test_configs_that_make_no_build(place, text, code, message):
+    (place / "c.toml").write_text(text)
+    refused(call("build", "photos", "-o", "b", "--config", "c.toml"), code, f"--config c.toml: {message}")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('f = { run = "extract", jobs = 2 }', "f: unknown key 'jobs'; in a build `extract` has: max-failed, method, set, truncated"),
+        ('f = { run = "extract", set = 3 }', "f: `set` must be a table of parameters"),
+        ('f = { run = "codebook", inputs = ["i"], size = "many" }', None),
+        ('"../f" = { run = "extract" }', "../f: a build has a file of each table's name, and this is none: call it otherwise"),
+    ],
+)
+def test_tables_that_no_build_takes(place, table, message):
+    name = "../f" if "../f" in table else "f"
+    if message is None:
+        table, message = SMALL.replace("size = 4", 'size = "many"'), "words: `size` must be an integer, got 'many'"
+    else:
+        table += f'\nv = {{ run = "encode", inputs = ["{name}"] }}\nindex = {{ run = "index", inputs = ["v"] }}'
+    (place / "c.toml").write_text(table)
+    refused(call("build", "photos", "-o", "b", "--config", "c.toml"), 2, f"--config c.toml:{message}")
+
+
+def test_nothing_given(place):
+    refused(call("build", "-o", "b"), 2, "give at least one photo, a folder, '-' or --list")
+    text = (
+        f"there is no ready config 'mine'; choose one of: {', '.join(config.names())}; a file of your own has a slash in its name, "
+        "or ends in .toml"
+    )
+    refused(call("build", "photos", "-o", "b", "--config", "mine"), 2, text)
+
+
+# ready configs
+
+
+def test_ready_configs_are_listed():
+    result = call("build", "--config", "help")
+    assert (result.code, result.err) == (0, "")
+    assert [line.partition(":")[0] for line in result.lines[::2]] == config.names()
+    for name in config.names():
+        assert stage.Plan(name, "b", False).steps
+        said = config.about(name)
+        assert set(said) <= {"what", "map", "measured", "bytes", "seconds", "needs"}
+        assert {"what", "bytes"} <= set(said)
+
+
+def test_a_table_of_a_ready_config(place):
+    assert call("extract", "--config", "rootsift-vlad64:features", "photos", "-o", "f.h5").code == 0
+    assert call("encode", "--config", "rootsift-vlad64:vlad", "f.h5", "-o", "v.h5").code == 0
+    text = "--config rootsift-vlad64: there is no table 'words'; it has: features, vlad, index, ranking, scores"
+    refused(call("codebook", "--config", "rootsift-vlad64:words", "f.h5", "-o", "w.h5"), 2, text)
+
+
+# ready codebooks
+
+
+def test_ready_words(place):
+    assert call("extract", "photos", "-o", "f.h5").code == 0
+    assert call("encode", "f.h5", "-o", "bare.h5").code == 0
+    assert call("encode", "f.h5", "-c", ready.WORDS, "-o", "named.h5").code == 0
+    shutil.copy(ready.path_of(ready.WORDS), "copy.h5")
+    assert call("encode", "f.h5", "-c", "copy.h5", "-o", "copied.h5").code == 0
+    assert identity("bare.h5") == identity("named.h5") == identity("copied.h5")
+    with Store("bare.h5") as store:
+        assert [entry["path"] for entry in store.inputs] == ["f.h5", ready.WORDS]
+    assert "imgret: bare.h5 is up to date" in call("encode", "f.h5", "-o", "bare.h5").err
+    lines = call("info", ready.WORDS, "--check").lines
+    assert lines[1] == "kind            codebook"
+    assert lines[-1] == "check           sound"
+    with imgret.open(ready.WORDS) as words:
+        assert words.kind == "codebook"
+    assert os.path.getsize(ready.path_of(ready.WORDS)) < 110_000
+
+
+def test_ready_words_refused(place):
+    assert call("extract", "photos", "-o", "up.h5", "--set", "upright=true").code == 0
+    text = (
+        f"{ready.WORDS} was learned in another space than up.h5 is in (rootsift with upright false and true): "
+        "learn words of these photos by `imgret codebook up.h5 -o words.h5`, and give them with -c words.h5"
+    )
+    refused(call("encode", "up.h5", "-o", "v.h5"), 1, text)
+    refused(call("encode", "up.h5", "-c", ready.WORDS, "-o", "v.h5"), 1, text)
+    assert call("extract", "photos", "-o", "hsv.h5", "-m", "hsv-hist").code == 0
+    text = "hsv.h5 holds vectors: give a codebook (-c), or a method that needs none (-m concat)"
+    refused(call("encode", "hsv.h5", "-o", "v.h5"), 1, text)
+    text = "there is no ready codebook 'mine'; choose one of: ready:rootsift-vlad64"
+    refused(call("encode", "up.h5", "-c", "ready:mine", "-o", "v.h5"), 2, text)
+    refused(call("info", "ready:mine"), 2, text)
+    (place / "c.toml").write_text(SMALL.replace('codebook = "words"', 'codebook = "ready:mine"'))
+    refused(call("build", "photos", "-o", "b", "--config", "c.toml"), 2, text)
+
+
+# what a folder says
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tables": [1]}, "`tables` are not those of a config"),
+        ({"tables": {"f": 1}}, "`tables` are not those of a config"),
+        ({"index": "../index.h5"}, "`index` is no file of its folder"),
+        ({"roots": ["relative"]}, "`roots` is no list of folders"),
+    ],
+)
+def test_a_manifest_is_checked(built, tmp_path, change, reason):
+    said = json.loads((built / "b" / "imgret.json").read_text())
+    (tmp_path / "imgret.json").write_text(json.dumps(said | change))
+    text = f"{tmp_path}/imgret.json is damaged ({reason}): run `imgret build` with the same photos and -o {tmp_path} again"
+    refused(call("search", tmp_path, "q.png"), 1, text)
+    refused(call("info", tmp_path), 1, text)
