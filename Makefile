@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # in the environment of demo.py: a shell would take a name such as Anna's pics apart
 export PHOTOS
 export LEARN
-PYTEST_FLAGS ?= -n 2
+PYTEST_FLAGS ?= -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check docs bench table clean

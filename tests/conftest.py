@@ -1,6 +1,7 @@
 """Fixtures that several files share: small photos, a store of every kind made of them, the folder of real data."""
 
 import os
+import shutil
 import types
 
 import pytest
@@ -8,6 +9,14 @@ from helpers import call, photo
 from helpers import run as run_command
 
 PHOTOS = 28  # three parts of eight, and a short one
+IN_MEMORY, ROOM = "/dev/shm", 8 << 30
+
+
+def pytest_configure(config):
+    """Keep what tests write in memory, where there is room: every store is synced to the disk, and on most disks the suite waits for that
+    half of its time. `--basetemp`, or pytest's own PYTEST_DEBUG_TEMPROOT, say where else."""
+    if config.option.basetemp is None and os.path.isdir(IN_MEMORY) and shutil.disk_usage(IN_MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", IN_MEMORY)
 
 
 @pytest.fixture(scope="session")
