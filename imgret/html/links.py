@@ -3,7 +3,7 @@
 import os
 import urllib.parse
 
-from imgret.images import EXTENSIONS
+from imgret import endings
 
 NEAR = 3  # folders that a link may go up: of what lies farther off, the way is nobody's business who is given the page
 
@@ -27,7 +27,7 @@ def link(page, photo):
     folder, photo = os.path.dirname(os.path.abspath(os.fsencode(page))), os.path.abspath(os.fsencode(photo))
     shared = os.path.commonpath([folder, photo])
     way = os.path.relpath(photo, folder)
-    if os.path.splitext(photo)[1].lower() not in EXTENSIONS or way.startswith(b"../" * (NEAR + 1)):
+    if os.path.splitext(photo)[1].lower() not in endings.ALL or way.startswith(b"../" * (NEAR + 1)):
         return None
     if shared == b"/" != folder:
         return None
