@@ -16,7 +16,7 @@ import numpy as np
 from imgret import folders
 from imgret.errors import why
 from imgret.pixels import to_bytes
-from imgret.samples import opening
+from imgret.samples import heif, opening
 from imgret.samples.bad import BadPhoto, undecodable
 from imgret.samples.opening import REMEDY, reduced_size
 from imgret.samples.others import unsupported
@@ -107,6 +107,16 @@ def read_file(path):
     if len(data) > MAX_FILE_BYTES:
         raise BadPhoto("too-large", f"the file has more than {MAX_FILE_BYTES} bytes")
     return File(data, hashlib.sha256(data).digest(), len(data), status.st_mtime_ns)
+
+
+def to_be_tried_again(code, reason):
+    """Whether what a photo was found to be may be otherwise without a change of the file: an I/O error, a decoder that was not there."""
+    return code == "unreadable" or (code == "unsupported" and heif.lacking(reason))
+
+
+def readable_now(code, reason):
+    """Whether a photo lacked a decoder that is there now."""
+    return code == "unsupported" and heif.lacking(reason) and not heif.lacking(reason, still=True)
 
 
 def decode(data, *, max_size=0, grey=True, box=None, crop=False, truncated=REFUSE):

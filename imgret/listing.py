@@ -118,9 +118,10 @@ def list_photos(arguments, lists=(), *, root=None, nul=False, exclude=(), stdin=
 
 
 def tell_unread(listing, report):
-    """Say which pictures were found in folders that are of types that are not read, if there are any."""
+    """Say which pictures were found in folders that are of types that are not read, if there are any: once, however many steps ask."""
     if listing.unread:
         report.note(endings.told(listing.unread))
+        listing.unread.clear()
 
 
 def _nothing(faults, excluded, unread):

@@ -213,3 +213,23 @@ def test_files_that_hold_several_pictures_are_told_of_once(tmp_path):
     result = call("extract", photos, "-o", out, "-j1")
     assert "imgret: 1 file holds several pictures: the first of it is described" in result.err.splitlines()
     assert names_in(out) == [b"a.gif", b"b.mpo", b"c.avif", b"d.png", b"e.gif"]
+
+
+def test_a_photo_whose_decoder_was_missing_is_read_once_it_is_there(tmp_path, heic, monkeypatch):
+    """Named itself, it is listed in any case, and recorded; nothing else brings it back to mind: its file stays as it is."""
+    out = tmp_path / "f.h5"
+    (tmp_path / "a.heic").write_bytes(heic(COLOUR))
+    photo(tmp_path / "b.png")
+    command = ("extract", tmp_path / "a.heic", tmp_path / "b.png", "-o", out, "-j1")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")]))
+    (tmp_path / "broken" / "pillow_heif").mkdir(parents=True)
+    (tmp_path / "broken" / "pillow_heif" / "__init__.py").write_text("raise ImportError")
+    assert call(*command).code == 1  # more than --max-failed allows; what is done is kept
+    assert call(*command, "--max-failed", "1").code == 0
+    (failure,) = failures(out).values()
+    assert failure == ("unsupported", "it is HEIC, which this installation of imgret does not read: pip install 'imgret[heif]'")
+    monkeypatch.undo()
+    result = call(*command, "-v")
+    assert (result.code, failures(out)) == (0, {})
+    assert f"imgret: {out}: the first change: '{tmp_path}/a.heic' can be read now" in result.err.splitlines()
+    assert call(*command).err == f"imgret: {out} is up to date (2 photos)\n"

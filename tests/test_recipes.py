@@ -31,8 +31,9 @@ def tool(tmp_path):
     return folder
 
 
-def test_cron(tmp_path, tool, stores):
-    (script,) = blocks("cron")
+@pytest.mark.parametrize("recipe", [0, 1], ids=["build", "steps"])
+def test_cron(tmp_path, tool, stores, recipe):
+    script, index = blocks("cron")[recipe], ("originals.imgret/index.h5", "index.h5")[recipe]
     shutil.copy(stores.kmeans, tmp_path / "words.h5")
     originals = tmp_path / "originals"
     os.makedirs(originals / "with space")
@@ -46,7 +47,7 @@ def test_cron(tmp_path, tool, stores):
     def night():
         done = subprocess.run(["/bin/sh", "-c", str(nightly)], cwd="/", env=environment, capture_output=True, check=False, timeout=300)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-        return names_in(tmp_path / "index.h5")
+        return names_in(tmp_path / index)
 
     assert night() == [b"with space/a'b.png", "é.png".encode(), b"\xff.png"]
     photo(originals / "b.png", 7)

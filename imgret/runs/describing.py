@@ -165,7 +165,7 @@ class Entry:
     @property
     def to_be_read_again(self):
         """Whether the next run should try it again."""
-        return self.bad is not None and self.bad.code == "unreadable"
+        return self.bad is not None and images.to_be_tried_again(self.bad.code, self.bad.reason)
 
     def append_to(self, photos):
         """Write it to a part, by a `PhotoWriter`."""

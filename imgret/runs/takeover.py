@@ -10,7 +10,7 @@ import numpy as np
 
 from imgret import images
 from imgret.errors import ImgretError
-from imgret.names import shown
+from imgret.names import shown, to_text
 from imgret.store.photos import misfit
 from imgret.store.reader import Store
 
@@ -55,8 +55,14 @@ def _recorded(store, boxed):
 
     unknown = itertools.repeat(None)
     described = rows("", store.photo_names() if boxed else unknown, unknown, unknown)
-    failed = rows("failed/", unknown, store.texts("failed/code"), store.read("failed/digest"))
+    codes = map(_code, store.texts("failed/code"), store.texts("failed/reason"))
+    failed = rows("failed/", unknown, codes, store.read("failed/digest"))
     return heapq.merge(described, failed, key=operator.itemgetter(0))
+
+
+def _code(code, reason):
+    """Why a photo failed, as bytes: as one that could not be read counts what lacked a decoder that is there now."""
+    return b"unreadable" if images.readable_now(to_text(code), to_text(reason)) else code
 
 
 def _change(recorded, listed):
@@ -156,7 +162,7 @@ class Source:
         self.store, self.row, self.prefix = store, row, prefix
         self.digest = store.read(prefix + "digest", row, row + 1)[0].tobytes()
         self.mtime = int(store.read(prefix + "file_mtime_ns", row, row + 1)[0])
-        self.code = store.texts("failed/code", row, row + 1)[0] if prefix else b""
+        self.code = _code(*(store.texts(f"failed/{what}", row, row + 1)[0] for what in ("code", "reason"))) if prefix else b""
 
     def copy_to(self, photos, mtime):
         """Append it to a part, with the file's present time."""

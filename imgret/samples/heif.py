@@ -52,6 +52,11 @@ def unsupported(form):
     return f"it is {form}, which this installation of imgret does not read: {REMEDIES[form]}"
 
 
+def lacking(reason, still=False):
+    """Whether a photo could not be read because what that takes was not installed; with `still`, and is not now."""
+    return any(reason == unsupported(form) and not (still and reader(form)) for form in REMEDIES)
+
+
 def claim(data):
     """The sides of the largest picture that a file says to hold, (0, 0) where it says nothing, and how many bytes a sample takes.
 
