@@ -49,9 +49,9 @@ class Given:
             return None
         given = [[os.fsdecode(path), os.fsdecode(os.path.abspath(path))] for path in (*self.arguments, *self.lists)]
         lists = [[status.st_size, status.st_mtime_ns] for status in map(os.stat, self.lists)]
-        root = None if self.root is None else os.path.abspath(self.root)
+        root = None if self.root is None else os.fsdecode(os.path.abspath(self.root))
         known = [os.fsdecode(ending) for ending in endings.ALL if endings.readable(ending)]
-        return [given, lists, root, self.nul, list(self.exclude), known]
+        return [given, lists, root, self.nul, list(map(os.fsdecode, self.exclude)), known]
 
     def listed(self):
         """The `Listing` of them.
