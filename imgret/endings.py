@@ -17,18 +17,18 @@ PICTURES = (
     *(b".pef", b".srw", b".x3f", b".3fr", b".fff", b".iiq", b".erf", b".kdc", b".dcr", b".mos", b".mrw", b".mef", b".gpr"),
 )
 ALL = (*PHOTOS, *OPTIONAL)  # of what is a photo to some installation of imgret
-_KNOWN = frozenset((*ALL, *PICTURES))
+_ALWAYS, _KNOWN = frozenset(PHOTOS), frozenset((*ALL, *PICTURES))  # asked of every file in a folder
 
 
 def picture(name):
     """The ending of a file's name (bytes), in lower case, where it is that of a picture; b"" otherwise."""
-    ending = name[name.rfind(b".") :].lower() if b"." in name else b""
+    ending = name[name.rfind(b".") :].lower()  # the last letter of a name without a point is none
     return ending if ending in _KNOWN else b""
 
 
 def readable(ending):
     """Whether what is called so is read, with what is installed here."""
-    return ending in PHOTOS or (ending in OPTIONAL and heif.reader(OPTIONAL[ending]) is not None)
+    return ending in _ALWAYS or (ending in OPTIONAL and heif.reader(OPTIONAL[ending]) is not None)
 
 
 def told(unread):
