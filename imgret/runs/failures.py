@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 
+from imgret import images
 from imgret.errors import ImgretError, UsageError, quoted
 from imgret.store.reader import Store
 
@@ -82,6 +83,11 @@ class Limit:
             raise ImgretError(f"no {self.noun.one} could be used: {first_failures(plan)}")
 
 
+def _why(code, reason):
+    """Why a photo failed: in a word, but where something has to be installed for it."""
+    return reason if code == "unsupported" and images.to_be_tried_again(code, reason) else code
+
+
 def first_failures(plan):
     """The first few failures among the finished parts, for a message."""
     found = []
@@ -89,6 +95,6 @@ def first_failures(plan):
         for path in (plan.path(part), plan.path(part, retry=True)):
             if len(found) < SHOWN and os.path.exists(path):
                 with contextlib.suppress(ImgretError), Store(path) as store:
-                    rows = zip(store.texts("failed/names"), store.text_list("failed/code"), strict=True)
-                    found += [f"{quoted(os.fsdecode(name))} ({quoted(code)})" for name, code in rows]
+                    rows = zip(store.texts("failed/names"), store.text_list("failed/code"), store.text_list("failed/reason"), strict=True)
+                    found += [f"{quoted(os.fsdecode(name))} ({quoted(_why(code, reason))})" for name, code, reason in rows]
     return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
