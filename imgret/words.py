@@ -204,7 +204,7 @@ def sums(x, groups, how):
     return HOW[how](x, groups)
 
 
-def total(work, count, shape, jobs=1):
+def total(work, count, shape, jobs=1, part=None):
     """Sums and counts of a whole sample, added in float64, block by block in order; to be called under `parallel.one_thread`.
 
     Parameters
@@ -217,6 +217,8 @@ def total(work, count, shape, jobs=1):
         Words, and columns of the sums.
     jobs : int
         Blocks computed at once; the result does not depend on it.
+    part : callable, optional
+        `part(share)`: which share of the rows is done, called after each block but the last.
 
     Returns
     -------
@@ -224,9 +226,12 @@ def total(work, count, shape, jobs=1):
     counts : ndarray, shape (K,), int64
     """
     whole, counts = np.zeros(shape), np.zeros(shape[0], np.int64)
-    for groups, part in in_order(work, blocks(count), jobs):
-        whole[groups.words] += part
+    pieces = blocks(count)
+    for number, (groups, sums_of) in enumerate(in_order(work, pieces, jobs), 1):
+        whole[groups.words] += sums_of
         counts[groups.words] += groups.counts
+        if part and number < len(pieces):
+            part(number / len(pieces))
     return whole, counts
 
 

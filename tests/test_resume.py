@@ -16,6 +16,7 @@ from killing import Watched, aged, same, tidy
 from imgret.store.reader import Store
 from imgret.store.temporaries import temporary_name
 
+IN_VAIN = "\nimgret: stopped by {}\n"
 STOPPED = "\nimgret: stopped by {}; what is finished is kept: run the same command again\n"
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
@@ -84,7 +85,8 @@ def test_extract_stopped_by_a_signal(photos, stores, watched, out, number):
     rng = np.random.default_rng(int(number))
     result = watched.run(*extract(photos, out), at=int(rng.integers(5, 24)), number=number)
     assert (result.code, result.out) == (code, b"")
-    assert result.err == STOPPED.format("Ctrl-C" if number == signal.SIGINT else number.name)
+    name = "Ctrl-C" if number == signal.SIGINT else number.name
+    assert result.err == (STOPPED if glob.glob(f"{out}.parts/*/0001") else IN_VAIN).format(name)
     assert not out.exists()
     assert watched.run(*extract(photos, out)).code == 0
     same(out, stores.features)
@@ -99,6 +101,14 @@ def test_step_stopped_by_sigterm_again_and_again(stores, watched, out, step):
     assert killed
     same(out, wanted)
     tidy(out)
+
+
+@linux
+def test_nothing_is_said_to_be_kept_where_nothing_is(stores, watched, out):
+    arguments, _ = steps(stores, out)["index"]
+    result = watched.run(*arguments, at=8, number=signal.SIGTERM)
+    assert result.code == 75
+    assert result.err.endswith(IN_VAIN.format("SIGTERM"))
 
 
 @linux

@@ -11,7 +11,7 @@ import tomllib
 import pytest
 from helpers import ROOT
 
-SAID = "\nimgret: stopped by {}; what is finished is kept: run the same command again\n"
+SAID = "\nimgret: stopped by {}\n"
 PROGRAMS = (["-m", "imgret"], ["-c", "from imgret.__main__ import main; main()"])  # the second is what the installed command does
 SIGNALS = ((signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130))
 

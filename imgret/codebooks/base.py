@@ -22,6 +22,8 @@ class Codebook(Component):
         Whether it is learned from photos that match one another: `fit(x, groups, ...)` instead of `fit(x, ...)`.
     default_encoder : str
         The encoder that it is for where none is named.
+    step : str
+        What is counted while it learns.
     learned : tuple of str
         Names of its arrays, without the `_`.
     dim_ : int
@@ -31,6 +33,7 @@ class Codebook(Component):
     takes = ("features", "vectors")
     needs_groups = False
     default_encoder = None
+    step = "iteration"
     learned = ()
     seeded = True
     dim_ = None
@@ -50,7 +53,8 @@ class Codebook(Component):
         checkpoint : object, optional
             `load() -> dict of str to ndarray, or None` and `save(make_state)`, called after each step of the method.
         progress : callable, optional
-            `progress(done, total, message)` at the same moments.
+            `progress(done, total, message)` before the first step, at the same moments, and in between, where a step takes a while: with
+            a part of it in `done`, a float then.
 
         Returns
         -------

@@ -83,10 +83,11 @@ class GMM(LocalCodebook):
         if state is None:
             state = _State(self._from_kmeans(x, scaler, jobs, _Start(checkpoint, saved) if checkpoint else None, tell))
         while state.iteration < p.iterations and not state.finished:
-            likelihood, *sums = state.mixture.expect(x, scaler, jobs)
+            done = p.start_iterations + state.iteration
+            likelihood, *sums = state.mixture.expect(x, scaler, jobs, lambda part, done=done: tell(done + part, ""))
             state.advance(likelihood, sums, p)
             state.save(checkpoint)
-            tell(p.start_iterations + state.iteration, f"log-likelihood {likelihood - scaler.log_volume:.6g}")
+            tell(done + 1, f"log-likelihood {likelihood - scaler.log_volume:.6g}")
         self._learn(x, scaler, jobs, state)
         return self
 

@@ -64,15 +64,23 @@ class KMeans(LocalCodebook):
         check_rows(x, p.size, "visual words")
         check_pca(p.pca, x)
         x = self._learn_projection(x, jobs)
-        passes = Passes(x, jobs)
-        state = _State.saved(checkpoint, (p.size, x.shape[1])) or _State(passes.start(p))
+        state = _State.saved(checkpoint, (p.size, x.shape[1]))
+
+        def tell(part=0):
+            if progress:
+                done = state.iteration + part if state else 0
+                found = bool(state and state.iteration)
+                progress(done, p.iterations, f"objective {state.objective / passes.frame.scale**2:.6g}" if found else "start")
+
+        passes = Passes(x, jobs, tell)
+        tell()
+        state = state or _State(passes.start(p))
         state.save(checkpoint)
 
         def after(moved):
             state.advance(passes.objective(), moved, p.tolerance)
             state.save(checkpoint)
-            if progress:
-                progress(state.iteration, p.iterations, f"objective {state.objective / passes.frame.scale**2:.6g}")
+            tell()
             return state.finished
 
         with one_thread():

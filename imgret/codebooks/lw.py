@@ -214,6 +214,12 @@ class _Work:
         if state is not None:
             both[0][:], both[1][:], done = state["scatter"], state["covariance"], int(state["done"])
 
+        def tell():
+            if self.progress:
+                self.progress(done, len(tasks), "inner products")
+
+        tell()
+
         def multiply(task):
             number, a, b, group = task
             part, total = sums[number][0], 0.0
@@ -227,8 +233,7 @@ class _Work:
             done += 1
             if self.checkpoint:
                 self.checkpoint.save(lambda done=done: {"done": np.asarray(done), "scatter": both[0].copy(), "covariance": both[1].copy()})
-            if self.progress:
-                self.progress(done, len(tasks), "inner products")
+            tell()
         for j, b in enumerate(panels):
             for a in panels[:j]:
                 for matrix in both:

@@ -51,8 +51,8 @@ class Mixture:
     means: np.ndarray
     variances: np.ndarray
 
-    def expect(self, x, scaler, jobs):
-        """The E step and the sums of the M step.
+    def expect(self, x, scaler, jobs, part=None):
+        """The E step and the sums of the M step; `part(share)` is told which share of the rows is done, after each block but the last.
 
         Returns
         -------
@@ -97,10 +97,13 @@ class Mixture:
             return likelihood, counts, sums
 
         likelihood, counts, sums = 0.0, np.zeros(size), np.zeros((size, 2 * width))
-        for part, number, moments in ordered_map(work, blocks(len(x)), jobs):
-            likelihood += part
+        pieces = blocks(len(x))
+        for place, (own, number, moments) in enumerate(ordered_map(work, pieces, jobs), 1):
+            likelihood += own
             counts += number
             sums += moments
+            if part and place < len(pieces):
+                part(place / len(pieces))
         return likelihood / len(x), counts, sums[:, width:], sums[:, :width]
 
     def maximize(self, counts, first, second, floor):

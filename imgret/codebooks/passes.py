@@ -73,8 +73,8 @@ class Passes:
         Each row's squared distance to its word at the last pass.
     """
 
-    def __init__(self, x, jobs):
-        self.x, self.jobs, self.frame = x, jobs, frame_of(x, jobs)
+    def __init__(self, x, jobs, part=None):
+        self.x, self.jobs, self.frame, self._part = x, jobs, frame_of(x, jobs), part
         self.squared = np.empty(len(x), np.float32)
 
     def look(self, centroids):
@@ -87,7 +87,7 @@ class Passes:
             groups = words.group(found)
             return groups, words.sums(z, groups, "tiles")
 
-        return words.total(work, len(self.x), centroids.shape, self.jobs)
+        return words.total(work, len(self.x), centroids.shape, self.jobs, self._part)
 
     def counts(self, centroids):
         """Rows nearest to each word."""

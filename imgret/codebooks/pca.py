@@ -16,6 +16,7 @@ PANEL = 1024
 GROUP = 16  # blocks that one task adds up
 DENSE = 1024  # up to here all eigenvalues are computed, whatever is asked for
 ZERO = 1e-7  # an eigenvalue below this share of the largest is rounding of float32
+PRODUCTS, RANDOMISED = "inner products", "randomised decomposition"  # what is counted
 
 
 class PCA(Projection):
@@ -152,6 +153,7 @@ class _Work:
         state = resume(self.checkpoint.load() if self.checkpoint else None, done=(), matrix=(side, side))
         if state is not None:
             matrix[:], done = state["matrix"], int(state["done"])
+        self.tell(done, len(tasks), PRODUCTS)
 
         def multiply(task):
             a, b, group = task
@@ -164,7 +166,7 @@ class _Work:
         for (a, b, _), total in zip(tasks[done:], ordered_map(multiply, tasks[done:], self.jobs), strict=True):
             matrix[a, b] += total
             done += 1
-            self.report(lambda done=done: {"done": np.asarray(done), "matrix": matrix.copy()}, done, len(tasks), "inner products")
+            self.report(lambda done=done: {"done": np.asarray(done), "matrix": matrix.copy()}, done, len(tasks), PRODUCTS)
         for j, b in enumerate(panels):
             for a in panels[:j]:
                 matrix[b, a] = matrix[a, b].T
@@ -224,7 +226,9 @@ class _Work:
                 done, converged = int(state["done"]), bool(state["converged"])
             while done < restarts and not converged:
                 basis, images, last = start, image, image
-                for _ in range(steps):
+                for step in range(steps):
+                    if reported:
+                        self.tell(done + step / steps, restarts, RANDOMISED)
                     # Once more than is enough by the book, for columns that were zero after the first time.
                     for _ in range(3):
                         last = np.linalg.qr(last - basis @ (basis.T @ last))[0]
@@ -246,11 +250,14 @@ class _Work:
                         "image": image,
                         "values": values,
                     }
-                    self.report(lambda now=now: now, done, restarts, "randomised decomposition")
+                    self.report(lambda now=now: now, done, restarts, RANDOMISED)
         return values[: self.size], start[:, : self.size], converged
 
     def report(self, make_state, done, total, message):
         if self.checkpoint:
             self.checkpoint.save(make_state)
+        self.tell(done, total, message)
+
+    def tell(self, done, total, message):
         if self.progress:
             self.progress(done, total, message)

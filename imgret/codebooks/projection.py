@@ -31,6 +31,7 @@ class Projection(Codebook):
     """
 
     default_encoder = "project"
+    step = "part"
     learned = ("mean", "components", "eigenvalues")
 
     def _check_sample(self, x):

@@ -128,7 +128,7 @@ class Output:
             self.run.report.warn(text)
         with contextlib.ExitStack() as stack:
             self._claim(stack)
-            stack.enter_context(stopping.at_stop(self.parts.leave))
+            stack.enter_context(stopping.at_stop(self.parts.leave, self.parts.has_work))
             try:
                 yield self.parts
                 return

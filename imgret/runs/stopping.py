@@ -16,26 +16,33 @@ import sys
 import threading
 
 EXIT_CODES = {signal.SIGTERM: 75, signal.SIGUSR1: 75, signal.SIGINT: 130}
-_cleanups = []
+_at_stop = []
 _guarded = False
 _leaving = threading.Event()
 
 
-def at_stop(cleanup):
-    """Context manager: `cleanup()` is called if the process is stopped inside it (not at its normal end)."""
-    return _Cleanup(cleanup)
+def at_stop(cleanup=lambda: None, kept=lambda: False):
+    """Context manager: `cleanup()` is called if the process is stopped inside it (not at its normal end).
+
+    Parameters
+    ----------
+    cleanup : callable
+    kept : callable
+        `kept()`, asked before: whether something of the work is there that the same command finds.
+    """
+    return _AtStop(cleanup, kept)
 
 
-class _Cleanup(contextlib.AbstractContextManager):
-    def __init__(self, cleanup):
-        self._cleanup = cleanup
+class _AtStop(contextlib.AbstractContextManager):
+    def __init__(self, cleanup, kept):
+        self.cleanup, self.kept = cleanup, kept
 
     def __enter__(self):
-        _cleanups.append(self._cleanup)
+        _at_stop.append(self)
         return self
 
     def __exit__(self, *_):
-        _cleanups.remove(self._cleanup)
+        _at_stop.remove(self)
 
 
 def stand():
@@ -112,11 +119,14 @@ def _watch(reading):
 
 def _leave(number):
     _leaving.set()
-    for cleanup in reversed(_cleanups):
+    kept = False
+    for each in reversed(_at_stop):
         with contextlib.suppress(Exception):
-            cleanup()
+            kept = each.kept() or kept
+        with contextlib.suppress(Exception):
+            each.cleanup()
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-    text = f"\nimgret: stopped by {name}; what is finished is kept: run the same command again\n"
+    text = f"\nimgret: stopped by {name}" + ("; what is finished is kept: run the same command again\n" if kept else "\n")
     with contextlib.suppress(OSError, ValueError):
         if select.select([], [2], [], 0)[1]:  # a reader that has stopped must not hold this up, nor what the main thread is writing
             os.write(2, text.encode())

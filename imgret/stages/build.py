@@ -17,6 +17,7 @@ from imgret.indexes import INDEXES
 from imgret.listing import Given
 from imgret.paths import check_folder, plain
 from imgret.registry import load
+from imgret.runs import stopping
 from imgret.runs.plainfiles import PlainFile, write_together
 from imgret.runs.run import Run
 from imgret.stages.codebook import codebook
@@ -76,10 +77,11 @@ def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_
     _settle(plan, run)
     _make_folder(folder)
     others = _Once(tuple(map(os.fspath, learn)), exclude=photos.exclude)
-    for number, step in enumerate(plan.steps, 1):
-        run.report.note(f"step {number} of {len(plan.steps)}: {plan.title(step)}")
-        report = run.report.step(plan.run(step), number, len(plan.steps))
-        _run(plan, step, others if step.others else photos, {"max-failed": max_failed, "max-memory": max_memory}, _with(run, report))
+    with stopping.at_stop(kept=lambda: any(os.path.exists(plan.file(step)) for step in plan.steps)):
+        for number, step in enumerate(plan.steps, 1):
+            run.report.note(f"step {number} of {len(plan.steps)}: {plan.title(step)}")
+            report = run.report.step(plan.run(step), number, len(plan.steps))
+            _run(plan, step, others if step.others else photos, {"max-failed": max_failed, "max-memory": max_memory}, _with(run, report))
     _write(plan.build(_roots(photos)), run)
 
 

@@ -104,7 +104,7 @@ def _make(output, fitted, stores, pairs):
     with output.being_made() as parts:
         *learned_from, info = _sample(output, fitted, stores, pairs)
         run.report.detail(f"{fitted.name} learns from {info['drawn']} rows, {amount(learned_from[0].nbytes)}, on {run.jobs} threads")
-        with run.report.progress(0, "iteration") as progress:
+        with run.report.progress(0, fitted.step) as progress:
             fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=progress.reach)
         _check_finite(fitted)
         with output.create(_pipeline(fitted, learned_on), {"sample": info, "summary": fitted.summary()}):

@@ -216,6 +216,10 @@ class Parts:
         finally:
             remove(temporary)
 
+    def has_work(self):
+        """Whether there is something in the folder that the same command takes up: a plan with its parts, a checkpoint, a finished file."""
+        return bool(self._taken()) or any(os.path.exists(os.path.join(self.folder, name)) for name in FINISHED)
+
     def older_plans(self, plan):
         """Plans before this one, newest first: what they finished is taken over."""
         for number in reversed(self.numbers()):
