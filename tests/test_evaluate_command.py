@@ -580,6 +580,22 @@ def test_all_pairs_are_tested(five):
     assert [float(row[-1]) for row in tsv[head + 1 :]] == [pytest.approx(row["p_adjusted"], abs=1e-6) for row in rows]
 
 
+def test_rankings_without_a_common_query_are_not_compared(here):
+    lines = pathlib.Path("first.txt").read_text().splitlines(keepends=True)
+    for name, groups in (("abc.txt", "abc"), ("def.txt", "def")):
+        pathlib.Path(name).write_text("".join(line for line in lines if line[0] in groups))
+    result = evaluate("--json", "--all-pairs", rankings=("abc.txt", "first.txt", "def.txt"))
+    text = "imgret: warning: abc.txt and def.txt answer no query in common: they are not compared"
+    assert result.err.splitlines()[-1] == text
+    rows = json.loads(result.out)["comparisons"]
+    assert [(row["first"], row["second"], row["p_adjusted"]) for row in rows] == [
+        ("abc.txt", "first.txt", 1.0),
+        ("first.txt", "def.txt", 1.0),
+    ]
+    for form in ("table", "tsv", "csv", "latex"):
+        assert evaluate("--format", form, "--all-pairs", rankings=("abc.txt", "def.txt")).err.splitlines()[-1] == text
+
+
 def test_all_pairs_that_cannot_be_tested(here):
     start = ("evaluate", "first.txt", "--protocol", "groups", "--truth", "truth.csv", "--all-pairs")
     refused(call(*start), 2, "--all-pairs compares rankings: give at least two")

@@ -1,6 +1,7 @@
 """The demo's photos, and make rules made from configs."""
 
 import csv
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -8,13 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import ROOT, call, folder
+
+from imgret import config
 
 SCRIPTS = Path(ROOT) / "scripts"
 CONFIG = """
@@ -101,7 +103,7 @@ def made(text):
 def test_rules_follow_the_config(work):
     code, text, _ = rules("rules", "build", "--datasets", "a", "--configs", "one.toml", "--train", "t", "--extra", "x")
     assert code == 0
-    outputs = sorted(made(text))
+    outputs = sorted(path for path in made(text) if path.endswith((".h5", ".json")))
     assert [path.rpartition("-")[0] or path for path in outputs] == [
         "build/a/features",
         "build/a/index",
@@ -117,7 +119,9 @@ def test_rules_follow_the_config(work):
     assert f"{by['build/t/words']}: {by['build/t/features']}\n" in text  # learned on t alone
     assert f"{by['build/a/index']}: {by['build/a/vlad']} {by['build/x/vlad']}\n" in text  # x is in the gallery ...
     assert f"{by['build/a/ranking']}: {by['build/a/index']} {by['build/a/vlad']}\n" in text  # ... and does not ask
-    assert f"{by['build/a/features']}: IMGRET_FORCE\n" in text
+    assert f"{by['build/a/features']}: build/a/photos.seen\n" in text
+    (stamps,) = (line.split()[:-1] for line in text.splitlines() if line.endswith(": imgret-see"))  # looked at each time
+    assert sorted(stamp.removesuffix(":") for stamp in stamps) == ["build/a/photos.seen", "build/t/photos.seen", "build/x/photos.seen"]
 
 
 def test_configs_share_what_they_describe_alike(work):
@@ -136,6 +140,16 @@ def test_configs_share_what_they_describe_alike(work):
         ('inputs = ["features"], codebook = "words"', 'codebook = "words"', "the table 'vlad' needs `inputs`"),
         ('inputs = ["features"], m', 'inputs = ["vlad"], m', "the table 'words' is made from itself"),
         (
+            "words = {",
+            '"my words" = {',
+            "the table 'my words': make cannot have ' ' in a path: call it otherwise, or use a link",
+        ),
+        (
+            'protocol = "groups"',
+            'protocol = "groups", truth = "my truth.csv"',
+            "the truth 'my truth.csv': make cannot have ' ' in a path: call it otherwise, or use a link",
+        ),
+        (
             'protocol = "groups"',
             'protocol = "groups", k = 3',
             "unknown key 'k' in the table 'scores'; evaluate has: inputs, protocol, truth",
@@ -146,6 +160,19 @@ def test_configs_that_do_not_fit_together(work, old, new, message):
     assert old in CONFIG
     (work / "one.toml").write_text(CONFIG.replace(old, new))
     assert rules("rules", "build", "--datasets", "a", "--configs", "one.toml") == (1, "", f"rules.py: one.toml: {message}\n")
+
+
+def test_a_codebook_of_the_package_is_no_file_to_be_made(work):
+    from imgret import ready
+
+    _, text, _ = rules("rules", "build", "--datasets", "a", "--configs", "rootsift-vlad64", "--train", "t")
+    (rule,) = (part for part in text.split("\n\n") if part.startswith("build/a/vlad-"))
+    features = next(path for path in made(text) if path.startswith("build/a/features-"))
+    assert rule.splitlines()[0].partition(": ")[2].split() == [features, ready.path_of("ready:rootsift-vlad64")]
+    assert rule.endswith(f"$(IMGRET_FLAGS) {features} -c ready:rootsift-vlad64")
+    assert "$(IMGRET) encode --config rootsift-vlad64:vlad " in rule
+    assert "about" not in text
+    assert not any(path.startswith("build/t/") for path in made(text))  # there is nothing to learn
 
 
 def test_extra_photos_need_something_to_learn_on(work):
@@ -184,19 +211,300 @@ def test_make_runs_what_an_edit_changes_and_only_that(work):
     assert sorted(ran) == sorted(everything)
     assert first[0].split() == ["mAP", "a"]
     assert first[1].split()[0] == "one"
-    assert make() == (["extract", "extract"], first)  # only imgret can tell whether a folder has changed
+    assert make() == ([], first)
     assert os.path.samefile(work / "build/a/one/words.h5", next((work / "build/t").glob("words-*.h5")))
 
     edited = "# a comment changes nothing" + CONFIG.replace('method = "flat"', 'method = "hnsw"')
     (work / "one.toml").write_text(edited)
-    assert make()[0] == ["extract", "extract", "index", "search", "evaluate"]
+    assert make()[0] == ["index", "search", "evaluate"]
     (work / "one.toml").write_text(CONFIG)
-    assert make() == (["extract", "extract", "evaluate"], first)  # back again: only the scores' own name has to be served
+    assert make() == (["evaluate"], first)  # back again: only the scores' own name has to be served
 
     shutil.copy(work / "data/a/0.png", work / "data/a/4.png")
-    assert sorted(make()[0]) == sorted(name for name in everything if name != "codebook")  # nothing new to learn from
+    assert make()[0] == ["extract", "encode", "index", "search", "evaluate"]  # nothing new to learn from
     with open(work / "build/a/one/scores.json") as file:
         assert json.load(file)["runs"][0]["queries"] == 4
+
+
+def test_all_configs_that_do_not_fit_are_told_of(work):
+    (work / "one.toml").write_text(CONFIG.replace('codebook = "words"', 'codebook = "wrods"'))
+    (work / "two.toml").write_text(CONFIG.replace('inputs = ["features"], codebook', "codebook"))
+    code, _, err = rules("rules", "build", "--datasets", "a", "--configs", "one.toml", "two.toml", "three.toml")
+    assert (code, err.splitlines()) == (
+        1,
+        [
+            "rules.py: one.toml: `codebook` of the table 'vlad' names 'wrods', which is no table of this config",
+            "rules.py: two.toml: the table 'vlad' needs `inputs`",
+            "rules.py: --config three.toml: there is no such file",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("my build", "--datasets", "a", "--configs", "one.toml"), "IMGRET_BUILD 'my build': make cannot have ' '"),
+        (("build", "--datasets", "a:b", "--configs", "one.toml"), "dataset 'a:b': make cannot have ':'"),
+        (("build", "--datasets", "a", "--configs", "it's.toml"), "config 'it's.toml': make cannot have \"'\""),
+    ],
+)
+def test_names_that_make_cannot_have(work, arguments, text):
+    assert rules("rules", *arguments) == (1, "", f"rules.py: {text} in a path: call it otherwise, or use a link\n")
+
+
+def test_what_is_seen_of_photos_changes_with_them_alone(work):
+    folder(work / "data", 2)
+    (work / "two.toml").write_text(CONFIG.replace("set =", 'exclude = ["1.png"], set =', 1))
+    asked = {
+        "all": ("-", "data"),
+        "one": ("-", "data", "--exclude", "1.png"),
+        "table": ("two.toml:features", "data"),
+        "boxes": ("-", "data", "--boxes", "x.csv"),  # only imgret understands that
+    }
+    words = [word for name, photos in asked.items() for word in ("--", f"build/{name}", *photos)]
+
+    def seen(*python):
+        command = [sys.executable, *python, SCRIPTS / "rules.py", "photos", *words]
+        done = subprocess.run(command, capture_output=True, check=True)
+        assert (done.stdout, done.stderr) == (b"", b"")
+        return {name: ((work / "build" / name).read_text(), (work / "build" / name).stat().st_mtime_ns) for name in asked}
+
+    first = seen()
+    assert [text.partition(" ")[0] for text, _ in first.values()] == ["2", "1", "1", "not"]
+    assert first["one"][0] == first["table"][0]
+    (work / "data" / "notes.txt").write_text("no photo")
+    os.utime(work / "data" / "1.png", ns=(1, 1))
+    second = seen()
+    assert [second[name] == first[name] for name in asked] == [False, True, True, False]  # what stays is not written again
+    third = seen("-S")  # a Python without imgret's libraries sees nothing
+    assert all(text.startswith("not looked at: ") for text, _ in third.values())
+    shutil.rmtree(work / "data")
+    assert rules("photos", *words) == (0, "", "")  # `extract` will say why
+    assert not (work / "build" / "all").exists()
+
+
+def test_a_table_that_lists_photos_its_own_way_is_looked_at_for_itself(work):
+    (work / "boxes.csv").write_text("image,x1,y1,x2,y2\n")
+    (work / "two.toml").write_text(CONFIG.replace("set =", 'exclude = ["x"], boxes = "boxes.csv", set =', 1))
+    _, text, _ = rules("rules", "build", "--datasets", "a", "--configs", "one.toml", "two.toml")
+    (stamps,) = (line.split()[:-1] for line in text.splitlines() if line.endswith(": imgret-see"))
+    own = stamps[1].removesuffix(":")
+    assert (stamps[0], own.startswith("build/a/photos-")) == ("build/a/photos.seen", True)
+    assert f": {own} boxes.csv\n" in text
+    photos = "$(subst %,a,$(strip $(IMGRET_PHOTOS)))"
+    look = f"\t  -- build/a/photos.seen - {photos} \\\n\t  -- {own} two.toml:features {photos}\n"
+    assert f"\nimgret-see:\n\t+@$(IMGRET_PYTHON) $(IMGRET_RULES) photos \\\n{look}" in text
+
+
+STANDS_IN = r"""#!/bin/sh
+# makes what imgret would make, by name; fails where $FAIL is a part of the command line
+echo "$*" >> calls
+case "$*" in
+  *--version*) exit 0;;
+  *what-is-not-there*) echo "imgret: error: what-is-not-there.h5: there is no such file or folder" >&2; exit 1;;
+esac
+if [ -n "$FAIL" ] && [ "${*#*$FAIL}" != "$*" ]; then echo "imgret: error: failed" >&2; exit 1; fi
+[ "$1" = evaluate ] && echo '{"runs": [{"measures": {"map": 0.25}}]}'
+while [ $# -gt 1 ]; do [ "$1" = -o ] && printf '\211HDF\r\n\032\n' > "$2"; shift; done
+exit 0
+"""
+
+
+def standing_in(work):
+    """Two datasets, two configs, and a stand-in for imgret; a function that runs make there."""
+    for name in ("a", "b"):
+        folder(work / "my data" / name, 1)
+        (work / f"truth-{name}.csv").touch()
+    (work / "one.toml").write_text(CONFIG)
+    (work / "two.toml").write_text(CONFIG.replace('"flat"', '"hnsw"'))
+    (work / "imgret").write_text(STANDS_IN)
+    (work / "imgret").chmod(0o755)
+    (work / "Makefile").write_text(
+        "IMGRET_DATASETS := a b\n"
+        "IMGRET_CONFIGS := one.toml two.toml\n"
+        'IMGRET_PHOTOS := "my data/%"\n'
+        "IMGRET_TRUTH := truth-%.csv\n"
+        "IMGRET := ./imgret\n"
+        f"include {SCRIPTS}/pipeline.mk\n"
+    )
+    return making(work)
+
+
+def making(work):
+    """A function that runs make: exit code, what imgret was run for, lines of standard output and of standard error."""
+
+    def make(*arguments, fail=""):
+        (work / "calls").write_text("")
+        command = ["make", "--no-print-directory", f"IMGRET_PYTHON={sys.executable}", *arguments]
+        environment = os.environ | {"PYTHONPATH": ROOT, "MAKEFLAGS": "", "FAIL": fail}
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False, env=environment)
+        calls = [line for line in (work / "calls").read_text().splitlines() if "what-is-not-there" not in line and line != "--version"]
+        return done.returncode, [line.split()[0] for line in calls], done.stdout.splitlines(), done.stderr.splitlines()
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def all_made(tmp_path_factory):
+    """A folder in which make has made everything, and what it said before and then."""
+    work = tmp_path_factory.mktemp("made")
+    make = standing_in(work)
+    return work, [make("-n", "imgret"), sorted(found(work / "build")), make("imgret")]
+
+
+@pytest.fixture
+def made_by_make(all_made, tmp_path):
+    """A copy of it: the folder, and a function that runs make there."""
+    shutil.copytree(all_made[0], tmp_path / "made", symlinks=True)
+    return tmp_path / "made", making(tmp_path / "made")
+
+
+def found(top):
+    """Every file below a folder, with what it holds and when it was written."""
+    return {path: (path.read_bytes(), path.lstat().st_mtime_ns) for path in sorted(top.rglob("*")) if path.is_file()}
+
+
+def run_of(lines):
+    """The steps among the commands that `make -n` prints."""
+    return [line.partition("/imgret ")[2].split()[0] for line in lines if "/imgret " in line]
+
+
+OF_ONE = ["extract", "codebook", "encode", "index", "search", "evaluate", "index", "search", "evaluate"]
+
+
+@needs_make
+def test_make_says_truly_what_it_would_do(all_made, made_by_make):
+    asked, written, done = all_made[1]
+    assert (asked[:2], sorted(run_of(asked[2]))) == ((0, []), sorted(OF_ONE * 2))
+    assert {path.suffix for path in written} == {".mk", ".tables", ".seen"}  # that is all that is written
+    assert (done[0], sorted(done[1])) == (0, sorted(OF_ONE * 2))
+    assert done[2][-3:] == ["mAP          a          b", "one     0.2500     0.2500", "two     0.2500     0.2500"]
+
+    work, make = made_by_make
+    before = found(work / "build")
+    assert make("-q", "imgret")[:2] == (0, [])
+    assert run_of(make("-n", "imgret")[2]) == []
+    after = found(work / "build")
+    assert [path.name for path in after if after[path] != before[path]] == ["rules.mk"]
+    shutil.copy(work / "my data/b/0.png", work / "my data/b/1.png")
+    assert make("-q", "imgret")[:2] == (1, [])
+    assert sorted(run_of(make("-n", "imgret")[2])) == sorted(OF_ONE)
+    assert sorted(make("imgret")[1]) == sorted(OF_ONE)
+    os.utime(work / "truth-a.csv")
+    assert make("-q", "build/b/one/scores.json")[0] == 0  # scores by their own names, too
+    assert make("build/a/one/scores.json")[1] == ["evaluate"]
+    assert make("imgret")[1] == ["evaluate"]
+
+
+@needs_make
+def test_make_goes_on_and_prints_what_there_is(made_by_make):
+    work, make = made_by_make
+    (work / "my data/b/0.png").touch()
+    code, ran, out, err = make("imgret", fail="build/b/index-")
+    assert (code, ran.count("index")) == (2, 2)  # the second one is tried too
+    assert out[-3:] == ["mAP          a          b", "one     0.2500          -", "two     0.2500          -"]  # not those of before
+    told = sorted(line for line in err if line.startswith("rules.py: "))
+    indexes = sorted(path.relative_to(work) for path in (work / "build/b").glob("index-*.h5"))
+    for line, index in zip(told, indexes, strict=True):
+        assert line.startswith(f"rules.py: {index} was not made (index, ")
+        assert line.endswith(("one.toml:index): no scores of one on b", "two.toml:index): no scores of two on b"))
+    assert make("-q", "imgret")[0] == 1
+    code, ran, out, _ = make("imgret")
+    assert (code, sorted(ran), out[-1]) == (0, ["evaluate", "evaluate", "index", "index", "search", "search"], "two     0.2500     0.2500")
+    (work / "my data/b/0.png").unlink()  # no photo is left
+    code, ran, out, err = make("imgret", fail="build/b/features-")
+    assert (code, ran, out[-1]) == (2, ["extract"], "two     0.2500          -")
+    (features,) = (work / "build/b").glob("features-*.h5")
+    text = f"rules.py: {features.relative_to(work)} was not made (extract, one.toml:features): no scores of one on b, two on b"
+    assert [line for line in err if line.startswith("rules.py: ")] == [text]
+
+
+@needs_make
+def test_make_looks_before_it_starts(work):
+    make = standing_in(work)
+    (work / "truth-b.csv").unlink()
+    shutil.rmtree(work / "my data/b")
+    sentences = [
+        "rules.py: dataset b: there is no my data/b (IMGRET_PHOTOS)",
+        "rules.py: there is no ground truth truth-b.csv (IMGRET_TRUTH, or `truth` of a config)",
+    ]
+    code, ran, _, err = make("imgret")
+    assert (code, ran, err[:2]) == (2, [], sentences)
+    assert err[2].startswith("make: *** ")
+    assert make("-n", "imgret")[3][:2] == sentences
+    code, ran, _, err = make("imgret", "IMGRET_DATASETS=a", "IMGRET=./gone")
+    text = "rules.py: IMGRET: `./gone --version` fails: "
+    assert (code, ran, err[0].startswith(text)) == (2, [], True)
+    assert err[0].endswith(": set IMGRET to the command, as in IMGRET := .venv/bin/imgret")
+    assert not list((work / "build").glob("*/*.h5"))
+    assert make("imgret", "IMGRET_DATASETS=a")[0] == 0
+
+
+def test_each_step_is_asked_before_it_is_started(work):
+    (work / "one.toml").write_text(
+        """
+        features = { run = "extract", method = "sift", set = { max-size = -1 } }
+        index = { run = "index", inputs = ["features"], method = "flot" }
+        """
+    )
+    folder(work / "data", 1)
+    environment = os.environ | {"PYTHONPATH": ROOT, "IMGRET": f"{sys.executable} -m imgret", "IMGRET_PHOTOS": "data"}
+    command = [sys.executable, SCRIPTS / "rules.py", "check", "build", "--datasets", "a", "--configs", "one.toml"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    first, second = done.stderr.splitlines()
+    assert first.startswith("rules.py: one.toml:features: `max_size` must be ")
+    assert second.startswith("rules.py: one.toml:index: Invalid value for '-m' / '--method': 'flot' is not one of 'flat', ")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert not list(work.rglob("*.h5*"))
+
+
+@needs_make
+def test_make_takes_no_paths_with_spaces(work):
+    make = standing_in(work)
+    text = "must be a path without spaces, as make takes no other: got 'my truth.csv'.  Stop."
+    code, ran, _, err = make("imgret", "IMGRET_TRUTH=my truth.csv")
+    assert (code, ran, err[-1].endswith(f"IMGRET_TRUTH {text}")) == (2, [], True)
+    code, ran, _, err = make("imgret", "IMGRET_BUILD=my truth.csv")
+    assert (code, ran, err[-1].endswith(f"IMGRET_BUILD {text}")) == (2, [], True)
+
+
+@needs_make
+def test_what_no_config_names_any_more_is_removed_and_nothing_else(made_by_make):
+    work, make = made_by_make
+    everything = found(work / "build")
+    assert make("imgret-clean-old")[:3] == (0, [], [])
+    old = sorted(path for path in (work / "build").glob("*/*-*.h5") if path.name[:5] in ("index", "ranki"))
+    one = {path.resolve() for path in (work / "build").glob("*/one/*.h5")}
+    old = [path for path in old if path not in one]
+    assert len(old) == 4
+    kept = [work / "build/a" / name for name in ("mine.h5", "vlad-0123456789.txt", "vlad-012345678.h5", "text-0123456789.h5")]
+    kept += [work / "build/c/vlad-0123456789.h5", work / "build/vlad-0123456789.h5", work / "build/a/sub/vlad-0123456789.h5"]
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(old[0].read_bytes() if path.name != "text-0123456789.h5" else b"my notes")
+    (work / "build/a/one/link.h5").symlink_to("../gone.h5")  # not one of make's
+    (work / "elsewhere").mkdir()
+    (work / "build/b/vlad-0123456789.h5").symlink_to("../../elsewhere")
+    parts = [work / f"build/a/vlad-{n}123456789.h5.parts" for n in range(2)]
+    for path in parts:
+        (path / "recipe").mkdir(parents=True)
+        (path / "recipe" / "own-1.h5").touch()
+    names = [str(path.relative_to(work)) for path in [*old, parts[0]]]
+    names += [f"build/{dataset}/two/{table}.h5" for dataset in "ab" for table in ("index", "ranking")]
+    with open(parts[1] / "recipe" / "own-1.h5", "rb") as claim:
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        only_one = "IMGRET_CONFIGS=one.toml"
+        code, _, out, err = make("-n", "imgret-clean-old", only_one)
+        busy = [f"rules.py: {parts[1].relative_to(work)} stays: a process is at work there"]
+        assert (code, sorted(out[1:]), err) == (0, sorted(f"would remove {name}" for name in names), busy)
+        assert make("-q", "imgret-clean-old", only_one)[0] == 1
+        assert everything.items() <= found(work / "build").items() | {(work / "build/rules.mk", everything[work / "build/rules.mk"])}
+        code, _, out, _ = make("imgret-clean-old", only_one)
+        assert (code, sorted(out)) == (0, sorted(f"removed {name}" for name in names))
+    assert all(path.exists() for path in [*kept, parts[1], work / "build/b/vlad-0123456789.h5"])
+    assert (work / "build/a/one/link.h5").is_symlink()
+    assert not any(os.path.lexists(work / name) for name in names)
+    assert sorted(make("imgret")[1]) == sorted(["index", "search", "evaluate"] * 2)  # what was kept is still good
 
 
 def test_shipped_configs_are_whole_pipelines_that_imgret_accepts(tmp_path, monkeypatch):
@@ -205,7 +513,7 @@ def test_shipped_configs_are_whole_pipelines_that_imgret_accepts(tmp_path, monke
     assert configs
     for path in configs:
         assert path.read_text().startswith("# ")
-        for table, content in tomllib.loads(path.read_text()).items():
+        for table, content in config.read(str(path)).items():
             # every key is known and every value fits: what is refused is the missing file, after that
             if content["run"] == "extract":
                 result = call("extract", "--config", f"{path}:{table}", "-o", tmp_path / "x.h5", tmp_path / "none")

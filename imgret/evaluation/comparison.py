@@ -93,7 +93,10 @@ def evaluated(judged, *, resamples, seed, conventions=False, all_pairs=False):
         results.append(dataclasses.replace(each.result(), intervals=intervals, compared=compared))
     if protocol.primary is not None and resamples:
         for first, second in itertools.combinations(judged, 2) if all_pairs else ((judged[0], other) for other in judged[1:]):
-            comparisons += [row for setting in first.values for row in comparison_of(first, second, setting, resamples, seed)]
+            rows = [row for setting in first.values for row in comparison_of(first, second, setting, resamples, seed)]
+            comparisons += rows
+            if not rows:
+                notes.append(f"{first.lists.label} and {second.lists.label} answer no query in common: they are not compared")
     if all_pairs:
         adjusted = holm([row["p_value"] for row in comparisons])
         comparisons = [row | {"p_adjusted": value} for row, value in zip(comparisons, adjusted, strict=True)]
