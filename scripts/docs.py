@@ -5,8 +5,8 @@ usage: docs.py [--check | --tour FOLDER]
 --check writes nothing and says what is stale. --tour runs the commands of docs/tour.md in FOLDER (what `make demo` made; `tour` in it is
 begun anew) and puts their output below each. Either way links must lead somewhere, and the README must stay small.
 
-A part stands between `<!-- NAME -->` and `<!-- /NAME -->` on lines of their own: `tour` (commands whose output is quoted from docs/tour.md)
-or `pages` (the list of pages).
+A part stands between `<!-- NAME -->` and `<!-- /NAME -->` on lines of their own: `tour` (commands whose output is quoted from docs/tour.md),
+`pages` (the list of pages) or `configs` (the table of ready configs).
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ import textwrap
 
 import click
 
+from imgret import config
 from imgret.cli import help as pages
 from imgret.registry import kind_of, load
 from imgret.store import blocks, layout
@@ -271,7 +272,18 @@ def listed(_, texts):
     return "\n" + "".join(f"- [{title}]({path}): `imgret help {_page_name(path)}`\n" for path, title in titles.items()) + "\n"
 
 
-PARTS = {"tour": quoted, "pages": listed}
+def configs(_, __):
+    """The table of ready configs, by what each says of itself."""
+    rows = [_config_row(name, config.about(name)) for name in config.names()]
+    return _table(("config", "what", "mAP", "bytes per photo", "s per photo"), rows) + "\n"
+
+
+def _config_row(name, said):
+    score = f"{said['map']:.3f}".lstrip("0") + ("\\*" if "measured" in said else "") if "map" in said else "–"
+    return f"`{name}`", said["what"], score, f"{said['bytes']:,}", f"{said['seconds']:.2f}".lstrip("0") if "seconds" in said else "–"
+
+
+PARTS = {"tour": quoted, "pages": listed, "configs": configs}
 
 
 def fresh(texts):
