@@ -177,6 +177,12 @@ class Chance:
     def __init__(self, index, references, tails):
         self._index, self._references, self.tails, self.photos = index, references, tails, len(tails)
 
+    @property
+    def knows(self):
+        """Whether there are photos enough to tell chance from anything else."""
+        tail, censored = counts(len(self._references.lengths))
+        return tail > censored
+
     def of_queries(self, vectors):
         """The tails of queries' chance scores.
 
@@ -188,7 +194,9 @@ class Chance:
         -------
         ndarray, shape (Q, 2), float32
         """
-        return tails(scores_with(self._index, self._index.as_asked(vectors), self._references))
+        found = tails(scores_with(self._index, self._index.as_asked(vectors), self._references))
+        found[~np.asarray(vectors).any(axis=1)] = np.nan  # what has no direction matches nothing
+        return found
 
     def expected(self, query_tails, scores, ids, trials=None):
         """How many photos would reach scores by chance.
@@ -208,7 +216,9 @@ class Chance:
             NaN where there is no photo.
         """
         m = len(self._references.lengths)
-        either = by_chance(scores, query_tails[:, None], m) + by_chance(scores, self.tails[np.maximum(ids, 0)], m)
+        photo_tails = self.tails[np.maximum(ids, 0)]
+        either = by_chance(scores, query_tails[:, None], m) + by_chance(scores, photo_tails, m)
+        either[np.isnan(query_tails).any(axis=1)[:, None] | np.isnan(photo_tails).any(axis=2)] = 0
         return np.where(ids >= 0, (self.photos if trials is None else trials) * np.exp(either / 2), np.nan)
 
     def judge(self, query_tails, scores, ids, trials=None):

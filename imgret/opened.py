@@ -8,8 +8,10 @@ import numpy as np
 
 from imgret import images
 from imgret.arrays import zero_rows
+from imgret.chance import LEVELS
 from imgret.describer import Describers
 from imgret.errors import ImgretError, UsageError
+from imgret.inputs.answers import Answers, Wanted
 from imgret.inputs.features import FeatureReader
 from imgret.inputs.queries import describing
 from imgret.names import to_bytes, to_text
@@ -19,8 +21,13 @@ from imgret.runs.run import Run
 from imgret.store.versions import asked_by_another, own
 
 
-class Hit(typing.NamedTuple):
-    """One photo of a ranked list.
+class _Pair(typing.NamedTuple):
+    name: str
+    score: float
+
+
+class Hit(_Pair):
+    """One photo of a ranked list: a tuple (name, score).
 
     Attributes
     ----------
@@ -28,10 +35,12 @@ class Hit(typing.NamedTuple):
         As `info` and `search` show it; a byte that is not UTF-8 is a lone surrogate.
     score : float
         Higher is better.
+    match : str or None
+        What the score is worth, "sure", "likely" or "no match"; None where that is not known: of what is no answer of an index, and of one
+        that judges nothing.
     """
 
-    name: str
-    score: float
+    match = None
 
 
 class Opened:
@@ -233,13 +242,18 @@ class Index(Described):
             return []
         vectors = np.array(self._described([query] if single else query, jobs)) if photos else np.asarray(query)
         single, vectors = single or vectors.ndim == 1, np.atleast_2d(vectors)
-        answers = [self._hits(*row) for row in zip(*self._gallery.search(vectors, min(k, len(self)), jobs), strict=True)]
+        found = Answers(self._gallery, min(k, len(self)), Wanted(keep_self=True), jobs).of(vectors)
+        answers = [self._hits(found, row) for row in range(len(vectors))]
         run.report.zero(zero_rows(vectors), len(vectors), "queries", self._gallery.index.metric)
         return answers[0] if single else answers
 
-    def _hits(self, scores, ids):
-        found = zip(ids.tolist(), scores.tolist(), strict=True)
-        return [Hit(to_text(self._names[photo]), score) for photo, score in found if photo >= 0]
+    def _hits(self, found, row):
+        scores, ids = found.scores[row].tolist(), found.ids[row].tolist()
+        hits = [Hit(to_text(self._names[photo]), score) for photo, score in zip(ids, scores, strict=True) if photo >= 0]
+        if found.levels is not None:
+            for hit, level in zip(hits, found.levels[row].tolist(), strict=False):
+                hit.match = LEVELS[level]
+        return hits
 
 
 class Ranking:

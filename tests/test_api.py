@@ -86,7 +86,7 @@ def test_a_photo_is_described_as_the_stores_own(stores, photos):
 
 def test_an_index_answers_as_the_command_does(stores, photos):
     with imgret.open(stores.index) as index, imgret.open(stores.vlad) as vectors:
-        lines = [line.split("\t") for line in call("search", stores.index, stores.vlad, "-k", 4).lines[1:]]
+        lines = [line.split("\t") for line in call("search", stores.index, stores.vlad, "-k", 4, "--keep-self").lines[1:]]
         answers = index.search(vectors.array, k=4, jobs=2)
         assert [hit.name for hits in answers for hit in hits] == [line[2] for line in lines]
         assert [f"{hit.score:.7g}" for hits in answers for hit in hits] == [line[3] for line in lines]

@@ -47,8 +47,10 @@ MAY = {
     "indexes": BASE | {"words"},
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
-    "html": BASE | {"endings", "paths", "images", "names", "evaluation", "store"},
-    "inputs": BASE | FAMILIES | {"chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
+    "html": BASE | {"chance", "endings", "paths", "images", "names", "evaluation", "store"},
+    "inputs": BASE
+    | FAMILIES
+    | {"chance", "builds", "endings", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
     "runs": BASE | FAMILIES | {"endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
@@ -70,9 +72,10 @@ MAY = {
         "ready",
     },
     "cli": BASE
+    | {"chance"}
     | FAMILIES
     | {"builds", "names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", "ready", "importing", ""},
-    "opened": {"errors", "arrays", "images", "names", "store", "pipeline", "describer", "inputs", "runs"},
+    "opened": {"errors", "arrays", "chance", "images", "names", "store", "pipeline", "describer", "inputs", "runs"},
     "api": {"builds", "ready", "errors", "opened", "store", "runs", "inputs", "stages", ""},
     "__main__": {"cli", "importing", "runs"},
     "": {"api"},

@@ -167,7 +167,7 @@ def test_excluded_photos_are_neither_described_nor_asked_with(here):
     folder("p/@eaDir", 2)
     assert call("extract", "p", "--exclude", "@eaDir", "-o", "f.h5", "-j1").code == 0
     assert names_in("f.h5") == [b"0.png", b"1.png"]
-    result = call("search", stores().index, "p", "--exclude", "@eaDir", "--exclude", "1.*", "-k", "1")
+    result = call("search", stores().index, "p", "--exclude", "@eaDir", "--exclude", "1.*", "-k", "1", "--keep-self")
     assert [line.split("\t")[0] for line in result.lines[1:]] == ["0.png"]
     before = describe("f.h5")
     os.rename("p/@eaDir", "p/.hidden")
@@ -352,6 +352,15 @@ KINDS = {
 }
 
 
+# what `search` says to type where a store is no index
+NEXT = {
+    "features": ": `imgret encode wrong.h5 -c WORDS -o vectors.h5 && imgret index vectors.h5 -o index.h5`",
+    "words": ": `imgret encode FEATURES -c wrong.h5 -o vectors.h5 && imgret index vectors.h5 -o index.h5`",
+    "vectors": ": `imgret index wrong.h5 -o index.h5`",
+    "ranking": ": `imgret info wrong.h5` tells what it was asked of",
+}
+
+
 def step(name, path):
     """Run a step with `path` as the store in question and good ones beside it."""
     good = {"@" + kind: made for kind, made in vars(stores()).items()}
@@ -366,7 +375,7 @@ def test_a_store_of_the_wrong_kind(here, name):
             continue
         path = copy(kind, "wrong.h5")
         step_name = {"queries": "search"}.get(name, name)
-        refused(step(name, path), 1, f"wrong.h5 is {article}; {step_name} needs {wanted}")
+        refused(step(name, path), 1, f"wrong.h5 is {article}; {step_name} needs {wanted}{NEXT[kind] if name == 'search' else ''}")
     assert left_over(".") in ([], ["wrong.h5"])
 
 
@@ -375,7 +384,7 @@ def test_a_store_that_is_missing_foreign_truncated_or_newer(here, name):
     kind = {"codebook": "vectors", "--codebook": "words", "search": "index", "evaluate": "ranking", "encode": "features"}.get(
         name, "vectors"
     )
-    if name not in ("evaluate", "queries"):  # those say "file or folder"
+    if name not in ("evaluate", "queries", "search"):  # those say "file or folder"
         refused(step(name, "gone.h5"), 1, "gone.h5: there is no such file")
     with h5py.File("foreign.h5", "w") as file:
         file["x"] = 1
@@ -873,7 +882,7 @@ def test_imported_vectors_describe_no_photo(here):
     assert call("index", "out.h5", "-o", "i.h5").code == 0
     text = "these vectors came from elsewhere, so no photo can be described like them: give a vectors store as the query"
     refused(call("search", "i.h5", stores().photos), 1, text)
-    assert call("search", "i.h5", "out.h5", "-k", "1").lines[1:] == ["a\t1\ta\t1", "b\t1\tb\t1", "c\t1\tc\t1"]
+    assert call("search", "i.h5", "out.h5", "-k", "1").lines[1:] == ["a\t1\ta\t1\t", "b\t1\tb\t1\t", "c\t1\tc\t1\t"]
     text = f"{stores().vectors} was not made as the photos in i.h5 were (vlad and imported): give photos, or a store made in the same way"
     refused(call("search", "i.h5", stores().vectors), 1, text)
 

@@ -642,7 +642,7 @@ def test_search_tells_queries_by_their_ids(five):
     done(call("extract", "photos", "-m", "hog", "-o", "v.h5", "-j1"))
     done(call("index", "v.h5", "-o", "i.h5", "-j1"))
     done(extract("q.h5", "-m", "hog"))
-    printed = done(call("search", "i.h5", "q.h5", "-k", 2, "--format", "tsv"))
+    printed = done(call("search", "i.h5", "q.h5", "-k", 2, "--keep-self", "--format", "tsv"))
     assert [line.split("\t")[0] for line in printed.lines[1:]] == ["first", "first", "second", "second", "third", "third"]
     trec = done(call("search", "i.h5", "q.h5", "-k", 1, "--format", "trec"))
     assert [line.split()[0] for line in trec.lines] == ["first", "second", "third"]
@@ -664,7 +664,9 @@ def test_a_box_asks_as_the_photo_of_it_does(five):
     done(call("extract", "photos", "-m", "hog", "-o", "v.h5", "-j1"))
     done(call("index", "v.h5", "-o", "i.h5", "-j1"))
     done(extract("q.h5", "-m", "hog"))
-    boxed, alone = (done(call("search", "i.h5", query, "-k", "all", "--format", "tsv")).lines[1:] for query in ("q.h5", "c.png"))
+    boxed, alone = (
+        done(call("search", "i.h5", query, "-k", "all", "--keep-self", "--format", "tsv")).lines[1:] for query in ("q.h5", "c.png")
+    )
     assert len(boxed) == 5
     assert [line.split("\t")[1:] for line in boxed] == [line.split("\t")[1:] for line in alone]
 

@@ -71,7 +71,7 @@ GOOD_METHODS = {
         (["search", "i", "q", "-o", "x", "--json"], "--format is for what is printed; with -o the ranking is stored"),
         (
             ["search", "i", "q", "--format", "xml"],
-            "Invalid value for '--format': 'xml' is not one of 'table', 'tsv', 'jsonl', 'trec'.",
+            "Invalid value for '--format': 'xml' is not one of 'table', 'tsv', 'jsonl', 'trec', 'paths', 'paths0'.",
         ),
         (
             ["extract", "p", "-o", "x", "--device", "tpu"],
@@ -185,7 +185,7 @@ def test_names_survive_every_step(nasty):
 
 @pytest.mark.parametrize("env", [{}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
 def test_names_survive_tsv_in_every_locale(nasty, env):
-    result = run("search", "i.h5", "p", "-k", "1", cwd=nasty, env=env)
+    result = run("search", "i.h5", "p", "-k", "1", "--keep-self", cwd=nasty, env=env)
     assert (result.code, result.err) == (0, "")
     rows = [line.split(b"\t") for line in result.out.split(b"\n")[1:-1]]
     assert [unescape(row[0]) for row in rows] == sorted(NASTY)
@@ -193,7 +193,7 @@ def test_names_survive_tsv_in_every_locale(nasty, env):
 
 
 def test_names_survive_json_lines(nasty):
-    result = run("search", "i.h5", "v.h5", "-k", "2", "--json", cwd=nasty, env={"LC_ALL": "C"})
+    result = run("search", "i.h5", "v.h5", "-k", "2", "--json", "--keep-self", cwd=nasty, env={"LC_ALL": "C"})
     answers = [json.loads(line) for line in result.out.splitlines()]
     assert [os.fsencode(answer["query"]) for answer in answers] == sorted(NASTY)
     for answer in answers:
@@ -210,19 +210,19 @@ def test_names_survive_trec_and_come_back(nasty):
 
 
 def test_names_survive_a_table(nasty):
-    result = run("search", "i.h5", "v.h5", "-k", "1", "--format", "table", cwd=nasty)
+    result = run("search", "i.h5", "v.h5", "-k", "1", "--format", "table", "--keep-self", cwd=nasty)
     lines = [re.sub(rb"\\x([0-9a-f]{2})", lambda code: bytes([int(code[1], 16)]), line) for line in result.out.split(b"\n")[:-1]]
     assert [unescape(line) for line in lines[::2]] == sorted(NASTY)
-    assert [unescape(line[19:]) for line in lines[1::2]] == sorted(NASTY)
+    assert [unescape(line[29:]) for line in lines[1::2]] == sorted(NASTY)
     assert not re.search(rb"[\0-\x09\x0b-\x1f\x7f]", result.out)
 
 
 def test_names_survive_lists(nasty):
     paths = [b"p/" + name for name in NASTY]
-    result = run("search", "i.h5", "-", "-0", "-k", "1", "--root", "p", cwd=nasty, stdin=b"\0".join(paths))
+    result = run("search", "i.h5", "-", "-0", "-k", "1", "--keep-self", "--root", "p", cwd=nasty, stdin=b"\0".join(paths))
     rows = [line.split(b"\t") for line in result.out.split(b"\n")[1:-1]]
     assert [unescape(row[0]) for row in rows] == sorted(NASTY)
-    result = run("search", "i.h5", *paths[:2], "-k", "1", "--root", "p", cwd=nasty)
+    result = run("search", "i.h5", *paths[:2], "-k", "1", "--keep-self", "--root", "p", cwd=nasty)
     assert [unescape(line.split(b"\t")[0]) for line in result.out.split(b"\n")[1:-1]] == sorted(NASTY[:2])
 
 
@@ -252,7 +252,7 @@ def test_nothing_on_stdout_but_the_answer(here):
     result = call("extract", "p", "-o", "f.h5", "-j1")
     assert (result.code, result.out, result.err) == (0, b"", "imgret: f.h5 is up to date (2 photos)\n")
     result = call("search", "gone.h5", "p")
-    refused(result, 1, "gone.h5: there is no such file")
+    refused(result, 1, "gone.h5: there is no such file or folder: `imgret build PHOTOS -o gone.h5` makes an index of photos")
     result = call("search", stores().index, "p", "-o", "r.h5", "-j1")
     assert (result.code, result.out) == (0, b"")
 
@@ -279,7 +279,7 @@ def piped(command):
 def test_a_reader_that_has_had_enough():
     program = f"{sys.executable} -m imgret"
     done = piped(f"{program} search {stores().index} {stores().vectors} | head -1")
-    assert (done.stdout, done.stderr) == (b"query\trank\tname\tscore\n", b"")
+    assert (done.stdout, done.stderr) == (b"query\trank\tname\tscore\tjudgement\n", b"")
     done = piped(f"{program} search {stores().index} {stores().vectors} | true; exit ${{PIPESTATUS[0]}}")
     assert (done.returncode, done.stderr) == (1, b"")
     done = piped(f"{program} info {stores().index} | head -1")
@@ -316,8 +316,8 @@ def test_info_as_json_for_every_kind():
 
 def test_k_all_and_k_beyond_the_gallery():
     for k in ("all", "1000", "6"):
-        assert len(call("search", stores().index, stores().photos + "/0.png", "-k", k).lines) == 7
-    assert len(call("search", stores().index, stores().photos + "/0.png", "-k", "2").lines) == 3
+        assert len(call("search", stores().index, stores().photos + "/0.png", "-k", k, "--keep-self").lines) == 7
+    assert len(call("search", stores().index, stores().photos + "/0.png", "-k", "2", "--keep-self").lines) == 3
 
 
 def test_photos_and_stores_as_queries_agree():

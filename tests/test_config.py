@@ -167,5 +167,9 @@ def test_every_step_takes_a_config(config):
     config(
         '[r]\nrun = "search"\nk = 3\nformat = "jsonl"\nset = { nprobe = 3 }\n[s]\nrun = "evaluate"\nprotocol = "ukbench"\nformat = "json"\n'
     )
-    refused(call("search", "gone.h5", "photos", "--config", "p.toml:r"), 1, "gone.h5: there is no such file")
+    refused(
+        call("search", "gone.h5", "photos", "--config", "p.toml:r"),
+        1,
+        "gone.h5: there is no such file or folder: `imgret build PHOTOS -o gone.h5` makes an index of photos",
+    )
     refused(call("evaluate", "gone.h5", "--config", "p.toml:s"), 1, "gone.h5: there is no such file or folder")

@@ -727,7 +727,7 @@ def test_wrong_kinds(stores, tmp_path):
     refused(call("encode", stores.features, "-c", stores.vlad, "-o", out), 1, text)
     text = f"{stores.features} is a features store; index needs vectors"
     refused(call("index", stores.features, "-m", "flat", "-o", out), 1, text)
-    text = f"{stores.vlad} is a vectors store; search needs an index"
+    text = f"{stores.vlad} is a vectors store; search needs an index: `imgret index {stores.vlad} -o index.h5`"
     refused(call("search", stores.vlad, stores.vlad), 1, text)
 
 

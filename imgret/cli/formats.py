@@ -1,53 +1,97 @@
-"""How rankings and scores are printed."""
+"""How rankings are printed."""
 
 import json
+import os
 import sys
 
+from imgret.chance import LEVELS
 from imgret.errors import one_line
 from imgret.names import to_text, tsv_escape
 
+ITSELF = "itself"  # in the place of a judgement, of the photo that asks
+PATHS = {"paths": b"\n", "paths0": b"\0"}  # forms of nothing but results, and what each ends with
 
-def printer(form):
-    """A function that prints a block of answers as `table`, `tsv`, `jsonl` or `trec` (None: table on a terminal, tsv elsewhere)."""
+
+def printer(form, build=None):
+    """A function that prints a block of answers.
+
+    Parameters
+    ----------
+    form : str or None
+        "table", "tsv", "jsonl", "trec", "paths" or "paths0"; None: table on a terminal, tsv elsewhere.
+    build : imgret.builds.Build, optional
+        Where the photos are: tables and paths then have paths that can be opened from here.
+    """
     form = form or ("table" if sys.stdout.isatty() else "tsv")
-    headers = {"tsv": "query\trank\tname\tscore\n"}
+    headers = {"tsv": "query\trank\tname\tscore\tjudgement\n"}
     writers = {"table": _table, "tsv": _tsv, "jsonl": _jsonl, "trec": _trec}
 
     def emit(gallery, block):
         sys.stdout.write(headers.pop(form, ""))  # with the first answer, not before an error
-        sys.stdout.writelines(line + "\n" for line in writers[form](gallery, block))
+        sys.stdout.writelines(line + "\n" for line in writers[form](gallery, block, build))
         sys.stdout.flush()
 
-    return emit
+    def emit_paths(gallery, block):
+        sys.stdout.buffer.writelines(path + PATHS[form] for path in _paths(gallery, block, build))
+        sys.stdout.buffer.flush()
+
+    return emit_paths if form in PATHS else emit
 
 
 def _rows(gallery, block, number):
-    for rank, (position, score) in enumerate(zip(block.ids[number].tolist(), block.scores[number].tolist(), strict=True), 1):
+    """Yield (rank, name, score, judgement) of a query's results: rank 0 for the photo that asks, a judgement '' where there is none."""
+    rank = 0
+    for column, (position, score) in enumerate(zip(block.ids[number].tolist(), block.scores[number].tolist(), strict=True)):
         if position < 0:
             return
-        yield rank, gallery[position], score
+        itself = block.itself is not None and bool(block.itself[number, column])
+        rank += not itself
+        judgement = ITSELF if itself else "" if block.levels is None else LEVELS[block.levels[number, column]]
+        yield 0 if itself else rank, gallery[position], score, judgement
 
 
-def _table(gallery, block):
+def _table(gallery, block, build):
+    width = 0 if block.levels is None else max(map(len, LEVELS)) + 2
     for number, query in enumerate(block.names):
         yield one_line(tsv_escape(query))
-        for rank, name, score in _rows(gallery, block, number):
-            yield f"{rank:6d}  {score:9.5f}  {one_line(tsv_escape(name))}"
+        for rank, name, score, judgement in _rows(gallery, block, number):
+            first, judged = (rank, judgement) if rank else (ITSELF, "")
+            yield f"{first:>6}  {score:9.5f}  {judged:{width}}{one_line(tsv_escape(_place(name, build)))}"
 
 
-def _tsv(gallery, block):
+def _tsv(gallery, block, build):
     for number, query in enumerate(block.names):
-        for rank, name, score in _rows(gallery, block, number):
-            yield f"{tsv_escape(query)}\t{rank}\t{tsv_escape(name)}\t{score:.7g}"
+        for rank, name, score, judgement in _rows(gallery, block, number):
+            yield f"{tsv_escape(query)}\t{rank}\t{tsv_escape(name)}\t{score:.7g}\t{judgement}"
 
 
-def _jsonl(gallery, block):
+def _jsonl(gallery, block, build):
     for number, query in enumerate(block.names):
-        results = [{"rank": rank, "name": to_text(name), "score": score} for rank, name, score in _rows(gallery, block, number)]
+        results = []
+        for rank, name, score, judgement in _rows(gallery, block, number):
+            result = {"rank": rank, "name": to_text(name), "score": score, "judgement": judgement or None}
+            results.append(result | ({} if build is None else {"path": to_text(_place(name, build))}))
         yield json.dumps({"query": to_text(query), "results": results})
 
 
-def _trec(gallery, block):
+def _paths(gallery, block, build):
+    for number in range(len(block.names)):
+        for rank, name, _, _ in _rows(gallery, block, number):
+            if rank:
+                yield _place(name, build)
+
+
+def _place(name, build):
+    """Where a photo is, as one may open it from here: bytes; its name where that is not known."""
+    path = None if build is None else build.path_of(name)
+    if path is None:
+        return name
+    path = os.path.abspath(path)
+    here = os.path.relpath(path)
+    return here if len(here) < len(path) else path
+
+
+def _trec(gallery, block, build):
     from imgret.formats.lists import RankedLists
     from imgret.formats.trec import trec_lines
 

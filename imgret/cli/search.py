@@ -1,6 +1,7 @@
 """`imgret search`."""
 
 import os
+import sys
 
 import click
 
@@ -26,9 +27,15 @@ class Ranks(click.ParamType):
 @options.photos
 @click.option("-o", "--out", type=options.PATH, help="A ranking store to make instead of printing.")
 @click.option("-k", type=Ranks(), metavar="N|all", help="Ranks per query.  [default: 10 printed, 1000 stored]")
+@click.option("--matches-only", is_flag=True, help="Print only what is sure or likely to match.")
+@click.option("--min-score", type=float, metavar="S", help="Print nothing with a lower score.")
+@click.option("--keep-self", is_flag=True, help="Rank the photo that asks like any other, where it is in the index.")
 @options.settings
 @click.option(
-    "--format", "form", type=click.Choice(["table", "tsv", "jsonl", "trec"]), help="How to print.  [default: table; tsv when piped]"
+    "--format",
+    "form",
+    type=click.Choice(["table", "tsv", "jsonl", "trec", "paths", "paths0"]),
+    help="How to print; paths: of the results alone, paths0: each ended by NUL.  [default: table; tsv when piped]",
 )
 @click.option("--json", "form", flag_value="jsonl", help="Short for --format jsonl.")
 @options.html
@@ -37,23 +44,27 @@ class Ranks(click.ParamType):
 @options.jobs
 @options.run
 @click.pass_context
-def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, **given):
+def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, keep_self, min_score, matches_only, **given):
     """Rank an index's photos for each query.
 
-    PHOTOS are the queries: photos, folders, - for a list on standard input, or features or vectors stores made as the index's own.
+    INDEX is an index, or the folder that `imgret build` made. PHOTOS are the queries: photos, folders, - for a list on standard input, or
+    features or vectors stores made as the index's own.
+
+    What is printed is judged: "sure" is what one photo in two hundred searches reaches by chance, "likely" one in ten,
+    and "no match" what photos that do not match reach as well (`imgret help search`). A photo that is in the index itself is marked
+    "itself", and takes no rank.
     """
     from imgret.cli.formats import printer
+    from imgret.inputs.answers import Wanted
     from imgret.stages.search import search
 
     if "help" in given["settings"]:
         options.explain_search(index)
-    if out and form:
-        raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
+    _check(out, form, html, keep_self or matches_only or min_score is not None)
     photo_roots = options.check_html(html, photo_roots, top, most, [index], large)
-    if out and html:
-        raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
-    queries, emit, page = options.given_photos(photos, given), printer(form), None
+    queries, emit, page = options.given_photos(photos, given), printer(form, _build(index)), None
     given = options.running(given)
+    wanted = Wanted(keep_self or form == "trec", min_score, matches_only, told=form == "table" or not form and sys.stdout.isatty())
     if html:
         from imgret.runs.page import SearchPage
 
@@ -65,7 +76,24 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
             printed(gallery, block)
             page.add(gallery, block)
 
-    failed = search(index, queries, out=out, emit=emit, spared_by=[("--html", html)] if html else (), **given)
+    failed = search(index, queries, out=out, emit=emit, wanted=wanted, spared_by=[("--html", html)] if html else (), **given)
     if page is not None:
         page.write()
     ctx.exit(1 if failed else 0)
+
+
+def _check(out, form, html, chosen):
+    """Refuse with `-o` what is for printing."""
+    if out and form:
+        raise click.UsageError("--format is for what is printed; with -o the ranking is stored")
+    if out and chosen:
+        raise click.UsageError("--keep-self, --matches-only and --min-score are for what is printed; with -o all of the ranking is stored")
+    if out and html:
+        raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
+
+
+def _build(index):
+    """The build whose folder is searched, if it is one."""
+    from imgret import builds
+
+    return builds.read(index) if builds.is_build(index) else None

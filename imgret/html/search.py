@@ -2,6 +2,9 @@
 
 import os
 
+import numpy as np
+
+from imgret.chance import LEVELS
 from imgret.html.building import Photos, box_of
 from imgret.html.contract import Answer, Page, Query, Run
 from imgret.names import to_text
@@ -35,15 +38,17 @@ class Gathering:
         gallery : sequence of bytes
             The gallery photos' names.
         block : imgret.stages.search.Block
-            `names`, `photo_names`, `boxes`, `paths`, `scores` and `ids` of a few queries.
+            `names`, `photo_names`, `boxes`, `paths`, `scores`, `ids`, `levels` and `itself` of a few queries; the photo that asks is no
+            result.
         """
         self._total += len(block.names)
         for row in range(min(len(block.names), self._most - len(self._queries))):
             path = None if block.paths is None else os.path.abspath(block.paths[row])
-            ids, scores = block.ids[row, : self._top], block.scores[row, : self._top]
-            top = self._photos.top(gallery, ids[ids >= 0].tolist(), scores[ids >= 0].tolist())
+            shown = np.flatnonzero((block.ids[row] >= 0) & ~block.itself[row])[: self._top]
+            top = self._photos.top(gallery, block.ids[row, shown].tolist(), block.scores[row, shown].tolist())
+            worth = [] if block.levels is None else [LEVELS[level] for level in block.levels[row, shown].tolist()]
             self.asking.append((to_text(block.photo_names[row]), path))
-            self._queries.append((to_text(block.names[row]), box_of(block.boxes[row]), top))
+            self._queries.append((to_text(block.names[row]), box_of(block.boxes[row]), Answer(top, matches=worth)))
 
     @property
     def gallery(self):
@@ -63,5 +68,5 @@ class Gathering:
             note=f"the first {shown} of {self._total} queries are shown" if shown < self._total else None,
             runs=[Run(self._label, [("queries", self._total)])],
             photos=[*gallery, *(name for name, _ in self.asking)],
-            queries=[Query(name, len(gallery) + number, box, [Answer(top)]) for number, (name, box, top) in enumerate(self._queries)],
+            queries=[Query(name, len(gallery) + number, box, [answer]) for number, (name, box, answer) in enumerate(self._queries)],
         )

@@ -9,6 +9,7 @@ from imgret.parallel import ordered_map
 TAILS, PHOTOS, VECTORS, LENGTHS = "chance/tails", "chance/photos", "chance/vectors", "chance/lengths"
 META_ROWS = 1 << 16  # photos whose digests are read at once
 MOST = 4096  # references that a file may have
+SPAN = 1024  # rows of a column that are read at once where any of them is wanted
 
 
 class Learned:
@@ -84,18 +85,16 @@ def _vectors(store, first, last):
 
 
 class _Tails:
-    """The tails of an index's photos: read where they are asked for, and verified before."""
+    """The tails of an index's photos, read where they are asked for."""
 
     def __init__(self, store):
-        self._store, self._mapped = store, store.map(TAILS)
+        self._store = store
 
     def __len__(self):
-        return len(self._mapped)
+        return len(self._store)
 
     def __getitem__(self, photos):
-        wanted = np.unique(photos)
-        self._store.verify(TAILS, np.stack([wanted, wanted + 1], axis=1))
-        return self._mapped[photos]
+        return rows_of(self._store, TAILS, photos)
 
 
 def known(store, index):
@@ -119,3 +118,26 @@ def known(store, index):
         )
     references = Directions(store.read(VECTORS).astype(np.float32), store.read(LENGTHS))
     return Chance(index, references, _Tails(store))
+
+
+def rows_of(store, path, wanted):
+    """Rows of a column, in whatever order and shape they are `wanted`; neighbours are read together.
+
+    Parameters
+    ----------
+    store : imgret.store.reader.Store
+    path : str
+    wanted : ndarray of int
+
+    Returns
+    -------
+    ndarray, shape (*wanted.shape, ...)
+    """
+    rows, at = np.unique(wanted, return_inverse=True)
+    found = np.empty((len(rows), *store.shape(path)[1:]), store.dtype(path))
+    start = 0
+    while start < len(rows):
+        stop = int(np.searchsorted(rows, rows[start] + SPAN))
+        found[start:stop] = store.read(path, int(rows[start]), int(rows[stop - 1]) + 1)[rows[start:stop] - rows[start]]
+        start = stop
+    return found[at.reshape(wanted.shape)]

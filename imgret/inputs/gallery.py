@@ -107,6 +107,17 @@ class Gallery:
         """The `imgret.chance.Chance` that judges what is found; None where an older imgret made the file, or its method has none."""
         return known(self.store, self.index)
 
+    def unjudged(self):
+        """Why what is found is not judged, '' where it is."""
+        shown = self.store.shown
+        if not self.index.judged:
+            return f"{shown} was made with --factory: what its structure keeps of a photo is not known"
+        if self.chance is None:
+            return f"{shown} was made before imgret judged scores: run its `imgret index` once more, with --overwrite"
+        if not self.chance.knows:
+            return f"{shown} holds too few photos to tell a match from chance"
+        return ""
+
     def close(self):
         """Close the file: what is mapped stays."""
         self.store.close()

@@ -47,6 +47,9 @@ class PhotoQueries:
             "threads": self._jobs if self._one_process else 1,
         }
 
+    def __len__(self):
+        return len(self._listing.paths)
+
     def inputs(self):
         """How they are recorded: by name, size and time."""
         listing = self._listing
@@ -70,10 +73,10 @@ class PhotoQueries:
             if bad is not None:
                 self._failures.add(names[row], paths[row], bad, file)
             else:
-                kept.append((names[row], paths[row], vector))
+                kept.append((names[row], paths[row], vector, np.frombuffer(file.digest, np.uint8)))
             if kept and (len(kept) == size or row == len(paths) - 1):
-                asked, places, vectors = map(list, zip(*kept, strict=True))
-                yield Queries(asked, asked, no_boxes(len(asked)), places, np.stack(vectors))
+                asked, places, vectors, digests = map(list, zip(*kept, strict=True))
+                yield Queries(asked, asked, no_boxes(len(asked)), places, np.stack(vectors), np.stack(digests))
                 kept = []
 
     def _described(self):

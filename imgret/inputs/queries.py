@@ -29,6 +29,8 @@ class Queries:
     paths : list of bytes, or None
         Where the photos that ask are, where they were given as photos.
     vectors : ndarray, shape (Q, V)
+    digests : ndarray, shape (Q, 32), uint8
+        SHA-256 of the photos that ask; zeros where it is not known.
     """
 
     names: list
@@ -36,6 +38,7 @@ class Queries:
     boxes: np.ndarray
     paths: list | None
     vectors: np.ndarray
+    digests: np.ndarray
 
 
 class Failures:
@@ -94,6 +97,9 @@ class StoreQueries:
                 )
             self._positions.append(position)
 
+    def __len__(self):
+        return sum(map(len, self.stores))
+
     def inputs(self):
         """How they are recorded."""
         return [store.as_input() for store in self.stores]
@@ -111,7 +117,7 @@ class StoreQueries:
                     stop = min(start + size, len(store))
                     names, photo_names = store.texts("names", start, stop), store.photo_names(start, stop)
                     boxes = store.read("box", start, stop) if store.has("box") else no_boxes(stop - start)
-                    yield Queries(list(names), list(photo_names), boxes, None, block)
+                    yield Queries(list(names), list(photo_names), boxes, None, block, store.read("digest", start, stop))
 
     def _vectors(self, store, position, size):
         """Yield the vectors of a store's rows, `size` at a time."""

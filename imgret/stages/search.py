@@ -2,13 +2,15 @@
 
 import contextlib
 import dataclasses
+import sys
 
 import numpy as np
 
-from imgret import builds
 from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError
+from imgret.inputs.answers import Answers, Wanted
 from imgret.inputs.gallery import Gallery
+from imgret.inputs.nextstep import index_in, remedied
 from imgret.inputs.photoqueries import PhotoQueries
 from imgret.inputs.queries import Failures, StoreQueries
 from imgret.inputs.stores import Stores
@@ -17,6 +19,7 @@ from imgret.paths import check_spared, is_photo, plain, several
 from imgret.pipeline import places
 from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import Output
+from imgret.runs.report import Report
 from imgret.runs.run import Run
 from imgret.store.photos import write_failed
 from imgret.store.reader import is_hdf5
@@ -36,6 +39,8 @@ class Block:
     scores : ndarray, shape (Q, k), float32
     ids : ndarray, shape (Q, k), int64
         Positions in the gallery's names; -1 where there are no more.
+    levels, itself : see `imgret.inputs.answers.Found`
+        None where the ranking is stored.
     """
 
     names: list
@@ -44,9 +49,11 @@ class Block:
     paths: list | None
     scores: np.ndarray
     ids: np.ndarray
+    levels: np.ndarray | None = None
+    itself: np.ndarray | None = None
 
 
-def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run(), emit=None, spared_by=()):
+def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run(), emit=None, wanted=None, spared_by=()):
     """Rank an index's photos for each query.
 
     Parameters
@@ -66,6 +73,8 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     run : imgret.runs.run.Run
     emit : callable, optional
         `emit(gallery_names, Block)` for each block of queries, where nothing is stored.
+    wanted : imgret.inputs.answers.Wanted, optional
+        Which results are emitted.
     spared_by : sequence of (str, str)
         Option and path of what the caller writes: refused where it is something that is read.
 
@@ -79,14 +88,16 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     ImgretError
     """
     run.in_one_piece("search")
-    index, out, queries = builds.index_of(plain(index)), plain(out), Given.of(queries)
+    given, out, queries, wanted = plain(index), plain(out), Given.of(queries), wanted or Wanted()
     if out is None and emit is None:
         raise UsageError("name a ranking store to make (out), or what takes the answers (emit)")
     if not queries:
         raise UsageError("give at least one query: a photo, a folder, '-', --list, or a features or vectors store")
     failures = Failures(run.report)
     with contextlib.ExitStack() as stack:
-        gallery = stack.enter_context(contextlib.closing(Gallery(index, settings)))
+        index = index_in(given, queries.arguments)
+        with remedied(index):
+            gallery = stack.enter_context(contextlib.closing(Gallery(index, settings)))
         count = len(gallery.names)
         k = (STORED if out else PRINTED) if k is None else k
         k = count if k == "all" else min(k, count)
@@ -96,7 +107,10 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
         source, listing = _source(stack, queries, gallery, failures, run, weights)
         for option, path in spared_by:
             _spare(path, option, reads, listing)
-        blocks = stack.enter_context(contextlib.closing(_answers(gallery, source, k, run)))
+        if out is None:
+            _check_judged(gallery, wanted, run.report)
+        answers = None if out is not None else Answers(gallery, k, wanted, run.jobs)
+        blocks = stack.enter_context(contextlib.closing(_answers(gallery, source, k, run, answers)))
         if out is not None:
             output = Output(out, "ranking", _params(gallery, k), [gallery.store.as_input(), *source.inputs()], run)
             output.spare(reads, listing)
@@ -143,18 +157,43 @@ def _params(gallery, k):
     return {"step": "search", "k": k, "settings": gallery.settings.to_json()}
 
 
-def _answers(gallery, source, k, run):
+def _check_judged(gallery, wanted, report):
+    """Tell why nothing is judged, where that is so.
+
+    Raises
+    ------
+    ImgretError
+        If nothing but matches is wanted then.
+    """
+    if why := gallery.unjudged():
+        if wanted.matches_only:
+            raise ImgretError(f"{why}; --matches-only needs that")
+        (report.note if wanted.told else report.detail)(f"{why}; nothing is judged")
+
+
+def _answers(gallery, source, k, run, answers):
     """Yield `Block` after block; what can match nothing is told once, and who describes the queries otherwise."""
     size = max(1, min(BLOCK_QUERIES, BLOCK_RANKS // max(1, k)))
     run.report.zero(gallery.zero, len(gallery.names), f"vectors in {gallery.store.shown}", gallery.index.metric)
     if text := gallery.asked_by_another(source.made_by()):
         run.report.warn(text)
     count = zero = 0
-    with contextlib.closing(source.blocks(size)) as blocks:
+    with contextlib.closing(source.blocks(size)) as blocks, _progress(run.report, len(source), answers) as progress:
         for asked in blocks:
             count, zero = count + len(asked.names), zero + zero_rows(asked.vectors)
-            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, *gallery.search(asked.vectors, k, run.jobs))
+            if answers is None:
+                found = gallery.search(asked.vectors, k, run.jobs)
+            else:
+                found = dataclasses.astuple(answers.of(asked.vectors, asked.digests))
+            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, *found)
+            progress.reach(count)
     run.report.zero(zero, count, "queries", gallery.index.metric)
+
+
+def _progress(report, count, answers):
+    """A bar for many queries; none where the answers appear on the same terminal."""
+    here = answers is not None and sys.stdout.isatty()
+    return (Report(-1) if here or count <= BLOCK_QUERIES else report).progress(count, "query")
 
 
 def _rank(output, gallery, source, blocks, k, failures):

@@ -68,7 +68,11 @@ class Datasets:
 
     def __contains__(self, path):
         """Whether there is something of this name, whatever it is."""
-        return self._groups[""].links.exists(path.encode())
+        folder, _, name = path.rpartition("/")
+        if folder and folder not in self:
+            return False
+        group = self._group(folder)
+        return isinstance(group, h5py.h5g.GroupID) and group.links.exists(name.encode())
 
     def names(self, group):
         """What there is in a group, in byte order.
