@@ -67,11 +67,16 @@ class Build:
         ----------
         name : bytes
         """
-        for root in self.roots:
-            path = os.path.join(os.fsencode(root), name)
-            if os.path.isfile(path):
-                return path
-        return None
+        return below(self.roots, name)
+
+
+def below(roots, name):
+    """Where a photo (bytes) is below folders: in the first that has it, bytes; None where none has."""
+    for root in roots:
+        path = os.path.join(os.fsencode(root), name)
+        if os.path.isfile(path):
+            return path
+    return None
 
 
 def is_build(path):

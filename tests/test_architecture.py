@@ -45,18 +45,20 @@ MAY = {
     "codebooks": BASE | {"words"},
     "encoders": BASE | {"words"},
     "indexes": BASE | {"words"},
+    "duplicates": BASE,
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
     "html": BASE | {"chance", "endings", "paths", "images", "names", "evaluation", "store"},
     "inputs": BASE
     | FAMILIES
-    | {"chance", "builds", "endings", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
+    | {"duplicates", "chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
     "runs": BASE | FAMILIES | {"endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
     | {
         "builds",
         "describer",
+        "duplicates",
         "paths",
         "names",
         "store",

@@ -64,7 +64,8 @@ def command(where, form, html, most, **given):
     if html:
         from imgret.runs.duplicatespage import DuplicatesPage
 
-        page = DuplicatesPage(html, most, label=where, features=given["features"], run=given["run"])
+        inputs = [where, *filter(None, [given["features"]])]
+        page = DuplicatesPage(html, most, where, given["roots"], inputs, given["run"])
     found = duplicates(where, spared_by=[("--html", html)] if html else (), **given)
     print_groups(found, form, given["run"].report)
     if page is not None:

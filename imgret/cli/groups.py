@@ -1,6 +1,5 @@
 """How groups of copies are printed."""
 
-import datetime
 import json
 import os
 import sys
@@ -36,21 +35,12 @@ def _rows(found):
             yield number, "copy" if place else "keep", photo
 
 
-def _date(photo, length):
-    if photo.mtime_ns < 0:
-        return ""
-    try:
-        return datetime.datetime.fromtimestamp(photo.mtime_ns / 1e9, datetime.UTC).isoformat(" ", "seconds")[:length]
-    except (OverflowError, ValueError, OSError):
-        return ""  # what a stranger's file says
-
-
 def _table(found):
     rows = []
     for number, role, photo in _rows(found):
         kind = photo.kind if role == "copy" else ""
         size = "x".join(map(str, photo.size))
-        rows.append((str(number), role, size, str(photo.file_size), _date(photo, 10), kind, f"{photo.score:.4f}"))
+        rows.append((str(number), role, size, str(photo.file_size), photo.modified(10), kind, f"{photo.score:.4f}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row, (number, role, photo) in zip(rows, _rows(found), strict=True):
         if role == "keep" and number > 1:
@@ -64,7 +54,7 @@ def _table(found):
 def _tsv(found):
     yield "\t".join(COLUMNS)
     for number, role, photo in _rows(found):
-        facts = (number, role, *photo.size, photo.file_size, _date(photo, 19), photo.kind, f"{photo.score:.7g}")
+        facts = (number, role, *photo.size, photo.file_size, photo.modified(), photo.kind, f"{photo.score:.7g}")
         yield "\t".join([*map(str, facts), tsv_escape(_path(found, photo))])
 
 

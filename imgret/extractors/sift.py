@@ -27,8 +27,8 @@ class SiftDescriptors(Extractor):
     def mirrored(self, stored):
         """Descriptors of the mirror image: those of the photo with their bins in another order.
 
-        A mirror turns gradients at angle t to 180° - t. Relative to the keypoint's own orientation, which is turned as well, they are negated,
-        and what lies on one side of it lies on the other; an upright keypoint's frame stays, and its left and right change places.
+        A mirror turns gradients at angle t to 180° - t. Relative to the keypoint's own orientation, which is turned as well, they are
+        negated, and what lies on one side of it lies on the other; an upright keypoint's frame stays, and its left and right change places.
         """
         grid, bins = np.arange(128).reshape(4, 4, 8), np.arange(8)  # across the orientation, along it, eight angles from 0° on
         order = grid[:, ::-1, (4 - bins) % 8] if self.upright else grid[::-1, :, -bins % 8]

@@ -80,32 +80,58 @@ def blocks(path, page, thumbnails):
     ImgretError
         If the page would be too large for browsers.
     """
+    data = dumps(_plain(page), default=vars, separators=(",", ":"))
+    remedy = "show fewer queries or results (--most, --top)"
+    yield from assembled(path, "page", ("page",), page.title, data, thumbnail_texts(page.photos, thumbnails), remedy)
+
+
+def assembled(path, name, styles, title, data, thumbnails, remedy):
+    """Yield the bytes of a page of this package.
+
+    Parameters
+    ----------
+    path : str
+        Where it goes, for messages.
+    name : str
+        What its shell and its script are called.
+    styles : sequence of str
+        What its style sheets are called, in their order.
+    title : str
+    data : str
+        JSON.
+    thumbnails : iterable of str
+        What `thumbnail_texts` gives.
+    remedy : str
+        What to do where it is too large.
+
+    Raises
+    ------
+    ImgretError
+        If the page would be too large for browsers.
+    """
     size = 0
-    for part in _parts(page, thumbnails):
+    for part in _parts(name, styles, title, data, thumbnails):
         block = part.encode("utf-8")
         size += len(block)
         if size > MAX_BYTES:
-            raise ImgretError(
-                f"--html {path}: the page would have more than {MAX_BYTES >> 20} MB, too much for a browser: "
-                "show fewer queries or results (--most, --top)"
-            )
+            raise ImgretError(f"--html {path}: the page would have more than {MAX_BYTES >> 20} MB, too much for a browser: {remedy}")
         yield block
 
 
-def _parts(page, thumbnails):
+def _parts(name, styles, title, data, thumbnails):
     """Yield the page piece by piece."""
-    style, script = _asset("page.css"), _asset("page.js")
-    title = html.escape(one_line(to_bytes(page.title).decode("utf-8", "replace")))
+    style, script = "".join(_asset(f"{each}.css") for each in styles), _asset(f"{name}.js")
+    title = html.escape(one_line(to_bytes(title).decode("utf-8", "replace")))
     values = {
         "title": [title],
         "style_hash": [_hash(style)],
         "script_hash": [_hash(script)],
         "style": [style],
         "script": [script],
-        "data": [dumps(_plain(page), default=vars, separators=(",", ":")).translate(_UNSAFE)],
-        "thumbnails": thumbnail_texts(page.photos, thumbnails),
+        "data": [data.translate(_UNSAFE)],
+        "thumbnails": thumbnails,
     }
-    for number, piece in enumerate(re.split(r"\{\{(\w+)\}\}", _asset("page.html"))):
+    for number, piece in enumerate(re.split(r"\{\{(\w+)\}\}", _asset(f"{name}.html"))):
         yield from values[piece] if number % 2 else (piece,)
 
 

@@ -52,11 +52,7 @@ class Where:
 
     def path_of(self, name):
         """Where a photo is now, bytes; None where it is not to be found."""
-        for root in self.roots:
-            path = os.path.join(os.fsencode(root), name)
-            if os.path.isfile(path):
-                return path
-        return None
+        return builds.below(self.roots, name)
 
 
 def where(path, features=None, roots=(), exact=False):
@@ -92,7 +88,7 @@ def where(path, features=None, roots=(), exact=False):
         if store.kind == "vectors":
             return Where(path, (path,), features, None, tuple(roots))
         if store.kind == "index":
-            return Where(path, () if exact else _made_of(store), features, path, tuple(roots))
+            return Where(path, () if exact else _made_of(store), features, path, tuple(roots) or builds.roots_of(path))
         if exact:
             return Where(path, roots=tuple(roots))
         raise ImgretError(f"{store.shown} holds features, which say nothing of copies but exact ones: encode it first, or give --exact")

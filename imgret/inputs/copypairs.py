@@ -85,8 +85,8 @@ def matches(photos, there, first, min_score, burst, by, run):
         chance = Chance.learned(photos.vectors, len(photos), run.jobs) if len(photos) >= FEWEST else None
         if min_score is None and chance is None and not verifies:
             run.report.warn(
-                f"{len(photos)} photos are too few to tell by their vectors which are copies ({FEWEST} at least): only exact copies are told; "
-                "give --min-score, or --features"
+                f"{len(photos)} photos are too few to tell by their vectors which are copies ({FEWEST} at least): only exact copies are "
+                "told; give --min-score, or --features"
             )
             return Matches.of_rows([])
         search = _Search(photos, there.index, first, by, run)
@@ -108,8 +108,8 @@ def _tell(there, local, verifies, mirror, report):
     """Say what cannot be found."""
     if not verifies:
         report.note(
-            f"without local features to verify them ({_missing(there, local)}) only what stands out far is told, and neither what was done to a "
-            "copy nor mirror images"
+            f"without local features to verify them ({_missing(there, local)}) only what stands out far is told, and neither what was done "
+            "to a copy nor mirror images"
         )
     elif not mirror:
         report.note("mirror images cannot be found: these vectors are not made of local features whose mirror image is known")

@@ -19,8 +19,8 @@ from imgret.runs.plainfiles import PlainFile, write_together
 from imgret.runs.run import Run
 
 
-class _PageFile:
-    """What both pages have: a path that is refused early, and thumbnails that are made late."""
+class PageFile:
+    """What all pages have: a path that is refused early, and thumbnails that are made late."""
 
     def __init__(self, path, roots, run, inputs=(), large=False):
         page.check(path, overwrite=run.overwrite)
@@ -50,7 +50,7 @@ class _PageFile:
         self._report.note(f"{self._path}: {self._held}, {amount(os.path.getsize(self._path))}")
 
 
-class EvaluationPage(_PageFile):
+class EvaluationPage(PageFile):
     """The page of an evaluation.
 
     Parameters
@@ -101,7 +101,7 @@ class EvaluationPage(_PageFile):
         return self._content(dataclasses.replace(contents, photos=files), made, map(self._below.paths.get, files), self._below)
 
 
-class SearchPage(_PageFile):
+class SearchPage(PageFile):
     """The page of a search, whose answers come block by block.
 
     Parameters

@@ -1,12 +1,13 @@
 """duplicates: which photos are copies of one another, and which of them to keep."""
 
 import dataclasses
+import datetime
 
 import numpy as np
 
 from imgret.duplicates import exact as digests
 from imgret.duplicates import grouping
-from imgret.duplicates.geometry import changes
+from imgret.duplicates.geometry import changes, cover, followed, inverse
 from imgret.errors import UsageError
 from imgret.inputs.copies import CopyPhotos, where
 from imgret.inputs.copypairs import Matches, matches
@@ -14,6 +15,7 @@ from imgret.paths import check_spared, plain, several
 from imgret.runs.details import tell_inputs
 from imgret.runs.run import Run
 
+OVERLAP = 0.5  # of either photo, in a copy of a copy
 KEEP, EXACT, EDITED = "keep", "exact", "edited"
 
 
@@ -28,11 +30,12 @@ class Photo:
         Width and height.
     file_size, mtime_ns : int
     kind : str
-        What it is to the one that is kept: "exact", "edited" (the same pixels at the same places, or nearly), what was done to it ("mirrored",
-        "rotated", "resized", "cropped", joined by "+"), "burst" (the same view, taken again), "similar" (by its vector alone); "keep" of
-        the one that is kept.
+        What it is to the one that is kept: "exact", "edited" (the same pixels at the same places, or nearly), what was done to it
+        ("mirrored", "rotated", "resized", "cropped", joined by "+"), "burst" (the same view, taken again), "similar" (by its vector
+        alone); "keep" of the one that is kept.
     score : float
-        Cosine of its vector and that of the one that is kept; 1 where the bytes are the same.
+        Cosine of its vector and that of the one that is kept, or the least along the way where others lie between; 1 where the bytes are
+        the same.
     matrix : ndarray, shape (2, 3), or None
         The map from places of the photo to places of the one that is kept, where it is known.
     path : bytes or None
@@ -47,6 +50,15 @@ class Photo:
     score: float
     matrix: np.ndarray | None = None
     path: bytes | None = None
+
+    def modified(self, length=19):
+        """When its file was modified last, UTC, as ISO 8601 has it: so many signs; "" where it is not known, or no time that there is."""
+        if self.mtime_ns < 0:
+            return ""
+        try:
+            return datetime.datetime.fromtimestamp(self.mtime_ns // 10**9, datetime.UTC).isoformat(" ", "seconds")[:length]
+        except (OverflowError, ValueError, OSError):
+            return ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +133,31 @@ def _tell_digests(photos, report):
         report.note(f"{missing} of {len(photos)} vectors came without their photos' digests: which of these are exact copies is not known")
 
 
+class _Chains:
+    """How copies lie in the photos that are kept, directly or by way of other copies.
+
+    A copy of a copy belongs to a group where the maps say that most of one photo lies in the other: pixels that are the same twice over are
+    the same. What matches by its vector alone, or was taken again, belongs where it matches the photo that is kept.
+    """
+
+    def __init__(self, rows, sizes, matched):
+        self._rows, self._sizes, self._matched, self.known = rows, [tuple(size) for size in sizes.tolist()], matched, {}
+
+    def joins(self, keep, member, other, pair):
+        """See `imgret.duplicates.grouping.kept_ones`."""
+        score, matrix, kind = self._matched.of(pair, int(self._rows[other]))
+        if member != keep:
+            before, way, link = self.known[member]
+            if kind is not None or link is not None:
+                return False
+            score, matrix = min(score, before), followed(matrix, way)
+            size, kept = self._sizes[other], self._sizes[keep]
+            if max(cover(matrix, size, kept), cover(inverse(matrix), kept, size)) < OVERLAP:
+                return False
+        self.known[other] = score, matrix, kind
+        return True
+
+
 def _groups(photos, first, matched, there):
     """Groups of `Photo`, in the order of the names of those that are kept."""
     copies = np.flatnonzero(first != np.arange(len(first)))
@@ -133,38 +170,24 @@ def _groups(photos, first, matched, there):
     np.minimum.at(oldest, same, mtime_ns)
     alone = np.flatnonzero(same == np.arange(len(rows)))
     order = alone[grouping.preference(image_size[alone], file_size[alone], oldest[alone])]
-    ends = [np.searchsorted(rows, column) for column in (matched.first, matched.second)]
-    keep, pair = grouping.kept_ones(order, len(rows), *ends)
-    keep, pair = keep[same], pair[same]
-    facts = {"size": image_size, "file_size": file_size, "mtime_ns": mtime_ns}
-    names = photos.names_of(rows)
-    facts["name"], facts["path"] = names, [there.path_of(name) for name in names]
-    groups = []
-    members = np.argsort(keep, kind="stable")
+    chains = _Chains(rows, image_size, matched)
+    keep = grouping.kept_ones(order, len(rows), *(np.searchsorted(rows, end) for end in (matched.first, matched.second)), chains.joins)[
+        same
+    ]
+
+    def photo(row, kind=None):
+        score, matrix, known = chains.known.get(same[row], (1.0, np.eye(2, 3), kind))
+        size = tuple(image_size[row].tolist())
+        if matrix is not None and known is None:
+            known = "+".join(changes(matrix, size, tuple(image_size[keep[row]].tolist()))) or EDITED
+        name = photos.names[int(rows[row])]
+        return Photo(name, size, int(file_size[row]), int(mtime_ns[row]), known, score, matrix, there.path_of(name))
+
+    groups, members = [], np.argsort(keep, kind="stable")
     starts = np.flatnonzero(np.diff(keep[members], prepend=-1))
     for group in np.split(members, starts[1:]):
         if len(group) > 1:
-            groups.append(_group(group, rows, same, int(keep[group[0]]), pair, matched, facts))
+            equal = sorted((row for row in group.tolist() if same[row] == keep[row]), key=lambda row: (mtime_ns[row], row))
+            others = sorted((photo(row) for row in group.tolist() if same[row] != keep[row]), key=lambda one: (-one.score, one.name))
+            groups.append([photo(row, EXACT if number else KEEP) for number, row in enumerate(equal)] + others)
     return sorted(groups, key=lambda group: group[0].name)
-
-
-def _group(group, rows, same, keep, pair, matched, facts):
-    """The photos of a group: the one to keep first."""
-
-    def made(member, kind, score, matrix):
-        size = tuple(facts["size"][member].tolist())
-        numbers = (int(facts[name][member]) for name in ("file_size", "mtime_ns"))
-        return Photo(facts["name"][member], size, *numbers, kind, score, matrix, facts["path"][member])
-
-    equal = [member for member in group.tolist() if same[member] == keep]
-    equal.sort(key=lambda member: (facts["mtime_ns"][member], member))
-    found = [made(member, EXACT if number else KEEP, 1.0, np.eye(2, 3)) for number, member in enumerate(equal)]
-    kept = found[0].size
-    others = []
-    for member in group.tolist():
-        if same[member] != keep:
-            score, matrix, kind = matched.of(int(pair[member]), int(rows[same[member]]))
-            if kind is None:
-                kind = "+".join(changes(matrix, tuple(facts["size"][member].tolist()), kept)) or EDITED
-            others.append(made(member, kind, score, matrix))
-    return found + sorted(others, key=lambda photo: (-photo.score, photo.name))
