@@ -5,8 +5,8 @@ usage: docs.py [--check | --tour FOLDER]
 --check writes nothing and says what is stale. --tour runs the commands of docs/tour.md in FOLDER (what `make demo` made; `tour` in it is
 begun anew) and puts their output below each. Either way links must lead somewhere, and the README must stay small.
 
-A part stands between `<!-- NAME -->` and `<!-- /NAME -->` on lines of their own: `tour` (commands whose output is quoted from docs/tour.md),
-`pages` (the list of pages) or `configs` (the table of ready configs).
+A part stands between `<!-- NAME -->` and `<!-- /NAME -->` on lines of their own: `tour` (commands with their output, quoted from
+docs/tour.md), `pages` (the list of pages) or `configs` (the table of ready configs).
 """
 
 import dataclasses

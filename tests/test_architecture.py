@@ -51,7 +51,7 @@ MAY = {
     "html": BASE | {"chance", "endings", "paths", "images", "names", "evaluation", "store"},
     "inputs": BASE
     | FAMILIES
-    | {"duplicates", "chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
+    | {"endings", "duplicates", "chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
     "runs": BASE | FAMILIES | {"endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
