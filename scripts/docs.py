@@ -5,8 +5,8 @@ usage: docs.py [--check | --tour FOLDER]
 --check writes nothing and says what is stale. --tour runs the commands of docs/tour.md in FOLDER (what `make demo` made; `tour` in it is
 begun anew) and puts their output below each. Either way links must lead somewhere, and the README must stay small.
 
-A part stands between `<!-- NAME -->` and `<!-- /NAME -->` on lines of their own: `tour` (commands with their output, quoted from
-docs/tour.md), `pages` (the list of pages) or `configs` (the table of ready configs).
+A part stands between `<!-- NAME -->` and `<!-- /NAME -->` on lines of their own: `tour` (commands with the output that docs/tour.md has),
+`pages` (the list of pages) or `configs` (the table of ready configs).
 """
 
 import dataclasses
@@ -275,7 +275,8 @@ def listed(_, texts):
 def configs(_, __):
     """The table of ready configs, by what each says of itself."""
     rows = [_config_row(name, config.about(name)) for name in config.names()]
-    return _table(("config", "what", "mAP", "bytes per photo", "s per photo"), rows) + "\n"
+    rows = [("config", "what", "mAP", "bytes per photo", "s per photo"), ("---",) * 5, *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def _config_row(name, said):

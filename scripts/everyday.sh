@@ -53,8 +53,7 @@ prepare() {
 build_and_ask() {
   say 'build'
   run 0 build "Anna's pics" -o photos.imgret
-  told 'step 1 of 3: extract'
-  told 'photos.imgret/features.h5: 72 photos described'
+  told '1/3 extract: photos.imgret/features.h5: 72 photos described'
   told 'photos.imgret is ready: imgret search photos.imgret PHOTO'
   there photos.imgret/imgret.json
 
@@ -116,7 +115,7 @@ build_and_ask() {
   if [ -n "${IMGRET_TEST_DATA:-}" ] && [ -d "$IMGRET_TEST_DATA/photos/scenes" ]; then
     say 'photos of IMGRET_TEST_DATA, and a config that learns'
     run 0 build "$IMGRET_TEST_DATA/photos/scenes/images" -o scenes.imgret --config rootsift-vlad256 --learn made/learn
-    told 'step 2 of 5: extract, learn-features'
+    told '2/5 extract, learn-features: '
     run 0 search scenes.imgret scenes.imgret/vlad.h5 -o ranking.h5
     run 0 evaluate ranking.h5 --protocol groups --truth "$IMGRET_TEST_DATA/photos/scenes/groundtruth.csv" --html scenes.html
     answered map

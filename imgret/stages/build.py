@@ -79,9 +79,8 @@ def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_
     others = _Once(tuple(map(os.fspath, learn)), exclude=photos.exclude)
     with stopping.at_stop(kept=lambda: any(os.path.exists(plan.file(step)) for step in plan.steps)):
         for number, step in enumerate(plan.steps, 1):
-            run.report.note(f"step {number} of {len(plan.steps)}: {plan.title(step)}")
-            report = run.report.step(plan.run(step), number, len(plan.steps))
-            _run(plan, step, others if step.others else photos, {"max-failed": max_failed, "max-memory": max_memory}, _with(run, report))
+            its = dataclasses.replace(run, report=run.report.step(plan.title(step), number, len(plan.steps)))
+            _run(plan, step, others if step.others else photos, {"max-failed": max_failed, "max-memory": max_memory}, its)
     _write(plan.build(_roots(photos)), run)
 
 
@@ -282,10 +281,6 @@ class Plan:
 
     def _holds_features(self, step):
         return self.run(step) == "extract" and self.parameters(step.table)[0].gives == "features"
-
-
-def _with(run, report):
-    return dataclasses.replace(run, report=report)
 
 
 def _folder(out):
