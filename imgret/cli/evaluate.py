@@ -36,7 +36,7 @@ def _protocol(ctx, param, value):
 
 
 @click.command("evaluate")
-@click.argument("rankings", nargs=-1, required=True, type=options.PATH)
+@click.argument("rankings", nargs=-1, metavar="RANKINGS...", callback=options.needed, type=options.PATH)
 @click.option(
     "--protocol",
     type=click.Choice([*PROTOCOLS, "help"]),

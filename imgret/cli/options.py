@@ -4,6 +4,7 @@ import functools
 
 import click
 
+from imgret.cli import completing
 from imgret.errors import UsageError
 
 PATH = click.Path(readable=False)  # whether it can be read is found out by reading: that is no error of usage
@@ -17,7 +18,7 @@ def out(what):
 
 def needed(ctx, param, value):
     """A callback for what is required, except by `--set help`."""
-    if value is None and not ctx.resilient_parsing and "help" not in ctx.params.get("settings", ()):
+    if value in (None, ()) and not ctx.resilient_parsing and "help" not in ctx.params.get("settings", ()):
         raise click.MissingParameter(ctx=ctx, param=param)
     return value
 
@@ -164,6 +165,7 @@ def config(command):
         is_eager=True,
         expose_value=False,
         callback=_config,
+        shell_complete=completing.configs,
         help="Take defaults from a table of a config: a file, or a ready one by its name.",
     )(command)
 
@@ -202,15 +204,21 @@ def given_photos(arguments, given):
 
 
 def explain(table, family, method, settings, searched=False):
-    """Answer `--set help`: print the method's parameters, and where it is `searched` those of its search, and end."""
+    """Answer `--set help`: print the method's parameters, and where it is `searched` those of its search, and end.
+
+    Without a `method`, those of all.
+    """
     if "help" not in settings:
         return
     from imgret.registry import load
 
-    kind = load(table, method, family)
-    _list_params(kind.Params)
-    if searched:
-        _list_params(kind.SearchParams, " (search --set)")
+    for name in [method] if method else table:
+        if not method:
+            click.echo(click.style(name, bold=True))
+        kind = load(table, name, family)
+        _list_params(kind.Params)
+        if searched:
+            _list_params(kind.SearchParams, " (search --set)")
     raise click.exceptions.Exit(0)
 
 
