@@ -5,7 +5,6 @@ import functools
 import click
 
 from imgret.cli.defaults import config
-from imgret.errors import UsageError
 
 PATH = click.Path(readable=False)  # whether it can be read is found out by reading: that is no error of usage
 
