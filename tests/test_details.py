@@ -13,7 +13,7 @@ from imgret.cli import COMMANDS
 from imgret.store.versions import own
 
 PARTS = "28 of 28 photos or rows are this run's: 4 parts of 8 at most, 4 to be made, 1 at once"
-TELLING = ("build", "extract", "import", "codebook", "encode", "index", "search", "duplicates", "export")
+TELLING = ("build", "extract", "import", "codebook", "encode", "index", "search", "duplicates", "evaluate", "export")
 COST = r"^imgret: took [0-9.e+-]+ s, at most [0-9.]+ [MG]B of memory"
 WITH = f"imgret: with imgret {own()['imgret']}, "
 
@@ -58,6 +58,10 @@ def commands(made, folder):
         ),
         "export": ((made.vlad, "-o", folder / "v.npy"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
         "duplicates": ((made.vlad,), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
+        "evaluate": (
+            (made.ranking, "--protocol", "folders"),
+            [WITH, "reads .*ranking.h5: 28 queries, 5 ranks each of 28 photos", "ranking.h5: [0-9]+ queries are judged by folders"],
+        ),
         "build": (
             (made.photos, "-o", folder / "b"),
             [

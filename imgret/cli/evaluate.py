@@ -63,6 +63,7 @@ def _protocol(ctx, param, value):
 @options.jobs
 @click.option("--format", "form", type=click.Choice(FORMS), help="How to print.  [default: table; tsv when piped]")
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
+@options.verbose
 @options.quiet
 @options.config
 def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, large, **given):
