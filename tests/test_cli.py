@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from PIL import Image
 from test_listing import NASTY
 
 from imgret import __version__
+from imgret.cli import COMMANDS
+from imgret.cli.examples import EXAMPLES
+from imgret.cli.main import cli
+from imgret.encoders import ENCODERS
 
 
 @pytest.fixture
@@ -83,7 +88,6 @@ GOOD_METHODS = {
             "Invalid value for '--protocol': 'trec' is not one of 'groups', 'folders', 'ukbench', 'holidays', 'oxford5k', 'paris6k', "
             "'roxford5k', 'rparis6k', 'copydays', 'places', 'pairs', 'qrels', 'help'.",
         ),
-        (["encode", "f", "--set", "help"], "--set help needs -m"),
         *(
             ([step, "p", "-o", "x", "-m", "magic"], f"Invalid value for '-m' / '--method': 'magic' is not one of {methods}.")
             for step, methods in GOOD_METHODS.items()
@@ -138,6 +142,9 @@ def test_set_help_lists_parameters_without_an_output():
         (["extract", "--set", "help", "-m", "dense-sift"], "max_size=512"),
         (["codebook", "-m", "gmm", "--set", "help"], "size="),
         (["encode", "-m", "vlad", "--set", "help"], "norm=residual,intra,power,l2"),
+        (["encode", "-c", stores().words, "--set", "help"], "norm=residual,intra,power,l2"),
+        (["encode", "-c", stores().projection, "--set", "help"], "dtype=float32"),
+        (["evaluate", "--protocol", "places", "--set", "help"], "radius=25.0"),
         (["index", "--set", "help", "-m", "ivfpq"], ""),
         (["search", stores().index, "--set", "help"], ""),
     ):
@@ -145,6 +152,28 @@ def test_set_help_lists_parameters_without_an_output():
         assert (result.code, result.err) == (0, "")
         assert not first or any(line.startswith(first) for line in result.lines)
         assert result.lines == ["no parameters"] or all("=" in line for line in result.lines[::2])
+
+
+def test_set_help_without_a_method_lists_those_of_all():
+    lines = call("encode", "--set", "help").lines
+    assert [line for line in lines if line in ENCODERS] == list(ENCODERS)
+    assert lines[lines.index("vlad") + 1] == "norm=residual,intra,power,l2"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_ends_with_an_example(name):
+    """It is of this command, and its options are there."""
+    lines = call(name, "--help").lines
+    lines = lines[next(number for number, line in enumerate(lines, 1) if line in ("  Example:", "  Examples:")) :]
+    assert 1 <= len(lines) <= 2
+    assert lines[0].startswith(f"    imgret {name} ")
+    for line in lines:
+        assert len(line) <= 120
+        words = shlex.split(line)
+        step = cli.get_command(None, words[1])
+        taken = {option for param in step.params for option in param.opts}
+        assert words[1] != name or {word for word in words if word.startswith("-")} <= taken
+    assert set(EXAMPLES) >= {"", *COMMANDS}
 
 
 @pytest.fixture(scope="module")

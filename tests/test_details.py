@@ -13,6 +13,8 @@ from imgret.cli import COMMANDS
 from imgret.store.versions import own
 
 PARTS = "28 of 28 photos or rows are this run's: 4 parts of 8 at most, 4 to be made, 1 at once"
+TELLING = ("build", "extract", "import", "codebook", "encode", "index", "search", "duplicates", "evaluate", "export")
+COST = r"^imgret: took [0-9.e+-]+ s, at most [0-9.]+ [MG]B of memory"
 WITH = f"imgret: with imgret {own()['imgret']}, "
 
 
@@ -55,6 +57,20 @@ def commands(made, folder):
             [WITH, "searches .*index.h5, an index: 28 photos", "flat, cosine, 28 rows; 28 ranks for each", "asks with .*vlad.h5"],
         ),
         "export": ((made.vlad, "-o", folder / "v.npy"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
+        "duplicates": ((made.vlad,), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
+        "evaluate": (
+            (made.ranking, "--protocol", "folders"),
+            [WITH, "reads .*ranking.h5: 28 queries, 5 ranks each of 28 photos", "ranking.h5: [0-9]+ queries are judged by folders"],
+        ),
+        "build": (
+            (made.photos, "-o", folder / "b"),
+            [
+                WITH.replace("imgret: with", "imgret: 1/3 extract: with"),
+                "1/3 extract: 28 photos are listed",
+                f"2/3 encode: {PARTS.rsplit(',', 1)[0]}",
+                "3/3 index: reads .*vlad.h5, a vectors store: 28 photos",
+            ],
+        ),
     }
 
 
@@ -65,11 +81,11 @@ def names_of(command):
 
 def test_every_command_that_has_the_option_is_tried():
     told = {name for name in COMMANDS if "-v" in names_of(name)}
-    assert told == {"extract", "import", "codebook", "encode", "index", "search", "export"}
+    assert told == set(TELLING)
     assert isinstance(imgret.cli.main.cli, click.Group)
 
 
-@pytest.mark.parametrize("name", ["extract", "import", "codebook", "encode", "index", "search", "export"])
+@pytest.mark.parametrize("name", TELLING)
 def test_every_command_tells_more_where_it_is_asked(photos, stores, tmp_path, name):
     np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
     (tmp_path / "x.txt").write_text("a\nb\n")
@@ -77,11 +93,15 @@ def test_every_command_tells_more_where_it_is_asked(photos, stores, tmp_path, na
     arguments, patterns = commands(stores, tmp_path)[name]
     silent = call(name, *arguments)
     assert silent.code == 0, silent.err
-    assert WITH not in silent.err
+    assert "with imgret" not in silent.err
     for path in tmp_path.glob("*.[hn]*"):
         if path.name not in ("x.npy", "x.txt"):
             path.unlink()
-    lines = iter(details(name, *arguments))
+    shutil.rmtree(tmp_path / "b", ignore_errors=True)
+    told = details(name, *arguments)
+    assert re.search(COST, told[-1])
+    assert sum("with imgret " in line for line in told) == 1
+    lines = iter(told)
     for pattern in patterns:
         assert any(re.search(pattern, line) for line in lines), pattern
 

@@ -20,6 +20,7 @@ from PIL import Image
 from imgret import images
 from imgret.errors import ImgretError, UsageError
 from imgret.html import page, report, thumbnails
+from imgret.html.evaluation import title_of
 from imgret.html.links import link
 from imgret.html.thumbnails import Thumbnails
 from imgret.names import to_text
@@ -369,6 +370,19 @@ def test_the_page_holds_the_data_and_the_thumbnails(tmp_path):
     assert block(text, "thumbnails") == wanted
     assert text.startswith("<!doctype html><!-- imgret report")
     assert "{{" not in text.replace(held["title"], "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        (["run.h5"], "groups: run.h5"),
+        (["build/" * 20 + "run.h5"], "groups: " + "build/" * 20 + "run.h5"),
+        (["before.h5", "after.h5"], "groups: before.h5, after.h5"),
+        (["build/" * 5 + "before.h5", "build/" * 5 + "after.h5"], "2 runs by groups"),
+    ],
+)
+def test_titles_fit(labels, wanted):
+    assert title_of("groups", labels) == wanted
 
 
 def test_a_page_of_nothing(tmp_path):

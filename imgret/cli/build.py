@@ -2,7 +2,7 @@
 
 import click
 
-from imgret.cli import options
+from imgret.cli import completing, options
 
 
 def _config(ctx, _, value):
@@ -34,6 +34,7 @@ def _facts(said):
     metavar="NAME|FILE",
     is_eager=True,
     callback=_config,
+    shell_complete=completing.configs,
     help="A ready config, or a file of your own (with a slash in its name, or ending in .toml); help lists them.",
 )
 @click.option("--learn", multiple=True, type=options.PATH, metavar="PHOTOS", help="Learn codebooks on these photos; repeatable.")

@@ -2,8 +2,17 @@
 
 import click
 
-from imgret.cli import options
+from imgret.cli import completing, options
 from imgret.encoders import ENCODERS
+
+
+def _default(codebooks, settings):
+    """What `--set help` is about where no method is named: the one that a codebook is for; of all where there is none."""
+    if "help" not in settings or not codebooks:
+        return None
+    from imgret.stages.encode import default_method
+
+    return default_method(codebooks[0])
 
 
 @click.command("encode")
@@ -15,6 +24,7 @@ from imgret.encoders import ENCODERS
     "codebooks",
     multiple=True,
     type=options.PATH,
+    shell_complete=completing.codebooks,
     help="The codebook or projection; several where the method needs them.",
 )
 @options.method(ENCODERS, None, "How; the codebook decides without it.")
@@ -27,9 +37,7 @@ def command(inputs, codebooks, out, method, settings, **given):
 
     INPUTS are features stores (vlad, fisher) or vectors stores (project), or vectors stores of the same photos (concat).
     """
-    if "help" in settings and method is None:
-        raise click.UsageError("--set help needs -m")
-    options.explain(ENCODERS, "encoder", method, settings)
+    options.explain(ENCODERS, "encoder", method or _default(codebooks, settings), settings)
     from imgret.stages.encode import encode
 
     encode(inputs, codebooks, out, method=method, settings=settings, **options.running(given))

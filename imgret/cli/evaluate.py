@@ -36,7 +36,7 @@ def _protocol(ctx, param, value):
 
 
 @click.command("evaluate")
-@click.argument("rankings", nargs=-1, required=True, type=options.PATH)
+@click.argument("rankings", nargs=-1, metavar="RANKINGS...", callback=options.needed, type=options.PATH)
 @click.option(
     "--protocol",
     type=click.Choice([*PROTOCOLS, "help"]),
@@ -63,6 +63,7 @@ def _protocol(ctx, param, value):
 @options.jobs
 @click.option("--format", "form", type=click.Choice(FORMS), help="How to print.  [default: table; tsv when piped]")
 @click.option("--json", "form", flag_value="json", help="Short for --format json.")
+@options.verbose
 @options.quiet
 @options.config
 def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, large, **given):

@@ -11,8 +11,15 @@ from imgret.cli import COMMANDS
 from imgret.errors import UsageError
 
 
+def _topics(_, __, incomplete):
+    """What a shell offers where TAB is pressed."""
+    texts = read()
+    found = dict.fromkeys([*texts, *COMMANDS, *(name for text in texts.values() for name in sections(text))])
+    return [name for name in found if name.startswith(incomplete)]
+
+
 @click.command("help")
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=_topics)
 @click.pass_context
 def command(ctx, topic):
     """Show a page of the documentation; without TOPIC, list the pages.

@@ -10,6 +10,7 @@ import click
 
 from imgret import __version__, importing
 from imgret.cli import COMMANDS
+from imgret.cli.examples import epilog
 from imgret.errors import ImgretError, one_line, sentence
 from imgret.runs import stopping
 
@@ -28,10 +29,13 @@ class Steps(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"imgret.cli.{name}_" if name == "import" else f"imgret.cli.{name}")
+        module.command.epilog = epilog(name)
         return module.command
 
 
-@click.command(cls=Steps, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=Steps, epilog=f"{epilog('')}\n\n{EPILOG}", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="imgret")
 def cli():
     """Turn a folder of photos into an index that finds the same object or place, one step per command."""

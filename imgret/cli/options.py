@@ -4,10 +4,9 @@ import functools
 
 import click
 
-from imgret.errors import UsageError
+from imgret.cli.defaults import config
 
 PATH = click.Path(readable=False)  # whether it can be read is found out by reading: that is no error of usage
-REFERENCES = ("run", "inputs", "codebook", "train", "index", "queries")  # what a config says about files: the command line names them
 
 
 def out(what):
@@ -17,7 +16,7 @@ def out(what):
 
 def needed(ctx, param, value):
     """A callback for what is required, except by `--set help`."""
-    if value is None and not ctx.resilient_parsing and "help" not in ctx.params.get("settings", ()):
+    if value in (None, ()) and not ctx.resilient_parsing and "help" not in ctx.params.get("settings", ()):
         raise click.MissingParameter(ctx=ctx, param=param)
     return value
 
@@ -156,18 +155,6 @@ def run(command):
     return made(STORE)(config(command))
 
 
-def config(command):
-    """`--config FILE:TABLE` or `NAME:TABLE`."""
-    return click.option(
-        "--config",
-        metavar="CONFIG:TABLE",
-        is_eager=True,
-        expose_value=False,
-        callback=_config,
-        help="Take defaults from a table of a config: a file, or a ready one by its name.",
-    )(command)
-
-
 def report(verbose, quiet):
     """The `Report` that `-v` and `-q` ask for."""
     from imgret.runs.report import Report
@@ -191,7 +178,20 @@ def running(given):
         how["shard"] = parse_shard(how["shard"]) if how["shard"] else None
     how["reads"] = click.get_current_context().meta.get("imgret.reads", ())
     how["report"] = report(given.pop("verbose", 0), given.pop("quiet"))
+    _tell_cost(how["report"])
     return given | {"run": Run(**how)}
+
+
+def _tell_cost(told):
+    """At the end of the command."""
+    if told.verbosity < 1:
+        return
+    import time
+
+    from imgret.runs.details import tell_cost
+
+    began = time.monotonic()
+    click.get_current_context().call_on_close(lambda: tell_cost(told, time.monotonic() - began))
 
 
 def given_photos(arguments, given):
@@ -202,15 +202,21 @@ def given_photos(arguments, given):
 
 
 def explain(table, family, method, settings, searched=False):
-    """Answer `--set help`: print the method's parameters, and where it is `searched` those of its search, and end."""
+    """Answer `--set help`: print the method's parameters, and where it is `searched` those of its search, and end.
+
+    Without a `method`, those of all.
+    """
     if "help" not in settings:
         return
     from imgret.registry import load
 
-    kind = load(table, method, family)
-    _list_params(kind.Params)
-    if searched:
-        _list_params(kind.SearchParams, " (search --set)")
+    for name in [method] if method else table:
+        if not method:
+            click.echo(click.style(name, bold=True))
+        kind = load(table, name, family)
+        _list_params(kind.Params)
+        if searched:
+            _list_params(kind.SearchParams, " (search --set)")
     raise click.exceptions.Exit(0)
 
 
@@ -233,52 +239,3 @@ def _list_params(params, title=""):
     for field in dataclasses.fields(params):
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         click.echo(f"{field.name}={default}{title}\n    {field.metadata['help']}")
-
-
-def _config(ctx, _, value):
-    if not value or ctx.resilient_parsing:
-        return
-    from imgret.config import path_of, read_table, settings_of
-    from imgret.ready import is_ready
-
-    table = read_table(value)
-    ctx.meta["imgret.reads"] = (path_of(value.rpartition(":")[0]),)
-    command = ctx.command.name
-    if table.get("run", command) != command:
-        raise UsageError(f"--config {value}: this table is for `{table['run']}`, not for `{command}`")
-    options = {_key(param): param for param in ctx.command.params if isinstance(param, click.Option)}
-    options = {key: param for key, param in options.items() if key not in ("set", "out", "config", "json", "per-query", *REFERENCES)}
-    values = {}
-    for key, setting in table.items():
-        if key == "set":
-            if not isinstance(setting, dict):
-                raise UsageError(f"--config {value}: `set` must be a table of parameters")
-            ctx.meta["imgret.set"] = settings_of(table)
-        elif key in REFERENCES:
-            if key == "codebook" and is_ready(setting):  # that is no file which the command line has to name
-                values |= {"codebook": setting, "codebooks": [setting]}
-        elif key.replace("_", "-") in options:
-            param = options[key.replace("_", "-")]
-            values[param.name] = _plain(f"--config {value}: `{key}`", setting, param)
-        else:
-            valid = sorted({*options, "set", *REFERENCES})
-            raise UsageError(f"--config {value}: unknown key '{key}'; `{command}` has: {', '.join(valid)}")
-    ctx.default_map = values
-
-
-def _plain(shown, value, param):
-    """A setting of a config as click takes it from a command line: words, which it then checks."""
-    if param.is_flag:
-        if not isinstance(value, bool):
-            raise UsageError(f"{shown} must be true or false, got {value!r}")
-        return value
-    if param.multiple and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return value
-    if param.multiple or isinstance(value, bool | list | dict):
-        raise UsageError(f"{shown} must be {'a list of words' if param.multiple else 'a number or a word'}, got {value!r}")
-    return str(value)
-
-
-def _key(param):
-    """An option as a config spells it: its longest name without dashes."""
-    return max(param.opts, key=len).lstrip("-")

@@ -36,7 +36,7 @@ def evaluation_page(evaluation, top, most):
         photo, box = asked[name]
         queries.append(Query(to_text(name), photos.position(photo), box, [each.get(name) for each in answers]))
     return Page(
-        title=_title(protocol.name, [each.lists.label for each in judged]),
+        title=title_of(protocol.name, [each.lists.label for each in judged]),
         protocol=protocol.name,
         conventions=protocol.conventions,
         note=_note(len(names), len(chosen)),
@@ -49,7 +49,7 @@ def evaluation_page(evaluation, top, most):
     )
 
 
-def _title(protocol, labels):
+def title_of(protocol, labels):
     """What the page is about; of rankings whose names would fill lines, how many they are."""
     title = f"{protocol}: {', '.join(labels)}"
     return title if len(labels) == 1 or len(title) <= TITLE else f"{len(labels)} runs by {protocol}"

@@ -41,7 +41,11 @@
   const name = (text, tag = "bdi") => el(tag, {}, shown(text));
   const number = (value, digits = 4) => value === null || value === undefined ? "–" : value.toFixed(digits);
   const score = (value) => value === null || value === undefined ? "" : String(Number(value.toPrecision(6)));
-  const short = (value) => value === null || value === undefined ? "" : Math.abs(value) < 1000 ? value.toPrecision(3) : value.toFixed();
+  const short = (value) => {
+    if (value === null || value === undefined) return "";
+    const size = Math.abs(value);
+    return size >= 1000 ? value.toFixed() : size >= 1 || size < 0.001 ? value.toPrecision(3) : value.toFixed(3);
+  };
   const signed = (value, digits = 4) => (value > 0 ? "+" : value < 0 ? "−" : "±") + Math.abs(value).toFixed(digits);
 
   // a name in whatever room there is: what is too long is cut before its end, so that numbers and extensions are seen

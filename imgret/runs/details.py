@@ -1,5 +1,8 @@
 """What `-v` tells of any step, in the same words: what is read, with what it is made, why it is made again."""
 
+import resource
+import sys
+
 from imgret.store.versions import own
 
 SHOWN = 5  # of many alike
@@ -11,10 +14,17 @@ def amount(size):
 
 
 def tell_versions(report):
-    """The versions that this process works with."""
-    if report.verbosity < 1:
+    """The versions that this process works with, once."""
+    if report.verbosity < 1 or not report.first("versions"):
         return  # they take a while to be found
     report.detail("with " + ", ".join(f"{name} {version}" for name, version in own().items()))
+
+
+def tell_cost(report, seconds):
+    """What a command has taken: time, and the most memory that this process had, and that a worker had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own, worker = (resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    report.detail(f"took {seconds:.3g} s, at most {amount(own)} of memory" + (f", a worker {amount(worker)}" if worker else ""))
 
 
 def tell_inputs(report, stores, role="reads"):

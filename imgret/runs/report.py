@@ -21,7 +21,7 @@ class Report:
     """
 
     def __init__(self, verbosity=0, prefix=""):
-        self.verbosity, self.prefix, self._shown = verbosity, prefix, None
+        self.verbosity, self.prefix, self._shown, self._told = verbosity, prefix, None, set()
 
     def step(self, name, number, count):
         """The same for step `number`, from 1, of `count`: its lines and bars begin with "2/4 encode".
@@ -35,7 +35,15 @@ class Report:
         -------
         Report
         """
-        return Report(self.verbosity, f"{number}/{count} {name}")
+        report = Report(self.verbosity, f"{number}/{count} {name}")
+        report._told = self._told
+        return report
+
+    def first(self, what):
+        """Whether `what` has not been asked for yet, of any of the steps: for what is told once."""
+        new = what not in self._told
+        self._told.add(what)
+        return new
 
     def note(self, text):
         """One line about what is going on."""

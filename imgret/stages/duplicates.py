@@ -12,7 +12,7 @@ from imgret.errors import UsageError
 from imgret.inputs.copies import CopyPhotos, where
 from imgret.inputs.copypairs import Matches, matches
 from imgret.paths import check_spared, plain, several
-from imgret.runs.details import tell_inputs
+from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.run import Run
 
 OVERLAP = 0.5  # of either photo, in a copy of a copy
@@ -112,6 +112,7 @@ def duplicates(path, *, exact=False, min_score=None, features=None, burst=False,
     ImgretError
     """
     run.in_one_piece("duplicates")
+    tell_versions(run.report)
     if exact and (min_score is not None or features is not None or burst or by is not None):
         raise UsageError("--exact needs nothing but digests: leave --min-score, --features, --burst and --by out")
     there = where(plain(path), plain(features), several(roots), exact)

@@ -133,11 +133,28 @@ def _opened(opened, reference):
     return store
 
 
+def _meant(pipeline):
+    """The encoder that a codebook is for, by name; None where it is for several."""
+    return component_class(pipeline.node | {"family": "codebook"}).default_encoder
+
+
+def default_method(codebook):
+    """The encoder that is taken for a codebook where none is named: a name of `ENCODERS`; None where one has to be.
+
+    Raises
+    ------
+    ImgretError
+        If it is no codebook.
+    """
+    with Stores() as opened:
+        return _meant(Pipeline.load(_opened(opened, codebook)))
+
+
 def _learned(method, words):
     """The encoder's class, and its `Codebooks` of the open stores `words`."""
     pipelines = [Pipeline.load(store) for store in words]
     names = [pipeline.node["component"] for pipeline in pipelines]
-    method = method or component_class(pipelines[0].node | {"family": "codebook"}).default_encoder
+    method = method or _meant(pipelines[0])
     if method is None:
         raise UsageError(f"{words[0].shown} is a {quoted(names[0])} codebook, of which several things can be made: name a method (-m)")
     kind = load(ENCODERS, method, "encoder")

@@ -13,6 +13,7 @@ from imgret.evaluation.wording import counted
 from imgret.inputs.rankings import read_ranking
 from imgret.paths import check_apart, plain, several
 from imgret.registry import load
+from imgret.runs.details import tell_versions
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.runs.run import Run
 
@@ -90,8 +91,8 @@ def evaluate(
     if all_pairs:
         _check_pairs(judge, len(rankings), resamples)
     files = ScoreFiles(outputs, [*rankings, *([] if truth is None else [truth]), *run.reads], run)
-    lists = (judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path) for path in rankings)
-    judged = [judge.judge(each, truth) for each in lists]
+    tell_versions(run.report)
+    judged = [_judged(judge, path, truth, run.report) for path in rankings]
     for each, label in zip(judged, labels, strict=False):  # only now: what is refused is named by its file
         each.lists = each.lists.called(label)
     evaluation = evaluated(judged, resamples=resamples, seed=seed, conventions=conventions, all_pairs=all_pairs)
@@ -99,6 +100,16 @@ def evaluate(
     evaluation = dataclasses.replace(evaluation, notes=[*evaluation.notes, *_notes(judged, outputs)], shown=shown)
     files.write(evaluation, page)
     return evaluation
+
+
+def _judged(judge, path, truth, report):
+    """A ranking, read and judged."""
+    lists = judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path)
+    report.detail(f"reads {lists.label}: {len(lists.query_names)} queries, {lists.ids.shape[1]} ranks each of {len(lists.names)} photos")
+    judged = judge.judge(lists, truth)
+    for setting, questions in judged.asked.settings.items():
+        report.detail(f"{lists.label}: {len(questions)} queries are judged by {judge.name}" + (f", {setting}" if setting else ""))
+    return judged
 
 
 def _labels(labels, rankings):

@@ -1,0 +1,26 @@
+"""What each command's help ends with: a line or two that can be typed."""
+
+EXAMPLES = {
+    "": ("imgret build photos -o photos.imgret", "imgret search photos.imgret query.jpg"),
+    "build": ("imgret build photos -o photos.imgret", "imgret search photos.imgret query.jpg"),
+    "extract": ("imgret extract photos -o features.h5", "imgret extract photos -m cnn --set pool=gem -o vectors.h5"),
+    "import": ("imgret import vectors.fvecs --names names.txt -o vectors.h5",),
+    "codebook": ("imgret codebook features.h5 -o words.h5 --size 64", "imgret codebook vectors.h5 -m pca --size 128 -o pca.h5"),
+    "encode": ("imgret encode features.h5 -c words.h5 -o vectors.h5", "imgret encode vectors.h5 -c pca.h5 -o small.h5"),
+    "index": ("imgret index vectors.h5 -o index.h5", "imgret index vectors.h5 -m pq --set bytes=20 -o small.h5"),
+    "search": ("imgret search index.h5 query.jpg -k 10", "imgret search index.h5 queries/ --html found.html --photos photos"),
+    "evaluate": (
+        "imgret evaluate ranking.h5 --protocol groups --truth groundtruth.csv",
+        "imgret evaluate before.h5 after.h5 --protocol groups --truth groundtruth.csv --html report.html --photos photos",
+    ),
+    "duplicates": ("imgret duplicates photos.imgret", "imgret duplicates photos.imgret --html copies.html"),
+    "export": ("imgret export vectors.h5 -o vectors.npy --names names.txt", "imgret export ranking.h5 -o ranking.trec"),
+    "info": ("imgret info index.h5 --check", "imgret info features.h5 --failed"),
+    "help": ("imgret help tour", "imgret help vlad"),
+}
+
+
+def epilog(name):
+    """The examples of a command as click takes them: as they stand, without another fill."""
+    lines = EXAMPLES.get(name, ())
+    return "\b\n" + "\n".join([f"Example{'s' if len(lines) > 1 else ''}:", *(f"  {line}" for line in lines)]) if lines else None
