@@ -131,6 +131,21 @@ def named(content, key):
     return [value] if isinstance(value, str) else value
 
 
+def made_of(tables, table, key):
+    """The tables that a key of a table names, as a list: their files come before its own."""
+    return [name for name in named(tables[table], key) if name in tables]
+
+
+def ready_of(content):
+    """The codebooks of the package that a table names, as a list of `ready:NAME`."""
+    return [name for name in named(content, "codebook") if ready.is_ready(name)]
+
+
+def learns(content, key):
+    """Whether what a key names is learned from: made of the photos to learn from, where there are others than those to be found."""
+    return content["run"] == "codebook" or key == "train"
+
+
 def settings_of(content):
     """The parameters of a table's `set` as NAME=VALUE."""
     return [f"{name.replace('-', '_')}={_text(item)}" for name, item in content.get("set", {}).items()]

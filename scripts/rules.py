@@ -98,17 +98,17 @@ class Rules:
         keys = config.FILES[content["run"]]
         made_from = {key: [self.identity(tables, *source) for source in self.sources(tables, table, dataset, key)] for key in keys}
         own = {key: value for key, value in content.items() if key not in keys}
-        own |= {"ready": found} if (found := _ready(content)) else {}
+        own |= {"ready": found} if (found := config.ready_of(content)) else {}
         return {"dataset": dataset, "table": table, "settings": own, "from": made_from}
 
     def sources(self, tables, table, dataset, key):
         """The (table, dataset) pairs that a key of a table stands for; what it names of the package is not among them."""
         content = tables[table]
-        names = [name for name in config.named(content, key) if name in tables]
+        names = config.made_of(tables, table, key)
         datasets = [dataset]
         if key == "codebook":
             return [(name, self.place(tables[name], dataset)) for name in names]
-        if content["run"] == "codebook" or key == "train":
+        if config.learns(content, key):
             datasets = self.train or [dataset]
         elif content["run"] == "index":
             datasets += [extra for extra in self.extra if extra != dataset]
@@ -136,7 +136,7 @@ class Rules:
                 files = [name if ready.is_ready(name) else next(outputs) for name in config.named(content, key)]
             option = {"codebook": ["-c"], "train": ["--train"]}.get(key, [])
             words += [word for file in files for word in (*option, file)]
-        needed += [*map(ready.path_of, _ready(content)), *_named_files(content)]
+        needed += [*map(ready.path_of, config.ready_of(content)), *_named_files(content)]
         step = f"$(IMGRET) {run} --config {path}:{table} -o $@ --overwrite $(IMGRET_FLAGS) {' '.join(words)}"
         needed = [file for file in dict.fromkeys(needed) if not NO_WORD.search(file)]
         self._rule(out, needed, f"@mkdir -p $(@D)\n\t{step}{after}", (path, table, content))
@@ -202,11 +202,6 @@ def _named_files(content):
         *(value for key, value in content.items() if key not in config.FILES[content["run"]]),
     ]
     return [value for value in values if isinstance(value, str) and os.path.isfile(value)]
-
-
-def _ready(content):
-    """The codebooks of the package that a table names."""
-    return [name for name in config.named(content, "codebook") if ready.is_ready(name)]
 
 
 def _check_word(text, what):

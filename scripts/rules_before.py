@@ -16,6 +16,7 @@ from imgret import config, ready
 from imgret.errors import ImgretError, one_line
 
 LISTING = {"list": list, "exclude": list, "root": str, "null": bool}  # what a table may say about which photos
+MANY = 8  # steps that take a while to be asked
 MISSING = "what-is-not-there.h5"  # no input of any step: each is asked for what it says before it looks for that
 
 
@@ -112,6 +113,8 @@ def _refusals(made, environment, command):
         flags = "" if content["run"] == "evaluate" else environment.get("IMGRET_FLAGS", "")
         key = json.dumps({name: value for name, value in content.items() if name not in config.FILES[content["run"]]}, default=str)
         asked.setdefault(key, (f"{path}:{table}", f"{command} {content['run']} {flags} {shlex.join(words)}"))
+    if len(asked) > MANY:
+        sys.stderr.write(f"rules.py: asking {len(asked)} steps what they need\n")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for (where, _), done in zip(asked.values(), pool.map(_run, (line for _, line in asked.values())), strict=True):
             if done.returncode != 1 or MISSING not in done.stderr:

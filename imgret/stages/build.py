@@ -164,13 +164,10 @@ class Plan:
 
     def sources(self, step, keys=None):
         """The steps whose files a step reads: of some keys of its table, or of all."""
-        content = self.tables[step.table]
-        run = content["run"]
-        found = []
-        for key in config.FILES[run] if keys is None else keys:
-            learned = run == "codebook" or key == "train"
-            for name in filter(self.tables.__contains__, config.named(content, key)):
-                others = self.others if learned else step.others
+        content, found = self.tables[step.table], []
+        for key in config.FILES[content["run"]] if keys is None else keys:
+            for name in config.made_of(self.tables, step.table, key):
+                others = self.others if config.learns(content, key) else step.others
                 found.append(Step(name, others and self.tables[name]["run"] != "codebook"))
         return found
 
