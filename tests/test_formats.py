@@ -72,6 +72,14 @@ def test_brands_tell_what_a_container_holds(letters, form):
     assert heif.form_of(data[:-1]) is None
 
 
+def test_what_a_container_claims_is_looked_for_in_bounded_time():
+    """However many boxes there are, and wherever they say to end."""
+    box = struct.pack(">I4s", 8, b"free")
+    for boxes in (box * 200_000, struct.pack(">I4sQ", 1, b"free", 2**63), struct.pack(">I4s", 4, b"meta"), b"\0" * 8):
+        for inside in (boxes, struct.pack(">I4sI", 0, b"meta", 0) + boxes):
+            assert heif.claim(inside) == ((0, 0), 2)
+
+
 @needs_avif
 def test_avif():
     grey = decode(avif(COLOUR, quality=95))

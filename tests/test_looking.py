@@ -9,6 +9,8 @@ from helpers import call, names_in, photo
 
 from imgret import listing
 from imgret.runs import looking
+from imgret.store.parts import Parts
+from imgret.store.reader import Store
 
 FOLLOWS = "imgret: {}: {} photos, as another shard has found them: what has come since waits for the same command without --shard"
 
@@ -132,4 +134,18 @@ def test_who_has_halted_while_looking_is_not_waited_for_for_ever(place, monkeypa
         fcntl.flock(other, fcntl.LOCK_EX)
         shard(place, 1)
     assert call("extract", place / "p", "-o", place / "f.h5", "-j1").code == 0
+    assert not os.path.exists(place / "f.h5.parts")
+
+
+def test_who_is_ended_while_looking_leaves_nothing_that_stays(place):
+    assert call("extract", place / "p", "-o", place / "f.h5", "-j1").code == 0
+    asked = listing.Given((str(place / "p"),)).listed()
+    shard(place, 0)  # up to date: it has looked
+    assert not os.path.exists(place / "f.h5.parts")
+    with Store(place / "f.h5") as store:
+        recipe = store.recipe
+    parts = Parts(str(place / "f.h5"), recipe)
+    os.makedirs(parts.folder)
+    (place / "f.h5.parts" / os.path.basename(parts.folder) / "looking.h5").touch()
+    parts.clear_plans_of(asked.names, asked.sizes, asked.mtimes)
     assert not os.path.exists(place / "f.h5.parts")

@@ -6,6 +6,7 @@ import os
 import time
 
 from imgret.found import Listing
+from imgret.runs import stopping
 from imgret.runs.takeover import what_changed
 from imgret.store.hashing import of_json
 from imgret.store.parts import LOOKING, FolderVanished
@@ -38,8 +39,8 @@ def looked_for(output, photos, there):
     asked = of_json(identity)
     listing = _followed(output, asked, there)
     if listing is None:
-        with output.parts.claimed(), _turn(output.parts.folder) as waited:
-            listing = _followed(output, asked, there) if waited else None
+        with output.parts.claimed(), stopping.at_stop(output.parts.leave), _turn(output.parts.folder):
+            listing = _followed(output, asked, there)
             if listing is None:
                 listing = photos.listed()
                 if not (there and not what_changed(output.path, listing)):
@@ -63,7 +64,7 @@ def _followed(output, asked, there):
 
 @contextlib.contextmanager
 def _turn(folder):
-    """Context manager: nobody else is looking, as far as locks tell; or somebody was, and has ended: gives whether."""
+    """Context manager: nobody else is looking, as far as locks tell; or somebody was, and has ended."""
     path, waited = os.path.join(folder, LOOKING), False
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
@@ -74,7 +75,7 @@ def _turn(folder):
                 time.sleep(STEP)
         if waited:
             stack.close()  # others that have waited need not wait for this one
-        yield waited
+        yield
         if not waited:
             with contextlib.suppress(OSError):
                 os.unlink(path)

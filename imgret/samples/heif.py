@@ -8,6 +8,7 @@ REMEDIES = {AVIF: "pip install -U pillow", HEIC: "pip install 'imgret[heif]'"}
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs")
 ANY_BRANDS = (b"mif1", b"msf1", b"mif2", b"miaf", b"MiHE")  # the container's: the others tell what it holds
+MOST = 1 << 16  # boxes side by side that are looked at
 INSIDE = (b"meta", b"iprp", b"ipco")  # of a file, one in the other: where the properties of its pictures are
 
 
@@ -73,7 +74,9 @@ def claim(data):
 
 def _boxes(data, start, end, inside):
     """Yield (kind, where its content begins and ends) of the boxes in the innermost of `inside`."""
-    while start + 8 <= end:
+    for _ in range(MOST):
+        if start + 8 > end:
+            return
         size, kind = struct.unpack_from(">I4s", data, start)
         head = 8
         if size == 1 and start + 16 <= end:

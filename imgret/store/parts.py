@@ -230,6 +230,8 @@ class Parts:
     def leave(self):
         """Give the claim up; remove the folder if there is nothing in it: a step that had nothing to keep leaves no trace."""
         self._free_claim()
+        if not self._shared():
+            remove(os.path.join(self.folder, LOOKING))  # of who was ended while looking
         if abandoned(self.folder):
             sweep_claims(self.folder)
         for folder in (self.folder, self.root):
@@ -258,7 +260,7 @@ class Parts:
             if (all_plans or (self._plan is not None and number <= self._plan)) and not self._shared(number):
                 self._drop(self._folder_of(number))
         if not self._shared():
-            for name in (*FINISHED, LOOKING):
+            for name in FINISHED:
                 remove(os.path.join(self.folder, name))
         self._close()
 
