@@ -78,4 +78,4 @@ def _remedy(path):
 
 def _word(path):
     """A path as a shell takes it, and as no option."""
-    return shlex.quote(f"./{path}" if path.startswith("-") else path)
+    return shlex.quote(f"./{path}" if path.startswith("-") and path != "-" else path)
