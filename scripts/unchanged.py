@@ -38,6 +38,7 @@ class Allowed:
     why: str
     renamed: dict = dataclasses.field(default_factory=dict)  # datasets that are the same under another name: old path -> new path
     attributes: tuple = ()  # root attributes that may differ
+    added: str = ""  # a group that the older one has not
     cut: tuple = ()  # datasets of which the older one's numbers may be beyond -1 and 1, where this one's end
 
 
@@ -53,6 +54,7 @@ ALLOWED = (
         renamed={"index": "structure/faiss"},
         attributes=("schema_version", "content"),
     ),
+    Allowed("index", "what chance gives is learned with an index, and is no part of its content", added="chance/"),
     Allowed("ranking", "a ranking's recipe names the `content` of the index that was asked", attributes=("recipe", "inputs")),
     Allowed("ranking", "a cosine is within [-1, 1], also where it has been rounded", attributes=("content",), cut=("scores",)),
 )
@@ -425,9 +427,39 @@ def answer_differences(old, new):
     for command, before, after in zip(COMMANDS, old, new, strict=True):
         told = (before["out"], after["out"])
         if command.arguments[0] == "search":
+            told = (told[0], as_before(command.arguments, told[1]))
             told = tuple(CUT.sub(b"1", each.encode()) for each in told)
         if told[0] != told[1]:
             yield f"`{command.line}` answered {after['out'][:300]!r}, not {before['out'][:300]!r}"
+
+
+def as_before(arguments, text):
+    """What `search` prints, as it was printed before it judged: the photo that asks has a rank, which takes one from the last."""
+    form, k = (
+        arguments[arguments.index(option) + 1] if option in arguments else default for option, default in (("--format", ""), ("-k", 10))
+    )
+    lines, rank = [], 0
+    for line in text.splitlines():
+        if form == "jsonl":
+            answer = json.loads(line)
+            results = [{"rank": rank, "name": each["name"], "score": each["score"]} for rank, each in enumerate(answer["results"], 1)]
+            lines.append(json.dumps(answer | {"results": results[: int(k)]}))
+            continue
+        result = None
+        if form == "tsv":
+            query, _, name, score, judgement = line.split("\t")
+            rank = rank + 1 if lines and lines[-1].split("\t")[0] == query else 1
+            result = f"{query}\t{rank}\t{name}\t{score}" if judgement != "judgement" else None
+            lines += [f"{query}\trank\tname\tscore"] if result is None else []
+        elif form == "table":
+            found = re.fullmatch(r"(?:itself| *\d+)  ( *[-\d.]+)  (?:sure      |likely    |no match  |          )?(.*)", line)
+            rank = rank + 1 if found else 0
+            result = f"{rank:6d}  {found[1]}  {found[2]}" if found else None
+            lines += [] if found else [line]
+        else:
+            lines.append(line)
+        lines += [result] if result is not None and rank <= int(k) else []
+    return "".join(f"{line}\n" for line in lines)
 
 
 def remade(answers):
@@ -477,7 +509,9 @@ def store_differences(old, new, allowed=ALLOWED, occurred=None):
         for entry in entries:
             moved = {path: name for path, name in entry.renamed.items() if path in first and name in second}
             first = {moved.get(path, path): member for path, member in first.items()}
-            if moved or any(said.get(name) != says.get(name) for name in entry.attributes):
+            more = {path for path in second if entry.added and path.startswith(entry.added)}
+            second = {path: member for path, member in second.items() if path not in more}
+            if moved or more or any(said.get(name) != says.get(name) for name in entry.attributes):
                 occurred.add(id(entry))
         for path in sorted(first.keys() | second.keys()):
             text = _difference(first.get(path), second.get(path), any(path in entry.cut for entry in entries))

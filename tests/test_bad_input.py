@@ -408,7 +408,7 @@ def test_a_store_that_is_missing_foreign_truncated_or_newer(here, name):
         write("empty.h5", b"")
         refused(step(name, "empty.h5"), 1, "empty.h5 is not an imgret file (not HDF5)")
         os.mkdir("folder.h5")
-        if name != "evaluate":
+        if name not in ("evaluate", "search"):  # to which a folder may be a build
             refused(step(name, "folder.h5"), 1, "folder.h5 is not a regular file")
         os.mkfifo("fifo.h5")
         if name != "evaluate":
@@ -895,7 +895,7 @@ def test_queries_that_cannot_be_used_are_reported_and_the_others_answered(here):
     folder("q", 2)
     write("q/bad.jpg", b"x")
     os.symlink("gone", "q/dangling.jpg")
-    result = call("search", good.index, "q", "-k", "1")
+    result = call("search", good.index, "q", "-k", "1", "--keep-self")
     assert result.code == 1
     assert [line.split("\t")[0] for line in result.lines[1:]] == ["0.png", "1.png"]
     assert result.err.splitlines() == [

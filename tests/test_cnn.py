@@ -298,7 +298,7 @@ def test_torch_and_faiss_in_one_process(here, made, tmp_path, run):
     """A search by photo: an index of faiss, queries by torch; several threads of each."""
     index = tmp_path / "index.h5"
     assert call("index", made("pool=gem"), "-o", index, "-m", "hnsw").code == 0
-    result = run("search", index, here / "photos", "-k", 1, "-j", 2, "--format", "tsv", timeout=300)
+    result = run("search", index, here / "photos", "-k", 1, "--keep-self", "-j", 2, "--format", "tsv", timeout=300)
     assert result.code == 0, result.err
     rows = [line.split("\t") for line in result.lines[1:]]
     assert [row[0] for row in rows] == [row[2] for row in rows]

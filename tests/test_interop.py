@@ -514,7 +514,7 @@ def test_global_descriptors_of_hloc(here):
     assert column("v.h5", "vectors").dtype == np.float32
     assert np.array_equal(column("v.h5", "vectors"), rows[::-1])
     done("index", "v.h5", "-o", "i.h5")
-    assert call("search", "i.h5", "v.h5", "-k", "1").lines[1:] == ["c\t1\tc\t1", "db/a\t1\tdb/a\t1", "db/b\t1\tdb/b\t1"]
+    assert call("search", "i.h5", "v.h5", "-k", "1").lines[1:] == ["c\t1\tc\t1\t", "db/a\t1\tdb/a\t1\t", "db/b\t1\tdb/b\t1\t"]
     text = "these vectors came from elsewhere, so no photo can be described like them: give a vectors store as the query"
     refused(call("search", "i.h5", stores().photos), 1, text)
 
