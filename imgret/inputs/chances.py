@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from imgret.chance import BLOCK_BYTES, Chance, Directions, chosen, tails
+from imgret.chance import BLOCK_BYTES, BLOCK_ROWS, Chance, Directions, chosen, tails
 from imgret.errors import ImgretError
 from imgret.parallel import ordered_map
 
@@ -59,7 +59,7 @@ def learn(built, photos, jobs=1):
     asking = np.concatenate([photos.gathered(_vectors, row, row + 1) for row in references.tolist()])
     asking = Directions.of(built.as_asked(asking))
     kept = Directions.of(np.concatenate([built.kept(row, row + 1) for row in references.tolist()]))
-    step = max(1, BLOCK_BYTES // (4 * max(1, kept.whole.shape[1])))
+    step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * max(1, kept.whole.shape[1]))))
 
     def block(item):
         start, rows = item
