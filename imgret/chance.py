@@ -4,8 +4,9 @@ A score means nothing by itself: it depends on the method, on the metric, and on
 reaches with some photos of the gallery, the *references*, and against those that the photo it found reaches with them; nearly all of
 these pairs do not match. From the scores of a photo with the references comes the tail of its chance scores, as two numbers: where it
 starts (a fifth of the scores are above), and its scale, that of an exponential distribution. The best twentieth of the scores, where
-what matches is, does not count for more than that it is there (type II censoring). A tail so far out is predicted by a Pareto
-distribution, which knows from how few scores the scale comes: of few photos nothing is ever sure.
+what matches is, does not count for more than that it is there (type II censoring). Before that, what stands out from a rough tail,
+fitted to the scores between the median and the upper quarter, is left out, so that a quarter of the photos may match. A tail so far
+out is predicted by a Pareto distribution, which knows from how few scores the scale comes: of few photos nothing is ever sure.
 
 What a score is worth is told as in sequence alignment: by how many photos of the gallery would reach it by chance, the geometric mean of
 what either photo's tail says.
@@ -18,6 +19,7 @@ References
 - W. J. Scheirer, A. Rocha, R. J. Micheals & T. E. Boult, "Meta-recognition: the theory and practice of recognition score analysis",
   PAMI 2011: tails of the scores that do not match.
 - B. Epstein & M. Sobel, "Life testing", JASA 1953: the censored scale.
+- P. J. Rousseeuw & A. M. Leroy, "Robust regression and outlier detection", 1987: a rough robust fit, then one without what stands out.
 - J. F. Lawless, "Prediction intervals for the two parameter exponential distribution", Technometrics 1977: the predicted tail.
 - S. Karlin & S. F. Altschul, "Methods for assessing the statistical significance of molecular sequence features", PNAS 1990: E.
 """
@@ -31,6 +33,7 @@ from imgret.parallel import one_thread
 
 REFERENCES = 256
 START, CENSORED = 0.2, 0.05  # parts of the scores: those of the tail, and those of it that may match
+HALF, UPPER, STANDS_OUT = 0.5, 0.25, 0.1  # the same of a first, rough tail; scores that it expects of fewer photos are left out
 LEVELS = ("no match", "likely", "sure")
 LIKELY, SURE = 0.1, 0.005  # photos that reach such a score by chance, at most
 GRID = 3000  # a unit vector's length in whole numbers: products of two are exact in float32
@@ -100,8 +103,8 @@ def _least(known, most):
 
 
 def counts(references):
-    """Of the scores with so many references: how many are of the tail, and how many of these are censored."""
-    return int(START * references), int(CENSORED * references)
+    """Of the scores with so many references (int, or an array): how many are of the tail, and how many of these are censored."""
+    return np.floor(START * references).astype(int), np.floor(CENSORED * references).astype(int)
 
 
 def tails(scores, own=None):
@@ -126,17 +129,33 @@ def tails(scores, own=None):
         some = scores[rows]
         if without:
             some[np.arange(len(rows)), own[rows]] = -np.inf
-        tail, censored = counts(scores.shape[1] - without)
-        if not len(rows) or tail == censored:
-            continue
-        first = some.shape[1] - tail - 1
-        best = np.sort(np.partition(some, first, axis=1)[:, first:], axis=1)[:, ::-1]
-        start = best[:, tail]
-        total = (best[:, censored:tail] - start[:, None]).sum(axis=1) + censored * (best[:, censored] - start)
-        scale = (total / (tail - censored)).astype(np.float32)
-        known = scale > 0
-        found[rows[known]] = np.stack([start[known], scale[known]], axis=1)
+        if len(rows) and scores.shape[1] > without:
+            found[rows] = _tails(some, scores.shape[1] - without)
     return found
+
+
+def _tails(scores, count):
+    """The same of the best `count` scores of each row: what stands out from the better half of them is left out first."""
+    half, upper = int(HALF * count), int(UPPER * count)
+    first = scores.shape[1] - half - 1
+    best = np.sort(np.partition(scores, first, axis=1)[:, first:], axis=1)[:, ::-1].astype(np.float64)
+    sums = np.concatenate([np.zeros((len(best), 1)), np.cumsum(best, axis=1)], axis=1)
+    everything = np.zeros(len(best), np.int64)
+    rough = _fitted(best, sums, everything, everything + half, everything + upper)
+    odd = count * np.exp(by_chance(best[:, :upper], rough[:, None], (count, half, upper))) <= STANDS_OUT
+    out = np.cumprod(odd, axis=1).sum(axis=1)
+    tail, censored = counts(count - out)
+    return _fitted(best, sums, out, tail, censored)
+
+
+def _fitted(best, sums, out, tail, censored):
+    """Start and scale (n, 2), float32, from descending scores (n, h), and the sums of how many of them, less those that are left `out`."""
+    rows, known = np.arange(len(best)), tail > censored
+    start, limit = best[rows, out + tail], best[rows, out + censored]
+    total = sums[rows, out + tail] - sums[rows, out + censored] - (tail - censored) * start + censored * (limit - start)
+    scale = np.where(known, total, np.nan) / np.maximum(1, tail - censored)
+    known &= scale > 1e-9 * np.abs(start)  # less is rounding
+    return np.where(known[:, None], np.stack([start, scale], axis=1), np.nan).astype(np.float32)
 
 
 def by_chance(scores, found, references):
@@ -147,9 +166,10 @@ def by_chance(scores, found, references):
     scores : ndarray, shape (...)
     found : ndarray, shape (..., 2)
         What `tails` gave for each, or for each row.
-    references : int
+    references : int, or (int, int, int)
+        How many there are, and how many of them are of the tail and censored, if not as `counts` says.
     """
-    tail, censored = counts(references)
+    references, tail, censored = references if isinstance(references, tuple) else (references, *counts(references))
     if tail == censored:
         return np.zeros(np.shape(scores))
     r = tail - censored
