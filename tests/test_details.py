@@ -54,6 +54,7 @@ def commands(made, folder):
             (made.index, made.vlad, "-o", folder / "r.h5"),
             [WITH, "searches .*index.h5, an index: 28 photos", "flat, cosine, 28 rows; 28 ranks for each", "asks with .*vlad.h5"],
         ),
+        "duplicates": ((made.vlad, "--exact"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos", "28 photos, 28 different files"]),
         "export": ((made.vlad, "-o", folder / "v.npy"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
     }
 
@@ -65,11 +66,11 @@ def names_of(command):
 
 def test_every_command_that_has_the_option_is_tried():
     told = {name for name in COMMANDS if "-v" in names_of(name)}
-    assert told == {"extract", "import", "codebook", "encode", "index", "search", "export"}
+    assert told == {"extract", "import", "codebook", "encode", "index", "search", "duplicates", "export"}
     assert isinstance(imgret.cli.main.cli, click.Group)
 
 
-@pytest.mark.parametrize("name", ["extract", "import", "codebook", "encode", "index", "search", "export"])
+@pytest.mark.parametrize("name", ["extract", "import", "codebook", "encode", "index", "search", "duplicates", "export"])
 def test_every_command_tells_more_where_it_is_asked(photos, stores, tmp_path, name):
     np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
     (tmp_path / "x.txt").write_text("a\nb\n")

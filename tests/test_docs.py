@@ -185,8 +185,9 @@ def test_a_method_and_a_protocol_are_topics():
 
 def test_an_unknown_topic_is_refused_with_what_there_is():
     text = (
-        "there is no help on 'train\\x0a'; pages: commands, evaluation, faults, format, interchange, json, methods, networks, protocols, "
-        f"python, results, running, tour; commands: extract, import, codebook, encode, index, search, evaluate, export, info, help; "
+        "there is no help on 'train\\x0a'; pages: commands, copies, evaluation, faults, format, interchange, json, methods, networks, "
+        "protocols, python, results, running, tour; "
+        "commands: extract, import, codebook, encode, index, search, duplicates, evaluate, export, info, help; "
         f"methods: {', '.join(METHODS)}; protocols: {', '.join(PROTOCOLS)}"
     )
     refused(call("help", "train\n"), 2, text)
