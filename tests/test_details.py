@@ -57,7 +57,7 @@ def commands(made, folder):
             [WITH, "searches .*index.h5, an index: 28 photos", "flat, cosine, 28 rows; 28 ranks for each", "asks with .*vlad.h5"],
         ),
         "export": ((made.vlad, "-o", folder / "v.npy"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
-        "duplicates": ((made.vlad,), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
+        "duplicates": ((made.vlad, "--exact"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos", "28 photos, 28 different files"]),
         "evaluate": (
             (made.ranking, "--protocol", "folders"),
             [WITH, "reads .*ranking.h5: 28 queries, 5 ranks each of 28 photos", "ranking.h5: [0-9]+ queries are judged by folders"],

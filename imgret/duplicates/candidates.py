@@ -1,5 +1,7 @@
 """Which photos may be copies of one another, by their vectors: the nearest of each, all against all in blocks, and what chance gives."""
 
+import statistics
+
 import numpy as np
 
 from imgret.parallel import blocks, ordered_map
@@ -16,16 +18,16 @@ ALL_TAIL = (0.95, 0.99)  # the same of all pairs
 class Chance:
     """What photos score that are no copies of one another.
 
-    What a photo scores with others is taken to fall off exponentially from its 90 % quantile on, at the pace that it has up to 97.5 %: so a
-    pair's standing is (score - quantile) / pace, the lesser of its two photos'. Standings fall off likewise, by the quantiles of all pairs
-    of some photos. Both fall off faster in truth, and up to some copies of each photo do no harm to a quantile: the bound is a safe one for
-    photos that have nothing to do with each other. It says nothing of two photos of one thing.
+    A pair's standing is how far its score lies above the 90 % quantile of what a photo scores with others, by the pace at which that
+    falls off from there to 97.5 %: (score - quantile) / pace, the lesser of its two photos'. How far standings reach by chance is read
+    off two quantiles of all pairs of some photos, as if they fell off like a normal distribution's tail. Some copies of each photo do no
+    harm to a quantile. It says nothing of two photos of one thing.
 
     Attributes
     ----------
     location, pace : ndarray, shape (N,), float32
     start, slope : float
-        The same of standings.
+        A standing, by the quantile of the standard normal distribution that as many pairs reach: start + slope * quantile.
     """
 
     def __init__(self, location, pace, start, slope):
@@ -62,8 +64,10 @@ class Chance:
         chance = cls(low, (high - low) / np.log((1 - TAIL[0]) / (1 - TAIL[1])) + np.float32(1e-4), 0.0, 1.0)
         first, second = np.triu_indices(len(rows), 1)
         among = np.concatenate([scores for _, scores in found])[first, second]
-        start, later = np.quantile(chance.standing(rows[first], rows[second], among), ALL_TAIL)
-        chance.start, chance.slope = float(start), float((later - start) / np.log((1 - ALL_TAIL[0]) / (1 - ALL_TAIL[1])))
+        low, high = np.quantile(chance.standing(rows[first], rows[second], among), ALL_TAIL)
+        near, far = (_normal(1 - part) for part in ALL_TAIL)
+        chance.slope = float((high - low) / (far - near))
+        chance.start = float(low) - chance.slope * near
         return chance
 
     def standing(self, first, second, score):
@@ -72,9 +76,14 @@ class Chance:
         return np.minimum(*above)
 
     def reached(self, expected):
-        """The standing that `expected` pairs among all reach by chance, or fewer."""
+        """The standing that `expected` pairs among all reach by chance."""
         pairs = len(self.location) * (len(self.location) - 1) / 2
-        return self.start + self.slope * max(0.0, np.log(pairs * (1 - ALL_TAIL[0]) / expected))
+        return self.start + self.slope * _normal(min(expected / pairs, 1 - ALL_TAIL[0]))
+
+
+def _normal(part):
+    """What so large a part of a standard normal distribution is above."""
+    return -statistics.NormalDist().inv_cdf(part)
 
 
 def nearest(read, count, *, k=MOST, asking=None, skipped=None, jobs=1, progress=lambda photos: None):

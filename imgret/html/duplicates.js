@@ -51,7 +51,7 @@
 
   function open(kept, member) {
     const figures = [kept, member].filter((one, place) => !place || member !== kept).map((one) => el("figure", {}, frame(one.photo), told(one, kept)));
-    const side = Math.min(560, window.innerWidth - 66, 420, window.innerHeight * 0.6);
+    const side = Math.min(350, window.innerWidth - 66) - 2;
     const view = member === kept ? null : difference(kept, member, side);
     if (view) figures.push(el("figure", {}, view, el("p", { class: "told" }, "difference")));
     $("large").querySelector(".figures").replaceChildren(...figures);

@@ -10,14 +10,15 @@ from imgret.arrays import unit_rows
 from imgret.describer import Describers
 from imgret.duplicates import geometry
 from imgret.duplicates.candidates import FEWEST, MOST, Chance, nearest, pairs
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError
 from imgret.inputs.copies import STRONGEST, LocalPhotos
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.queries import describing
 from imgret.parallel import ordered_map
 from imgret.pipeline import Pipeline
 
-BY_CHANCE = 0.01  # pairs that chance may let through where nothing verifies them, among all photos
+BY_CHANCE, BEYOND = 0.01, 1.5  # pairs that chance may let through among all photos, where nothing verifies them; and so far beyond that:
+# photos of one thing stand out as well
 STEP = 8  # nearest photos that are verified at once; then as many more of those that had a copy among them
 MANY = 20_000  # photos: of more, only what stands out is verified
 PROPOSED = 2  # pairs per photo that chance may let through there
@@ -77,6 +78,8 @@ def matches(photos, there, first, min_score, burst, by, run):
     -------
     Matches
     """
+    if by == "index" and there.index is None:
+        raise ImgretError(f"--by index needs an index, which {there.given} is not: give one, or a build's folder")
     with contextlib.ExitStack() as stack:
         local = stack.enter_context(LocalPhotos(there.features, photos)) if there.features else None
         verifies = local is not None and local.verifies
@@ -119,7 +122,7 @@ def _tell(there, local, verifies, mirror, report):
 
 def _unverified(scores, rows, chance, min_score):
     first, second, score = pairs(scores, rows)
-    kept = score >= min_score if min_score is not None else chance.standing(first, second, score) >= chance.reached(BY_CHANCE)
+    kept = score >= min_score if min_score is not None else chance.standing(first, second, score) >= BEYOND * chance.reached(BY_CHANCE)
     some = zip(first[kept].tolist(), second[kept].tolist(), score[kept].tolist(), strict=True)
     return Matches.of_rows([(*row, None, SIMILAR) for row in some])
 
@@ -149,8 +152,6 @@ class _Search:
     def __init__(self, photos, index, first, by, run):
         self._photos, self._run = photos, run
         self._skipped = first != np.arange(len(first))
-        if by == "index" and index is None:
-            raise UsageError("--by index needs an index: give one, or a build's folder")
         self._index = index if by == "index" else None
 
     def among(self, asking=None):

@@ -120,8 +120,10 @@ def duplicates(path, *, exact=False, min_score=None, features=None, burst=False,
         for read in filter(None, (there.given, *there.vectors, there.features)):
             check_spared(written, option, read)
     with CopyPhotos(there, exact) as photos:
+        tell_versions(run.report)
         tell_inputs(run.report, photos.stores)
         first = digests.copies(photos.heads(), lambda rows: photos.of("digest", rows))
+        run.report.detail(f"{len(photos)} photos, {len(np.unique(first))} different files")
         _tell_digests(photos, run.report)
         matched = Matches.of_rows([]) if exact else matches(photos, there, first, min_score, burst, by, run)
         return Found(len(photos), _groups(photos, first, matched, there), there.roots)
