@@ -89,6 +89,11 @@ def test_a_part_of_an_iteration_counts(capfd, clock):
         "imgret: 0.5 of 25 iterations, 4 min 0 s each, 1 h 38 min left, objective 3",
         "imgret: 2 of 25 iterations, 1 h 1 min each, 23 h 23 min left",
     ]
+    with Report().progress(0, "iteration") as progress:  # taken up at a checkpoint
+        progress.reach(20, 25)
+        clock(60)
+        progress.reach(22, 25)
+    assert capfd.readouterr().err == "imgret: 22 of 25 iterations, 30 s each, 1 min 30 s left\n"
 
 
 def test_a_bar_on_a_terminal(monkeypatch):
@@ -97,8 +102,9 @@ def test_a_bar_on_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     report = Report().step("codebook", 1, 2)
     with report.progress(0, "iteration") as progress:
-        progress._bar.mininterval = 0
+        assert terminal.text == ""
         progress.reach(0, 25, "start")
+        progress._bar.mininterval = 0
         progress.reach(2.52, 25, "objective 3")
         report.note("a line")
         progress.reach(3, 25)

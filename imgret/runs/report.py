@@ -93,7 +93,7 @@ class Progress:
 
     Parameters
     ----------
-    total, unit, start : see `Report.progress`
+    total, unit, start : see `Report.progress`; a total of 0 is not known yet, and given by `reach`
     report : Report
         Where it is told.
     """
@@ -104,6 +104,12 @@ class Progress:
         self._said = self._began
 
     def __enter__(self):
+        if self.total:
+            self._open()
+        return self
+
+    def _open(self):
+        """Show a bar, where there is a terminal."""
         if self._report.verbosity >= 0 and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -116,7 +122,6 @@ class Progress:
                 dynamic_ncols=True,
                 leave=False,
             )
-        return self
 
     def __exit__(self, *_):
         if self._bar is not None:
@@ -128,6 +133,9 @@ class Progress:
 
     def reach(self, done, total=None, message=""):
         """So many are `done`, perhaps a part of the last of them, of `total`, where that has become known."""
+        if total and not self.total:  # only now it is known, and what was done before this began
+            self.start, self.total = done, total
+            self._open()
         self.count, self.total = done, self.total if total is None else total
         if self._bar is not None:
             self._bar.n, self._bar.total = round(done, 1) if isinstance(done, float) else done, self.total
