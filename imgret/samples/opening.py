@@ -11,11 +11,12 @@ from imgret.samples.deep import CIELAB, CMYK, GREY, ICCLAB, RGB, YCBCR, Deep
 from imgret.samples.directories import ORIENTATION, Tiff
 from imgret.samples.loading import load
 from imgret.samples.metadata import JPEG, without_metadata
-from imgret.samples.others import NO_IMAGE
+from imgret.samples.others import GIF, NO_IMAGE
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # as Pillow's readers are called; that of JPEG reads MPO too
 MAX_PIXELS = 1 << 28  # 16384 x 16384; a larger one is a bomb more often than a photo
 REMEDY = "save it with fewer pixels"
+DAMAGED = "its pixels cannot be decoded (it is {} that is damaged, or not all there)"
 NOT_READ = "save it with 8 or 16 bits, in grey or RGB"
 KINDS = {
     layouts.WHITE_IS_ZERO: GREY,
@@ -126,7 +127,9 @@ class Usual:
             raise
         except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
             if size is not None:  # it begins as a WebP: Pillow opens none that is not whole
-                raise BadPhoto("truncated", "its pixels cannot be decoded (it is a WebP that is damaged, or not all there)") from None
+                raise BadPhoto("truncated", DAMAGED.format("a WebP")) from None
+            if data[:6] in GIF:
+                raise BadPhoto("truncated", DAMAGED.format("a GIF")) from None
             raise BadPhoto("not-an-image", NO_IMAGE) from None
         check_claim(picture.format, picture.size, len(data))
         return cls(picture, data, copied, lenient)
@@ -201,7 +204,7 @@ class Boxed(Usual):
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - parsers of headers raise anything over a damaged file
-            raise BadPhoto("truncated", f"its pixels cannot be decoded (it is {form} that is damaged, or not all there)") from None
+            raise BadPhoto("truncated", DAMAGED.format(form)) from None
         check_claim(form, picture.size, len(data), sample * bounds.BOXED * picture.size[0] * picture.size[1])
         return cls(picture, data, copied, lenient)
 

@@ -5,9 +5,9 @@ import struct
 from imgret import bounds
 from imgret.samples import heif
 
-FORMATS = "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC {} AVIF"
-NO_IMAGE = f"it is not a {FORMATS.format('or')} image"
-READ = f"imgret reads {FORMATS.format('and')}"
+NO_IMAGE = "it is not a JPEG, PNG, WebP, TIFF or BMP image"  # nor does it begin as the others do
+READ = "imgret reads JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC and AVIF"
+GIF = (b"GIF87a", b"GIF89a")
 # (where, bytes) of formats that hold photos, and what they are called: drawings (SVG) are no images here
 SIGNATURES = (
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),

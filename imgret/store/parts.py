@@ -148,16 +148,9 @@ class Parts:
         return os.path.join(self.folder, f"{number:04d}")
 
     def followed(self, asked):
-        """The newest plan, if a shard that asks for the same has to follow it: not what nobody has been at for a day, and is abandoned.
+        """The newest plan if a shard has to follow it that asks so, see `imgret.store.plans.Places`; else None.
 
-        Parameters
-        ----------
-        asked : str or None
-            See `imgret.store.plans.Places`. A plan that does not say, or is not asked, is followed.
-
-        Returns
-        -------
-        Plan or None
+        One that does not say what was asked for is followed by all, one that nobody has been at for a day, which is abandoned, by none.
         """
         plan = self._newest()
         return plan if plan is not None and self._holds(plan, asked) else None
