@@ -52,7 +52,9 @@ MAY = {
     "inputs": BASE
     | FAMILIES
     | {"endings", "duplicates", "chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
-    "runs": BASE | FAMILIES | {"endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
+    "runs": BASE
+    | FAMILIES
+    | {"config", "endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
     "stages": BASE
     | FAMILIES
     | {

@@ -11,6 +11,7 @@ import imgret
 from imgret import builds, config, ready
 from imgret.errors import ImgretError
 from imgret.extractors.hsv_hist import HsvHist
+from imgret.runs.plan import Plan
 from imgret.stages import build as stage
 from imgret.store.reader import Store
 
@@ -98,7 +99,7 @@ def test_what_the_folder_is_taken_for(built, photos, tmp_path, monkeypatch):
     some = photos / "01.png"
     whole, alone = (call("search", index, some, "-k", "3") for index in ("b", "b/index.h5"))
     assert (whole.code, whole.err, whole.out) == (0, "", alone.out)
-    assert whole.lines[1].startswith(f"{some}\t1\t01.png\t")
+    assert whole.lines[1].startswith(f"{some}\t0\t01.png\t")
     lines = call("info", "b").lines
     assert lines[:4] == ["build           b", "config          rootsift-vlad64", f"photos in       {photos}", "files"]
     assert [line.split()[0] for line in lines[4:8]] == ["features.h5", "imgret.json", "index.h5", "vlad.h5"]
@@ -312,7 +313,7 @@ def test_ready_configs_are_listed():
     assert (result.code, result.err) == (0, "")
     assert [line.partition(":")[0] for line in result.lines[::2]] == config.names()
     for name in config.names():
-        assert stage.Plan(name, "b", False).steps
+        assert Plan(name, "b", False).steps
         said = config.about(name)
         assert set(said) <= {"what", "map", "measured", "bytes", "seconds", "needs"}
         assert {"what", "bytes"} <= set(said)

@@ -417,7 +417,7 @@ def test_concat_refuses(here, branches, tmp_path, arguments, code, text):
 def test_encode_needs_a_codebook_or_a_method_without(branches, tmp_path):
     vlad, _ = branches
     out = tmp_path / "x.h5"
-    refused(call("encode", vlad, "-o", out), 2, "give a codebook (-c), or a method that needs none (-m concat)")
+    refused(call("encode", vlad, "-o", out), 1, f"{vlad} holds vectors: give a codebook (-c), or a method that needs none (-m concat)")
     refused(call("encode", vlad, "-m", "project", "-o", out), 2, "-m project needs a codebook: give -c")
 
 

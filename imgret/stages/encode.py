@@ -1,6 +1,7 @@
 """encode: each photo's descriptors, its vector, or several vectors of it, to one vector."""
 
 import dataclasses
+import shlex
 
 from imgret import ready
 from imgret.encoders import ENCODERS
@@ -208,7 +209,7 @@ def _misfit(words, pipeline, fitted, store, node):
     width = store.shape(store.layout.matrix)[1]
     how = f"learn it on {store.kind} made in the same way"
     if ready.is_ready(words.shown):
-        how = f"learn words of these photos by `imgret codebook {store.shown} -o words.h5`, and give them with -c words.h5"
+        how = f"learn words of these photos by `imgret codebook {shlex.quote(store.shown)} -o words.h5`, and give them with -c words.h5"
     if width != fitted.dim_:
         return f"{words.shown} was fitted on {fitted.dim_} columns, {store.shown} has {width}: {how}"
     for trained in pipeline.node["inputs"]:
