@@ -122,6 +122,27 @@ build_and_ask() {
   fi
 }
 
+# 3. copies
+find_copies() {
+  say 'copies'
+  local copy="Anna's pics/\"again\".jpg" small="Anna's pics/small.jpg"
+  cp "Anna's pics/coffee-0.jpg" "$copy"
+  "$PYTHON" -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).reduce(2).save(sys.argv[2])' "Anna's pics/coffee-0.jpg" "$small"
+  run 0 build "Anna's pics" -o photos.imgret
+  run 0 duplicates photos.imgret --exact --format jsonl
+  [ "$(wc -l <answer)" = 1 ] || fail 'there is one exact copy'
+  run 0 duplicates photos.imgret --format paths0 --html copies.html
+  for path in "$copy" "$small"; do
+    grep -qzxF "$PWD/$path" answer || fail "$path is not among the copies"
+  done
+  xargs -0 ls <answer >/dev/null || fail 'a path cannot be opened'
+  grep -q 'data:image/' copies.html || fail 'no photo is on the page'
+  rm "$copy" "$small"
+  run 0 duplicates photos.imgret --format paths0
+  told 'no longer there'
+}
+
 prepare
 build_and_ask
+find_copies
 say 'all is as it should be'

@@ -51,6 +51,9 @@ def made(tmp_path_factory):
     for name, (_, copy) in changed(picture(3)).items():
         (folder / name).write_bytes(encoded(copy))
     (folder / "b-edited.jpg").write_bytes(encoded(picture(3), "JPEG", quality=60))
+    y, x = np.mgrid[:270, :360].astype(np.float32)
+    again = cv2.remap(picture(5), x + 5 * ((x - 180) / 180) ** 2, y + 5 * ((y - 135) / 135) * (x - 180) / 180, cv2.INTER_CUBIC)
+    (folder / "a05-again.png").write_bytes(encoded(again))
     for name in (b"b-same.png", ODD):
         shutil.copy(folder / "a03.png", os.path.join(os.fsencode(folder), name))
     os.utime(os.path.join(os.fsencode(folder), ODD), ns=(10**18, 10**18))  # the oldest
@@ -69,7 +72,7 @@ def made(tmp_path_factory):
 def told(made):
     """The answer with features, as JSON."""
     result = call("duplicates", made.vectors, "--features", made.features, "--photos", made.photos, "--json", "-j", 1)
-    assert (result.code, result.err) == (0, "imgret: 8 copies of 1 photos among 20: 0.2 MB\n")
+    assert (result.code, result.err) == (0, "imgret: 8 copies of 1 photos among 21: 0.2 MB\n")
     return json.loads(result.out)
 
 
@@ -198,7 +201,7 @@ def test_what_was_done_is_read_off_the_map():
 
 def test_every_kind_of_copy_is_found_in_one_group(made, told):
     (group,) = told["groups"]
-    assert told["photos"] == 20
+    assert told["photos"] == 21
     assert os.fsencode(group["keep"]["name"]) == ODD  # as large as others, and the oldest
     kinds = {photo["name"]: photo["kind"] for photo in group["copies"]}
     wanted = {name: kind for name, (kind, _) in changed(picture(3)).items()}
@@ -207,6 +210,14 @@ def test_every_kind_of_copy_is_found_in_one_group(made, told):
     scale = {photo["name"]: photo["map"][0][0] for photo in group["copies"]}
     assert abs(scale["b-resized.png"] - 2) < 0.02
     assert all(os.path.isfile(photo["path"]) for photo in group["copies"])
+
+
+def test_the_same_view_taken_again_is_told_where_it_is_asked_for(made):
+    more = ("--features", made.features, "--format", "jsonl", "-q")
+    groups = [json.loads(line) for line in call("duplicates", made.vectors, *more, "--burst").lines]
+    (first, again), _ = ((group["keep"], *group["copies"]) if group["keep"]["name"].startswith("a05") else (0, 0) for group in groups)
+    assert {first["name"], again["name"]} == {"a05.png", "a05-again.png"}
+    assert again["kind"] == "burst"
 
 
 def test_the_answer_is_the_same_for_any_jobs_and_by_the_index(made, told):
@@ -282,7 +293,7 @@ def test_a_page_holds_the_groups(made, tmp_path):
     text = page.read_text("utf-8")
     assert text.startswith("<!doctype html><!-- imgret report")
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
-    assert data["note"] == "8 copies of 1 photos among 20"
+    assert data["note"] == "8 copies of 1 photos among 21"
     assert [member["kind"] for member in data["groups"][0]][:2] == ["keep", "exact"]
     assert len(json.loads(text.split('id="thumbnails">')[1].split("</script>")[0])) == 9
     assert call(*ask).code == 0  # a page is replaced

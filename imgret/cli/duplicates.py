@@ -52,7 +52,8 @@ class Score(click.ParamType):
 def command(where, form, html, most, **given):
     """Find photos that are copies of one another: in groups, the one to keep first.
 
-    The largest is kept, then the oldest. Nothing is ever deleted: --format paths0 is for `xargs -0`, say.
+    The largest is kept, then the oldest. Nothing is ever deleted: --format paths0 is for programs that may, as in
+    `imgret duplicates DIR --format paths0 | xargs -0 mv -t elsewhere`. `imgret help copies` says what is found, and what is promised.
     """
     from imgret.cli.groups import print_groups
     from imgret.stages.duplicates import duplicates

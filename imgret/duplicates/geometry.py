@@ -12,6 +12,7 @@ ROUNDS = 4  # of fitting the map to the matches that agree, and taking those tha
 PRECISE = 0.6  # of those within WIDE pixels, how many are within TIGHT of a copy's places
 STEADY = 0.4  # pixels by which a smooth warp may differ from the map of a copy: what is photographed again has more
 SHARED = 0.15  # of the features in what both show, how many agree
+FIELDS, FIELD_PLACES, SPREAD = 4, 4, 0.6  # each way; features of a field that counts; of these fields, in how many some agree
 
 VIEW_SHARED, VIEW_INLIERS, VIEW_COVER, VIEW_SCALE, VIEW_TURN = 0.3, 30, 0.85, 1.1, 5.0  # of the same view, taken again
 
@@ -59,6 +60,8 @@ class Fit:
         How many of them agree to `TIGHT` pixels.
     warp : float
         Root mean square, in pixels, of a smooth warp (of second order) that explains what the similarity does not.
+    spread : float
+        Of the fields of what both photos show, those that have features, in how many some agree.
     """
 
     matrix: np.ndarray
@@ -66,14 +69,16 @@ class Fit:
     shared: float
     precise: float
     warp: float
+    spread: float
 
     @property
     def copy(self):
         """Whether one photo was made of the other's pixels: resized, cropped, rotated, compressed again.
 
-        A scene that is photographed again, even a flat one, is bent by another perspective and another lens.
+        A scene that is photographed again, even a flat one, is bent by another perspective and another lens. Photos with the same text,
+        logo or frame on them agree in a part of what they show.
         """
-        return self.shared >= SHARED and self.precise >= PRECISE and self.warp <= STEADY
+        return self.shared >= SHARED and self.precise >= PRECISE and self.warp <= STEADY and self.spread >= SPREAD
 
     def again(self, first, second):
         """Whether the photos, of these sizes, may be the same view, taken again by a camera that was hardly moved."""
@@ -135,9 +140,12 @@ def fitted(first, second):
     if count < FEWEST or not np.abs(factor):
         return None
     matrix = np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
-    most = min(_within(matrix, first.xy, second.size), _within(inverse(matrix), second.xy, first.size))
+    there = _inside(matrix, first.xy, second.size), _inside(inverse(matrix), second.xy, first.size)
+    fewer = int(there[1].sum() < there[0].sum())
+    most = int(there[fewer].sum())
+    spread = _spread((first, second)[fewer].xy[there[fewer]], (first, second)[fewer].xy[pairs[agree, fewer]])
     precise = float((np.abs(off[agree]) < TIGHT).mean())
-    return Fit(matrix, count, count / max(count, most), precise, _warp(a[agree], off[agree]))
+    return Fit(matrix, count, count / max(count, most), precise, _warp(a[agree], off[agree]), spread)
 
 
 def _numbers(xy):
@@ -190,16 +198,29 @@ def scale_and_turn(matrix):
     return float(np.hypot(*matrix[:, 0])), float(np.rad2deg(np.arctan2(matrix[1, 0], matrix[0, 0])))
 
 
-def _within(matrix, xy, size):
-    """How many places lie in a photo of a size, by a map."""
+def _inside(matrix, xy, size):
+    """Which places lie in a photo of a size, by a map: (T,), bool."""
     there = moved(matrix, xy)
-    return int(((there >= -0.5) & (there <= np.array(size) - 0.5)).all(axis=1).sum())
+    return ((there >= -0.5) & (there <= np.array(size) - 0.5)).all(axis=1)
+
+
+def _spread(places, agreeing):
+    """Of the fields around places (T, 2), those that have `FIELD_PLACES` at least, the part in which some agree."""
+    low, high = places.min(axis=0), places.max(axis=0)
+
+    def counted(xy):
+        field = np.clip(((xy - low) / np.maximum(high - low, 1e-9) * FIELDS).astype(np.int64), 0, FIELDS - 1)
+        return np.bincount(field[:, 0] * FIELDS + field[:, 1], minlength=FIELDS**2)
+
+    there, agree = counted(places), counted(agreeing)
+    used = there >= min(FIELD_PLACES, there.max())
+    return float((agree[used] > 0).mean())
 
 
 def cover(matrix, first, second, steps=32):
     """How much of a photo of the size `first` lies, by a map, in one of the size `second`: from 0 to 1."""
     x, y = ((np.arange(steps) + 0.5) / steps * side - 0.5 for side in first)
-    return _within(matrix, np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2), second) / steps**2
+    return float(_inside(matrix, np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2), second).mean())
 
 
 def changes(matrix, size, kept):

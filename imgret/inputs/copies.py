@@ -250,12 +250,16 @@ class LocalPhotos:
         pixel = max(1.0, max(size) / longest) if longest else 1.0
         return geometry.Places(xy, keypoints[:, 2].astype(np.float64), angle, self.extractor.decode(stored), size, pixel)
 
+    def size(self, photo):
+        """Width and height of a photo."""
+        return tuple(self._sizes[self.rows[photo]].tolist())
+
     def _read(self, photo):
         row = int(self.rows[photo])
         start, stop = self._offsets[row : row + 2].tolist()
         found = self._reader.sample(start, min(stop, start + STRONGEST), slice(None))
         keypoints = np.stack([found.column(name) for name in ("x", "y", "scale", "angle")], axis=1)
-        return keypoints, found.stored, tuple(self._sizes[row].tolist())
+        return keypoints, found.stored, self.size(photo)
 
     def mirrored(self, start, stop):
         """Yield the features of the photos `start` to `stop` as those of their mirror images; None where there are none."""

@@ -265,10 +265,14 @@ class _Verified:
 
     def _one(self, first, second, deep, mirrored):
         """Map, kind and part of one pair; None for the map where it is no copy."""
-        for count in (QUICK, STRONGEST) if deep else (QUICK,):
-            places = self._local.places(first, count, mirrored), self._local.places(second, count)
-            fit = geometry.fitted(*places)
-            if fit is not None and (fit.copy or self._burst and not mirrored and fit.again(places[0].size, places[1].size)):
-                matrix = geometry.followed(geometry.mirror(places[0].size), fit.matrix) if mirrored else fit.matrix
-                return matrix, None if fit.copy else VIEW, fit.shared
-        return None, None, 0.0
+        if not deep and self._fit(first, second, QUICK, mirrored) is None:
+            return None, None, 0.0
+        fit = self._fit(first, second, STRONGEST, mirrored)
+        size, other = (self._local.size(photo) for photo in (first, second))
+        if fit is None or not (fit.copy or self._burst and not mirrored and fit.again(size, other)):
+            return None, None, 0.0
+        matrix = geometry.followed(geometry.mirror(size), fit.matrix) if mirrored else fit.matrix
+        return matrix, None if fit.copy else VIEW, fit.shared
+
+    def _fit(self, first, second, count, mirrored):
+        return geometry.fitted(self._local.places(first, count, mirrored), self._local.places(second, count))
