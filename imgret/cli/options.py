@@ -62,6 +62,13 @@ def photos(command):
 
 seed = click.option("--seed", type=click.IntRange(0), help="Where randomness comes from.")
 shard = click.option("--shard", metavar="I/N", help="Make share I (from 0) of N and do not join.")
+max_gone = click.option(
+    "--max-gone",
+    metavar="N|N%",
+    default="20%",
+    show_default="20%, and 2 in any case",
+    help="Fail where more photos of the finished output are gone: a disk may not be mounted.",
+)
 max_memory = click.option("--max-memory", metavar="SIZE", default="2G", show_default=True, help="What the rows to learn from may take.")
 
 
