@@ -65,9 +65,7 @@ shard = click.option("--shard", metavar="I/N", help="Make share I (from 0) of N 
 max_gone = click.option(
     "--max-gone",
     metavar="N|N%",
-    default="20%",
-    show_default="20%, and 2 in any case",
-    help="Fail where more photos of the finished output are gone: a disk may not be mounted.",
+    help="Fail where more of the photos in the finished output are gone: a disk may not be mounted.  [default: 20%]",
 )
 max_memory = click.option("--max-memory", metavar="SIZE", default="2G", show_default=True, help="What the rows to learn from may take.")
 

@@ -9,6 +9,7 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, quoted
+from imgret.runs.failures import failures_in
 from imgret.runs.kept import neighbours
 from imgret.store.hashing import origin_of
 from imgret.store.photos import boxed, origins
@@ -27,7 +28,15 @@ def rising(store, path):
         yield name
 
 
-class Photos:
+class OfStores:
+    """Base of the photos of several `stores`."""
+
+    def failures(self):
+        """Yield what failed in them, as `imgret.runs.failures.Failure`."""
+        return itertools.chain.from_iterable(map(failures_in, self.stores))
+
+
+class Photos(OfStores):
     """The photos of several stores, in byte order of their names.
 
     Raises
@@ -149,7 +158,7 @@ class Photos:
         return np.concatenate([blocks[store][first - spans[store][0] : last - spans[store][0]] for store, first, last in runs])
 
 
-class JoinedPhotos:
+class JoinedPhotos(OfStores):
     """The photos that several stores describe, each its own way, in byte order of their names.
 
     A photo that failed in one of them is failed in the result too.

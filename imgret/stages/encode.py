@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from imgret.paths import several
 from imgret.pipeline import Pipeline, component_class, differences, same_space
 from imgret.registry import load
 from imgret.runs.details import tell_inputs
-from imgret.runs.failures import MaxGone, failures_in
+from imgret.runs.failures import MaxGone
 from imgret.runs.kept import Before, neighbours, positions, same_inputs
 from imgret.runs.output import Output
 from imgret.runs.parts import Whole, Work, make
@@ -100,7 +99,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), max_gone=None, r
 def _made(output, photos, work, pipeline, limit):
     """The `Step`, done: photos that are the same in the finished file stay as they are there."""
     with contextlib.closing(Before(output, work.verb)) as before:
-        before.refuse_gone(limit, photos.names, itertools.chain.from_iterable(map(failures_in, photos.stores)))
+        before.refuse_gone(limit, photos.names, photos.failures())
         kept = before.kept(lambda store: same_inputs(store, photos, pipeline, work.data))
         whole = Whole(photos.names, *photos.identities(), photos.failed_from(), before.store, kept)
         return output.made(lambda parts: make(output, parts, whole, lambda plan, take_over: work, pipeline))

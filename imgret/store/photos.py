@@ -221,6 +221,23 @@ def misfit(store, data):
     return ""
 
 
+def verify_row(store, row):
+    """Refuse a photo of which anything is damaged in a store.
+
+    Raises
+    ------
+    ImgretError
+    """
+    offsets, ragged = store.layout.offsets, None
+    if offsets is not None:
+        ragged, rows = offsets.counts, store.descriptor_range(row, row + 1).tolist()
+    for column in store.layout.columns:
+        if column in layout.FAILED or not store.has(column.path):
+            continue
+        read = store.texts if column.text else store.read
+        read(column.path, *(rows if column.shape[0] == ragged else (row, row + 1)))
+
+
 def boxed(stores):
     """`BOXED` if one of the stores has a row per box, else nothing: what their rows put together have."""
     return BOXED if any(store.has("box") for store in stores) else {}
