@@ -507,4 +507,5 @@ def test_positions_and_neighbours():
     assert list(neighbours(np.array([3, 4, 5, 7, 8]), np.array([0, 1, 3, 4, 5]))) == [(0, 2), (2, 3), (3, 5)]
     assert list(neighbours(np.zeros(0, int))) == []
     assert list(neighbours(np.arange(2500))) == [(0, 1024), (1024, 2048), (2048, 2500)]
-    assert Kept(at=np.array([1, 2]), failed_at=np.array([4])).rest(6).tolist() == [0, 3, 5]
+    assert Kept(at=np.array([1, 2]), failed_at=np.array([4])).made(6).tolist() == [0, 3, 5]
+    assert Kept().made(6) is None
