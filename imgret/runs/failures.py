@@ -176,13 +176,13 @@ class Failure:
 
     @property
     def passing(self):
-        """Whether it may be used another time, although its file is the same."""
-        return images.to_be_tried_again(self.code, self.reason)
+        """Whether it may be used now, although its file is the same."""
+        return self.code == UNREADABLE or images.readable_now(self.code, self.reason)
 
     @property
     def why(self):
         """Why it failed: in a word, but where something has to be installed for it."""
-        return self.reason if self.code == "unsupported" and self.passing else self.code
+        return self.reason if self.code == "unsupported" and images.to_be_tried_again(self.code, self.reason) else self.code
 
     def like(self, other):
         """Whether it is known, if `other` is what is known of its name, or None: the same file failed in the same way."""
