@@ -47,7 +47,15 @@ class Former(Store):
         Where what is read of it is damaged.
     """
 
-    read, texts, descriptor_range = map(_or_unsound, (Store.read, Store.texts, Store.descriptor_range))
+    texts, descriptor_range = map(_or_unsound, (Store.texts, Store.descriptor_range))
+
+    @_or_unsound
+    def read(self, path, start=0, stop=None, verified=True):
+        """See `Store.read`; what is not finite, and should be, is damage too: it must not get a fresh checksum."""
+        rows = super().read(path, start, stop, verified)
+        if rows.dtype.kind == "f" and self.column(path).finite and not np.isfinite(rows).all():
+            raise Unsound(f"'{path}' holds NaN or infinite values")
+        return rows
 
     def gone(self, names, failed=()):
         """Names of the photos it describes that are not among others, or cannot be read.

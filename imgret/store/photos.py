@@ -147,6 +147,7 @@ class PhotoWriter:
 
     def copy_data(self, store, start, stop):
         """Append what the data columns have of the photos `start` to `stop` of another store, which are not many."""
+        self._made_by.copied(store.generated_by)
         for column in self._data("N"):
             self._copy_rows(store, column, start, stop)
         if self._layout.offsets is not None:
@@ -284,8 +285,8 @@ def add_rows(totals, store, rows, failed):
         picked = failed if column in layout.FAILED else rows
         if column.text:
             there = column.path if store.has(column.path) else "names"  # see `Store.photo_names`
-            lengths["bytes of " + column.path] = int(np.diff(store.read(f"{there}_offsets"))[picked].sum())
+            lengths["bytes of " + column.path] = int(np.diff(store.texts(there).offsets)[picked].sum())
         elif column is store.layout.offsets:
-            lengths[column.counts] = int(np.diff(store.read(column.path))[picked].sum())
+            lengths[column.counts] = int(np.diff(store.descriptor_range(0, len(store)))[picked].sum())
     for axis, length in lengths.items():
         totals[axis] = totals.get(axis, 0) + length
