@@ -87,7 +87,8 @@ class Listing:
         places = plan.places()
         if places is None:
             return None
-        return cls(plan.names, Paths(plan.names, places.heads, places.which, places.whole), plan.sizes, plan.mtimes)
+        names, sizes, mtimes = plan.listed
+        return cls(names, Paths(names, places.heads, places.which, places.whole), sizes, mtimes)
 
     def __len__(self):
         return len(self.names)

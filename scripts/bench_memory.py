@@ -23,7 +23,7 @@ from imgret.extractors.sift import RootSift
 from imgret.pipeline import Pipeline
 from imgret.runs.output import Output
 from imgret.stages.import_ import import_file
-from imgret.store.photos import PhotoWriter
+from imgret.store.photos import ORIGIN, PhotoWriter
 
 BAR = 1.10
 POLL_SECONDS = 0.005
@@ -56,24 +56,28 @@ def _peak(pid):
     return 0
 
 
-def made_up_features(path, photos, size=500):
-    """A features store of so many photos with `size` descriptors each."""
-    rng = np.random.default_rng(0)
+def made_up_features(path, numbers, size=500):
+    """A features store of photos of these numbers, rising, with `size` descriptors each: the number decides what a photo is."""
     extractor = RootSift(RootSift.Params())
     output = Output(path, "features", {"step": "made up"})
     data = {"keypoints": ((5,), np.float32, {}), "descriptors": ((128,), np.uint8, {"descriptor_type": "uint8"})}
+    data["keypoints"][2]["columns"] = "x y scale angle score"
     with output.create(Pipeline.of("extractor", extractor)) as writer:
-        appended = PhotoWriter(writer, "features", data)
-        for number in range(photos):
+        appended = PhotoWriter(writer, "features", data | ORIGIN)
+        for number in numbers:
+            rng = np.random.default_rng(number)
+            columns = {"keypoints": rng.random((size, 5), dtype=np.float32)}
+            columns["descriptors"] = rng.integers(0, 256, (size, 128), dtype=np.uint8)
             meta = {
                 "image_size": np.array([[640, 480]]),
                 "digest": rng.integers(0, 256, (1, 32), dtype=np.uint8),
                 "file_size": np.array([100_000]),
                 "file_mtime_ns": np.array([0]),
+                "origin": np.array([appended.origin(columns)], np.uint64),
             }
             appended.photos([b"%08d.jpg" % number], meta)
-            descriptors = rng.integers(0, 256, (size, 128), dtype=np.uint8)
-            appended.ragged([size], keypoints=rng.random((size, 5), dtype=np.float32), descriptors=descriptors)
+            appended.ragged([size], **columns)
+        writer.fingerprint = appended.fingerprint(output.recipe)
     return path
 
 
@@ -121,7 +125,7 @@ def main():
         photos = [bench.link_photos(scratch / str(count), count, distinct=counts[0]) for count in counts]
         compare("extract", counts, [[imgret, "extract", one, "-o", f"{one}.h5", "-j", 2] for one in photos])
         counts = (300, 3000)
-        features = [made_up_features(os.path.join(scratch, f"features{count}.h5"), count) for count in counts]
+        features = [made_up_features(os.path.join(scratch, f"features{count}.h5"), range(count)) for count in counts]
         learn = [imgret, "codebook", "-m", "kmeans", "--size", 64, "--sample", 100_000, "--set", "iterations=5", "-j", 2]
         compare("codebook", counts, [[*learn, one, "-o", f"{one}.words"] for one in features])
         encode = [imgret, "encode", "-c", f"{features[0]}.words", "-m", "vlad", "-j", 2]

@@ -38,7 +38,7 @@ class Allowed:
     why: str
     renamed: dict = dataclasses.field(default_factory=dict)  # datasets that are the same under another name: old path -> new path
     attributes: tuple = ()  # root attributes that may differ
-    added: str = ""  # a group that the older one has not
+    added: str = ""  # a dataset, or a group, that the older one has not
     cut: tuple = ()  # datasets of which the older one's numbers may be beyond -1 and 1, where this one's end
 
 
@@ -54,6 +54,7 @@ ALLOWED = (
         renamed={"index": "structure/faiss"},
         attributes=("schema_version", "content"),
     ),
+    *(Allowed(kind, "it tells what photos were described by", added="origin") for kind in ("features", "vectors")),
     Allowed("index", "what chance gives is learned with an index, and is no part of its content", added="chance/"),
     Allowed("ranking", "a ranking's recipe names the `content` of the index that was asked", attributes=("recipe", "inputs")),
     Allowed("ranking", "a cosine is within [-1, 1], also where it has been rounded", attributes=("content",), cut=("scores",)),

@@ -104,7 +104,7 @@ def test_lists_of_values_and_options_with_values_of_every_type(config):
 
 
 EXTRACT = (
-    "box-units, boxes, codebook, device, exclude, index, inputs, jobs, list, max-failed, method, "
+    "box-units, boxes, codebook, device, exclude, index, inputs, jobs, list, max-failed, max-gone, method, "
     "null, overwrite, queries, quiet, root, run, set, shard, train, truncated, verbose"
 )
 METHODS = ", ".join(f"'{name}'" for name in EXTRACTORS)

@@ -60,7 +60,9 @@ SCHEMA_1 = {
     | {name: column for name, column in PHOTO.items() if name.startswith("failed/")},
 }
 # What has changed since, in the same way.
-SCHEMA_2 = {"index": PHOTO | {"rows": ("int64", "N"), "structure/faiss": ("uint8", 1)}}
+ORIGIN = {"origin": ("uint64", "N")}
+SCHEMA_2 = {"features": SCHEMA_1["features"] | ORIGIN, "vectors": SCHEMA_1["vectors"] | ORIGIN}
+SCHEMA_2 |= {"index": PHOTO | {"rows": ("int64", "N"), "structure/faiss": ("uint8", 1)}}
 META = {f"meta/{name}": ("uint8", 1) for name in ("generated_by", "params", "inputs", "pipeline", "info", "checksums")}
 SCHEMA = {kind: columns | META for kind, columns in (SCHEMA_1 | SCHEMA_2).items()}
 SCHEMA["index"] |= {"meta/facts": ("uint8", 1)}
@@ -110,7 +112,7 @@ def test_attributes_are_as_promised(stores, kind):
         assert set(file.attrs) == ATTRIBUTES == set(layout.ATTRIBUTES)
         assert {f"meta/{name}" for name in layout.DOCUMENTS} == META.keys() | {"meta/facts"}
         said = tuple(file.attrs[name] for name in ("format", "kind", "schema_version"))
-        assert said == (b"imgret", kind.encode(), 2 + (kind in SCHEMA_2))
+        assert said == (b"imgret", kind.encode(), 2 + (kind == "index"))
         assert bool(file.attrs["fingerprint"]) == ("digest" in SCHEMA[kind])
         if kind == "features":
             assert file["keypoints"].attrs["columns"] == b"x y scale angle score"

@@ -41,6 +41,7 @@ def _facts(said):
 @options.device
 @options.jobs
 @click.option("--max-failed", metavar="N|N%", help="Fail where more photos cannot be used.  [default: 5%]")
+@options.max_gone
 @click.option("--max-memory", metavar="SIZE", help="What the rows to learn from may take.  [default: 2G]")
 @options.made("a build by another config, and what was made with other parameters")
 def command(photos, **given):

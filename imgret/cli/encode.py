@@ -29,6 +29,7 @@ def _default(codebooks, settings):
 )
 @options.method(ENCODERS, None, "How; the codebook decides without it.")
 @options.settings
+@options.max_gone
 @options.jobs
 @options.shard
 @options.run

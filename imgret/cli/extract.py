@@ -25,6 +25,7 @@ TRUNCATED = "Photos that lack their last bytes: describe what there is of them, 
 @options.jobs
 @options.shard
 @click.option("--max-failed", metavar="N|N%", default="5%", show_default=True, help="Fail where more photos cannot be used.")
+@options.max_gone
 @click.option("--truncated", type=click.Choice(["accept", "refuse"]), default="refuse", show_default=True, help=TRUNCATED)
 @options.run
 def command(photos, out, method, settings, **given):

@@ -18,6 +18,7 @@ METHODS = [name for name in INDEXES if name != "factory"]
 @click.option("--train", multiple=True, type=options.PATH, help="A vectors store to learn from instead of the inputs.")
 @options.seed
 @options.max_memory
+@options.max_gone
 @options.jobs
 @options.run
 def command(inputs, out, method, settings, factory, **given):

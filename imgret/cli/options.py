@@ -62,6 +62,11 @@ def photos(command):
 
 seed = click.option("--seed", type=click.IntRange(0), help="Where randomness comes from.")
 shard = click.option("--shard", metavar="I/N", help="Make share I (from 0) of N and do not join.")
+max_gone = click.option(
+    "--max-gone",
+    metavar="N|N%",
+    help="Fail where more of the photos in the finished output are gone: a disk may not be mounted.  [default: 20%]",
+)
 max_memory = click.option("--max-memory", metavar="SIZE", default="2G", show_default=True, help="What the rows to learn from may take.")
 
 

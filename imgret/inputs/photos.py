@@ -9,7 +9,10 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, quoted
-from imgret.store.photos import boxed
+from imgret.runs.failures import failures_in
+from imgret.runs.kept import neighbours
+from imgret.store.hashing import origin_of
+from imgret.store.photos import boxed, origins
 from imgret.store.text import Texts
 
 DESCRIBED, FAILED = 1, 2
@@ -25,7 +28,15 @@ def rising(store, path):
         yield name
 
 
-class Photos:
+class OfStores:
+    """Base of the photos of several `stores`."""
+
+    def failures(self):
+        """Yield what failed in them, as `imgret.runs.failures.Failure`."""
+        return itertools.chain.from_iterable(map(failures_in, self.stores))
+
+
+class Photos(OfStores):
     """The photos of several stores, in byte order of their names.
 
     Raises
@@ -65,14 +76,35 @@ class Photos:
         """The stores whose failed photos are taken along."""
         return self.stores
 
+    @property
+    def described(self):
+        """Which photos are described, (N,) bool: all."""
+        return np.ones(len(self.names), bool)
+
+    def values(self, path):
+        """A column of photos, as all the stores have it, in the order of the names: (N, ...)."""
+        if path == "box":
+            return self._in_order([_whole_boxes(store) for store in self.stores])
+        return self._in_order([store.read(path) for store in self.stores])
+
+    def _in_order(self, columns):
+        lengths = np.diff(self._starts, append=len(self.names))
+        values = np.empty((len(self.names), *columns[0].shape[1:]), columns[0].dtype)
+        values[np.argsort(np.repeat(self._which, lengths), kind="stable")] = np.concatenate(columns)
+        return values
+
     def identities(self):
         """File sizes and times of all photos: two arrays of shape (N,), int64."""
-        lengths = np.diff(self._starts, append=len(self.names))
-        by_store = np.argsort(np.repeat(self._which, lengths), kind="stable")
-        columns = np.empty((2, len(by_store)), np.int64)
-        for column, path in zip(columns, ("file_size", "file_mtime_ns"), strict=True):
-            column[by_store] = np.concatenate([store.read(path) for store in self.stores])
-        return tuple(columns)
+        return self.values("file_size"), self.values("file_mtime_ns")
+
+    def photo_names(self):
+        """The names of the photos that the rows stand for, as `Texts`."""
+        return Texts.of(name for store, first, last in self.runs(0, len(self.names)) for name in store.photo_names(first, last))
+
+    def copy_meta(self, photos, start, stop):
+        """Write names, sizes and digests of the photos `start` to `stop` to a `PhotoWriter`."""
+        for _ in self.append_to(photos, start, stop):
+            pass
 
     def append_to(self, photos, start, stop):
         """Write names, sizes and digests of the photos `start` to `stop` to a part, neighbours together.
@@ -126,7 +158,7 @@ class Photos:
         return np.concatenate([blocks[store][first - spans[store][0] : last - spans[store][0]] for store, first, last in runs])
 
 
-class JoinedPhotos:
+class JoinedPhotos(OfStores):
     """The photos that several stores describe, each its own way, in byte order of their names.
 
     A photo that failed in one of them is failed in the result too.
@@ -154,6 +186,7 @@ class JoinedPhotos:
             raise ImgretError(f"there is no photo that all of {', '.join(store.shown for store in stores)} describe")
         self._check_digests()
         self._check_boxes()
+        self._origins = self._joined_origins() if origins(stores) else None
 
     def _merged(self, rows, kinds):
         """Yield the names in order, and append for each and every store its row there, and among what: `DESCRIBED`, `FAILED` or neither."""
@@ -203,12 +236,39 @@ class JoinedPhotos:
             if len(differ):
                 yield store, len(differ), os.fsdecode(self.names[int(there[differ[0]])])
 
+    def _joined_origins(self):
+        """What the photos were described by, in all stores: (N,), uint64; of a failed one it says nothing."""
+        several = np.stack([store.read("origin")[rows] for store, rows in zip(self.stores, self._rows, strict=True)], axis=1)
+        return np.fromiter((origin_of([row]) for row in several), np.uint64, len(several))
+
     def failed_from(self):
         """None: the parts hold the failed photos."""
 
+    @property
+    def described(self):
+        """Which photos are described, (N,) bool."""
+        return self._rows[0] >= 0
+
+    def values(self, path):
+        """A column of photos, as the first store has it, but for the origins, which are of all: (N, ...); any, where a photo failed."""
+        if path == "origin":
+            return self._origins
+        return (_whole_boxes(self.stores[0]) if path == "box" else self.stores[0].read(path))[self._rows[0]]
+
+    def photo_names(self):
+        """The names of the photos that the rows stand for, as `Texts`; any, where a photo failed."""
+        return self.stores[0].photo_names().taken(self._rows[0])
+
+    def copy_meta(self, photos, start, stop):
+        """Write names, sizes and digests of the described photos `start` to `stop` to a `PhotoWriter`."""
+        rows = self._rows[0, start:stop]
+        for first, last in neighbours(rows):
+            some = None if self._origins is None else self._origins[start + first : start + last]
+            photos.copy_meta(self.stores[0], int(rows[first]), int(rows[last - 1]) + 1, origins=some)
+
     def identities(self):
         """File sizes and times of all photos: two arrays of shape (N,), int64."""
-        columns = [self.stores[0].read(path)[self._rows[0]] for path in ("file_size", "file_mtime_ns")]
+        columns = [self.values(path) for path in ("file_size", "file_mtime_ns")]
         for position, (store, row) in self._failed.items():
             for column, path in zip(columns, ("file_size", "file_mtime_ns"), strict=True):
                 column[position] = store.read("failed/" + path, row, row + 1)[0]
@@ -220,14 +280,18 @@ class JoinedPhotos:
             if position in self._failed:
                 store, row = self._failed[position]
                 photos.copy_failed(store, row, row + 1)
-        kept = [position for position in range(start, stop) if position not in self._failed]
-        if kept:
-            rows = self._rows[0, kept]
-            for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):  # neighbours together
-                photos.copy_meta(self.stores[0], int(run[0]), int(run[-1]) + 1)
+        kept = start + np.flatnonzero(self.described[start:stop])
+        for first, last in neighbours(kept):
+            self.copy_meta(photos, int(kept[first]), int(kept[last - 1]) + 1)
+        if len(kept):
             yield [(store, rows[kept]) for store, rows in zip(self.stores, self._rows, strict=True)]
 
 
 def _boxes(store, rows):
     """The boxes of some rows; zeros where a row is a whole photo."""
     return store.read("box")[rows] if store.has("box") else np.zeros((len(rows), 4), np.float32)
+
+
+def _whole_boxes(store):
+    """The boxes of all rows, as a row per box has them: of a whole photo all of it."""
+    return store.read("box") if store.has("box") else np.pad(store.read("image_size"), [(0, 0), (2, 0)]).astype(np.float32)

@@ -17,10 +17,10 @@ from imgret.extractors import EXTRACTORS
 from imgret.features import NO_DESCRIPTORS
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs.parts import PartWorker, append
+from imgret.runs.partworker import PartWorker, append, columns_of
 from imgret.runs.takeover import Sources
 from imgret.store.parts import FolderVanished, Parts, Plan
-from imgret.store.photos import BOXED
+from imgret.store.photos import BOXED, ORIGIN
 from imgret.store.reader import Store
 
 
@@ -79,7 +79,7 @@ class DescribeWorker(PartWorker):
             starting(None)  # nor is the last photo to blame for what comes of writing the part
             return retry
 
-        failed = self.write(task["part"], self.extractor.columns() | (BOXED if "boxes" in task else {}), fill)
+        failed = self.write(task["part"], self.extractor.columns() | ORIGIN | (BOXED if "boxes" in task else {}), fill)
         self.sources.release()
         return failed
 
@@ -182,5 +182,6 @@ class Entry:
             }
             if self.photo_name is not None:
                 meta |= {"photo_names": [self.photo_name], "box": np.array([self.photo.box])}
-            photos.photos([self.name], meta)
-            append(photos, self.described)
+            columns = columns_of(self.described)
+            photos.photos([self.name], meta | {"origin": np.array([photos.origin(columns)], np.uint64)})
+            append(photos, columns)

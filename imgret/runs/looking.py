@@ -15,7 +15,7 @@ SECONDS = 900  # that a process waits at most for another, which may have been h
 STEP = 0.2
 
 
-def looked_for(output, photos, there):
+def looked_for(output, photos, there, compare):
     """The photos of one run, looked for by as few processes as can be.
 
     A shard follows the plan of another that was asked for the same, and while another is looking for the photos it waits for that; where
@@ -27,6 +27,8 @@ def looked_for(output, photos, there):
     photos : imgret.listing.Given
     there : bool
         Whether a finished file of this recipe is there, of these photos or others.
+    compare : callable
+        `compare(listing)` gives the `imgret.runs.kept.Kept` of a listing that has changed.
 
     Returns
     -------
@@ -44,8 +46,9 @@ def looked_for(output, photos, there):
             if listing is None:
                 listing = photos.listed()
                 if not (there and not what_changed(output.path, listing)):
+                    how = {"follow": True, "places": listing.paths.kept(asked), "made": compare(listing).made(len(listing))}
                     with contextlib.suppress(FolderVanished):  # it is made again where it is needed
-                        output.parts.plan(listing.names, listing.sizes, listing.mtimes, follow=True, places=listing.paths.kept(asked))
+                        output.parts.plan(listing.names, listing.sizes, listing.mtimes, **how)
     return listing, listing.paths.kept(asked)
 
 

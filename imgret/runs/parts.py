@@ -4,13 +4,16 @@ import contextlib
 import dataclasses
 import os
 
+import numpy as np
+
 from imgret.errors import ImgretError
-from imgret.features import LocalFeatures
 from imgret.runs import workers
-from imgret.store.photos import PhotoWriter, misfit, totals_of
-from imgret.store.plans import FolderVanished, Plan, publish_part
-from imgret.store.reader import Store
-from imgret.store.temporaries import sweep_of, temporary_name
+from imgret.runs.failures import failures_in
+from imgret.runs.joining import FinishedParts, Merging
+from imgret.runs.kept import Former, Kept, Unsound, damaged
+from imgret.store.photos import PhotoWriter
+from imgret.store.plans import FolderVanished
+from imgret.store.temporaries import sweep_of
 from imgret.store.writer import Writer
 
 JOIN_TRIES = 3
@@ -31,6 +34,8 @@ class Work:
         Whether a single process has to make all parts.
     photo_names : dict of bytes to bytes, optional
         Where there is a row per box: the photo that each name of the plan stands for.
+    verb : str
+        What is done to photos.
     """
 
     worker: str
@@ -39,58 +44,127 @@ class Work:
     task: object = lambda plan, part: {}
     one_process: bool = False
     photo_names: dict | None = None
+    verb: str = "described"
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """All photos that an output is to hold, described or failed, in byte order of their names.
+
+    Attributes
+    ----------
+    names : Texts
+    sizes, mtimes : ndarray, shape (N,), int64
+        Of their files.
+    failed_from : list of Store, optional
+        Inputs whose failed photos are taken along: they are none of these.
+    before : imgret.runs.kept.Former, optional
+        The finished file that the output takes the place of.
+    kept : imgret.runs.kept.Kept
+        What of these photos stays as it is there.
+    places : imgret.store.plans.Places, optional
+        Where they are, for other shards.
+    """
+
+    names: object
+    sizes: np.ndarray
+    mtimes: np.ndarray
+    failed_from: list | None = None
+    before: Former | None = None
+    kept: Kept = Kept()
+    places: object = None
+
+
+def make(output, parts, photos, work, pipeline, **how):
+    """Make an output that has a row per photo: only those photos that do not stay as they are in the finished file.
+
+    Parameters
+    ----------
+    output : imgret.runs.output.Output
+    parts : imgret.store.parts.Parts
+        Its own.
+    photos : Whole
+    work : callable
+        `work(plan, take_over)` gives the `Work`; whether anything may be taken over from the finished file.
+    pipeline, how : see `Step.complete`
+
+    Returns
+    -------
+    Step
+        Done.
+
+    Raises
+    ------
+    ImgretError
+    """
+    sound = photos.before is not None
+    while True:
+        if parts.is_planned(photos.names, photos.sizes, photos.mtimes):  # as where the finished file was found to be damaged
+            photos = dataclasses.replace(photos, kept=Kept())
+        how_planned = {"follow": output.run.shard is not None, "places": photos.places, "made": photos.kept.made(len(photos.names))}
+        plan = parts.plan(photos.names, photos.sizes, photos.mtimes, **how_planned)
+        step = Step(output, plan, work(plan, sound), photos)
+        try:
+            step.complete(pipeline, **how)
+            return step
+        except Unsound as error:
+            output.run.report.warn(damaged(output.shown, error, step.work.verb))
+            photos, sound = dataclasses.replace(photos, before=None, kept=Kept()), False
 
 
 class Step:
-    """One run of a per-photo step.
+    """One run of a per-photo step; see `make`.
 
     Parameters
     ----------
     output : imgret.runs.output.Output
     plan : imgret.store.parts.Plan
     work : Work
+    photos : Whole
 
     Attributes
     ----------
+    described, failed : int
+        Photos, once they have been put together; None of a shard.
     zero : int
         Photos whose vectors are all zero, in what has been put together.
+    new_failures : list of imgret.runs.failures.Failure
+        Of the photos made, those that the finished file before did not know to have failed so.
     """
 
-    zero = 0
+    zero, described, failed, new_failures = 0, None, None, ()
 
-    def __init__(self, output, plan, work):
-        self.output, self.plan, self.work, self.run = output, plan, work, output.run
+    def __init__(self, output, plan, work, photos):
+        self.output, self.plan, self.work, self.photos, self.run = output, plan, work, photos, output.run
         self.report, self.jobs = self.run.report, 1 if work.one_process else self.run.jobs
         self.setup = work.setup | {"plan_folder": plan.folder, "shown": output.shown, "kind": output.kind}
         self.setup |= {"recipe": output.recipe, "params": output.params}
+        self._parts = FinishedParts(plan, output.kind, work)
 
-    def complete(self, pipeline, *, info=None, limit=None, failed_from=None):
+    def complete(self, pipeline, *, info=None, limit=None, max_gone=None):
         """Make the parts that are missing, and put all together under the output's name; of a shard, only make its own parts, and say so.
 
         Parameters
         ----------
         pipeline : imgret.pipeline.Pipeline
         info : dict, optional
-        limit : imgret.runs.failures.Limit, optional
-        failed_from : list of Store, optional
-            Inputs whose failed photos are taken along.
-
-        Returns
-        -------
-        tuple of int, or None
-            Photos described and failed; None of a shard.
+        limit : imgret.runs.failures.MaxFailed, optional
+        max_gone : imgret.runs.failures.MaxGone, optional
+            Of the photos in the finished file, how many may be found unreadable.
 
         Raises
         ------
+        Unsound
+            If the finished file is, from which photos are taken over.
         ImgretError
             Also where more photos failed than `limit` allows.
         """
         if self.run.shard is not None:
             self.make_parts()
             self.report.note(self._shard_done())
-            return None
+            return
         self.make_parts(limit)
-        return self.join(pipeline, info=info, limit=limit, failed_from=failed_from)
+        self.join(pipeline, info=info, limit=limit, max_gone=max_gone)
 
     def make_parts(self, limit=None):
         """Make the parts that are missing (of this shard); `limit` ends it early where too many photos fail."""
@@ -107,7 +181,7 @@ class Step:
         )
         # several processes that fill the same parts begin at different places, so that they meet only at the end
         first = os.getpid() % len(todo) if todo and count == 1 and self.jobs < len(todo) else 0
-        failed = copied = several = 0
+        failed, copied, several = len(self.photos.kept.failed), len(self.photos.kept.at), 0
 
         def finished(task, result):
             nonlocal failed, copied, several
@@ -118,7 +192,7 @@ class Step:
             several += result["several"]
             progress.update(self._length(task["part"]))
             if limit is not None:
-                limit.check_so_far(self.plan, failed, photos)
+                limit.check_so_far(self._failures(), failed, len(self.photos.names))
 
         done = photos - sum(map(self._length, todo))
         with self.report.progress(photos, "photo" if self.work.photo_names is None else "row", done) as progress:
@@ -131,7 +205,7 @@ class Step:
                 lambda pids: sweep_of(self.plan.folder, pids),
             )
         if copied:
-            self.report.detail(f"{copied} photos are taken over as they were described before")
+            self.report.detail(f"{copied} photos are taken over as they were {self.work.verb} before")
         if several:
             files, each = ("file holds", "it") if several == 1 else ("files hold", "each")
             self.report.note(f"{several} {files} several pictures: the first of {each} is described")
@@ -156,12 +230,42 @@ class Step:
             f"shard {index}/{count} is done; {missing} of {len(self.plan)} parts are missing; the same command without --shard joins them"
         )
 
-    def join(self, pipeline, *, info=None, limit=None, failed_from=None):
-        """Put the parts together under the output's name; see `complete`."""
+    def _failures(self):
+        """Yield what is known to have failed: in the finished parts, and of what stays."""
+        yield from self._parts.failures()
+        kept = self.photos.kept
+        if len(kept.failed):
+            yield from np.array([*failures_in(kept.store)], object)[kept.failed]
+
+    def join(self, pipeline, *, info=None, limit=None, max_gone=None):
+        """Put the parts, and what stays, together under the output's name; see `complete`."""
         self.output.give_way()
+        totals, failures = self._counted()
+        self.photos.kept.count(totals)
+        if limit is not None:
+            limit.check(self._failures(), totals["N"], totals["F"])
+        if self.photos.before is not None:
+            self._look_back(failures, max_gone)
+        else:
+            self.new_failures = failures
+        with Writer(self.output.parts.temporary(), self.output.shown) as writer:
+            photos = PhotoWriter(writer, self.output.kind, self.work.data, totals)
+            merging = Merging(photos, self.photos.kept, self.plan)
+            for part, store in enumerate(self._parts):
+                merging.add(store, part)
+            merging.end()
+            if self.photos.failed_from is not None:
+                photos.copy_all_failed(self.photos.failed_from)
+            writer.fingerprint = photos.fingerprint(self.output.recipe)
+            self.output.finish(writer, pipeline, info)
+            self.output.tell_mixed(writer, pipeline)
+        self.output.parts.remove()
+        self.zero, self.described, self.failed = photos.zero, totals["N"], totals["F"]
+
+    def _counted(self):
+        """What is in the parts, each sound or made again: axis lengths, and what failed."""
         for attempt in range(JOIN_TRIES):
-            bad = {}
-            totals = totals_of(self._sound_parts(bad), failed_from)
+            totals, failures, bad = self._parts.counted(self.photos.failed_from)
             if not bad:
                 break
             for part, problem in bad.items():
@@ -170,133 +274,14 @@ class Step:
                 self.report.warn(f"part {part} is damaged; making it again")
                 self.report.detail(f"part {part}: {problem}")
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._path(part))
+                    os.unlink(self._parts.path(part))
             self.make_parts()
-        if limit is not None:
-            limit.check(self.plan, totals["N"], totals["F"])
-        with Writer(self.output.parts.temporary(), self.output.shown) as writer:
-            photos = PhotoWriter(writer, self.output.kind, self.work.data, totals)
-            for store in self._open_parts():
-                photos.copy(store)
-                if failed_from is None:
-                    photos.copy_failed(store)
-            if failed_from is not None:
-                photos.copy_all_failed(failed_from)
-            writer.fingerprint = photos.fingerprint(self.output.recipe)
-            self.output.finish(writer, pipeline, info)
-            self.output.tell_mixed(writer, pipeline)
-        self.output.parts.remove()
-        self.zero = photos.zero
-        return totals["N"], totals["F"]
+        return totals, failures
 
-    def _path(self, part):
-        path = self.plan.path(part)
-        return path if os.path.exists(path) else self.plan.path(part, retry=True)
-
-    def _open_parts(self):
-        for part in range(len(self.plan)):
-            path = self._path(part)
-            if not os.path.isdir(self.plan.folder):
-                raise FolderVanished
-            with Store(path, (self.output.kind,)) as store:
-                yield store
-
-    def _sound_parts(self, bad):
-        """Yield the parts, open, that are what the plan asks for; put what is wrong with the others into `bad`. A part is small:
-        everything in it is checked."""
-        for part in range(len(self.plan)):
-            if not os.path.isdir(self.plan.folder):
-                raise FolderVanished
-            try:
-                with Store(self._path(part), (self.output.kind,)) as store:
-                    problem = self._problem(store, part)
-                    if not problem:
-                        yield store
-            except ImgretError as error:
-                problem = str(error)
-            if problem:
-                bad[part] = problem
-
-    def _problem(self, store, part):
-        problem = misfit(store, self.work.data)
-        if problem:
-            return problem
-        first, last = self.plan.range(part)
-        there = sorted([*store.texts("names"), *store.texts("failed/names")])
-        if there != list(self.plan.names[first:last]):
-            return "it holds other photos"
-        if self.work.photo_names is not None:
-            rows = zip(store.texts("names"), store.photo_names(), strict=True)
-            if any(self.work.photo_names.get(name) != photo for name, photo in rows):
-                return "it holds boxes of other photos"
-        return next(store.problems(), "")
-
-
-def append(photos, described):
-    """Append to a part what was made of the photo whose name it was given last.
-
-    Parameters
-    ----------
-    photos : imgret.store.photos.PhotoWriter
-    described : ndarray, shape (V,), or LocalFeatures, or dict of str to ndarray, shape (n, ...)
-        A vector; local features; or columns with a row for each of the photo's entries.
-    """
-    if isinstance(described, LocalFeatures):
-        described = {"keypoints": described.keypoints, "descriptors": described.stored}
-    if isinstance(described, dict):
-        photos.ragged([len(next(iter(described.values())))], **described)
-    else:
-        photos.rows(vectors=described[None])
-
-
-class PartWorker:
-    """Base of what makes parts in a worker process: a subclass has `make(task, starting)`, which makes one and gives its failed photos.
-
-    Attributes
-    ----------
-    copied : int
-        Photos of a part that were taken over: for `make` to count.
-    several : int
-        Photos of a part that were described, and are not the only pictures in their files: likewise.
-    """
-
-    copied = several = 0
-
-    def __init__(self, setup):
-        self.setup, self.plan = setup, None
-
-    def work(self, task, starting):
-        """Make one part; see `imgret.runs.workers.run`. A folder of parts that has gone is told, not raised."""
-        try:
-            if self.plan is None:
-                self.plan = Plan(os.path.dirname(self.setup["plan_folder"]), 0)
-            self.copied = self.several = 0
-            return {"failed": self.make(task, starting), "copied": self.copied, "several": self.several}
-        except FolderVanished:
-            return {"vanished": True}
-        except ImgretError:
-            if not os.path.isdir(self.setup["plan_folder"]):
-                return {"vanished": True}
-            raise
-
-    def write(self, part, data, fill):
-        """Write a part and publish it.
-
-        Parameters
-        ----------
-        part : int
-        data : dict
-            Its data columns, as `PhotoWriter` takes them.
-        fill : callable
-            `fill(photos)` appends to a `PhotoWriter`; returns whether the next run should read something again.
-
-        Returns
-        -------
-        int
-            How many of its photos failed.
-        """
-        kind, labels = self.setup["kind"], {name: self.setup[name] for name in ("recipe", "params")}
-        with Writer(temporary_name(self.plan.folder), self.setup["shown"]) as writer:
-            photos = PhotoWriter(writer, kind, data)
-            publish_part(writer, self.plan, part, kind, retry=fill(photos), **labels)
-            return photos.failed
+    def _look_back(self, failures, max_gone):
+        """Compare what failed with the finished file: too many photos of it may be unreadable now; what is not known is new."""
+        before = self.photos.before
+        known = {failure.name: failure for failure in failures_in(before)}
+        self.new_failures = [failure for failure in failures if not failure.like(known.get(failure.name))]
+        if max_gone is not None:
+            max_gone.check(self.output.shown, len(before), before.gone(self.photos.names, failures))

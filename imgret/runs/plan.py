@@ -16,10 +16,10 @@ from imgret.indexes import INDEXES
 from imgret.registry import load
 
 TAKES = {  # what a table may say beside `run`, `set` and the tables that it is made of, and of which type
-    "extract": {"method": str, "max-failed": str, "truncated": str},
+    "extract": {"method": str, "max-failed": str, "max-gone": str, "truncated": str},
     "codebook": {"method": str, "size": int, "seed": int, "sample": int, "pairs": str, "max-memory": str},
-    "encode": {"method": str},
-    "index": {"method": str, "metric": str, "seed": int, "factory": str, "max-memory": str},
+    "encode": {"method": str, "max-gone": str},
+    "index": {"method": str, "metric": str, "seed": int, "factory": str, "max-memory": str, "max-gone": str},
 }
 FAMILIES = {"extract": (EXTRACTORS, "extractor"), "codebook": (CODEBOOKS, "codebook"), "index": (INDEXES, "index")}
 FAMILIES["encode"] = (ENCODERS, "encoder")

@@ -11,7 +11,7 @@ import numpy as np
 from imgret import images
 from imgret.errors import ImgretError
 from imgret.names import shown, to_text
-from imgret.store.photos import misfit
+from imgret.store.photos import misfit, verify_row
 from imgret.store.reader import Store
 
 
@@ -116,15 +116,16 @@ class Sources:
 
     def _find(self, name, size, photo_name):
         for store, names, failed in self._candidates(name):
-            row = names.find(name)
-            if row >= 0 and int(store.read("file_size", row, row + 1)[0]) == size:
-                if photo_name in (None, store.photo_names(row, row + 1)[0]):
-                    return Source(store, row, "")
-            row = failed.find(name)
-            if row >= 0 and int(store.read("failed/file_size", row, row + 1)[0]) == size:
-                source = Source(store, row, "failed/")
-                if source.code != b"unreadable":
-                    return source
+            with contextlib.suppress(ImgretError):  # a part has been looked through, but of the finished file nothing has been read yet
+                row = names.find(name)
+                if row >= 0 and int(store.read("file_size", row, row + 1)[0]) == size:
+                    if photo_name in (None, store.photo_names(row, row + 1)[0]):
+                        return Source(store, row, "")
+                row = failed.find(name)
+                if row >= 0 and int(store.read("failed/file_size", row, row + 1)[0]) == size:
+                    source = Source(store, row, "failed/")
+                    if source.code != b"unreadable":
+                        return source
         return None
 
     def _candidates(self, name):
@@ -156,10 +157,18 @@ class Sources:
 
 
 class Source:
-    """One photo of a store, described or failed."""
+    """One photo of a store, described or failed.
+
+    Raises
+    ------
+    ImgretError
+        If anything of it is damaged: not when it has been written in part.
+    """
 
     def __init__(self, store, row, prefix):
         self.store, self.row, self.prefix = store, row, prefix
+        if not prefix:
+            verify_row(store, row)
         self.digest = store.read(prefix + "digest", row, row + 1)[0].tobytes()
         self.mtime = int(store.read(prefix + "file_mtime_ns", row, row + 1)[0])
         self.code = _code(*(store.texts(f"failed/{what}", row, row + 1)[0] for what in ("code", "reason"))) if prefix else b""

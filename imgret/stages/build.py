@@ -10,6 +10,7 @@ from imgret.errors import ImgretError, UsageError, sentence
 from imgret.listing import Given
 from imgret.paths import check_folder, plain
 from imgret.runs import stopping
+from imgret.runs.failures import MaxFailed, MaxGone
 from imgret.runs.plainfiles import PlainFile, write_together
 from imgret.runs.plan import TAKES, Plan
 from imgret.runs.run import Run
@@ -22,7 +23,7 @@ from imgret.store.reader import Store
 GROWTH = 4  # so many times the rows that a codebook was learned from, and it is learned again
 
 
-def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_memory=None, run=Run()):
+def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_gone=None, max_memory=None, run=Run()):
     """Make an index of photos, and all that it is made of, in one folder.
 
     The tables of a config are run up to its index, each as its step alone would be: what is up to date stays. Codebooks stay as they
@@ -38,8 +39,8 @@ def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_
         A file, or the name of a ready config; see `imgret.config.path_of`.
     learn : sequence of str
         Folders and files of photos to learn codebooks from, instead of `photos`.
-    max_failed, max_memory : str, optional
-        As `extract` and the steps that learn take them, before what the config says.
+    max_failed, max_gone, max_memory : str, optional
+        As the steps take them, before what the config says.
     run : imgret.runs.run.Run
 
     Raises
@@ -58,11 +59,13 @@ def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_
     plan.take_up(run)
     _settle(plan, run)
     _make_folder(folder)
+    MaxFailed(max_failed), MaxGone(max_gone)  # refused before anything has begun
+    ours = {"max-failed": max_failed, "max-gone": max_gone, "max-memory": max_memory}
     others = _Once(tuple(map(os.fspath, learn)), exclude=photos.exclude)
     with stopping.at_stop(kept=lambda: any(os.path.exists(plan.file(step)) for step in plan.steps)):
         for number, step in enumerate(plan.steps, 1):
             its = dataclasses.replace(run, report=run.report.step(plan.title(step), number, len(plan.steps)))
-            _run(plan, step, others if step.others else photos, {"max-failed": max_failed, "max-memory": max_memory}, its)
+            _run(plan, step, others if step.others else photos, ours, its)
     _write(plan.build(_roots(photos)), run)
 
 

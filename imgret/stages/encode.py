@@ -1,7 +1,10 @@
 """encode: each photo's descriptors, its vector, or several vectors of it, to one vector."""
 
+import contextlib
 import dataclasses
 import shlex
+
+import numpy as np
 
 from imgret import ready
 from imgret.encoders import ENCODERS
@@ -15,10 +18,13 @@ from imgret.paths import several
 from imgret.pipeline import Pipeline, component_class, differences, same_space
 from imgret.registry import load
 from imgret.runs.details import tell_inputs
+from imgret.runs.failures import MaxGone
+from imgret.runs.kept import Before, neighbours, positions, same_inputs
 from imgret.runs.output import Output
-from imgret.runs.parts import PartWorker, Step, Work, append
+from imgret.runs.parts import Whole, Work, make
+from imgret.runs.partworker import PartWorker, append, columns_of
 from imgret.runs.run import Run
-from imgret.store.photos import boxed
+from imgret.store.photos import boxed, origins
 
 WORKER = "imgret.stages.encode:EncodeWorker"
 
@@ -35,7 +41,7 @@ class Codebooks:
         return zip(self.stores, self.pipelines, (each for each in self.fitted if each is not None), strict=True)
 
 
-def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
+def encode(inputs, codebooks, out, *, method=None, settings=(), max_gone=None, run=Run()):
     """Turn each photo's descriptors, its vector, or several vectors of it, into one vector, or into what else the method gives.
 
     Parameters
@@ -52,13 +58,15 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
         A name of `ENCODERS`; a single codebook decides without it.
     settings : sequence of str
         NAME=VALUE.
+    max_gone : str, optional
+        "N" or "N%": the step fails where more of the photos in the finished store are no longer in the inputs.
     run : imgret.runs.run.Run
 
     Raises
     ------
     ImgretError
     """
-    inputs, codebooks = several(inputs), several(codebooks)
+    inputs, codebooks, limit = several(inputs), several(codebooks), MaxGone(max_gone)
     if not inputs:
         raise UsageError("give at least one features or vectors store")
     _check_method(method, settings, codebooks)
@@ -79,23 +87,23 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), run=Run()):
         tell_inputs(run.report, learned.stores, "takes")
         if output.up_to_date():
             return
-        photos = _photos(kind, stores)
         setup = {"inputs": [store.path for store in stores], "codebooks": [store.path for store in learned.stores]}
         setup |= {"method": kind.name, "encoder": encoder.params.to_json(), "contents": [entry["content"] for entry in made_of]}
-        pipeline, columns = _pipeline(encoder, _branches(kind, stores), learned), encoder.columns() | boxed(stores)
-
-        def work(parts):
-            plan = parts.plan(photos.names, *photos.identities(), follow=run.shard is not None)
-            step = Step(output, plan, Work(WORKER, setup, columns))
-            done = step.complete(pipeline, failed_from=photos.failed_from())
-            if done is not None:
-                run.report.zero(step.zero, done[0], "vectors")
-            return done
-
-        done = output.made(work)
-        if done is not None:
+        work = Work(WORKER, setup, encoder.columns() | boxed(stores) | origins(stores), verb="encoded")
+        done = _made(output, _photos(kind, stores), work, _pipeline(encoder, _branches(kind, stores), learned), limit)
+        if done is not None and done.described is not None:
+            run.report.zero(done.zero, done.described, "vectors")
             made = f"vectors of {encoder.dim} dimensions" if encoder.gives == "vectors" else f"photos as {encoder.gives}"
-            run.report.note(f"{output.shown}: {done[0]} {made} ({kind.name})")
+            run.report.note(f"{output.shown}: {done.described} {made} ({kind.name})")
+
+
+def _made(output, photos, work, pipeline, limit):
+    """The `Step`, done: photos that are the same in the finished file stay as they are there."""
+    with contextlib.closing(Before(output, work.verb)) as before:
+        before.refuse_gone(limit, photos.names, photos.failures())
+        kept = before.kept(lambda store: same_inputs(store, photos, pipeline, work.data))
+        whole = Whole(photos.names, *photos.identities(), photos.failed_from(), before.store, kept)
+        return output.made(lambda parts: make(output, parts, whole, lambda plan, take_over: work, pipeline))
 
 
 def _branches(kind, stores):
@@ -233,7 +241,7 @@ class EncodeWorker(PartWorker):
         kind = load(ENCODERS, setup["method"], "encoder")
         self.encoder = kind(kind.Params.from_json(setup["encoder"]), *kind.arranged(fitted)).over(_widths(_branches(kind, self.stores)))
         self.photos = _photos(kind, self.stores)
-        self._readers = {}
+        self._readers, self._places = {}, None
 
     def make(self, task, starting):
         """Make one part; none of its photos fails but those that had failed before."""
@@ -241,19 +249,31 @@ class EncodeWorker(PartWorker):
             return self._part(task["part"])
 
     def _part(self, part):
+        if self._places is None:
+            self._places = positions(self.plan.names, self.photos.names)
+        first, last = self.plan.range(part)
+        return self.write(part, self.encoder.columns() | boxed(self.stores) | origins(self.stores), self._filled(self._places[first:last]))
+
+    def _filled(self, places):
+        """What fills a part: with the photos at these places among all of the inputs."""
+
         def fill(photos):
-            for inputs in self.photos.append_to(photos, *self.plan.range(part)):
-                self._encode(photos, inputs)
+            vectors = []
+            for first, last in neighbours(places):
+                for inputs in self.photos.append_to(photos, int(places[first]), int(places[last - 1]) + 1):
+                    if self.encoder.takes == "vectors":
+                        vectors.append([vectors_of(store, rows) for store, rows in inputs])
+                    else:
+                        self._encode(photos, inputs)
+            if vectors:
+                photos.rows(vectors=self.encoder.encode_rows(*map(np.concatenate, zip(*vectors, strict=True))))
             return False
 
-        return self.write(part, self.encoder.columns() | boxed(self.stores), fill)
+        return fill
 
     def _encode(self, photos, inputs):
-        if self.encoder.takes == "vectors":
-            photos.rows(vectors=self.encoder.encode_block(*(vectors_of(store, rows) for store, rows in inputs)))
-            return
         for features in zip(*(self._reader(store).photos(rows) for store, rows in inputs), strict=True):
-            append(photos, self.encoder.encode(*features))
+            append(photos, columns_of(self.encoder.encode(*features)))
 
     def _reader(self, store):
         if store not in self._readers:

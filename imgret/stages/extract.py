@@ -1,5 +1,6 @@
 """extract: photos to local features, or to one vector each."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -16,17 +17,16 @@ from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.describing import projection_of
 from imgret.runs.details import amount
-from imgret.runs.failures import BOX, PHOTO, Limit
+from imgret.runs.failures import BOX, PHOTO, MaxFailed, MaxGone, first_failures
+from imgret.runs.kept import Before, Kept, same_files
 from imgret.runs.looking import looked_for
 from imgret.runs.output import Output
-from imgret.runs.parts import Step, Work
+from imgret.runs.parts import Whole, Work, make
 from imgret.runs.run import Run
 from imgret.runs.takeover import what_changed
-from imgret.store.photos import BOXED
-from imgret.store.reader import Store
+from imgret.store.photos import BOXED, ORIGIN
 
 WORKER = "imgret.runs.describing:DescribeWorker"
-DEFAULT_MAX_FAILED = "5%"
 
 
 def extract(
@@ -39,6 +39,7 @@ def extract(
     boxes=None,
     box_units=PIXELS,
     max_failed=None,
+    max_gone=None,
     truncated=REFUSE,
     run=Run(),
 ):
@@ -62,6 +63,8 @@ def extract(
         What their corners are: "pixels", or "fraction" of the photo's width and height.
     max_failed : str, optional
         "N" or "N%": the step fails where more photos cannot be used.
+    max_gone : str, optional
+        The same, where more of the photos that the finished store describes are no longer there.
     truncated : str
         What to do with photos that lack their last bytes: "refuse", or "accept" what there is of them.
     run : imgret.runs.run.Run
@@ -71,7 +74,8 @@ def extract(
     ImgretError
     """
     out, codebook, boxes = plain(out), ready.path_of(plain(codebook)), plain(boxes)
-    limit = Limit(max_failed or DEFAULT_MAX_FAILED, PHOTO if boxes is None else BOX)
+    noun = PHOTO if boxes is None else BOX
+    limits = {"limit": MaxFailed(max_failed, noun), "max_gone": MaxGone(max_gone, noun)}
     kind = load(EXTRACTORS, method, "extractor")
     wanted = kind.Params.parse(settings)
     photos = Given.of(photos)
@@ -83,14 +87,28 @@ def extract(
     means = Means.of(kind, wanted, codebook, run, {} if truncated == REFUSE else {"truncated": truncated})
     output = _output(out, means, asked, run)
     output.spare([*means.extractor.params.places().values(), *photos.lists])
-    there = _is_there(output)
-    listing, places = looked_for(output, photos, there) if asked is None else (photos.listed(), None)
+    with contextlib.closing(Before(output)) as before:
+        _describe(output, means, photos, asked, noun, before, limits)
+
+
+def _describe(output, means, photos, asked, noun, before, limits):
+    """Look for the photos and describe them, where the finished file is not of just these."""
+    report, there = output.run.report, _is_there(output)
+
+    def compare(listing):
+        before.refuse_gone(limits["max_gone"], listing.names)
+        return before.kept(lambda store: same_files(store, listing) if store.recipe == output.recipe else Kept())
+
+    listing, places = looked_for(output, photos, there, compare) if asked is None else (photos.listed(), None)
     output.spare([], listing)
-    tell_unread(listing, run.report)
+    tell_unread(listing, report)
     if asked is not None:
-        listing = asked.of(listing, run.report)
-    if not _up_to_date(output, listing, limit.noun, there):
-        _make(output, means, listing, places, limit, there)
+        listing = asked.of(listing, report)
+    if not _up_to_date(output, listing, noun, there):
+        kept = compare(listing)
+        done = _make(output, means, listing, Whole(listing.names, listing.sizes, listing.mtimes, None, before.store, kept, places), limits)
+        if done is not None and done.described is not None:
+            _tell(output, done, noun)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +125,15 @@ class Means:
         The projection.
     inputs : list of dict
         How the projection is recorded.
+    jobs : int
+        How much is done at once.
     """
 
     extractor: object
     codebook: str | None
     learned: Pipeline | None
     inputs: list
+    jobs: int
 
     @classmethod
     def of(cls, kind, params, codebook, run, reading):
@@ -135,7 +156,7 @@ class Means:
                     f"{codebook} was learned in another space than the regions of this network: learn it on features made with "
                     "pool=regions and otherwise the same parameters"
                 )
-        return cls(extractor, codebook, learned, inputs)
+        return cls(extractor, codebook, learned, inputs, run.jobs)
 
     def params(self):
         """What is recorded of them, and decides what may be built upon."""
@@ -189,36 +210,44 @@ def _up_to_date(output, listing, noun, there):
     return False
 
 
-def _make(output, means, listing, places, limit, there):
-    """Describe the photos; what the finished file that is `there` has of them is taken over."""
+def _make(output, means, listing, photos, limits):
+    """Describe the photos, but those that are the same in the finished file: the `Step`, done."""
     output.names = listing.names if output.run.shard is None else None
 
     def work(parts):
-        plan = parts.plan(listing.names, listing.sizes, listing.mtimes, follow=output.run.shard is not None, places=places)
-        older = [older.number for older in parts.older_plans(plan)]
-        setup = means.setup() | {"out": parts.out, "older": older, "take_over": there and _sound(output)}
-        return _step(output, plan, setup, means, listing).complete(means.pipeline(), info=info, limit=limit)
+        def of(plan, take_over):
+            older = [older.number for older in parts.older_plans(plan)]
+            return _work(means, listing, {"out": parts.out, "older": older, "take_over": take_over})
+
+        return make(output, parts, photos, of, means.pipeline(), info=info, **limits)
 
     info = {"device": means.extractor.device} if means.extractor.device else None
-    done = output.made(work)
-    if done is not None:
-        described, failed = done
-        failures = f", {failed} could not be used (imgret info --failed)" if failed else ""
-        output.run.report.note(f"{output.shown}: {described} {limit.noun.of(described)} described{failures}")
+    return output.made(work)
 
 
-def _step(output, plan, setup, means, listing):
-    """The step that makes and joins the parts."""
+def _tell(output, done, noun):
+    """Say what has become of the photos; of those that failed, and had not failed before, also to those who want to hear of nothing."""
+    report, failed = output.run.report, done.new_failures
+    failures = f", {done.failed} could not be used (imgret info --failed)" if done.failed else ""
+    report.note(f"{output.shown}: {done.described} {noun.of(done.described)} described{failures}")
+    if failed and report.verbosity < 0:
+        report.warn(
+            f"{output.shown}: {len(failed)} {noun.of(len(failed))} could not be used, and had not failed before: {first_failures(failed)}; "
+            "imgret info --failed tells why"
+        )
+
+
+def _work(means, listing, setup):
+    """What makes the parts."""
     extractor, boxed = means.extractor, listing.boxes is not None
-    work = Work(
+    return Work(
         WORKER,
-        setup | {"threads": output.run.jobs if extractor.one_process else 1},
-        extractor.columns() | (BOXED if boxed else {}),
+        means.setup() | setup | {"threads": means.jobs if extractor.one_process else 1},
+        extractor.columns() | ORIGIN | (BOXED if boxed else {}),
         _task_of(listing),
         one_process=extractor.one_process,
         photo_names=dict(zip(listing.names, listing.photo_names, strict=True)) if boxed else None,
     )
-    return Step(output, plan, work)
 
 
 def _task_of(listing):
@@ -235,12 +264,3 @@ def _task_of(listing):
         return known
 
     return task
-
-
-def _sound(output):
-    """Whether the finished file may be taken over from; what is damaged must not get a fresh checksum."""
-    with Store(output.path) as store:
-        problem = next(store.problems(), None)
-    if problem is not None:
-        output.run.report.warn(f"{output.shown} is damaged ({problem}): every photo is described again")
-    return problem is None

@@ -1,5 +1,6 @@
 """index: vectors to a searchable index."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -16,6 +17,8 @@ from imgret.paths import several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
 from imgret.runs.details import amount, tell_inputs
+from imgret.runs.failures import MaxGone
+from imgret.runs.kept import Before
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter, boxed, totals_of
@@ -24,7 +27,7 @@ READ_BYTES = 4 << 20  # of vectors, read at once
 META_ROWS = 4096  # photos whose columns are written at once
 
 
-def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=(), seed=None, max_memory=None, run=Run()):
+def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=(), seed=None, max_memory=None, max_gone=None, run=Run()):
     """Make vectors searchable.
 
     The index is built in memory, see `imgret.indexes.held.Held`.
@@ -47,6 +50,8 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
         The method's parameter, where it has one.
     max_memory : str, optional
         What the vectors to learn from may take ("2G").
+    max_gone : str, optional
+        "N" or "N%": the step fails where more of the photos in the finished index are no longer in the inputs.
     run : imgret.runs.run.Run
 
     Raises
@@ -57,7 +62,7 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
     kind = load(INDEXES, method, "index")
     params = kind.Params.parse(settings, **({"seed": seed} if kind.seeded else {}))
     check_metric(metric)
-    memory = parse_bytes(max_memory or DEFAULT_MEMORY)
+    memory, limit = parse_bytes(max_memory or DEFAULT_MEMORY), MaxGone(max_gone)
     inputs = several(inputs)
     if not inputs:
         raise UsageError("give at least one vectors store")
@@ -75,7 +80,10 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
         if not output.up_to_date(whole=lambda store: not (run.overwrite and kind.judged) or store.has(TAILS)):
             pipeline = Pipeline.load(stores[0]).whole()
             built = kind(params, metric, *pipeline.codebooks_for(kind))
-            _make(output, built, Photos(stores), teachers or stores, pipeline, memory)
+            photos = Photos(stores)
+            with contextlib.closing(Before(output, "indexed")) as before:
+                before.refuse_gone(limit, photos.names, photos.failures())
+            _make(output, built, photos, teachers or stores, pipeline, memory)
 
 
 def _made_of(stores, teachers):

@@ -92,6 +92,14 @@ def of_array(array):
     return column.hexdigest(array.dtype, array.shape)
 
 
+def origin_of(arrays):
+    """What a photo's `origin` is: XXH3-64 of the bytes of some arrays, one after the other."""
+    digest = xxhash.xxh3_64()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return digest.intdigest()
+
+
 def of_columns(checksums):
     """`content`: one hash from those of the columns, hex."""
     return xxhash.xxh3_128(canonical(checksums).encode()).hexdigest()

@@ -54,6 +54,15 @@ PHOTO = (
         optional="boxes",
         corners=True,
     ),
+    Column(
+        "origin",
+        ("N",),
+        ("uint64",),
+        "only where it is known of every photo: XXH3-64 of what was extracted of it, which all that is made of that has too (of several "
+        "extractions: of theirs); what is made again takes over rows by it; not part of `content`",
+        hashed=False,
+        optional="origin",
+    ),
 )
 
 FAILED = (
@@ -203,9 +212,10 @@ PLAN = Kind(
     "a plan",
     "a plan",
     (
-        Column("names", ("N",), ("text",), "the photos to do, in byte order", in_order=True),
+        Column("names", ("N",), ("text",), "the photos of the output, in byte order", in_order=True),
         Column("file_size", ("N",), ("int64",), "size of each file in bytes when the plan was made"),
         Column("file_mtime_ns", ("N",), ("int64",), "modification time of each file when the plan was made"),
+        Column("made", ("P",), ("int64",), "those of them that are to be made; all, without it", optional="made"),
         # where the photos are, for shards that follow the plan without looking for them
         Column("heads", ("H",), ("text",), "what comes before names in their paths", optional="paths"),
         Column("which", ("N",), ("int32",), "the head of each path; below zero, -1 less its place in `whole`", optional="paths"),

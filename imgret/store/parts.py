@@ -162,7 +162,12 @@ class Parts:
     def _holds(self, plan, asked):
         return plan.asked_by(asked) and not quiet(self._folder_of(plan.number))
 
-    def plan(self, names, sizes, mtimes, follow=False, places=None):
+    def is_planned(self, names, sizes, mtimes):
+        """Whether the newest plan that is there makes all of these photos."""
+        plan = self._newest()
+        return plan is not None and plan.matches(names, sizes, mtimes)
+
+    def plan(self, names, sizes, mtimes, follow=False, places=None, made=None):
         """The plan to work by: the newest that is there if it fits (or with `follow`, see `followed`), else a new one.
 
         Parameters
@@ -173,6 +178,8 @@ class Parts:
             Use a plan that is there even where it differs: the shards of one output must not disagree.
         places : imgret.store.plans.Places, optional
             Where the photos are, and who is to know.
+        made : ndarray, shape (P,), int64, optional
+            Which of the photos have to be made; all by default.
 
         Raises
         ------
@@ -181,7 +188,7 @@ class Parts:
         """
         for _ in range(TRIES):
             plan, asked = self._newest(), None if places is None else places.asked
-            if plan is not None and (plan.matches(names, sizes, mtimes) or (follow and self._holds(plan, asked))):
+            if plan is not None and (plan.matches(names, sizes, mtimes, made) or (follow and self._holds(plan, asked))):
                 self._plan = plan.number
                 if self._claim is not None:
                     self._claim.plan(plan.number)
@@ -189,16 +196,16 @@ class Parts:
                     sweep(plan.folder)
                     return plan
                 continue
-            self._publish_plan(max(self._taken(), default=0) + 1, names, sizes, mtimes, places)
+            self._publish_plan(max(self._taken(), default=0) + 1, (names, sizes, mtimes), places, made)
         raise ImgretError(
             f"no sound plan could be written to {os.fsdecode(self.folder)}: remove that folder and run the same command again"
         )
 
-    def _publish_plan(self, number, names, sizes, mtimes, places):
+    def _publish_plan(self, number, photos, places, made):
         temporary = self.temporary()
         try:
             os.mkdir(temporary)
-            write_plan(temporary, os.fsdecode(self.out), self.recipe, (names, sizes, mtimes), places)
+            write_plan(temporary, os.fsdecode(self.out), self.recipe, photos, places, made)
             fsync(temporary)
             rename(temporary, self._folder_of(number))
         except FileNotFoundError:
@@ -262,7 +269,7 @@ class Parts:
         for number in self.numbers():
             folder = self._folder_of(number)
             with contextlib.suppress(FolderVanished, ImgretError):
-                if Plan(folder, number).matches(names, sizes, mtimes) and not self._shared(number):
+                if Plan(folder, number).lists(names, sizes, mtimes) and not self._shared(number):
                     self._drop(folder)
         self._close()
 

@@ -1,17 +1,27 @@
 """Appending photos to a store of a per-photo kind, whether a part or the whole."""
 
+import itertools
+
 import numpy as np
 
 from imgret.arrays import zero_rows
 from imgret.store import layout
-from imgret.store.hashing import PhotosHash
+from imgret.store.hashing import PhotosHash, origin_of
 from imgret.store.text import Texts
 
-META = tuple(column.path for column in layout.PHOTO if not column.text and not column.optional)
-# what a row per box has besides, as `PhotoWriter` takes it
-BOXED = {column.path: (column.shape[1:], column.datasets[0].dtypes[0], {}) for column in layout.PHOTO if column.optional}
 COPY_PHOTOS = 1024  # photos whose columns are copied at once
 COPY_BYTES = 4 << 20
+META = tuple(column.path for column in layout.PHOTO if not column.text and not column.optional)
+
+
+def _optional(word):
+    """The columns of photos that there are together, as `PhotoWriter` takes them."""
+    columns = (column for column in layout.PHOTO if column.optional == word)
+    return {column.path: (column.shape[1:], column.datasets[0].dtypes[0], {}) for column in columns}
+
+
+BOXED = _optional("boxes")  # what a row per box has besides
+ORIGIN = _optional("origin")
 
 
 class PhotoWriter:
@@ -57,14 +67,29 @@ class PhotoWriter:
             self._columns[path] = writer.column(path, row_shape, dtype, total, attributes)
 
     def photos(self, names, meta):
-        """Append photos: `names` (`Texts` or bytes), `meta` the columns of `META`, and `BOXED` where they are there, one row each."""
+        """Append photos: `names` (`Texts` or bytes), `meta` the columns of `META`, `BOXED` and `ORIGIN` where they are there, one row
+        each."""
         self._made_by.here()
         self._append(names, meta)
+
+    def origin(self, columns):
+        """The `origin` of a photo by its rows of the data columns, path -> array."""
+        there = (column.path for column in self._layout.columns if column.path in columns)
+        return origin_of(np.asarray(columns[path], self._columns[path].dtype) for path in there)
+
+    def _origins(self, store, start, stop):
+        """The origins of photos of a store that does not tell: what it holds was extracted, and is read for it."""
+        if store.has("origin"):
+            return store.read("origin", start, stop)
+        paths = [column.path for column in self._data("N" if self._layout.offsets is None else self._layout.offsets.counts)]
+        ends = range(start, stop + 1) if self._layout.offsets is None else store.descriptor_range(start, stop).tolist()
+        origins = (origin_of(store.read(path, *rows) for path in paths) for rows in itertools.pairwise(ends))
+        return np.fromiter(origins, np.uint64, stop - start)
 
     def _append(self, names, meta):
         texts = names if isinstance(names, Texts) else Texts.of(names)
         self._columns["names"].append(texts)
-        for path in (*META, *(path for path in BOXED if path in self._columns)):
+        for path in (*META, *(path for path in BOXED | ORIGIN if path in self._columns)):
             self._columns[path].append(meta[path])
         self._identity.update(texts, np.asarray(meta["digest"]))
         self.count += len(texts)
@@ -97,9 +122,12 @@ class PhotoWriter:
         self._columns["failed/file_mtime_ns"].append(np.array([mtime_ns]))
         self.failed += 1
 
-    def copy_meta(self, store, start, stop, mtimes=None):
-        """Append names, sizes, digests and boxes of the photos `start` to `stop` of another store; a photo's own box is all of it."""
+    def copy_meta(self, store, start, stop, mtimes=None, origins=None):
+        """Append names, sizes, digests and boxes of the photos `start` to `stop` of another store; a photo's own box is all of it.
+        `mtimes` and `origins` stand for the store's own."""
         meta = {path: store.read(path, start, stop) for path in META}
+        if ORIGIN.keys() <= self._columns.keys():
+            meta["origin"] = self._origins(store, start, stop) if origins is None else origins
         if BOXED.keys() <= self._columns.keys():
             meta["photo_names"] = store.photo_names(start, stop)
             meta["box"] = store.read("box", start, stop) if store.has("box") else np.pad(meta["image_size"], [(0, 0), (2, 0)])
@@ -115,13 +143,18 @@ class PhotoWriter:
         for first in range(start, stop, COPY_PHOTOS):
             last = min(first + COPY_PHOTOS, stop)
             self.copy_meta(store, first, last, None if mtimes is None else mtimes[first - start : last - start])
-            for column in self._data("N"):
-                self._copy_rows(store, column, first, last)
-            if self._layout.offsets is not None:
-                offsets = store.descriptor_range(first, last)
-                self.ragged(np.diff(offsets))
-                for column in self._data(self._layout.offsets.counts):
-                    self._copy_rows(store, column, int(offsets[0]), int(offsets[-1]))
+            self.copy_data(store, first, last)
+
+    def copy_data(self, store, start, stop):
+        """Append what the data columns have of the photos `start` to `stop` of another store, which are not many."""
+        self._made_by.copied(store.generated_by)
+        for column in self._data("N"):
+            self._copy_rows(store, column, start, stop)
+        if self._layout.offsets is not None:
+            offsets = store.descriptor_range(start, stop)
+            self.ragged(np.diff(offsets))
+            for column in self._data(self._layout.offsets.counts):
+                self._copy_rows(store, column, int(offsets[0]), int(offsets[-1]))
 
     def _data(self, axis):
         """The data columns that have a row for each of an axis."""
@@ -179,8 +212,8 @@ def write_failed(writer, rows):
 def misfit(store, data):
     """What is wrong with a store's data columns, to be put together with others; '' where they are as `data` says (see `PhotoWriter`)."""
     for path, (row_shape, dtype, attributes) in data.items():
-        if not store.has(path) and path in BOXED:
-            continue  # of a photo without a box it is all of it
+        if not store.has(path) and path in BOXED | ORIGIN:
+            continue  # of a photo without a box it is all of it; for an origin see `PhotoWriter.copy_meta`
         found = (store.shape(path)[1:], store.dtype(path)) if store.has(path) else None
         if found != (tuple(row_shape), np.dtype(dtype)):
             return f"'{path}' has rows of another size or type than these photos have"
@@ -189,9 +222,31 @@ def misfit(store, data):
     return ""
 
 
+def verify_row(store, row):
+    """Refuse a photo of which anything is damaged in a store.
+
+    Raises
+    ------
+    ImgretError
+    """
+    offsets, ragged = store.layout.offsets, None
+    if offsets is not None:
+        ragged, rows = offsets.counts, store.descriptor_range(row, row + 1).tolist()
+    for column in store.layout.columns:
+        if column in layout.FAILED or not store.has(column.path):
+            continue
+        read = store.texts if column.text else store.read
+        read(column.path, *(rows if column.shape[0] == ragged else (row, row + 1)))
+
+
 def boxed(stores):
     """`BOXED` if one of the stores has a row per box, else nothing: what their rows put together have."""
     return BOXED if any(store.has("box") for store in stores) else {}
+
+
+def origins(stores):
+    """`ORIGIN` if all of the stores tell, else nothing: what their rows put together have."""
+    return ORIGIN if all(store.has("origin") for store in stores) else {}
 
 
 def totals_of(stores, failed_stores=None):
@@ -219,5 +274,19 @@ def _count(store, columns, totals):
         if column.text:
             axis = "bytes of " + column.path
             lengths[axis] = store.sizes[axis if store.has(column.path) else "bytes of names"]  # see `Store.photo_names`
+    for axis, length in lengths.items():
+        totals[axis] = totals.get(axis, 0) + length
+
+
+def add_rows(totals, store, rows, failed):
+    """Add to `totals` what some photos of a store have, by their rows, (n,) each: described ones and failed ones."""
+    lengths = {"N": len(rows), "F": len(failed)}
+    for column in store.layout.columns:
+        picked = failed if column in layout.FAILED else rows
+        if column.text:
+            there = column.path if store.has(column.path) else "names"  # see `Store.photo_names`
+            lengths["bytes of " + column.path] = int(np.diff(store.texts(there).offsets)[picked].sum())
+        elif column is store.layout.offsets:
+            lengths[column.counts] = int(np.diff(store.descriptor_range(0, len(store)))[picked].sum())
     for axis, length in lengths.items():
         totals[axis] = totals.get(axis, 0) + length

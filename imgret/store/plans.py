@@ -56,8 +56,13 @@ class Plan:
     number : int
     folder : str
         Where the parts are.
+    listed : tuple
+        All photos: their names, sizes and times.
+    made : ndarray, shape (P,), int64, or None
+        Which of them have to be made; None where all have.
     names : Texts
-    sizes, mtimes : ndarray, shape (N,), int64
+    sizes, mtimes : ndarray, shape (P,), int64
+        Of those that have to be made, in parts.
     asked : str or None
         Identity of what was asked for where the photos were looked for; see `Places`.
     """
@@ -70,10 +75,11 @@ class Plan:
         with Store(path, ("plan",)) as store:
             for problem in store.problems() if check else ():
                 raise ImgretError(f"{store.shown}: {problem}")
-            self.names = store.texts("names")
-            self.sizes, self.mtimes = store.read("file_size"), store.read("file_mtime_ns")
+            self.listed = store.texts("names"), store.read("file_size"), store.read("file_mtime_ns")
+            self.made = store.read("made") if store.has("made") else None
             self.asked = store.params.get("asked")
             self.folder = os.path.join(folder, store.content[:16])
+        self.names, self.sizes, self.mtimes = self.listed if self.made is None else _picked(self.listed, self.made)
         self.part_size = part_size(len(self.names))
 
     def asked_by(self, asked):
@@ -112,9 +118,21 @@ class Plan:
         whole = {int(match[1]) for match in found if match and not match[2]}
         return whole, {int(match[1]) for match in found if match and match[2]} - whole
 
-    def matches(self, names, sizes, mtimes):
-        """Whether this is the plan of these photos."""
-        return self.names == names and np.array_equal(self.sizes, sizes) and np.array_equal(self.mtimes, mtimes)
+    def lists(self, names, sizes, mtimes):
+        """Whether this is a plan of these photos."""
+        return self.listed[0] == names and np.array_equal(self.listed[1], sizes) and np.array_equal(self.listed[2], mtimes)
+
+    def matches(self, names, sizes, mtimes, made=None):
+        """Whether this is the plan of these photos, of which those `made` have to be."""
+        same = self.made is None if made is None else self.made is not None and np.array_equal(made, self.made)
+        return same and self.lists(names, sizes, mtimes)
+
+
+def _picked(listed, made):
+    names, sizes, mtimes = listed
+    if len(made) and (made.min() < 0 or made.max() >= len(names) or (np.diff(made) <= 0).any()):
+        raise ImgretError("the photos to be made are none of the plan's")
+    return names.taken(made), sizes[made], mtimes[made]
 
 
 def whole_plan(folder, number):
@@ -128,7 +146,7 @@ def whole_plan(folder, number):
     return None
 
 
-def write_plan(folder, shown, recipe, photos, places=None):
+def write_plan(folder, shown, recipe, photos, places=None, made=None):
     """Write a plan into a folder that is to be one.
 
     Parameters
@@ -140,6 +158,8 @@ def write_plan(folder, shown, recipe, photos, places=None):
     photos : tuple
         Names, sizes, times.
     places : Places, optional
+    made : ndarray, optional
+        See `Plan`.
 
     Raises
     ------
@@ -150,6 +170,8 @@ def write_plan(folder, shown, recipe, photos, places=None):
         writer.texts("names", names)
         writer.array("file_size", sizes)
         writer.array("file_mtime_ns", mtimes)
+        if made is not None:
+            writer.array("made", made)
         if places is not None:
             writer.texts("heads", places.heads)
             writer.array("which", places.which)
