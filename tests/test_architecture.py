@@ -13,6 +13,7 @@ from imgret.cli import COMMANDS
 PACKAGE = os.path.join(ROOT, "imgret")
 FAMILIES = {"extractors", "codebooks", "encoders", "indexes"}
 BASE = {"errors", "registry", "arrays", "parallel", "features", "components"}
+LEARNING = {"words", "checkpoints", "metrics", "quantizers"}
 # what each part of the package may import of the others
 MAY = {
     "errors": set(),
@@ -23,6 +24,9 @@ MAY = {
     "words": {"errors", "arrays", "parallel"},
     "features": set(),
     "components": {"registry"},
+    "checkpoints": set(),
+    "metrics": {"errors", "arrays"},
+    "quantizers": {"errors", "registry", "arrays", "parallel", "words", "checkpoints", "metrics"},
     "paths": {"errors"},
     "importing": set(),
     "bounds": set(),
@@ -42,16 +46,31 @@ MAY = {
     "evaluation": BASE | {"names", "formats"},
     "networks": BASE | {"images"},
     "extractors": BASE | {"images", "networks"},
-    "codebooks": BASE | {"words"},
+    "codebooks": BASE | LEARNING,
     "encoders": BASE | {"words"},
-    "indexes": BASE | {"words"},
+    "indexes": BASE | LEARNING,
     "duplicates": BASE,
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
     "html": BASE | {"chance", "endings", "paths", "images", "names", "evaluation", "store"},
     "inputs": BASE
     | FAMILIES
-    | {"endings", "duplicates", "chance", "builds", "images", "names", "formats", "store", "listing", "pipeline", "describer", "runs"},
+    | {
+        "endings",
+        "duplicates",
+        "chance",
+        "quantizers",
+        "ready",
+        "builds",
+        "images",
+        "names",
+        "formats",
+        "store",
+        "listing",
+        "pipeline",
+        "describer",
+        "runs",
+    },
     "runs": BASE
     | FAMILIES
     | {"config", "endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
@@ -59,6 +78,7 @@ MAY = {
     | FAMILIES
     | {
         "builds",
+        "metrics",
         "describer",
         "duplicates",
         "paths",

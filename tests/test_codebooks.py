@@ -16,6 +16,7 @@ from imgret.codebooks.local import FULL
 from imgret.codebooks.passes import assign
 from imgret.codebooks.pca import PCA
 from imgret.errors import ImgretError, UsageError
+from imgret.indexes import INDEXES
 
 CASES = [
     ("kmeans", {"size": 12, "iterations": 6}),
@@ -24,9 +25,24 @@ CASES = [
     ("gmm", {"size": 8, "iterations": 4, "start_iterations": 2, "pca": 5, "tolerance": 0.0}),
     ("pca", {"size": 6}),
     ("pca", {"size": 6, "whiten": True, "regulariser": 0.01}),
+    ("pq", {"bytes": 2, "nbits": 4}),
+    ("opq", {"bytes": 1, "nbits": 4}),
+    ("ivfpq", {"bytes": 2, "nbits": 4, "lists": 6}),
+    ("ivf-flat", {"lists": 6}),
 ]
+QUANTISERS = {name: settings for name, settings in CASES if name in INDEXES}
 SAMPLED = [name for name in CODEBOOKS if name != "lw"]  # which learns from groups of rows: tests/test_lw.py
 HUGE = 1.0e18
+
+
+def small(name, size=4):
+    """Settings of a small codebook."""
+    return QUANTISERS.get(name, {"size": size})
+
+
+def other(name, settings):
+    """Settings by which what is learned has other shapes."""
+    return {**settings, **({"lists": 5} if "lists" in settings else {"bytes": 3} if name in QUANTISERS else {"size": 5})}
 
 
 def build(name, settings):
@@ -81,15 +97,16 @@ def test_is_described(name):
     component = registry.load(CODEBOOKS, name, "codebook")
     assert component.name == name
     assert component.version == 1
-    assert component.default_encoder in ("vlad", "fisher", "project")
+    assert component.default_encoder in ("vlad", "fisher", "project") or name in QUANTISERS
     assert component.__doc__
     params = component.Params()
-    assert params.size == (128 if name == "pca" else 64)
+    assert name in QUANTISERS or params.size == (128 if name == "pca" else 64)
     assert params.seed == 0
     assert "seed" not in params.space()
     assert all(field.metadata["help"] for field in dataclasses.fields(params))
-    with pytest.raises(UsageError, match=r"^`size` must be a positive integer, got 0$"):
-        component.Params(size=0)
+    if name not in QUANTISERS:
+        with pytest.raises(UsageError, match=r"^`size` must be a positive integer, got 0$"):
+            component.Params(size=0)
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -97,7 +114,7 @@ def test_defaults_work(name):
     x = clusters(1000, 130)
     codebook = build(name, {}).fit(x)
     assert codebook.dim_ == 130
-    assert codebook.transform(x[:3]).shape == (3, 128 if name == "pca" else 130)
+    assert codebook.transform(x[:3]).shape == (3, {"pca": 128, "pq": 140, "opq": 140, "ivfpq": 140}.get(name, 130))
     assert codebook.transform(x[:3]).dtype == np.float32
     assert codebook.transform(x[:0]).shape[0] == 0
     assert json.loads(json.dumps(codebook.summary())) == codebook.summary()
@@ -118,7 +135,8 @@ def test_resumes_from_every_state(name, settings, x):
     whole = Checkpoint()
     expected = build(name, settings).fit(x, checkpoint=whole)
     assert len(whole.states) >= 1
-    for number, state in enumerate(whole.states):
+    step = -(-len(whole.states) // 12)
+    for number, state in list(enumerate(whole.states))[::-step]:
         frozen = {key: value.copy() for key, value in state.items()}
         rest = Checkpoint(state)
         again = build(name, settings).fit(x, jobs=2, checkpoint=rest)
@@ -133,10 +151,9 @@ def test_checkpoint_of_another_fit_is_passed_over(name, settings, x):
     kept = Checkpoint()
     build(name, settings).fit(x, checkpoint=kept)
     narrow = np.ascontiguousarray(x[:9000, :7])
-    other = {**settings, "size": 5}
-    expected = build(name, other).fit(narrow)
+    expected = build(name, other(name, settings)).fit(narrow)
     for state in (kept.states[0], kept.states[-1], {"surplus": np.zeros(3)}, {}):
-        assert same(build(name, other).fit(narrow, checkpoint=Checkpoint(state)), expected)
+        assert same(build(name, other(name, settings)).fit(narrow, checkpoint=Checkpoint(state)), expected)
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES)
@@ -259,14 +276,14 @@ def test_values_that_cannot_be_used(name):
         x = good.copy()
         x[49, 7] = value
         with pytest.raises(ImgretError, match=r"^the sample holds NaN or infinite values$"):
-            build(name, {"size": 4}).fit(x)
+            build(name, small(name)).fit(x)
     x = good.copy()
     x[3, 3] = -2e19
     with pytest.raises(ImgretError, match=r"^the sample holds values as large as 2e\+19: scale them below 1e\+18$"):
-        build(name, {"size": 4}).fit(x)
+        build(name, small(name)).fit(x)
     for x in (good.astype(np.float64), good[:, ::2], good[0], good[:, :0], good.tolist()):
         with pytest.raises(ImgretError, match=r"^the sample must be a C-contiguous float32 matrix with at least one column$"):
-            build(name, {"size": 1}).fit(x)
+            build(name, small(name, 1)).fit(x)
 
 
 @pytest.mark.parametrize(("name", "settings"), CASES)
@@ -619,8 +636,9 @@ def test_projection_to_all_dimensions(x, rows, columns):
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_transform_checks_its_input(name, x):
-    codebook = build(name, {"size": 4}).fit(x)
-    what = "the matrix to project" if name == "pca" else "the matrix of descriptors"
+    codebook = build(name, small(name)).fit(x)
+    what = {"pca": "the matrix to project"} | dict.fromkeys(QUANTISERS, "the matrix to quantise")
+    what = what.get(name, "the matrix of descriptors")
     with pytest.raises(ImgretError) as error:
         codebook.transform(x[:, :5])
     assert str(error.value) == f"{what} has 5 columns, 16 are needed"

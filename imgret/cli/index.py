@@ -3,6 +3,7 @@
 import click
 
 from imgret.cli import options
+from imgret.errors import UsageError
 from imgret.indexes import DEFAULT, INDEXES
 
 METHODS = [name for name in INDEXES if name != "factory"]
@@ -11,10 +12,11 @@ METHODS = [name for name in INDEXES if name != "factory"]
 @click.command("index")
 @click.argument("inputs", nargs=-1, type=options.PATH)
 @options.out("index")
-@options.method(METHODS, DEFAULT)
+@options.method(METHODS, None, f"How.  [default: what the codebook is for, or {DEFAULT}]")
+@click.option("-c", "--codebook", type=options.PATH, help="What `imgret codebook -m` pq, opq, ivfpq or ivf-flat has learned.")
 @options.settings
 @click.option("--factory", metavar="STRING", help="Any faiss index factory string, instead of a method.")
-@click.option("--metric", type=click.Choice(["cosine", "l2", "ip"]), default="cosine", show_default=True, help="How vectors compare.")
+@click.option("--metric", type=click.Choice(["cosine", "l2", "ip"]), help="How vectors compare.  [default: the codebook's, or cosine]")
 @click.option("--train", multiple=True, type=options.PATH, help="A vectors store to learn from instead of the inputs.")
 @options.seed
 @options.max_memory
@@ -26,10 +28,13 @@ def command(inputs, out, method, settings, factory, **given):
 
     INPUTS are vectors stores. The index is built in memory, where it takes about as much as its file will (inverted files 1.4 times),
     beside 100 MB; learning, where a method does, comes before that and takes up to 2.5 times the vectors to learn from (--max-memory).
+    Where an index is made again as photos have come and gone, what it has learned is kept, until more than half of the photos are new.
     """
-    options.explain(INDEXES, "index", method, settings, searched=True)
+    options.explain(INDEXES, "index", method or DEFAULT, settings, searched=True)
     from imgret.stages.index import index
 
     if factory is not None:
+        if given["codebook"] is not None:
+            raise UsageError("--factory takes no codebook: leave -c out")
         method, settings = "factory", (*settings, f"factory={factory}")
     index(inputs, out, method=method, settings=settings, **options.running(given))

@@ -1,7 +1,7 @@
 """Codebooks: a sample of descriptors or vectors in, the arrays of one fitted component out.
 
 `kmeans` learns visual words for VLAD, `gmm` a mixture for Fisher vectors, `pca` a projection of vectors or descriptors, `lw` one of
-vectors that matching pairs whiten.
+vectors that matching pairs whiten. The others are the quantisers of the indexes of these names.
 """
 
 CODEBOOKS = {
@@ -9,5 +9,9 @@ CODEBOOKS = {
     "gmm": "imgret.codebooks.gmm:GMM",
     "pca": "imgret.codebooks.pca:PCA",
     "lw": "imgret.codebooks.lw:LW",
+    "pq": "imgret.codebooks.quantizers:PQ",
+    "opq": "imgret.codebooks.quantizers:OPQ",
+    "ivfpq": "imgret.codebooks.quantizers:IVFPQ",
+    "ivf-flat": "imgret.codebooks.quantizers:IVFFlat",
 }
 DEFAULT = "kmeans"

@@ -42,6 +42,18 @@ class Codebook(Component):
         super().__init__(params)
         self._summary = {}
 
+    def plan(self, dim, n_train, n):
+        """Choose the layout for `n` rows of `dim` columns, `n_train` of them to learn from, before any work.
+
+        Returns what was chosen, in a line; '' where nothing is to be chosen.
+
+        Raises
+        ------
+        ImgretError, UsageError
+            If that many rows are too few; if a parameter does not fit the dimension.
+        """
+        return ""
+
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
         """Learn from rows.
 

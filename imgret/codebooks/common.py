@@ -1,6 +1,4 @@
-"""What the codebooks share: checks of a sample, arrays from files, checkpoints."""
-
-import math
+"""What the codebooks share: checks of a sample, arrays from files."""
 
 import numpy as np
 
@@ -71,17 +69,3 @@ def take(arrays, name, shape, dtype=np.float32):
     if not np.isfinite(array).all():
         raise ImgretError(f"the codebook's `{name}` holds NaN or infinite values: train it again")
     return np.ascontiguousarray(array)
-
-
-def resume(state, **shapes):
-    """`state` of a checkpoint with its arrays in the shapes given; None where there is none.
-
-    Also None if names or sizes are not those of this fit: it then begins again, which is never wrong. (A checkpoint may keep a scalar as an
-    array of one value.)
-    """
-    if state is None or set(state) != set(shapes):
-        return None
-    arrays = {name: np.asarray(state[name]) for name in shapes}
-    if any(array.size != math.prod(shapes[name]) for name, array in arrays.items()):
-        return None
-    return {name: array.reshape(shapes[name]) for name, array in arrays.items()}

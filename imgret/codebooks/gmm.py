@@ -6,7 +6,8 @@ import math
 import numpy as np
 
 from imgret import words
-from imgret.codebooks.common import check_pca, check_rows, resume, take
+from imgret.checkpoints import resume
+from imgret.codebooks.common import check_pca, check_rows, take
 from imgret.codebooks.kmeans import KMeans
 from imgret.codebooks.local import LocalCodebook
 from imgret.codebooks.mixture import FEWEST, Mixture, Scaler

@@ -6,7 +6,8 @@ import math
 import numpy as np
 
 from imgret import words
-from imgret.codebooks.common import check_pca, check_rows, resume, take
+from imgret.checkpoints import resume
+from imgret.codebooks.common import check_pca, check_rows, take
 from imgret.codebooks.local import FULL, LocalCodebook
 from imgret.codebooks.passes import Passes
 from imgret.parallel import one_thread

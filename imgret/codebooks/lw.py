@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from imgret.codebooks.common import resume
+from imgret.checkpoints import resume
 from imgret.codebooks.frames import frame_of
 from imgret.codebooks.projection import Projection
 from imgret.errors import ImgretError

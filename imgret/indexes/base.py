@@ -6,11 +6,10 @@ import numpy as np
 
 from imgret import registry
 from imgret.components import Component
-from imgret.errors import ImgretError, UsageError, listed, quoted
+from imgret.errors import ImgretError, listed
+from imgret.metrics import check_metric
 
-METRICS = ("cosine", "l2", "ip")
 SHOWN = 3  # names in a message
-SHORTEST, LONGEST = 2.0**-60, 2.0**62  # L2 norms between which products and squared distances are float32's
 
 
 class Index(Component):
@@ -34,6 +33,8 @@ class Index(Component):
         The kind of store that its rows come from: a row is a photo's vector. The step `index` reads no other kind.
     trains : bool
         Whether `train` needs rows.
+    quantizer : type or None
+        The class in `imgret.quantizers` of what is learned apart from filling it; None where that cannot be told apart.
     size : int
         Rows added.
     judged : bool
@@ -44,6 +45,7 @@ class Index(Component):
 
     takes = "vectors"
     trains = True
+    quantizer = None
     size = 0
     judged = False
 
@@ -66,13 +68,32 @@ class Index(Component):
         """
         raise NotImplementedError(type(self).__name__)
 
-    def train(self, x, jobs=1):
-        """Learn from rows (T, dim), on `jobs` threads; return itself. `ImgretError` for rows that are too few, or not finite."""
+    def train(self, x, jobs=1, progress=None):
+        """Learn from rows (T, dim), on `jobs` threads; return itself. `ImgretError` for rows that are too few, or not finite.
+
+        `progress` is told as `imgret.codebooks.base.Codebook.fit` tells it.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def fill_by(self, quantizer, n):
+        """Take what an `imgret.quantizers.base.Quantizer` has learned, of the same parameters and metric, instead of `plan` and `train`.
+
+        Returns what `plan` does, for `n` rows to come.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def learned(self):
+        """What it was filled by, taken out of its arrays, where it has a `quantizer`. `ImgretError` if they are damaged."""
         raise NotImplementedError(type(self).__name__)
 
     def add(self, x):
         """Append rows (N, dim), in order. `ImgretError` for rows that are not finite."""
         raise NotImplementedError(type(self).__name__)
+
+    def extend(self, blocks, jobs=1):
+        """Append blocks of rows as they come, on `jobs` threads; see `add`."""
+        for x in blocks:
+            self.add(x)
 
     def arrays(self):
         """The searchable structure, by name: dict of str to ndarray, the columns `structure/NAME` of a file."""
@@ -170,51 +191,6 @@ class Index(Component):
             If the queries are not finite numbers of `dim` columns; if `k` is not a positive integer.
         """
         raise NotImplementedError(type(self).__name__)
-
-
-def check_metric(metric):
-    """Refuse what is no metric.
-
-    Raises
-    ------
-    UsageError
-    """
-    if metric not in METRICS:
-        raise UsageError(f"`metric` must be one of {', '.join(METRICS)}, got {quoted(repr(metric))}")
-
-
-def check_lengths(norms, metric, what, small="all"):
-    """Refuse vectors whose products or squared distances float32 does not hold; "cosine" takes any.
-
-    Parameters
-    ----------
-    norms : ndarray, shape (N,)
-        L2 norms.
-    metric : str
-    what : str
-        What they are of, for the message.
-    small : str
-        Whether vectors that are too short, but not zero, are refused where "any" is, where "all" are, or "never".
-
-    Raises
-    ------
-    ImgretError
-    """
-    norms = norms[norms > 0]
-    if metric == "cosine" or not len(norms):
-        return
-    longest, shortest = float(norms.max()), float(norms.min())
-    judged = {"any": shortest, "all": longest, "never": SHORTEST}[small]
-    if longest > LONGEST:
-        said = f"a vector of the length {longest:.3g}"
-    elif judged < SHORTEST:
-        said = f"a vector of the length {shortest:.3g}" if small == "any" else f"no vector longer than {longest:.3g}"
-    else:
-        return
-    raise ImgretError(
-        f"{what} holds {said}, and by '{metric}' only scores of vectors from {SHORTEST:.1g} to {LONGEST:.1g} in length keep to float32: "
-        "scale the vectors, or take --metric cosine"
-    )
 
 
 def damage(what):

@@ -83,7 +83,7 @@ class Factory(Graph):
         self._take_apart()
         super()._build()
 
-    def _train(self, x, jobs):
+    def _train(self, x):
         index = self._empty
         self._seed(index)
         try:

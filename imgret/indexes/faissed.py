@@ -4,9 +4,10 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import keys
-from imgret.indexes.base import check_lengths, damage
+from imgret.indexes.base import damage
 from imgret.indexes.held import Held
 from imgret.indexes.pairs import pair_scores, rotate
+from imgret.metrics import check_lengths, norms_of
 from imgret.parallel import ordered_map
 
 FETCH_BYTES = 1 << 26  # decoded candidates held at once by a thread
@@ -26,7 +27,7 @@ class Faissed(Held):
         if self._outer is None:
             raise ImgretError(f"the index '{self.name}' is empty: add vectors first")
         xq = self._prepared(xq, "the matrix of queries")
-        check_lengths(self._norms(xq), self.metric, "the matrix of queries", small="any" if self.metric == "ip" else "never")
+        check_lengths(norms_of(xq, self.metric), self.metric, "the matrix of queries", small="any" if self.metric == "ip" else "never")
         self._complete()
         found = min(k, self.size)
         scores, rows = np.full((len(xq), k), np.nan, np.float32), np.full((len(xq), k), -1, np.int64)

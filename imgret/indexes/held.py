@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from imgret import arrays
 from imgret.errors import ImgretError, UsageError
 from imgret.indexes import keys
-from imgret.indexes.base import Index, check_lengths, damage, must, taken
+from imgret.indexes.base import Index, damage, must, taken
 from imgret.indexes.buffers import FAISS_ERRORS, read, reserve, size_of, write
 from imgret.indexes.pairs import rotate
+from imgret.metrics import check_lengths, norms_of, prepared
 from imgret.parallel import one_thread
 
 BLOCK = 8192  # rows handed to faiss at once: fixed, so that codes do not depend on how the rows came
@@ -63,14 +63,10 @@ class Held(Index):
 
     def plan(self, dim, n_train, n):
         """Choose the layout; see `Index.plan`."""
-        if dim < 1:
-            raise ImgretError("the vectors have no columns")
-        if n > keys.MOST_ROWS:
-            raise ImgretError(f"an index holds at most {keys.MOST_ROWS} vectors, got {n}")
-        self.dim, self._expected = int(dim), int(n)
+        self._expect(dim, n)
         return self._plan(int(n_train), int(n))
 
-    def train(self, x, jobs=1):
+    def train(self, x, jobs=1, progress=None):
         """Learn from vectors; where `trains` is false, they are not looked at. See `Index.train`."""
         import faiss  # noqa: F401  (one_thread reaches what is loaded)
 
@@ -78,16 +74,29 @@ class Held(Index):
             self.plan(np.shape(x)[1], len(x), len(x))
         if self.trains:
             x = self._prepared(x, "the matrix of training vectors")
-            check_lengths(self._norms(x), self.metric, "the matrix of training vectors")
+            check_lengths(norms_of(x, self.metric), self.metric, "the matrix of training vectors")
             self._check_training(len(x))
             with one_thread():
-                self._train(x, jobs)
+                self._train(x)
         else:
             self._build()
         return self
 
+    def _expect(self, dim, n):
+        """Note how many rows of how many columns there will be."""
+        if dim < 1:
+            raise ImgretError("the vectors have no columns")
+        if n > keys.MOST_ROWS:
+            raise ImgretError(f"an index holds at most {keys.MOST_ROWS} vectors, got {n}")
+        self.dim, self._expected = int(dim), int(n)
+
     def add(self, x):
         """Append rows; see `Index.add`."""
+        for _ in self._gathered(self._ready(x)):
+            self._flush()
+
+    def _ready(self, x):
+        """Rows that are to be appended, prepared; the index is made ready for them."""
         if self._buffer is not None:
             raise ImgretError("an index opened from a file takes no more vectors: make it again with all of them")
         if self._outer is None:
@@ -97,11 +106,15 @@ class Held(Index):
                 self.plan(np.shape(x)[1], 0, len(x))
             self._build()
         x = self._prepared(x, "the matrix of vectors")
-        norms = self._norms(x)
+        norms = norms_of(x, self.metric)
         check_lengths(norms, self.metric, "the matrix of vectors", small="never")
         self._longest = max(self._longest, float(norms.max(initial=0)))
         if not self.size:
             self._reserve(max(self._expected, len(x)))
+        return x
+
+    def _gathered(self, x):
+        """Yield whenever prepared rows have filled the block that is being gathered."""
         if self._rows is None:
             self._rows = np.empty((BLOCK, self.dim), np.float32)
         while len(x):
@@ -109,7 +122,7 @@ class Held(Index):
             self._rows[self._pending : self._pending + len(taken)] = taken
             self._pending, x = self._pending + len(taken), x[len(taken) :]
             if self._pending == BLOCK:
-                self._flush()
+                yield
 
     def arrays(self):
         """The structure as faiss serialises it: `faiss`, shape (bytes,), uint8. Takes the index's size in memory once more."""
@@ -172,12 +185,7 @@ class Held(Index):
         self._outer.ntotal = self._core.ntotal
 
     def _prepared(self, x, what):
-        x = arrays.rows(x, self.dim, what)
-        return arrays.unit_rows(x, pairwise=True) if self.metric == "cosine" else x
-
-    def _norms(self, x):
-        """L2 norms of prepared rows, where they matter."""
-        return np.ones(len(x)) if self.metric == "cosine" else arrays.row_norms(x)
+        return prepared(x, self.metric, self.dim, what)
 
     def _plan(self, n_train, n):
         raise NotImplementedError(type(self).__name__)  # every index has its own
@@ -188,7 +196,7 @@ class Held(Index):
     def _build(self):
         """Make the empty faiss index, where nothing has to be learnt."""
 
-    def _train(self, x, jobs):
+    def _train(self, x):
         """Make the trained, empty faiss index."""
 
     # Opening

@@ -1,26 +1,20 @@
 """Inverted files: only the lists nearest to a query are looked at."""
 
 import dataclasses
-import math
 
 import numpy as np
 
-from imgret.errors import ImgretError
-from imgret.indexes import quantizer
 from imgret.indexes.base import must
-from imgret.indexes.faissed import Faissed
 from imgret.indexes.pairs import rotate
-from imgret.indexes.pq import PQParams, check_codebooks, set_codebooks, transformed
-from imgret.parallel import blocks
-from imgret.registry import SAMPLING, Params, param
+from imgret.indexes.pq import check_codebooks, codebooks_of, set_codebooks, transformed, with_rotation
+from imgret.indexes.quantized import Quantized
+from imgret.quantizers.inverted import Lists, ListsOfCodes
+from imgret.registry import Params, param
 
-POINTS_PER_LIST = 64  # training vectors: more are sampled from
-LEAST_PER_LIST = 39  # fewer make k-means learn single vectors (faiss warns below the same number)
-ITERATIONS = 10
 TABLE_BYTES = 1 << 28  # of precomputed terms, at most
 
 
-class InvertedFile(Faissed):
+class InvertedFile(Quantized):
     """What inverted files share: k-means lists, `nprobe` of them looked at.
 
     References
@@ -34,33 +28,21 @@ class InvertedFile(Faissed):
     class SearchParams(Params):
         nprobe: int = param(16, "lists looked at", minimum=1)
 
-    def _plan(self, n_train, n):
-        wanted = min(round(4 * math.sqrt(n)), n_train // LEAST_PER_LIST)
-        self._lists = self.params.lists or max(1, wanted)
-        self._check_training(n_train)
-        return f"{self._lists} lists, {self._plan_codes()}"
-
-    def _check_training(self, n_train):
-        if n_train < self._lists:
-            raise ImgretError(
-                f"'{self.name}' with {self._lists} lists needs at least {self._lists} training vectors, got {n_train}: "
-                f"give more of them with --train or take --set lists={max(1, n_train // LEAST_PER_LIST)}"
-            )
-
-    def _plan_codes(self):
-        """What is stored, for the line that `plan` returns."""
-        raise NotImplementedError(type(self).__name__)  # every one has its own
-
-    def _coarse(self, x, jobs):
-        """Trained coarse quantiser, and the centroids (lists, D)."""
+    def _coarse(self):
+        """faiss' coarse quantiser, of the lists that were learned."""
         import faiss
 
-        x = quantizer.subsample(x, POINTS_PER_LIST * self._lists, self.params.seed)
-        spherical = self._similarity
-        centroids = quantizer.kmeans(x, self._lists, [self.params.seed, 4], iterations=ITERATIONS, spherical=spherical, jobs=jobs)
-        flat = faiss.IndexFlatIP(x.shape[1]) if spherical else faiss.IndexFlatL2(x.shape[1])
-        flat.add(np.ascontiguousarray(centroids, dtype=np.float32))
-        return flat, centroids
+        lists = self._learned.arrays["lists"]
+        flat = (faiss.IndexFlatIP if self._similarity else faiss.IndexFlatL2)(lists.shape[1])
+        flat.add(lists)
+        return flat
+
+    def _lists(self):
+        """The centroids of the lists: (lists, D)."""
+        import faiss
+
+        flat = faiss.downcast_index(self._core.quantizer)
+        return faiss.rev_swig_ptr(flat.codes.data(), 4 * flat.ntotal * flat.d).copy().view(np.float32).reshape(flat.ntotal, flat.d)
 
     def _check_lists(self):
         """Whether what was read is an inverted file as `train` makes it."""
@@ -128,20 +110,18 @@ class IVFFlat(InvertedFile):
     name = "ivf-flat"
     fourcc = (b"IwFl",)
 
-    @dataclasses.dataclass(frozen=True)
-    class Params(Params):
-        lists: int = param(0, "inverted lists; 0 takes 4 sqrt(N), as far as the training vectors go", minimum=0, maximum=1 << 24)
-        seed: int = param(0, "seed of the k-means", role=SAMPLING, minimum=0)
+    quantizer = Lists
+    Params = Lists.Params
 
-    def _plan_codes(self):
-        return f"vectors of {self.dim} dimensions as they are, {4 * self.dim} bytes per photo"
-
-    def _train(self, x, jobs):
+    def _build(self):
         import faiss
 
-        coarse, _ = self._coarse(x, jobs)
-        self._outer = self._core = faiss.IndexIVFFlat(coarse, self.dim, self._lists, self._faiss_metric)
+        coarse = self._coarse()
+        self._outer = self._core = faiss.IndexIVFFlat(coarse, self.dim, self._learned.count, self._faiss_metric)
         self._core.is_trained = True
+
+    def _arrays(self):
+        return {"lists": self._lists()}
 
     def _adopt(self):
         import faiss
@@ -159,39 +139,22 @@ class IVFPQ(InvertedFile):
 
     name = "ivfpq"
     fourcc = (b"IxPT",)
-    by_distance = True
+    quantizer = ListsOfCodes
+    Params = ListsOfCodes.Params
 
-    @dataclasses.dataclass(frozen=True)
-    class Params(PQParams):
-        lists: int = param(0, "inverted lists; 0 takes 4 sqrt(N), as far as the training vectors go", minimum=0, maximum=1 << 24)
-
-    def _plan(self, n_train, n):
-        self._layout = quantizer.Layout(self.dim, 8 * self.params.bytes // self.params.nbits, self.params.nbits)
-        return super()._plan(n_train, n)
-
-    def _check_training(self, n_train):
-        self._layout.check_training(n_train, self.name)
-        super()._check_training(n_train)
-
-    def _plan_codes(self):
-        return f"{self._layout} ({self._layout.how('randomly rotated')}), {self._layout.size} bytes per photo"
-
-    def _train(self, x, jobs):
+    def _build(self):
         import faiss
 
-        layout, seed = self._layout, self.params.seed
-        self._matrix = layout.rotation(seed)
-        most = max(POINTS_PER_LIST * self._lists, quantizer.POINTS_PER_CENTROID << layout.bits)
-        x = quantizer.subsample(x, most, [seed, 5]) @ self._matrix.T
-        coarse, centroids = self._coarse(x, jobs)
-        x = quantizer.subsample(x, quantizer.POINTS_PER_CENTROID << layout.bits, seed)
-        residuals = [x[block] - centroids[quantizer.nearest(x[block], centroids, self._similarity)] for block in blocks(len(x))]
-        books = quantizer.codebooks(np.concatenate(residuals), layout, seed, jobs)
-        self._core = faiss.IndexIVFPQ(coarse, layout.width, self._lists, layout.parts, layout.bits, self._faiss_metric)
+        layout, arrays = self._learned.layout, self._learned.arrays
+        self._matrix = arrays["rotation"]
+        self._core = faiss.IndexIVFPQ(self._coarse(), layout.width, self._learned.count, layout.parts, layout.bits, self._faiss_metric)
         self._core.use_precomputed_table = -1  # they may be larger than the index
-        set_codebooks(self._core.pq, books)
+        set_codebooks(self._core.pq, arrays["centroids"])
         self._core.is_trained = True
         self._outer = transformed(self._matrix, self._core)
+
+    def _arrays(self):
+        return with_rotation(self._matrix, {"lists": self._lists(), "centroids": codebooks_of(self._core.pq)})
 
     def _begin(self, count, settings):
         super()._begin(count, settings)

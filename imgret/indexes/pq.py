@@ -1,28 +1,15 @@
 """Product quantisation: a few bytes for each photo, all of them looked at."""
 
-import dataclasses
-
 import numpy as np
 
-from imgret.errors import UsageError
-from imgret.indexes import quantizer
 from imgret.indexes.base import must
-from imgret.indexes.faissed import Faissed
-from imgret.registry import SAMPLING, Params, param
+from imgret.indexes.quantized import Quantized
+from imgret.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 
 SCAN_ROWS = 1 << 16
 
 
-@dataclasses.dataclass(frozen=True)
-class PQParams(Params):
-    """What product quantisers share."""
-
-    bytes: int = param(20, "bytes per photo", minimum=1, maximum=4096)
-    nbits: int = param(8, "bits of a sub-quantiser; 4 need fewer training vectors", choices=(4, 8))
-    seed: int = param(0, "seed of the k-means", role=SAMPLING, minimum=0)
-
-
-class PQ(Faissed):
+class PQ(Quantized):
     """Product quantiser, searched exhaustively by asymmetric distances.
 
     Any dimension does for any number of bytes: vectors are rotated at random into a multiple of the number of sub-quantisers, which also
@@ -41,56 +28,21 @@ class PQ(Faissed):
     name = "pq"
     seeded = True
     fourcc = (b"IxPT", b"IxPq")
-    by_distance = True
+    quantizer = ProductQuantizer
+    Params = ProductQuantizer.Params
 
-    @dataclasses.dataclass(frozen=True)
-    class Params(PQParams):
-        rotation: str = param("random", "what is done before the quantiser", choices=("random", "none"))
-        shared: bool = param(False, "one codebook for all sub-quantisers: for whitened vectors of which few can be learned from")
-
-    @property
-    def _shared(self):
-        return self.params.shared
-
-    @property
-    def _whole(self):
-        return self.params.rotation == "none"
-
-    @property
-    def _how(self):
-        return "randomly rotated" if self.params.rotation == "random" else "not rotated"
-
-    def _plan(self, n_train, n):
-        layout = quantizer.Layout(self.dim, 8 * self.params.bytes // self.params.nbits, self.params.nbits, self._whole)
-        if self._whole and layout.width > self.dim > quantizer.MOST_ROTATED:
-            raise UsageError(
-                f"`rotation` may be none for {self.dim} dimensions only where the {layout.parts} sub-quantisers share them out evenly: "
-                "take other bytes, or --set rotation=random"
-            )
-        self._layout = layout
-        self._check_training(n_train)
-        return f"{layout} ({layout.how(self._how)}), {layout.size} bytes per photo"
-
-    def _check_training(self, n_train):
-        self._layout.check_training(n_train, self.name)
-
-    def _rotation(self, x, jobs):
-        """The matrix (width, dim) before the quantiser; None for no such."""
-        if self.params.rotation == "random":
-            return self._layout.rotation(self.params.seed)
-        return self._layout.spread() if self._layout.width > self.dim else None
-
-    def _train(self, x, jobs):
+    def _build(self):
         import faiss
 
-        layout, seed = self._layout, self.params.seed
-        x = quantizer.subsample(x, quantizer.POINTS_PER_CENTROID << layout.bits, seed)
-        self._matrix = self._rotation(x, jobs)
-        rotated = x if self._matrix is None else x @ self._matrix.T
+        layout, arrays = self._learned.layout, self._learned.arrays
+        self._matrix = arrays.get("rotation")
         self._core = faiss.IndexPQ(layout.width, layout.parts, layout.bits, self._faiss_metric)
-        set_codebooks(self._core.pq, quantizer.codebooks(rotated, layout, seed, jobs, shared=self._shared))
+        set_codebooks(self._core.pq, arrays["centroids"])
         self._core.is_trained = True
         self._outer = transformed(self._matrix, self._core)
+
+    def _arrays(self):
+        return with_rotation(self._matrix, {"centroids": codebooks_of(self._core.pq)})
 
     def _adopt(self):
         import faiss
@@ -103,9 +55,7 @@ class PQ(Faissed):
     def _begin(self, count, settings):
         import faiss
 
-        pq = self._core.pq
-        books = faiss.vector_to_array(pq.centroids).reshape(pq.M, pq.ksub, pq.dsub)
-        self._reach = float(np.sqrt(np.square(books, dtype=np.float64).sum(axis=2).max(axis=1).sum()))
+        self._reach = float(np.sqrt(np.square(codebooks_of(self._core.pq), dtype=np.float64).sum(axis=2).max(axis=1).sum()))
         self._codes = faiss.rev_swig_ptr(self._core.codes.data(), self.size * self._core.code_size).reshape(self.size, -1)
 
     def _scans(self, fetch):
@@ -157,14 +107,8 @@ class OPQ(PQ):
 
     name = "opq"
 
-    @dataclasses.dataclass(frozen=True)
-    class Params(PQParams):
-        pass
-
-    _how, _shared, _whole = "rotation learned", False, False
-
-    def _rotation(self, x, jobs):
-        return quantizer.optimized_rotation(x, self._layout, self.params.seed, jobs)
+    quantizer = OptimizedProductQuantizer
+    Params = OptimizedProductQuantizer.Params
 
 
 def set_codebooks(pq, books):
@@ -172,6 +116,18 @@ def set_codebooks(pq, books):
     import faiss
 
     faiss.copy_array_to_vector(np.ascontiguousarray(books, dtype=np.float32).ravel(), pq.centroids)
+
+
+def codebooks_of(pq):
+    """The centroids of a faiss ProductQuantizer: (parts, 2^bits, width / parts)."""
+    import faiss
+
+    return faiss.vector_to_array(pq.centroids).reshape(pq.M, pq.ksub, pq.dsub)
+
+
+def with_rotation(matrix, arrays):
+    """What was learned, and the rotation before it, if there is one."""
+    return arrays if matrix is None else {"rotation": matrix} | arrays
 
 
 def check_codebooks(pq, params, width):

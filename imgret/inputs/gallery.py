@@ -118,6 +118,11 @@ class Gallery:
             return f"{shown} holds too few photos to tell a match from chance"
         return ""
 
+    def learned(self):
+        """The quantiser that the index was filled by, verified; see `imgret.indexes.base.Index.learned`."""
+        self._structure.verify(lambda: None)
+        return self.index.learned()
+
     def close(self):
         """Close the file: what is mapped stays."""
         self.store.close()

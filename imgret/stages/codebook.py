@@ -103,6 +103,8 @@ def _make(output, fitted, stores, pairs):
     run, learned_on = output.run, Pipeline.load(stores[0]).whole()
     with output.being_made() as parts:
         *learned_from, info = _sample(output, fitted, stores, pairs)
+        if layout := fitted.plan(learned_from[0].shape[1], info["drawn"], info.get("rows", info["drawn"])):
+            run.report.note(f"{fitted.name}: {layout}")
         run.report.detail(f"{fitted.name} learns from {info['drawn']} rows, {amount(learned_from[0].nbytes)}, on {run.jobs} threads")
         with run.report.progress(0, fitted.step) as progress:
             fitted.fit(*learned_from, jobs=run.jobs, checkpoint=Checkpoint(parts), progress=progress.reach)

@@ -2,20 +2,21 @@
 
 import contextlib
 import dataclasses
-import shlex
 
 import numpy as np
 
 from imgret import ready
 from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError, changed, quoted
+from imgret.indexes import INDEXES
 from imgret.inputs.features import FeatureReader, vectors_of
+from imgret.inputs.fitting import misfit
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.inputs.samples import in_order
 from imgret.inputs.stores import Stores
 from imgret.parallel import one_thread
 from imgret.paths import several
-from imgret.pipeline import Pipeline, component_class, differences, same_space
+from imgret.pipeline import Pipeline, component_class
 from imgret.registry import load
 from imgret.runs.details import tell_inputs
 from imgret.runs.failures import MaxGone
@@ -164,6 +165,8 @@ def _learned(method, words):
     pipelines = [Pipeline.load(store) for store in words]
     names = [pipeline.node["component"] for pipeline in pipelines]
     method = method or _meant(pipelines[0])
+    if method is None and names[0] in INDEXES:
+        raise ImgretError(f"{words[0].shown} is a {names[0]} codebook, by which indexes are filled: give it to imgret index VECTORS -c")
     if method is None:
         raise UsageError(f"{words[0].shown} is a {quoted(names[0])} codebook, of which several things can be made: name a method (-m)")
     kind = load(ENCODERS, method, "encoder")
@@ -206,24 +209,10 @@ def _check_fit(kind, stores, learned):
             raise ImgretError(f"{store.shown} holds {store.kind}; {kind.name}{with_what} needs {kind.takes}")
     nodes = [Pipeline.load(store).node for store in stores]
     for words, pipeline, fitted in learned:
-        found = [_misfit(words, pipeline, fitted, store, node) for store, node in zip(stores, nodes, strict=True)]
+        found = [misfit(words, pipeline, fitted, store, node) for store, node in zip(stores, nodes, strict=True)]
         problems = [problem for problem in found if problem]
         if problems and (not joins or len(problems) == len(stores)):
             raise ImgretError(problems[0])
-
-
-def _misfit(words, pipeline, fitted, store, node):
-    """Why a codebook does not fit a store's rows; None where it does."""
-    width = store.shape(store.layout.matrix)[1]
-    how = f"learn it on {store.kind} made in the same way"
-    if ready.is_ready(words.shown):
-        how = f"learn words of these photos by `imgret codebook {shlex.quote(store.shown)} -o words.h5`, and give them with -c words.h5"
-    if width != fitted.dim_:
-        return f"{words.shown} was fitted on {fitted.dim_} columns, {store.shown} has {width}: {how}"
-    for trained in pipeline.node["inputs"]:
-        if not same_space(trained, node):
-            return f"{words.shown} was learned in another space than {store.shown} is in ({differences(trained, node)}): {how}"
-    return None
 
 
 class EncodeWorker(PartWorker):

@@ -6,17 +6,19 @@ import os
 import numpy as np
 
 from imgret.arrays import zero_rows
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, quoted
 from imgret.indexes import DEFAULT, INDEXES
-from imgret.indexes.base import check_metric
 from imgret.inputs.chances import TAILS, learn
+from imgret.inputs.fitting import misfit
 from imgret.inputs.photos import Photos
-from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, in_order, parse_bytes
+from imgret.inputs.quantizers import Learned, Learning, kept
+from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, in_order, parse_bytes
 from imgret.inputs.stores import Stores
-from imgret.paths import several
+from imgret.metrics import check_metric
+from imgret.paths import plain, several
 from imgret.pipeline import Pipeline
 from imgret.registry import load
-from imgret.runs.details import amount, tell_inputs
+from imgret.runs.details import tell_inputs
 from imgret.runs.failures import MaxGone
 from imgret.runs.kept import Before
 from imgret.runs.output import Output
@@ -27,10 +29,24 @@ READ_BYTES = 4 << 20  # of vectors, read at once
 META_ROWS = 4096  # photos whose columns are written at once
 
 
-def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=(), seed=None, max_memory=None, max_gone=None, run=Run()):
+def index(
+    inputs,
+    out,
+    *,
+    method=None,
+    settings=(),
+    metric=None,
+    codebook=None,
+    train=(),
+    seed=None,
+    max_memory=None,
+    max_gone=None,
+    run=Run(),
+):
     """Make vectors searchable.
 
-    The index is built in memory, see `imgret.indexes.held.Held`.
+    The index is built in memory, see `imgret.indexes.held.Held`. What it learns before it is filled is kept where it takes the place of an
+    index of mostly the same photos (`imgret.inputs.quantizers.kept`).
 
     Parameters
     ----------
@@ -38,12 +54,14 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
         Vectors stores; their photos are put together.
     out : str
         The index to make.
-    method : str
-        A name of `INDEXES`.
+    method : str, optional
+        A name of `INDEXES`; what the codebook is for, or `DEFAULT`, if not given.
     settings : sequence of str
         NAME=VALUE.
-    metric : str
-        "cosine", "l2" or "ip".
+    metric : str, optional
+        "cosine", "l2" or "ip"; the codebook's, or "cosine", if not given.
+    codebook : str, optional
+        The quantiser that it is filled by, learned before.
     train : str or sequence of str
         Vectors stores to learn from instead of the inputs.
     seed : int, optional
@@ -59,66 +77,120 @@ def index(inputs, out, *, method=DEFAULT, settings=(), metric="cosine", train=()
     ImgretError
     """
     run.in_one_piece("index")
-    kind = load(INDEXES, method, "index")
-    params = kind.Params.parse(settings, **({"seed": seed} if kind.seeded else {}))
-    check_metric(metric)
     memory, limit = parse_bytes(max_memory or DEFAULT_MEMORY), MaxGone(max_gone)
-    inputs = several(inputs)
+    inputs, train = several(inputs), several(train)
+    if codebook is None:
+        asked = _asked(method, settings, metric, seed)
+    else:
+        _check_alone(method, metric, {"--set": settings, "--train": train, "--seed": seed})
     if not inputs:
         raise UsageError("give at least one vectors store")
     with Stores() as opened:
+        words = None if codebook is None else opened.add(plain(codebook), ("codebook",), "--codebook")
+        kind, params, metric, given = asked if words is None else _given(words, method, metric)
         if kind.takes != "vectors":
-            raise ImgretError(f"the index '{method}' takes {kind.takes}, and this step fills indexes of vectors alone: choose another -m")
+            raise ImgretError(f"the index '{kind.name}' takes {kind.takes}, and this step fills indexes of vectors: choose another -m")
         stores = [opened.add(path, (kind.takes,), "index") for path in inputs]
-        teachers = [opened.add(path, (kind.takes,), "--train") for path in several(train)]
+        teachers = [opened.add(path, (kind.takes,), "--train") for path in train]
         check_one_space(stores + teachers)
-        recorded = {"step": "index", "method": method, "version": kind.version, "metric": metric, "params": params.to_json()}
-        as_given, stores, teachers = _made_of(stores, teachers), in_order(stores), in_order(teachers)
-        output = Output(out, "index", recorded, _made_of(stores, teachers), run, as_given)
+        recorded = {"step": "index", "method": kind.name, "version": kind.version, "metric": metric, "params": params.to_json()}
+        as_given, stores, teachers = _made_of(stores, teachers, words), in_order(stores), in_order(teachers)
+        output = Output(out, "index", recorded, _made_of(stores, teachers, words), run, as_given)
         tell_inputs(run.report, stores)
         tell_inputs(run.report, teachers, "learns from")
+        if words is not None:
+            tell_inputs(run.report, [words], "is filled by")
+            _check_fit(words, given, stores[0])
         if not output.up_to_date(whole=lambda store: not (run.overwrite and kind.judged) or store.has(TAILS)):
-            pipeline = Pipeline.load(stores[0]).whole()
+            pipeline, photos = Pipeline.load(stores[0]).whole(), Photos(stores)
             built = kind(params, metric, *pipeline.codebooks_for(kind))
-            photos = Photos(stores)
             with contextlib.closing(Before(output, "indexed")) as before:
                 before.refuse_gone(limit, photos.names, photos.failures())
-            _make(output, built, photos, teachers or stores, pipeline, memory)
+            source = kept(output, kind, pipeline.node, photos) if words is None else Learned(given.quantizer_, {"train": None})
+            _make(output, built, photos, source or Learning(teachers or stores, memory), pipeline)
 
 
-def _made_of(stores, teachers):
+def _asked(method, settings, metric, seed):
+    """The index that is asked for without a codebook: its class, parameters and metric, and None."""
+    kind, metric = load(INDEXES, DEFAULT if method is None else method, "index"), "cosine" if metric is None else metric
+    params = kind.Params.parse(settings, **({"seed": seed} if kind.seeded else {}))
+    check_metric(metric)
+    return kind, params, metric, None
+
+
+def _check_alone(method, metric, options):
+    """Refuse what a codebook has decided, before any file is looked at."""
+    if metric is not None:
+        check_metric(metric)
+    if method is not None and load(INDEXES, method, "index").quantizer is None:
+        raise UsageError(f"-m {method} takes no codebook: leave -c out")
+    for option, given in options.items():
+        if given not in (None, (), []):
+            raise UsageError(f"the codebook (-c) has been learned: leave {option} out")
+
+
+def _given(words, method, metric):
+    """The index that a codebook is for: its class, parameters and metric, and the fitted codebook."""
+    pipeline = Pipeline.load(words)
+    name = pipeline.node["component"]
+    kinds = [other for other in INDEXES if load(INDEXES, other, "index").quantizer is not None]
+    if name not in kinds:
+        raise ImgretError(
+            f"{words.shown} is a {quoted(name)} codebook, by which no index is filled: learn one with imgret codebook -m {kinds[0]} "
+            f"({', '.join(kinds[1:])})"
+        )
+    if method not in (None, name):
+        raise ImgretError(f"{words.shown} is a {name} codebook; {method} needs {method}: leave -m out, and the codebook decides")
+    fitted = pipeline.component()
+    learned_for = fitted.params.metric
+    if metric not in (None, learned_for):
+        raise ImgretError(
+            f"{words.shown} was learned for --metric {learned_for}: leave --metric out, or learn another with --set metric={metric}"
+        )
+    return load(INDEXES, name, "index"), fitted.quantizer_.params, learned_for, fitted
+
+
+def _check_fit(words, fitted, store):
+    """Refuse a codebook that was learned in another space than the vectors'."""
+    problem = misfit(words, Pipeline.load(words), fitted, store, Pipeline.load(store).node)
+    if problem:
+        raise ImgretError(problem)
+
+
+def _made_of(stores, teachers, words):
     """How the inputs are recorded."""
-    return [store.as_input() for store in stores] + [store.as_input() | {"role": "train"} for store in teachers]
+    made_of = [store.as_input() for store in stores] + [store.as_input() | {"role": "train"} for store in teachers]
+    return made_of if words is None else [*made_of, words.as_input()]
 
 
-def _make(output, built, photos, teachers, pipeline, memory):
+def _make(output, built, photos, source, pipeline):
     """Plan, train, fill and write."""
     run, dim, count = output.run, photos.stores[0].sizes["V"], len(photos.names)
-    n_train = sum(store.sizes["N"] for store in teachers)
-    layout = built.plan(dim, min(n_train, memory // (4 * max(1, dim))), count)
+    layout = source.prepare(built, dim, count)
     run.report.note(f"{built.name}: {layout}")
     with output.being_made():
-        zero, drawn = 0, _train(built, teachers, n_train, memory, run.jobs, run.report)
-        with run.report.progress(count, "photo") as progress:
-            for block in _blocks(photos):
-                built.add(block)
-                progress.update(len(block))
-                zero += zero_rows(block)
+        info = {"layout": layout} | source.teach(built, run) | {"dim": dim}
+        zero = _fill(built, photos, run)
         run.report.zero(zero, count, "vectors", built.metric)
-        info = {"layout": layout, "train": drawn, "dim": dim} | ({"zero": zero} if zero else {})
-        _write(output, photos, built, pipeline, info, learn(built, photos, run.jobs))
+        _write(output, photos, built, pipeline, info | ({"zero": zero} if zero else {}), learn(built, photos, run.jobs))
         size = os.stat(output.path).st_size
         run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
 
 
-def _train(built, stores, count, memory, jobs, report):
-    """Let an index learn from a sample, where it does; what was drawn."""
-    if not built.trains:
-        return None
-    sample, drawn = draw(stores, count, built.params.seed if built.seeded else 0, memory)
-    report.detail(f"{built.name} learns from {len(sample)} vectors, {amount(sample.nbytes)}, on {jobs} threads")
-    built.train(sample, jobs=jobs)
-    return drawn
+def _fill(built, photos, run):
+    """Add the photos' vectors; how many of them are zero."""
+    zero = 0
+    with run.report.progress(len(photos.names), "photo") as progress:
+
+        def read():
+            nonlocal zero
+            for block in _blocks(photos):
+                yield block
+                progress.update(len(block))
+                zero += zero_rows(block)
+
+        built.extend(read(), jobs=run.jobs)
+    return zero
 
 
 def _blocks(photos):
