@@ -17,7 +17,7 @@ FILES = {  # the keys of a table that name other tables
     "extract": ("codebook",),
     "codebook": ("inputs",),
     "encode": ("inputs", "codebook"),
-    "index": ("inputs", "train"),
+    "index": ("inputs", "train", "codebook"),
     "search": ("index", "queries"),
     "evaluate": ("inputs",),
 }

@@ -131,6 +131,7 @@ def _run(plan, step, photos, ours, run):
     elif name == "encode":
         encode(inputs, plan.codebooks(step), out, run=run, **given)
     else:
+        given["codebook"] = next(iter(plan.codebooks(step)), None)
         index(inputs, out, train=[plan.file(each) for each in plan.sources(step, ("train",))], run=run, **given)
 
 
