@@ -8,7 +8,8 @@ from helpers import call, flip, refused
 
 from imgret.codebooks import CODEBOOKS
 from imgret.errors import ImgretError
-from imgret.indexes import INDEXES
+from imgret.indexes import INDEXES, quantized
+from imgret.inputs import chances
 from imgret.metrics import METRICS
 from imgret.registry import load
 from imgret.store.photos import PhotoWriter
@@ -183,6 +184,49 @@ def test_a_quantiser_is_kept_while_photos_come_and_go(parts, tmp_path):
     assert "is kept" not in good(*index, parts(28), "-o", out)  # nothing is there: it is made from scratch
     good(*index, parts(28), "-o", tmp_path / "scratch.h5")
     assert content(out) == content(tmp_path / "scratch.h5") != content(fresh)
+
+
+@pytest.mark.parametrize(("dim", "copied"), [(12, True), (160, False)])
+def test_what_is_the_same_is_copied(stores, tmp_path, monkeypatch, dim, copied):
+    """Codes of rows whose vectors are the same, and what is known of their chance scores; where it cannot be told, all is made anew."""
+    rng = np.random.default_rng(0)
+    x, digests = rng.standard_normal((900, dim), np.float32), rng.integers(1, 256, (900, 32), np.uint8)
+    x[7], x[8] = x[500], x[400]  # copies, which other photos are
+    out, fresh, words = tmp_path / "i.h5", tmp_path / "fresh.h5", tmp_path / "q.h5"
+    encoded, judged = [], []
+    fresh_codes, of_tails = quantized.Quantized._fresh, chances.tails
+    monkeypatch.setattr(quantized.Quantized, "_fresh", lambda index, x: encoded.append(len(x)) or fresh_codes(index, x))
+    monkeypatch.setattr(chances, "tails", lambda scores, own: judged.append(len(scores)) or of_tails(scores, own))
+    chosen = rng.permutation(900)
+    digests[chosen[-10:], 0] = 255  # none of them is a reference
+    for name, rows in (("a", np.sort(chosen[:-9])), ("b", np.sort(np.delete(chosen, -10)))):  # one goes, nine come
+        _vectors(tmp_path / f"{name}.h5", stores.projected, rows, x, digests)
+    good("codebook", tmp_path / "a.h5", "-m", "pq", *FEW, "-o", words)
+    good("index", tmp_path / "a.h5", "-m", "pq", *FEW, "-o", out)
+    encoded.clear(), judged.clear()
+    assert "is kept" in good("index", tmp_path / "b.h5", "-m", "pq", *FEW, "-o", out)
+    assert sum(encoded) == (9 if copied else 899)
+    assert (256 + 9 <= sum(judged) <= 256 + 9 + 2) == copied
+    good("index", tmp_path / "b.h5", "-c", words, "-o", fresh)
+    with Store(out) as one, Store(fresh) as other:
+        assert one.has("vector_hash") == copied
+        assert one.column_names() == other.column_names()
+        for path in one.column_names():
+            assert one.read(path).tobytes() == other.read(path).tobytes(), path
+    assert call("info", out, "--check").code == 0
+
+
+def _vectors(path, like, rows, x, digests):
+    """A store of some made-up vectors."""
+    with Store(like) as store, Writer(f"{path}.tmp") as writer:
+        columns = PhotoWriter(writer, "vectors", {"vectors": (x.shape[1:], np.float32, {})})
+        meta = {"digest": digests[rows], "image_size": np.full((len(rows), 2), 64, np.int32)}
+        columns.photos([f"{row:04d}.jpg".encode() for row in rows], meta | {"file_size": rows, "file_mtime_ns": rows})
+        columns.rows(vectors=x[rows])
+        writer.fingerprint = columns.fingerprint(store.recipe)
+        arrays = {digest: store.pipeline_array(digest) for digest in _hashes(store.pipeline)}
+        writer.finish("vectors", recipe=store.recipe, params=store.params, pipeline=store.pipeline, arrays=arrays)
+        writer.publish(str(path))
 
 
 def test_a_quantiser_is_learned_anew(parts, stores, tmp_path):

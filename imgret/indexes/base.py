@@ -46,6 +46,7 @@ class Index(Component):
     takes = "vectors"
     trains = True
     quantizer = None
+    hashes = None
     size = 0
     judged = False
 
@@ -81,6 +82,14 @@ class Index(Component):
         Returns what `plan` does, for `n` rows to come.
         """
         raise NotImplementedError(type(self).__name__)
+
+    def copy_from(self, hashes, index):
+        """Copy the codes of rows whose hashes are among these, (N,), those of an opened index, instead of making them anew."""
+        raise NotImplementedError(type(self).__name__)
+
+    def codes(self):
+        """What is kept of each row, to be copied: (N, bytes), uint8. None where `hashes` are."""
+        return None
 
     def learned(self):
         """What it was filled by, taken out of its arrays, where it has a `quantizer`. `ImgretError` if they are damaged."""

@@ -157,6 +157,31 @@ class Shared:
         return answer
 
 
+class Known:
+    """Rows that are known by their hashes.
+
+    Parameters
+    ----------
+    hashes : ndarray, shape (N,), uint64
+    """
+
+    def __init__(self, hashes):
+        self._order = np.argsort(hashes, kind="stable")
+        self._sorted = hashes[self._order]
+
+    def find(self, hashes):
+        """The first row of each hash, -1 where there is none: (n,), int64."""
+        if not len(self._sorted):
+            return np.full(len(hashes), -1)
+        at = np.minimum(np.searchsorted(self._sorted, hashes), len(self._sorted) - 1)
+        return np.where(self._sorted[at] == hashes, self._order[at], -1)
+
+
+def hashes_of(x):
+    """The first half of XXH3-128 of each row: (n,), uint64."""
+    return _hashes(x)[0]
+
+
 def _hashes(values):
     """XXH3-128 of each row, as two arrays (n,), uint64."""
     values = np.ascontiguousarray(values)

@@ -7,6 +7,7 @@ from imgret.indexes.quantized import Quantized
 from imgret.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 
 SCAN_ROWS = 1 << 16
+WIDE = 16  # columns of a sub-quantiser from which on faiss has BLAS encode, which rounds by a row's place in its block
 
 
 class PQ(Quantized):
@@ -41,6 +42,19 @@ class PQ(Quantized):
         self._core.is_trained = True
         self._outer = transformed(self._matrix, self._core)
 
+    @property
+    def _row_by_row(self):
+        return self._core.pq.dsub < WIDE
+
+    def codes(self):
+        """See `Index.codes`."""
+        return self._all_codes() if self._row_by_row else None
+
+    def _all_codes(self):
+        import faiss
+
+        return faiss.rev_swig_ptr(self._core.codes.data(), self.size * self._core.code_size).reshape(self.size, -1)
+
     def _arrays(self):
         return with_rotation(self._matrix, {"centroids": codebooks_of(self._core.pq)})
 
@@ -53,10 +67,9 @@ class PQ(Quantized):
         must(self._core.codes.size() == self._core.ntotal * self.params.bytes == self._core.ntotal * self._core.code_size)
 
     def _begin(self, count, settings):
-        import faiss
 
         self._reach = float(np.sqrt(np.square(codebooks_of(self._core.pq), dtype=np.float64).sum(axis=2).max(axis=1).sum()))
-        self._codes = faiss.rev_swig_ptr(self._core.codes.data(), self.size * self._core.code_size).reshape(self.size, -1)
+        self._codes = self._all_codes()
 
     def _scans(self, fetch):
         return 4 * fetch >= self.size

@@ -35,7 +35,7 @@ class Learned:
         writer.array(LENGTHS, self.kept.lengths)
 
 
-def learn(built, photos, jobs=1):
+def learn(built, photos, jobs=1, before=None):
     """Learn chance scores from an index that has just been filled.
 
     Which photos are the references follows from the digests of all, and a photo's tail from its own row and theirs: not from `jobs`, from
@@ -47,6 +47,8 @@ def learn(built, photos, jobs=1):
     photos : imgret.inputs.photos.Photos
         Its rows.
     jobs : int
+    before : imgret.inputs.quantizers.Before, optional
+        A finished index of the same quantiser: tails are copied where references and photo are the same.
 
     Returns
     -------
@@ -62,15 +64,20 @@ def learn(built, photos, jobs=1):
     step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * max(1, kept.whole.shape[1]))))
 
     def block(item):
-        start, rows = item
+        at, rows = item
         rows = Directions.of(rows)
         scores = built.scores_of(asking.products(rows), asking.lengths, rows.lengths).T
-        at = np.arange(start, start + len(scores))
         nearest = np.minimum(np.searchsorted(references, at), len(references) - 1)
         return tails(scores, np.where(references[nearest] == at, nearest, -1))
 
     count = len(photos.names)
-    blocks = ((start, built.kept(start, min(start + step, count))) for start in range(0, count, step))
+    found, new = (None, None) if before is None else before.tails(built, references)
+    if found is not None:
+        parts = (new[start : start + step] for start in range(0, len(new), step))
+        blocks = ((rows, np.concatenate([built.kept(row, row + 1) for row in rows.tolist()])) for rows in parts)
+        found[new] = np.concatenate([np.empty((0, 2), np.float32), *ordered_map(block, blocks, jobs)])
+        return Learned(references, kept, found)
+    blocks = ((np.arange(start, min(start + step, count)), built.kept(start, min(start + step, count))) for start in range(0, count, step))
     return Learned(references, kept, np.concatenate(list(ordered_map(block, blocks, jobs))))
 
 

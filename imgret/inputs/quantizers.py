@@ -6,6 +6,9 @@ import dataclasses
 import numpy as np
 
 from imgret.errors import ImgretError
+from imgret.indexes.base import Index
+from imgret.indexes.copies import Known
+from imgret.inputs.chances import PHOTOS, TAILS
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.samples import draw
 from imgret.pipeline import same_space
@@ -15,6 +18,49 @@ from imgret.store.reader import Store
 
 MOST_NEW = 0.5  # the share of the photos that may have come since a quantiser was learned: above, they may be twice as many as then
 READ_ROWS = 1 << 18
+HASHES = "vector_hash"
+
+
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """What of a finished index is the same in another one that its quantiser fills, row by row.
+
+    Attributes
+    ----------
+    hashes : ndarray, shape (N,), uint64
+    index : imgret.indexes.base.Index
+    chances : ndarray, shape (N, 2), float32, or None
+        The photos' tails.
+    references : ndarray, shape (m,), int64
+        Photos whose scores these are of.
+    """
+
+    hashes: np.ndarray
+    index: Index
+    chances: np.ndarray | None
+    references: np.ndarray
+
+    @classmethod
+    def of(cls, gallery):
+        """That of an open index, whose structure has been verified; None where it says nothing of the kind."""
+        store = gallery.store
+        if gallery.index.codes() is None or not store.has(HASHES):
+            return None
+        judged = (store.read(TAILS), store.read(PHOTOS)) if store.has(TAILS) else (None, np.empty(0, np.int64))
+        return cls(store.read(HASHES), gallery.index, *judged)
+
+    def tails(self, built, references):
+        """The tails (N, 2) of an index that has been filled, and the rows that they are yet to be found for; None, None where the
+        references, rows of it, are others than they were, or most rows are new.
+
+        Of the references themselves, and of copies of them, they depend on more than the row.
+        """
+        hashes = built.hashes
+        if hashes is None or self.chances is None or not np.array_equal(self.hashes[self.references], hashes[references]):
+            return None, None
+        rows = Known(self.hashes).find(hashes)
+        new = np.flatnonzero((rows < 0) | np.isin(hashes, hashes[references]))
+        return (None, None) if 2 * len(new) > len(rows) else (self.chances[np.maximum(rows, 0)], new)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +77,7 @@ class Learning:
 
     stores: list
     memory: int
+    before = None
 
     def prepare(self, built, dim, count):
         """Plan an index of so many rows, before any work; the plan in a line."""
@@ -58,10 +105,13 @@ class Learned:
     quantizer : imgret.quantizers.base.Quantizer
     record : dict
         What is recorded of it.
+    before : Before, optional
+        What may be copied.
     """
 
     quantizer: Quantizer
     record: dict
+    before: Before | None = None
 
     def prepare(self, built, dim, count):
         """See `Learning.prepare`."""
@@ -69,6 +119,8 @@ class Learned:
 
     def teach(self, built, run):
         """See `Learning.teach`."""
+        if self.before is not None:
+            built.copy_from(self.before.hashes, self.before.index)
         return self.record
 
 
@@ -121,7 +173,7 @@ def _kept(output, gallery, node, photos):
     output.run.report.note(
         f"{output.shown}: its quantiser, learned on {record['learned_on']} photos, is kept: {record['since']} of {count} have come since"
     )
-    return Learned(quantizer, {"train": store.info.get("train"), "quantizer": record})
+    return Learned(quantizer, {"train": store.info.get("train"), "quantizer": record}, Before.of(gallery))
 
 
 def _anew(output, why):

@@ -11,7 +11,7 @@ from imgret.indexes import DEFAULT, INDEXES
 from imgret.inputs.chances import TAILS, learn
 from imgret.inputs.fitting import misfit
 from imgret.inputs.photos import Photos
-from imgret.inputs.quantizers import Learned, Learning, kept
+from imgret.inputs.quantizers import HASHES, Learned, Learning, kept
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, in_order, parse_bytes
 from imgret.inputs.stores import Stores
 from imgret.metrics import check_metric
@@ -172,7 +172,7 @@ def _make(output, built, photos, source, pipeline):
         info = {"layout": layout} | source.teach(built, run) | {"dim": dim}
         zero = _fill(built, photos, run)
         run.report.zero(zero, count, "vectors", built.metric)
-        _write(output, photos, built, pipeline, info | ({"zero": zero} if zero else {}), learn(built, photos, run.jobs))
+        _write(output, photos, built, pipeline, info | ({"zero": zero} if zero else {}), learn(built, photos, run.jobs, source.before))
         size = os.stat(output.path).st_size
         run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
 
@@ -219,6 +219,8 @@ def _write(output, photos, built, pipeline, info, chance):
         columns.rows(rows=np.arange(count))
         if chance is not None:
             chance.write(writer)
+        if built.hashes is not None:
+            writer.array(HASHES, built.hashes)
         built.save(lambda name, *shape: writer.column(f"structure/{name}", *shape))
         columns.copy_all_failed(stores)
         writer.fingerprint = columns.fingerprint(output.recipe)

@@ -148,6 +148,15 @@ CHANCE = (
     Column("chance/lengths", ("M",), ("float32",), "its lengths", hashed=False, optional="chance"),
 )
 
+HASHES = Column(
+    "vector_hash",
+    ("N",),
+    ("uint64",),
+    "only where the code of a photo follows from its vector and the quantiser alone: XXH3 of the vector, by which codes are copied",
+    hashed=False,
+    optional="copied",
+)
+
 INDEX = Kind(
     "index",
     "an index",
@@ -163,6 +172,7 @@ INDEX = Kind(
             "which has equal rows once, node i stands for the rows `structure/members[starts[i]:starts[i+1]]`, `structure/starts`",
         ),
         *CHANCE,
+        HASHES,
         *FAILED,
     ),
     version=3,
