@@ -124,7 +124,7 @@ def test_every_command_method_protocol_and_config_has_its_place():
     for name in COMMANDS:
         assert f"$ imgret {name} --help\n" in TEXTS["commands"]
     tables = [vars(importlib.import_module(f"imgret.{family}"))[family.upper()] for family in sorted(FAMILIES)]
-    assert sorted(METHODS) == sorted(name for table in tables for name in table)
+    assert sorted(METHODS) == sorted({name for table in tables for name in table})
     assert list(PROTOCOL_PAGE) == list(PROTOCOLS)
     readme = (Path(ROOT) / "README.md").read_text(encoding="utf-8")
     for path in (Path(ROOT) / "configs").glob("*.toml"):

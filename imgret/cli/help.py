@@ -55,11 +55,12 @@ def title(text):
 
 
 def sections(text):
-    """Name -> text of every section of a page whose heading is a name in backticks: a method's, a protocol's."""
+    """Name -> text of every section of a page whose heading is a name in backticks: a method's, a protocol's; one after the other where a
+    codebook and an index have one name."""
     found = {}
     for heading in re.finditer(r"^(#+) `([^`]+)`$", text, re.MULTILINE):
         end = re.compile(rf"^#{{1,{len(heading[1])}}} ", re.MULTILINE).search(text, heading.end())
-        found[heading[2]] = text[heading.start() : end.start() if end else None]
+        found[heading[2]] = found.get(heading[2], "") + text[heading.start() : end.start() if end else None]
     return found
 
 
