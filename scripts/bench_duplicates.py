@@ -17,8 +17,10 @@ import importlib.util
 import json
 import os
 import pathlib
+import resource
 import sys
 import tempfile
+import time
 
 import bench
 import copies
@@ -105,10 +107,21 @@ def distances(hashes):
     return (signs.shape[1] - signs @ signs.T) // 2
 
 
+def cost_of(function):
+    """The cost of a call in this process and in those that it starts."""
+
+    def used():
+        return sum(part for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN) for part in resource.getrusage(who)[:2])
+
+    before, start = used(), time.perf_counter()
+    function()
+    return bench.Cost(time.perf_counter() - start, used() - before)
+
+
 def peers(work, truth, data):
     """Yield (name, distances (N, N), thresholds, cost) of each program."""
     hashes = []
-    cost = bench.call(lambda: hashes.extend(perceptual_hash(work / "photos" / name) for name in truth.names))
+    cost = cost_of(lambda: hashes.extend(perceptual_hash(work / "photos" / name) for name in truth.names))
     yield "64-bit pHash", distances(np.array(hashes)), range(0, 33), cost
     if not importlib.util.find_spec("imagededup"):
         print("imagededup is not installed: left out")
@@ -117,7 +130,7 @@ def peers(work, truth, data):
 
     for name in ("PHash", "DHash"):
         encoded = {}
-        cost = bench.call(
+        cost = cost_of(
             lambda name=name, encoded=encoded: encoded.update(
                 getattr(methods, name)(verbose=False).encode_images(str(work / "photos"), num_enc_workers=0)
             )
@@ -140,7 +153,7 @@ def _cnn(work, truth, weights):
     model.classifier = torch.nn.Identity()
     transform = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.transforms()
     cnn, encoded = methods.CNN(verbose=False, model_config=CustomModel(name="mobilenet_v2", model=model.eval(), transform=transform)), {}
-    cost = bench.call(lambda: encoded.update(cnn.encode_images(str(work / "photos"), num_enc_workers=0)))
+    cost = cost_of(lambda: encoded.update(cnn.encode_images(str(work / "photos"), num_enc_workers=0)))
     vectors = np.stack([np.ravel(encoded[photo]) for photo in truth.names])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return "imagededup CNN (MobileNetV2)", 1 - vectors @ vectors.T, np.linspace(0.005, 0.5, 100), cost

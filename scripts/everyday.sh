@@ -126,8 +126,8 @@ build_and_ask() {
 find_copies() {
   say 'copies'
   local copy="Anna's pics/\"again\".jpg" small="Anna's pics/small.jpg"
-  cp "Anna's pics/coffee-0.jpg" "$copy"
-  "$PYTHON" -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).reduce(2).save(sys.argv[2])' "Anna's pics/coffee-0.jpg" "$small"
+  cp "Anna's pics/chelsea-0.jpg" "$copy"
+  "$PYTHON" -c 'import sys; from PIL import Image; Image.open(sys.argv[1]).reduce(2).save(sys.argv[2])' "Anna's pics/chelsea-0.jpg" "$small"
   run 0 build "Anna's pics" -o photos.imgret
   run 0 duplicates photos.imgret --exact --format jsonl
   [ "$(wc -l <answer)" = 1 ] || fail 'there is one exact copy'
