@@ -280,7 +280,10 @@ def test_configs_that_make_no_build(place, text, code, message):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ('f = { run = "extract", jobs = 2 }', "f: unknown key 'jobs'; in a build `extract` has: max-failed, method, set, truncated"),
+        (
+            'f = { run = "extract", jobs = 2 }',
+            "f: unknown key 'jobs'; in a build `extract` has: max-failed, max-gone, method, set, truncated",
+        ),
         ('f = { run = "extract", set = 3 }', "f: `set` must be a table of parameters"),
         ('f = { run = "codebook", inputs = ["i"], size = "many" }', None),
         ('"../f" = { run = "extract" }', "../f: a build has a file of each table's name, and this is none: call it otherwise"),
@@ -288,6 +291,7 @@ def test_configs_that_make_no_build(place, text, code, message):
 )
 def test_tables_that_no_build_takes(place, table, message):
     name = "../f" if "../f" in table else "f"
+    message = message and message.format("max-failed, max-gone, method, set, truncated")
     if message is None:
         table, message = SMALL.replace("size = 4", 'size = "many"'), "words: `size` must be an integer, got 'many'"
     else:
