@@ -82,6 +82,60 @@ def test_matches_among_the_references_do_not_count():
     assert 0.6 < np.median(after[:, 1] / before[:, 1]) < 1.4
 
 
+def slow_crowding(scores):
+    """Start and scale of the common tail, number by number; None where it is one of chance."""
+    together, skews = [], []
+    for row, photo in enumerate(scores):
+        others = sorted(np.delete(photo, row).tolist())
+        low, middle, half = (others[round(part * (len(others) - 1))] for part in (0.1, 0.3, 0.5))
+        together += [(score - middle) / (middle - low) for score in others]
+        skews.append((half - middle) / (middle - low))
+    together.sort()
+    start, limit = together[int(0.8 * len(together))], together[int(0.95 * len(together))]
+    above = [score for score in together if score > start]
+    scale = sum(min(score, limit) - start for score in above) / sum(score <= limit for score in above)
+    skew = max(0.0, (np.median(skews) - 0.6925) / (1.339 - 0.6925))
+    longest = 1.7 * (0.737 + skew * (3.979 - 0.737))
+    return None if scale <= longest else (min(start, 1.7 * (1.8045 + skew * (4.985 - 1.8045))), longest)
+
+
+def gallery(rng, draw, matching, height=8, photos=120):
+    """Scores of photos with one another, of which each matches `matching` others."""
+    scores = draw(size=(photos, photos))
+    for first in range(0, photos, matching + 1):
+        scores[first : first + matching + 1, first : first + matching + 1] += height
+    return (scores + scores.T) / 2
+
+
+@pytest.mark.parametrize("draw", ["normal", "exponential", "gumbel"])
+def test_a_gallery_is_crowded_where_most_tails_hold_matches(draw):
+    rng = np.random.default_rng(3)
+    for matching, crowded in ((0, False), (1, False), (29, True)):
+        scores = gallery(rng, getattr(rng, draw), matching)
+        found, wanted = chance.crowding(scores), slow_crowding(scores)
+        assert (found is None) == (wanted is None)
+        assert (found is not None) == crowded
+        assert found is None or np.allclose(found, wanted)
+
+
+def test_matches_are_seen_in_a_crowded_gallery():
+    """Of what stands out in one where a quarter of the photos match, most is found by it, and nothing that does not match."""
+    rng = np.random.default_rng(4)
+    scores, same = gallery(rng, rng.normal, 29, height=14), np.arange(120) // 30
+    crowded = chance.crowding(scores)
+    found = chance.tails(scores, np.arange(120), crowded)
+    parts = chance.by_chance(scores, found[:, None], 120, chance.common(120))
+    expected = 120 * np.exp((parts + parts.T) / 2)
+    matching = (same[:, None] == same) & ~np.eye(120, dtype=bool)
+    assert (expected[matching] <= chance.LIKELY).mean() > 0.9
+    assert (expected[same[:, None] != same] > chance.LIKELY).all()
+
+
+def test_few_photos_and_scores_that_are_all_the_same_are_no_crowd():
+    assert chance.crowding(np.eye(4)) is None
+    assert chance.crowding(np.zeros((50, 50))) is None
+
+
 def test_what_tells_nothing_apart_is_never_a_match():
     found = chance.tails(np.zeros((1, 256)))
     assert np.isnan(found).all()

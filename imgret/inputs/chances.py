@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from imgret.chance import BLOCK_BYTES, BLOCK_ROWS, Chance, Directions, chosen, tails
+from imgret.chance import BLOCK_BYTES, BLOCK_ROWS, Chance, Directions, chosen, crowding, tails
 from imgret.errors import ImgretError
 from imgret.parallel import ordered_map
 
 TAILS, PHOTOS, VECTORS, LENGTHS = "chance/tails", "chance/photos", "chance/vectors", "chance/lengths"
+CROWDED = "crowded"  # in an index's `info`
 META_ROWS = 1 << 16  # photos whose digests are read at once
 MOST = 4096  # references that a file may have
 SPAN = 1024  # rows of a column that are read at once where any of them is wanted
@@ -22,10 +23,16 @@ class Learned:
     kept : imgret.chance.Directions
         The references, as the index keeps them.
     tails : ndarray, shape (N, 2), float32
+    crowded : tuple of float, or None
+        See `imgret.chance.crowding`.
     """
 
-    def __init__(self, photos, kept, tails):
-        self.photos, self.kept, self.tails = photos, kept, tails
+    def __init__(self, photos, kept, tails, crowded):
+        self.photos, self.kept, self.tails, self.crowded = photos, kept, tails, crowded
+
+    def info(self):
+        """What the index's `info` says of it."""
+        return {} if self.crowded is None else {CROWDED: list(self.crowded)}
 
     def write(self, writer):
         """Write its columns to a store that is being made."""
@@ -61,6 +68,7 @@ def learn(built, photos, jobs=1, before=None):
     asking = np.concatenate([photos.gathered(_vectors, row, row + 1) for row in references.tolist()])
     asking = Directions.of(built.as_asked(asking))
     kept = Directions.of(np.concatenate([built.kept(row, row + 1) for row in references.tolist()]))
+    crowded = crowding(built.scores_of(asking.products(kept), asking.lengths, kept.lengths).T)
     step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * max(1, kept.whole.shape[1]))))
 
     def block(item):
@@ -68,7 +76,7 @@ def learn(built, photos, jobs=1, before=None):
         rows = Directions.of(rows)
         scores = built.scores_of(asking.products(rows), asking.lengths, rows.lengths).T
         nearest = np.minimum(np.searchsorted(references, at), len(references) - 1)
-        return tails(scores, np.where(references[nearest] == at, nearest, -1))
+        return tails(scores, np.where(references[nearest] == at, nearest, -1), crowded)
 
     count = len(photos.names)
     found, new = (None, None) if before is None else before.tails(built, references)
@@ -76,9 +84,9 @@ def learn(built, photos, jobs=1, before=None):
         parts = (new[start : start + step] for start in range(0, len(new), step))
         blocks = ((rows, np.concatenate([built.kept(row, row + 1) for row in rows.tolist()])) for rows in parts)
         found[new] = np.concatenate([np.empty((0, 2), np.float32), *ordered_map(block, blocks, jobs)])
-        return Learned(references, kept, found)
+        return Learned(references, kept, found, crowded)
     blocks = ((np.arange(start, min(start + step, count)), built.kept(start, min(start + step, count))) for start in range(0, count, step))
-    return Learned(references, kept, np.concatenate(list(ordered_map(block, blocks, jobs))))
+    return Learned(references, kept, np.concatenate(list(ordered_map(block, blocks, jobs))), crowded)
 
 
 def _digests(photos):
@@ -124,7 +132,18 @@ def known(store, index):
             f"{store.shown} is damaged: its references for chance scores are none of its photos: remove it, and make it again"
         )
     references = Directions(store.read(VECTORS).astype(np.float32), store.read(LENGTHS))
-    return Chance(index, references, _Tails(store))
+    return Chance(index, references, _Tails(store), _crowded(store))
+
+
+def _crowded(store):
+    said = store.info.get(CROWDED)
+    if said is None:
+        return None
+    if not isinstance(said, list) or len(said) != 2 or not all(isinstance(each, float) and 0 < each < 1e6 for each in said):
+        raise ImgretError(
+            f"{store.shown} is damaged: what its `info` says of a crowded gallery is none of it: remove it, and make it again"
+        )
+    return tuple(said)
 
 
 def rows_of(store, path, wanted):

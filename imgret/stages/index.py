@@ -172,7 +172,9 @@ def _make(output, built, photos, source, pipeline):
         info = {"layout": layout} | source.teach(built, run) | {"dim": dim}
         zero = _fill(built, photos, run)
         run.report.zero(zero, count, "vectors", built.metric)
-        _write(output, photos, built, pipeline, info | ({"zero": zero} if zero else {}), learn(built, photos, run.jobs, source.before))
+        chance = learn(built, photos, run.jobs, source.before)
+        info |= ({"zero": zero} if zero else {}) | ({} if chance is None else chance.info())
+        _write(output, photos, built, pipeline, info, chance)
         size = os.stat(output.path).st_size
         run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
 
