@@ -32,7 +32,7 @@ from helpers import (
     tiff_header,
 )
 
-import imgret.runs.parts
+import imgret.runs.joining
 import imgret.stages.import_
 from imgret.errors import ImgretError
 from imgret.stages.info import describe
@@ -1103,10 +1103,10 @@ SHORT = "a worker ran out of memory: run the same command again, with fewer --jo
     [
         (("images", "read_file"), "os._exit(3)", "a worker process ended unexpectedly (exit 3): run the same command again"),
         # over no photo
-        (("runs.parts", "publish_part"), "os.kill(os.getpid(), 9)", KILLED),
-        (("runs.parts", "publish_part"), "raise MemoryError", SHORT),
+        (("runs.partworker", "publish_part"), "os.kill(os.getpid(), 9)", KILLED),
+        (("runs.partworker", "publish_part"), "raise MemoryError", SHORT),
         (
-            ("runs.parts", "publish_part"),
+            ("runs.partworker", "publish_part"),
             "os.kill(os.getpid(), 11)",
             "a worker process ended unexpectedly (exit -11): run the same command again",
         ),
@@ -1124,7 +1124,7 @@ def test_a_worker_that_ends(here, where, what, text):
 
 def test_a_part_that_stays_damaged(here, monkeypatch):
     folder("p", 2)
-    monkeypatch.setattr(imgret.runs.parts.Step, "_problem", lambda self, store, part: "a bit fell over")
+    monkeypatch.setattr(imgret.runs.joining.FinishedParts, "_problem", lambda self, store, part: "a bit fell over")
     result = call("extract", "p", "-o", "f.h5", "-j1")
     assert result.err.splitlines() == [
         "imgret: warning: part 0 is damaged; making it again",
