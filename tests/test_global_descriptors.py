@@ -159,7 +159,7 @@ def test_from_photos_to_a_ranking(name, tmp_path):
         result = call(*arguments)
         assert result.code == 0, result.err
     assert {key: code for key, (code, _) in failures(vectors).items()} == ({} if name == "hsv-hist" else {"black.png": "no-descriptors"})
-    result = call("search", index, tmp_path / "photos" / "1.png", "-k", "1", "--format", "tsv")
+    result = call("search", index, tmp_path / "photos" / "1.png", "-k", "1", "--format", "tsv", "--keep-self")
     assert result.code == 0, result.err
     assert result.lines[1].split("\t")[1:3] == ["1", "1.png"]
     assert abs(float(result.lines[1].split("\t")[3]) - 1) < 1e-5

@@ -64,7 +64,7 @@ def test_describers_are_made_once(stores, indexes, monkeypatch):
 
     monkeypatch.setattr(describer, "Describer", Counted)
     monkeypatch.setattr(search, "BLOCK_QUERIES", 2)
-    result = call("search", indexes["vlad"], stores.features, "-j", 2, "--format", "tsv", "-k", 1)
+    result = call("search", indexes["vlad"], stores.features, "-j", 2, "--format", "tsv", "-k", 1, "--keep-self")
     assert len(result.lines) == 1 + len(names_in(stores.features))
     assert 1 <= len(made) <= 2
 
