@@ -440,6 +440,16 @@ def test_what_is_no_photo_any_more_is_not_gone(finished):
     assert len(names_in(vlad, "failed/")) == 10
 
 
+def test_what_has_another_name_is_not_gone(finished):
+    folder, commands, outs = finished
+    os.rename(folder / "photos" / "more", folder / "photos" / "renamed")
+    os.rename(folder / "photos", folder / "all")
+    os.mkdir(folder / "photos")
+    os.rename(folder / "all", folder / "photos" / "all")
+    made([*commands[:2], index_of(folder)])
+    assert all(name.startswith(b"all/") for name in names_in(folder / "index.h5"))
+
+
 def test_how_many_may_be_gone():
     assert [MaxGone().allowed(photos) for photos in (1, 4, 10, 14, 15, 100)] == [2, 2, 2, 2, 3, 20]
     assert [MaxGone(text).allowed(100) for text in ("0", "0%", "1%", "50%", "7")] == [0, 0, 2, 50, 7]

@@ -57,13 +57,15 @@ class Former(Store):
             raise Unsound(f"'{path}' holds NaN or infinite values")
         return rows
 
-    def gone(self, names, failed=()):
-        """Names of the photos it describes that are not among others, or cannot be read.
+    def gone(self, names, known_by, failed=()):
+        """Names of the photos it describes that are not among others, or cannot be read; what has another name now is not gone.
 
         Parameters
         ----------
         names : Texts
             In byte order.
+        known_by : dict of str to ndarray, shape (N, ...)
+            Columns of these photos by which one is known that has another name.
         failed : iterable of imgret.runs.failures.Failure
             Photos that could not be used, among them or beside them: those that could be read are not gone.
 
@@ -74,7 +76,18 @@ class Former(Store):
         known = {failure.name: failure.code for failure in failed}
         mine = self.texts("names")
         codes = (known.get(name, None if row >= 0 else UNREADABLE) for name, row in zip(mine, positions(mine, names), strict=True))
-        return [name for name, code in zip(mine, codes, strict=True) if code == UNREADABLE]
+        rows = [row for row, code in enumerate(codes) if code == UNREADABLE]
+        if not rows:
+            return []
+        (new,) = np.nonzero(positions(names, mine) < 0)
+        moved = set(_keys(column[new] for column in known_by.values()))
+        keys = _keys(self.read(path)[rows] for path in known_by)
+        return [mine[row] for row, key in zip(rows, keys, strict=True) if key not in moved]
+
+
+def _keys(columns):
+    """What some columns have of each row, as something that can be looked up."""
+    return zip(*(map(np.ndarray.tobytes, column) if column.ndim > 1 else column.tolist() for column in columns), strict=True)
 
 
 def positions(names, among):
@@ -134,14 +147,14 @@ class Before:
             self._output.run.report.warn(damaged(self._output.shown, error, self._verb))
             return otherwise
 
-    def refuse_gone(self, limit, names, failed=()):
+    def refuse_gone(self, limit, names, known_by, failed=()):
         """Refuse to make it again where too many photos are gone; see `Former.gone` and `imgret.runs.failures.MaxGone`.
 
         Raises
         ------
         ImgretError
         """
-        limit.check(self._output.shown, *self._of(lambda store: (len(store), store.gone(names, failed)), (0, ())))
+        limit.check(self._output.shown, *self._of(lambda store: (len(store), store.gone(names, known_by, failed)), (0, ())))
 
     def kept(self, compare):
         """The `Kept` that `compare(store)` finds."""
@@ -267,7 +280,7 @@ def same_inputs(store, photos, pipeline, data):
     (at,) = np.nonzero(rows >= 0)
     for path in ("digest", "image_size", "origin", *(["box"] if boxed else [])):
         equal = photos.values(path)[at] == store.read(path)[rows[at]]
-        at = at[equal.reshape(len(equal), -1).all(axis=1)]
+        at = at[equal.all(axis=tuple(range(1, equal.ndim)))]
     if boxed:
         at = at[_alike(photos.photo_names().taken(at), store.photo_names().taken(rows[at]))]
     return Kept(store, at, rows[at], meta=photos.copy_meta)

@@ -284,4 +284,5 @@ class Step:
         known = {failure.name: failure for failure in failures_in(before)}
         self.new_failures = [failure for failure in failures if not failure.like(known.get(failure.name))]
         if max_gone is not None:
-            max_gone.check(self.output.shown, len(before), before.gone(self.photos.names, failures))
+            known_by = {"file_size": self.photos.sizes, "file_mtime_ns": self.photos.mtimes}
+            max_gone.check(self.output.shown, len(before), before.gone(self.photos.names, known_by, failures))

@@ -101,7 +101,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), max_gone=None, r
 def _made(output, photos, work, pipeline, limit):
     """The `Step`, done: photos that are the same in the finished file stay as they are there."""
     with contextlib.closing(Before(output, work.verb)) as before:
-        before.refuse_gone(limit, photos.names, photos.failures())
+        before.refuse_gone(limit, photos.names, {"digest": photos.values("digest")}, photos.failures())
         kept = before.kept(lambda store: same_inputs(store, photos, pipeline, work.data))
         whole = Whole(photos.names, *photos.identities(), photos.failed_from(), before.store, kept)
         return output.made(lambda parts: make(output, parts, whole, lambda plan, take_over: work, pipeline))

@@ -96,7 +96,7 @@ def _describe(output, means, photos, asked, noun, before, limits):
     report, there = output.run.report, _is_there(output)
 
     def compare(listing):
-        before.refuse_gone(limits["max_gone"], listing.names)
+        before.refuse_gone(limits["max_gone"], listing.names, {"file_size": listing.sizes, "file_mtime_ns": listing.mtimes})
         return before.kept(lambda store: same_files(store, listing) if store.recipe == output.recipe else Kept())
 
     listing, places = looked_for(output, photos, there, compare) if asked is None else (photos.listed(), None)

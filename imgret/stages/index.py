@@ -105,7 +105,7 @@ def index(
             pipeline, photos = Pipeline.load(stores[0]).whole(), Photos(stores)
             built = kind(params, metric, *pipeline.codebooks_for(kind))
             with contextlib.closing(Before(output, "indexed")) as before:
-                before.refuse_gone(limit, photos.names, photos.failures())
+                before.refuse_gone(limit, photos.names, {"digest": photos.values("digest")}, photos.failures())
             source = kept(output, kind, pipeline.node, photos) if words is None else Learned(given.quantizer_, {"train": None})
             _make(output, built, photos, source or Learning(teachers or stores, memory), pipeline)
 
