@@ -39,6 +39,8 @@ class Course:
         self._done, self._begun = 0 if saved is None else int(saved["done"]), 0
         for name in arrays if saved is not None else ():
             arrays[name][...] = saved[name]
+        if progress is not None:
+            progress(self._done, total, "start")
 
     def begin(self, steps):
         """Begin with the next so many steps; how many of them had been done before."""

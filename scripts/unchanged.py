@@ -56,6 +56,7 @@ ALLOWED = (
     ),
     *(Allowed(kind, "it tells what photos were described by", added="origin") for kind in ("features", "vectors")),
     Allowed("index", "what chance gives is learned with an index, and is no part of its content", added="chance/"),
+    Allowed("index", "hashes of vectors, by which codes are copied, are no part of its content", added="vector_hash"),
     Allowed("ranking", "a ranking's recipe names the `content` of the index that was asked", attributes=("recipe", "inputs")),
     Allowed("ranking", "a cosine is within [-1, 1], also where it has been rounded", attributes=("content",), cut=("scores",)),
 )

@@ -53,7 +53,7 @@ def test_unknown_words():
 
 GOOD_METHODS = {
     "extract": "'sift', 'rootsift', 'dense-sift', 'cnn', 'hsv-hist', 'color-moments', 'lbp', 'hog', 'gist'",
-    "codebook": "'kmeans', 'gmm', 'pca', 'lw'",
+    "codebook": "'kmeans', 'gmm', 'pca', 'lw', 'pq', 'opq', 'ivfpq', 'ivf-flat'",
     "index": "'flat', 'pq', 'opq', 'ivfpq', 'ivf-flat', 'hnsw'",
 }
 

@@ -231,7 +231,7 @@ def _vectors(path, like, rows, x, digests):
 
 def test_a_quantiser_is_learned_anew(parts, stores, tmp_path):
     out, fresh = tmp_path / "i.h5", tmp_path / "fresh.h5"
-    index = "index", "-m", "ivf-flat", "--set", "lists=2", "-j", 1
+    index = "index", "-m", "ivf-flat", "--set", "lists=2", "-j", 1, "--max-gone", "100%"
 
     def anew(why, *command):
         assert f"imgret: {out}: its quantiser is learned anew ({why})\n" in good(*command, "-o", out)
