@@ -106,7 +106,7 @@ def test_step_stopped_by_sigterm_again_and_again(stores, watched, out, step):
 @linux
 def test_nothing_is_said_to_be_kept_where_nothing_is(stores, watched, out):
     arguments, _ = steps(stores, out)["index"]
-    result = watched.run(*arguments, at=8, number=signal.SIGTERM)
+    result = watched.run(*arguments, at=5, number=signal.SIGTERM)
     assert result.code == 75
     assert result.err.endswith(IN_VAIN.format("SIGTERM"))
 
