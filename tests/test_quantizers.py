@@ -9,7 +9,7 @@ from helpers import call, flip, refused
 from imgret.codebooks import CODEBOOKS
 from imgret.errors import ImgretError
 from imgret.indexes import INDEXES, quantized
-from imgret.inputs import chances
+from imgret.inputs import chances, quantizers
 from imgret.metrics import METRICS
 from imgret.registry import load
 from imgret.store.photos import PhotoWriter
@@ -196,7 +196,7 @@ def test_what_is_the_same_is_copied(stores, tmp_path, monkeypatch, dim, copied):
     encoded, judged = [], []
     fresh_codes, of_tails = quantized.Quantized._fresh, chances.tails
     monkeypatch.setattr(quantized.Quantized, "_fresh", lambda index, x: encoded.append(len(x)) or fresh_codes(index, x))
-    monkeypatch.setattr(chances, "tails", lambda scores, own: judged.append(len(scores)) or of_tails(scores, own))
+    monkeypatch.setattr(chances, "tails", lambda scores, *more: judged.append(len(scores)) or of_tails(scores, *more))
     chosen = rng.permutation(900)
     digests[chosen[-10:], 0] = 255  # none of them is a reference
     for name, rows in (("a", np.sort(chosen[:-9])), ("b", np.sort(np.delete(chosen, -10)))):  # one goes, nine come
@@ -214,6 +214,11 @@ def test_what_is_the_same_is_copied(stores, tmp_path, monkeypatch, dim, copied):
         for path in one.column_names():
             assert one.read(path).tobytes() == other.read(path).tobytes(), path
     assert call("info", out, "--check").code == 0
+    with monkeypatch.context() as later:
+        later.setattr(quantizers, "own", lambda: {"imgret": "9"})
+        encoded.clear()
+        good("index", tmp_path / "a.h5", "-m", "pq", *FEW, "-o", out)
+        assert sum(encoded) == 891
 
 
 def _vectors(path, like, rows, x, digests):

@@ -15,10 +15,12 @@ from imgret.pipeline import same_space
 from imgret.quantizers.base import Quantizer
 from imgret.runs.details import amount
 from imgret.store.reader import Store
+from imgret.store.versions import own
 
 MOST_NEW = 0.5  # the share of the photos that may have come since a quantiser was learned: above, they may be twice as many as then
 READ_ROWS = 1 << 18
 HASHES = "vector_hash"
+MADE_BY = ("imgret", "numpy")  # beside faiss: whose versions decide about codes and chance scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +44,10 @@ class Before:
 
     @classmethod
     def of(cls, gallery):
-        """That of an open index, whose structure has been verified; None where it says nothing of the kind."""
+        """That of an open index, whose structure has been verified; None where it says nothing of the kind, or other
+        versions made it, which may round otherwise."""
         store = gallery.store
-        if gallery.index.codes() is None or not store.has(HASHES):
+        if gallery.index.codes() is None or not store.has(HASHES) or not _by_the_same(store.generated_by):
             return None
         judged = (store.read(TAILS), store.read(PHOTOS)) if store.has(TAILS) else (None, np.empty(0, np.int64))
         return cls(store.read(HASHES), gallery.index, *judged)
@@ -149,6 +152,10 @@ def kept(output, kind, node, photos):
             return _kept(output, gallery, node, photos)
     except ImgretError as error:
         return _anew(output, str(error))
+
+
+def _by_the_same(generated_by):
+    return all(generated_by.get(name) == version for name, version in own().items() if name in MADE_BY or name.startswith("faiss"))
 
 
 def _is_index(path):
