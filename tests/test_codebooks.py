@@ -447,7 +447,7 @@ def test_em_is_the_loop():
     x = clusters(300, 5)
     settings = {"size": 4, "tolerance": 0.0, "variance_floor": 1e-6, "start_iterations": 3}
     start = build("gmm", {**settings, "iterations": 0}).fit(x)
-    words = KMeans(KMeans.Params(size=4, iterations=3)).fit(x)
+    words = KMeans(KMeans.Params(size=4, iterations=3, pca=0)).fit(x)
     labels = assign(x, words.centroids_)[0]
     expected = (
         np.array([(labels == k).mean() for k in range(4)]),

@@ -63,6 +63,9 @@ SCHEMA_1 = {
 ORIGIN = {"origin": ("uint64", "N")}
 SCHEMA_2 = {"features": SCHEMA_1["features"] | ORIGIN, "vectors": SCHEMA_1["vectors"] | ORIGIN}
 SCHEMA_2 |= {"index": PHOTO | {"rows": ("int64", "N"), "structure/faiss": ("uint8", 1)}}
+# of so few photos all are references
+CHANCE = {"chance/tails": ("float32", ("N", 2)), "chance/photos": ("int64", "N"), "chance/lengths": ("float32", "N")}
+SCHEMA_2["index"] |= CHANCE | {"chance/vectors": ("int16", ("N", 768))}
 META = {f"meta/{name}": ("uint8", 1) for name in ("generated_by", "params", "inputs", "pipeline", "info", "checksums")}
 SCHEMA = {kind: columns | META for kind, columns in (SCHEMA_1 | SCHEMA_2).items()}
 SCHEMA["index"] |= {"meta/facts": ("uint8", 1)}
