@@ -88,7 +88,7 @@ build_and_ask() {
   run 0 build "Anna's pics" -o stopped.imgret
   for name in features vlad index; do
     for folder in photos stopped; do
-      $IMGRET info "$folder.imgret/$name.h5" --json | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["content"])' >"$folder.content"
+      content "$folder.imgret/$name.h5" >"$folder.content"
     done
     cmp -s photos.content stopped.content || fail "$name.h5 differs after a kill"
   done
@@ -122,6 +122,67 @@ build_and_ask() {
   fi
 }
 
+# content FILE: the identity of what is in a store
+content() { $IMGRET info "$1" --json | "$PYTHON" -c 'import json, sys; print(json.load(sys.stdin)["content"])'; }
+
+# 2. answers that a person can read, and a script can take
+answers_for_people() {
+  say 'what matches'
+  run 0 search photos.imgret "Anna's pics/chelsea-0.jpg" --format table -k 5
+  answered 'itself'
+  answered "Anna's pics/chelsea-"
+  run 0 search photos.imgret "Anna's pics/chelsea-0.jpg" --keep-self --format tsv -k 1
+  [ "$(sed -n 2p answer | cut -f2,3)" = "$(printf '1\tchelsea-0.jpg')" ] || fail 'the photo that asks has no rank'
+  run 0 search photos.imgret "Anna's pics/chelsea-0.jpg" "Anna's pics/coins-0.jpg" -k all --matches-only --format paths0
+  xargs -0 -r ls <answer >/dev/null || fail 'a path cannot be opened'
+  run 0 search photos.imgret made/query.jpg --min-score 2 --format tsv
+  [ "$(wc -l <answer)" -le 1 ] || fail 'a cosine of 2'
+  say 'what is no index'
+  run 1 search "Anna's pics" made/query.jpg
+  told 'imgret build'
+  run 1 search photos.imgret/vlad.h5 made/query.jpg
+  told 'imgret index'
+}
+
+# 4. a nightly job that is true
+nights() {
+  say 'a night with a disk that is not mounted'
+  run 0 build "Anna's pics" -o photos.imgret
+  local before
+  before=$(content photos.imgret/index.h5)
+  mkdir away
+  mv "Anna's pics"/c*.jpg away
+  run 1 build -q "Anna's pics" -o photos.imgret
+  told '--max-gone'
+  [ "$(content photos.imgret/index.h5)" = "$before" ] || fail 'the index has changed'
+  mv away/* "Anna's pics"
+  run 0 build -q "Anna's pics" -o photos.imgret
+  [ -s told ] && fail 'there is nothing to tell'
+
+  say 'a night with a photo more, one less, and what is no photo'
+  cp made/query.jpg "Anna's pics/new.jpg"
+  rm "Anna's pics/rocket-0.jpg"
+  : >"Anna's pics/raw.cr2"
+  run 0 build "Anna's pics" -o photos.imgret
+  told '1 file of types imgret does not read: 1 .cr2'
+  run 0 build "Anna's pics" -o anew.imgret -q
+  for name in features vlad index; do
+    [ "$(content "photos.imgret/$name.h5")" = "$(content "anew.imgret/$name.h5")" ] || fail "$name.h5 is another than one made from scratch"
+  done
+
+  say 'a photo that cannot be read is told of once'
+  head -c 2000 made/query.jpg >"Anna's pics/short.jpg"
+  run 0 build -q "Anna's pics" -o photos.imgret
+  told 'could not be used'
+  run 0 build -q "Anna's pics" -o photos.imgret
+  [ -s told ] && fail 'it is told of again'
+
+  say 'learned apart from filled'
+  run 0 codebook photos.imgret/vlad.h5 -m pq --set nbits=4 --set bytes=16 -o pq.h5
+  run 0 index photos.imgret/vlad.h5 -c pq.h5 -o small.h5
+  run 0 search small.h5 made/query.jpg -k 3
+}
+
 # 3. copies
 find_copies() {
   say 'copies'
@@ -144,5 +205,7 @@ find_copies() {
 
 prepare
 build_and_ask
+answers_for_people
 find_copies
+nights
 say 'all is as it should be'
