@@ -20,7 +20,8 @@ MAY = {
     "registry": {"errors"},
     "arrays": {"errors"},
     "parallel": {"errors"},
-    "chance": {"errors", "arrays", "parallel"},
+    "tails": set(),
+    "chance": {"errors", "arrays", "parallel", "tails"},
     "words": {"errors", "arrays", "parallel"},
     "features": set(),
     "components": {"registry"},
@@ -56,6 +57,7 @@ MAY = {
     "inputs": BASE
     | FAMILIES
     | {
+        "tails",
         "endings",
         "duplicates",
         "chance",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import call, refused, resign
 
-from imgret import chance
+from imgret import chance, tails
 from imgret.inputs.gallery import Gallery
 from imgret.store.reader import Store
 
@@ -49,7 +49,7 @@ def test_tails_and_what_reaches_them(references):
     scores = rng.normal(size=(9, references))
     scores[:4, : references // 6] += 30  # what matches
     own = np.array([-1, 0, 3, -1, 2, -1, -1, 1, -1])
-    found = chance.tails(scores.copy(), own)
+    found = tails.tails(scores.copy(), own)
     for row, (photo, mine) in enumerate(zip(scores, own, strict=True)):
         wanted = slow_tail(np.delete(photo, mine) if mine >= 0 else photo)
         if wanted is None:
@@ -57,7 +57,7 @@ def test_tails_and_what_reaches_them(references):
         else:
             assert np.allclose(found[row], wanted, rtol=1e-6)
         for score in (-1.0, 0.9, 2.5, 40.0):
-            part = math.exp(chance.by_chance(np.array(score), found[row], references))
+            part = math.exp(tails.by_chance(np.array(score), found[row], references))
             expected = slow_part(score, None if np.isnan(found[row]).any() else found[row].astype(float), references)
             assert part == pytest.approx(expected if references > 4 else 1.0, rel=1e-6)
 
@@ -66,8 +66,8 @@ def test_a_tail_is_that_of_an_exponential_distribution():
     """Of numbers that are exponentially distributed, as many are beyond what is predicted as should be: on the safe side, hardly more."""
     rng = np.random.default_rng(0)
     scores, others = rng.exponential(size=(4000, 256)), rng.exponential(size=(4000, 256))
-    found = chance.tails(scores)
-    parts = np.exp(chance.by_chance(others, found[:, None], 256))
+    found = tails.tails(scores)
+    parts = np.exp(tails.by_chance(others, found[:, None], 256))
     for level in (0.1, 0.01, 0.001):
         assert 0.8 * level < np.mean(parts <= level) < 1.2 * level
 
@@ -77,7 +77,7 @@ def test_matches_among_the_references_do_not_count():
     scores = rng.normal(size=(50, 256))
     with_matches = scores.copy()
     with_matches[:, :50] = 50.0
-    before, after = chance.tails(scores), chance.tails(with_matches)
+    before, after = tails.tails(scores), tails.tails(with_matches)
     assert np.abs(after[:, 0] - before[:, 0]).max() < 0.2
     assert 0.6 < np.median(after[:, 1] / before[:, 1]) < 1.4
 
@@ -112,7 +112,7 @@ def test_a_gallery_is_crowded_where_most_tails_hold_matches(draw):
     rng = np.random.default_rng(3)
     for matching, crowded in ((0, False), (1, False), (29, True)):
         scores = gallery(rng, getattr(rng, draw), matching)
-        found, wanted = chance.crowding(scores), slow_crowding(scores)
+        found, wanted = tails.crowding(scores), slow_crowding(scores)
         assert (found is None) == (wanted is None)
         assert (found is not None) == crowded
         assert found is None or np.allclose(found, wanted)
@@ -122,9 +122,9 @@ def test_matches_are_seen_in_a_crowded_gallery():
     """Of what stands out in one where a quarter of the photos match, most is found by it, and nothing that does not match."""
     rng = np.random.default_rng(4)
     scores, same = gallery(rng, rng.normal, 29, height=14), np.arange(120) // 30
-    crowded = chance.crowding(scores)
-    found = chance.tails(scores, np.arange(120), crowded)
-    parts = chance.by_chance(scores, found[:, None], 120, chance.common(120))
+    crowded = tails.crowding(scores)
+    found = tails.tails(scores, np.arange(120), crowded)
+    parts = tails.by_chance(scores, found[:, None], 120, tails.common(120))
     expected = 120 * np.exp((parts + parts.T) / 2)
     matching = (same[:, None] == same) & ~np.eye(120, dtype=bool)
     assert (expected[matching] <= chance.LIKELY).mean() > 0.9
@@ -132,14 +132,14 @@ def test_matches_are_seen_in_a_crowded_gallery():
 
 
 def test_few_photos_and_scores_that_are_all_the_same_are_no_crowd():
-    assert chance.crowding(np.eye(4)) is None
-    assert chance.crowding(np.zeros((50, 50))) is None
+    assert tails.crowding(np.eye(4)) is None
+    assert tails.crowding(np.zeros((50, 50))) is None
 
 
 def test_what_tells_nothing_apart_is_never_a_match():
-    found = chance.tails(np.zeros((1, 256)))
+    found = tails.tails(np.zeros((1, 256)))
     assert np.isnan(found).all()
-    assert np.array_equal(chance.by_chance(np.array([0.0, 1e9]), found, 256), [0, 0])
+    assert np.array_equal(tails.by_chance(np.array([0.0, 1e9]), found, 256), [0, 0])
 
 
 def test_products_are_exact():

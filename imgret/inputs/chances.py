@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from imgret.chance import BLOCK_BYTES, BLOCK_ROWS, Chance, Directions, chosen, crowding, tails
+from imgret.chance import BLOCK_BYTES, BLOCK_ROWS, Chance, Directions, chosen
 from imgret.errors import ImgretError
 from imgret.parallel import ordered_map
+from imgret.tails import crowding, tails
 
 TAILS, PHOTOS, VECTORS, LENGTHS = "chance/tails", "chance/photos", "chance/vectors", "chance/lengths"
 CROWDED = "crowded"  # in an index's `info`
@@ -24,7 +25,7 @@ class Learned:
         The references, as the index keeps them.
     tails : ndarray, shape (N, 2), float32
     crowded : tuple of float, or None
-        See `imgret.chance.crowding`.
+        See `imgret.tails.crowding`.
     """
 
     def __init__(self, photos, kept, tails, crowded):
