@@ -11,11 +11,26 @@ import os
 from imgret.errors import ImgretError, quoted
 from imgret.formats import files
 from imgret.names import to_bytes, to_text
+from imgret.paths import word
 
 MANIFEST = "imgret.json"
 LIMIT = 16 << 20  # bytes
 FORMAT = "imgret build"
 VERSION = 1
+
+
+class Damaged(ImgretError):
+    """A manifest that says nothing: a build can be gone on with by what its stores say.
+
+    Attributes
+    ----------
+    what : str
+        What is wrong, without the remedy.
+    """
+
+    def __init__(self, what, folder):
+        super().__init__(f"{what}: {again(folder)}")
+        self.what = what
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +104,16 @@ def read(folder):
 
     Raises
     ------
+    Damaged
+        If its `imgret.json` is not what imgret writes.
     ImgretError
-        If there is none, or its `imgret.json` is not what imgret writes.
+        If there is none that can be read, or it is of a later imgret.
     """
     folder = os.fsdecode(folder)
     path = os.path.join(folder, MANIFEST)
-    text = files.read_bytes(path, LIMIT)
     try:
-        said = json.loads(text)
-        if not isinstance(said, dict) or said.get("format") != FORMAT:
-            raise ValueError("it is no manifest of a build")
-        if not isinstance(said.get("version"), int) or said["version"] > VERSION:
+        said = _said(path)
+        if said["version"] > VERSION:
             raise ImgretError(f"{path} is of a later imgret: upgrade imgret")
         return Build(
             folder,
@@ -109,10 +123,31 @@ def read(folder):
             _tables(said),
             said.get("learned") is True,
         )
-    except (ValueError, KeyError, RecursionError) as error:
-        raise ImgretError(
-            f"{path} is damaged ({quoted(str(error))}): run `imgret build` with the same photos and -o {folder} again"
-        ) from None
+    except ValueError as error:
+        raise Damaged(f"{path} is damaged ({quoted(str(error))})", folder) from None
+
+
+def again(folder):
+    """What is to be done where a build lacks something."""
+    return f"run `imgret build` with the same photos and -o {word(folder)} again"
+
+
+def removed(path, folder):
+    """The same where one of its files is in the way."""
+    return f"remove {word(path)}, and {again(folder)}"
+
+
+def _said(path):
+    """What a manifest says, of whatever version."""
+    try:
+        said = json.loads(files.read_bytes(path, LIMIT))
+    except files.TooLarge:
+        raise ValueError(f"it is larger than {LIMIT >> 20} MiB") from None
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    if not isinstance(said, dict) or said.get("format") != FORMAT or not isinstance(said.get("version"), int):
+        raise ValueError("it is no manifest of a build")
+    return said
 
 
 def _tables(said):

@@ -1,7 +1,9 @@
 """`imgret build`: every step of a config as it would run alone, in one folder that other commands take for its index."""
 
+import errno
 import json
 import os
+import shlex
 import shutil
 
 import pytest
@@ -21,6 +23,11 @@ words = { run = "codebook", inputs = ["features"], size = 4, set = { pca = 8, it
 vlad = { run = "encode", inputs = ["features"], codebook = "words" }
 index = { run = "index", inputs = ["vlad"] }
 """
+
+
+def again(folder):
+    """What is advised where a build lacks something."""
+    return f"run `imgret build` with the same photos and -o {shlex.quote(folder)} again"
 
 
 @pytest.fixture(scope="module")
@@ -387,3 +394,72 @@ def test_a_manifest_is_checked(built, tmp_path, change, reason):
     text = f"{tmp_path}/imgret.json is damaged ({reason}): run `imgret build` with the same photos and -o {tmp_path} again"
     refused(call("search", tmp_path, "q.png"), 1, text)
     refused(call("info", tmp_path), 1, text)
+
+
+def test_a_damaged_manifest_is_written_anew(place):
+    done("photos", "-o", "a b", "--config", "small.toml")
+    manifest = place / "a b" / "imgret.json"
+    sound = manifest.read_bytes()
+    for text in (b"{", b"[" * 100_000, b'{"version": ' + b"1" * 5000 + b"}", b"\xff"):
+        manifest.write_bytes(text)
+        refused(call("search", "a b", "q"), 1, f"a b/imgret.json is damaged (it is no JSON): {again('a b')}")
+        warned, *told = done("photos", "-o", "a b", "--config", "small.toml")
+        said = "a b/imgret.json is damaged (it is no JSON), and is written anew: what the stores say is gone on from"
+        assert warned == f"imgret: warning: {said}"
+        assert [line for line in told if "up to date" in line][-1] == "imgret: 4/4 index: a b/index.h5 is up to date"
+        assert manifest.read_bytes() == sound
+
+
+def test_a_damaged_manifest_and_words_of_other_photos(place):
+    os.mkdir("others")
+    photo("others/a.png", 20)
+    done("photos", "-o", "b", "--config", "small.toml", "--learn", "others")
+    made = identity("b/index.h5")
+    with open("b/imgret.json", "wb") as file:
+        file.truncate(builds.LIMIT + 1)
+    refused(call("search", "b", "q"), 1, f"b/imgret.json is damaged (it is larger than 16 MiB): {again('b')}")
+    done("photos", "-o", "b", "--config", "small.toml")
+    assert builds.read("b").learned
+    assert identity("b/index.h5") == made
+
+
+def test_no_manifest_but_something_of_its_name(place):
+    os.mkdir("b")
+    for make in (os.mkdir, os.mkfifo, lambda path: os.symlink("imgret.json", path)):
+        make("b/imgret.json")
+        (place / "b" / "features.h5").touch()
+        text = f"b/imgret.json is no regular file: remove b/imgret.json, and {again('b')}"
+        for arguments in (("search", "b", "q"), ("duplicates", "b"), ("build", "photos", "-o", "b", "--config", "small.toml")):
+            refused(call(*arguments), 1, text)
+        (os.rmdir if os.path.isdir("b/imgret.json") else os.remove)("b/imgret.json")
+
+
+@pytest.mark.parametrize("name", ["vlad.h5", "imgret.json"])
+def test_nothing_is_written_outside(place, name):
+    done("photos", "-o", "b", "--config", "small.toml")
+    os.rename(f"b/{name}", "outside")
+    os.symlink("../outside", f"b/{name}")
+    os.symlink("b", "link")
+    kept = (place / "outside").read_bytes()
+    photo("photos/more.png", 9)
+    text = "is a link to outside link, where a build writes nothing: remove it, or choose another -o"
+    refused(call("build", "photos", "-o", "link", "--config", "small.toml"), 1, f"link/{name} {text}")
+    assert (place / "outside").read_bytes() == kept
+    os.remove(f"b/{name}")
+    done("photos", "-o", "link", "--config", "small.toml")
+
+
+def test_what_is_no_build_yet(place, monkeypatch):
+    os.makedirs("it's/features.h5.parts")
+    os.mkdir("empty")
+    its = "it's"
+    for command in (("search",), ("duplicates",)):
+        asked = ("q",) if command == ("search",) else ()
+        refused(call(*command, "it's", *asked), 1, f"the build in it's is not finished: {again(its)}")
+        refused(call(*command, "empty", *asked), 1, "there is nothing in empty: `imgret build PHOTOS -o empty` makes an index of photos")
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", denied)
+    refused(call("search", "it's", "q"), 1, "it's: Permission denied")

@@ -13,6 +13,7 @@ from imgret.duplicates import geometry
 from imgret.errors import ImgretError, quoted
 from imgret.features import LocalFeatures
 from imgret.inputs.features import FeatureReader
+from imgret.inputs.nextstep import unbuilt
 from imgret.inputs.photos import Photos
 from imgret.inputs.stores import Stores
 from imgret.pipeline import Pipeline
@@ -80,10 +81,7 @@ def where(path, features=None, roots=(), exact=False):
         build = builds.read(path)
         return Where(build.index, (build.vectors,), features or build.features, build.index, tuple(roots) or build.roots)
     if os.path.isdir(path):
-        raise ImgretError(
-            f"{path} is a folder of photos or of something else, and no build: run `imgret build {path} -o {path.rstrip('/')}.imgret`, "
-            f"then `imgret duplicates {path.rstrip('/')}.imgret`"
-        )
+        raise unbuilt(path, "imgret duplicates {}")
     with Store(path, KINDS, "duplicates") as store:
         if store.kind == "vectors":
             return Where(path, (path,), features, None, tuple(roots))

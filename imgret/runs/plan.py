@@ -157,16 +157,41 @@ class Plan:
 
     def take_up(self, run):
         """Look at what the folder holds: a build that is gone on with, or something else, which is refused."""
-        if builds.is_build(self.folder):
-            there = builds.read(self.folder)
+        there = self._there(run)
+        if there is not None:
             self._check_same(there, run)
             self.kept = there.tables == self.made_of and not run.overwrite
             if there.learned and not self.others:
-                self.others = True
-                self.steps = self._ordered()
+                self._learn_from_others()
                 self._check_there()
         elif os.path.isdir(self.folder) and os.listdir(self.folder) and not self._begun():
             raise ImgretError(f"{self.folder} is there and holds something else: choose a folder of its own for -o")
+        elif not self.others and any(os.path.exists(self.file(Step(table, True))) for table in self.made_of):
+            self._learn_from_others()
+        for path in (os.path.join(self.folder, builds.MANIFEST), *map(self.file, self.steps)):
+            self._check_own(path)
+
+    def _there(self, run):
+        """The `Build` in the folder; None where there is none, or its manifest says nothing."""
+        if not builds.is_build(self.folder):
+            return None
+        try:
+            return builds.read(self.folder)
+        except builds.Damaged as error:
+            run.report.warn(f"{error.what}, and is written anew: what the stores say is gone on from")
+            return None
+
+    def _learn_from_others(self):
+        self.others = True
+        self.steps = self._ordered()
+
+    def _check_own(self, path):
+        """Refuse what a build would write through, or cannot write."""
+        folder, real = (os.fsencode(os.path.realpath(each)) for each in (self.folder, path))
+        if os.path.islink(path) and os.path.commonpath([folder, real]) != folder:
+            raise ImgretError(f"{path} is a link to outside {self.folder}, where a build writes nothing: remove it, or choose another -o")
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise ImgretError(f"{path} is no regular file: {builds.removed(path, self.folder)}")
 
     def _check_there(self):
         """Refuse to go on without what was made of the photos to learn from, where they are not given again."""

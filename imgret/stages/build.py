@@ -3,12 +3,11 @@
 import dataclasses
 import functools
 import os
-import shlex
 
 from imgret import builds, config
 from imgret.errors import ImgretError, UsageError, sentence
 from imgret.listing import Given
-from imgret.paths import check_folder, plain
+from imgret.paths import check_folder, plain, word
 from imgret.runs import stopping
 from imgret.runs.failures import MaxFailed, MaxGone
 from imgret.runs.plainfiles import PlainFile, write_together
@@ -168,4 +167,4 @@ def _write(made, run):
     """Write `imgret.json`, the last of all."""
     file = PlainFile(os.path.join(made.folder, builds.MANIFEST), "-o", "JSON", replaced=lambda path: True)
     write_together([(file, lambda: iter([made.manifest()]))], run)
-    run.report.note(f"{made.folder} is ready: imgret search {shlex.quote(made.folder)} PHOTO")
+    run.report.note(f"{made.folder} is ready: imgret search {word(made.folder)} PHOTO")
