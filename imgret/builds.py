@@ -189,3 +189,22 @@ def roots_of(index):
     """Where the photos of an index are, as far as a build says: of its folder, or of the index in it; () where there is none."""
     folder = index if os.path.isdir(index) else os.path.dirname(index)
     return read(folder).roots if is_build(folder) else ()
+
+
+def roots_there(index):
+    """The same, for what opens the photos.
+
+    Raises
+    ------
+    ImgretError
+        If one of them is no longer there.
+    """
+    roots = roots_of(index)
+    for root in roots:
+        if not os.path.isdir(root):
+            folder = index if os.path.isdir(index) else os.path.dirname(index)
+            raise ImgretError(
+                f"the photos of {os.fsdecode(folder)} are no longer in {root}: "
+                f"run `imgret build PLACE -o {word(folder)}` where they are now, or give --photos PLACE"
+            )
+    return roots

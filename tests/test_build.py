@@ -463,3 +463,40 @@ def test_what_is_no_build_yet(place, monkeypatch):
 
     monkeypatch.setattr(os, "listdir", denied)
     refused(call("search", "it's", "q"), 1, "it's: Permission denied")
+
+
+def test_no_name_is_none(place):
+    text = "the name is empty: give that of a file or folder"
+    misused(call("build", "photos", "-o", ""), f"Invalid value for '-o' / '--out': {text}")
+    misused(call("build", "", "-o", "b"), f"Invalid value for '[PHOTOS]...': {text}")
+    misused(call("search", "b", ""), f"Invalid value for '[PHOTOS]...': {text}")
+    misused(call("search", "b", "q", "--html", ""), f"Invalid value for '--html': {text}")
+    refused(call("build", "photos", "-o", "-"), 2, "-o - would be standard output, and a build is a folder: choose another -o")
+
+
+def test_the_photo_before_the_index(built, place):
+    shown = shlex.quote(f"{built}/b")
+    text = "photos/0.png is not an imgret file (not HDF5): the index comes first, then the photos"
+    refused(call("search", "photos/0.png", built / "b"), 1, f"{text}: `imgret search {shown} photos/0.png`")
+
+
+def test_photos_that_have_moved(place):
+    done("photos", "-o", "b", "--config", "small.toml", "-q")
+    os.rename("photos", "moved")
+    text = f"the photos of b are no longer in {place}/photos: run `imgret build PLACE -o b` where they are now, or give --photos PLACE"
+    refused(call("search", "b", "moved/0.png", "--html", "p.html"), 1, text)
+    refused(call("duplicates", "b", "--html", "p.html"), 1, text)
+    found = call("search", "b", "moved/0.png", "--format", "paths")
+    assert (found.code, sorted(found.out.split())) == (0, [b"1.png", b"2.png"])
+    said = "2 results are not where the build's photos were: their names are printed alone, for example"
+    assert found.err == f"imgret: warning: {said} {found.lines[0]}\n"
+
+
+def test_stores_of_a_build_that_are_damaged(built, tmp_path):
+    shutil.copytree(built / "b", tmp_path / "b")
+    folder, remedy = tmp_path / "b", again(f"{tmp_path}/b")
+    os.remove(folder / "vlad.h5")
+    refused(call("duplicates", folder), 1, f"{folder}/vlad.h5: there is no such file: {remedy}")
+    os.truncate(folder / "index.h5", 5000)
+    text = f"{folder}/index.h5 is damaged: it is shorter than it should be (truncated)"
+    refused(call("search", folder, "q.png"), 1, f"{text}: remove {folder}/index.h5, and {remedy}")

@@ -54,7 +54,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
     and "no match" what photos that do not match reach as well (`imgret help search`). A photo that is in the index itself is marked
     "itself", and takes no rank.
     """
-    from imgret.cli.formats import printer
+    from imgret.cli.formats import Lost, printer
     from imgret.inputs.answers import Wanted
     from imgret.stages.search import search
 
@@ -62,7 +62,8 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
         options.explain_search(index)
     _check(out, form, html, keep_self or matches_only or min_score is not None)
     photo_roots = options.check_html(html, photo_roots, top, most, [index], large)
-    queries, emit, page = options.given_photos(photos, given), printer(form, _build(index)), None
+    queries, lost, page = options.given_photos(photos, given), Lost(), None
+    emit = printer(form, _build(index), lost)
     given = options.running(given)
     wanted = Wanted(keep_self or form == "trec", min_score, matches_only, told=form == "table" or not form and sys.stdout.isatty())
     if html:
@@ -77,6 +78,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
             page.add(gallery, block)
 
     failed = search(index, queries, out=out, emit=emit, wanted=wanted, spared_by=[("--html", html)] if html else (), **given)
+    lost.tell(given["run"].report)
     if page is not None:
         page.write()
     ctx.exit(1 if failed else 0)

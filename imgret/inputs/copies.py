@@ -13,7 +13,7 @@ from imgret.duplicates import geometry
 from imgret.errors import ImgretError, quoted
 from imgret.features import LocalFeatures
 from imgret.inputs.features import FeatureReader
-from imgret.inputs.nextstep import unbuilt
+from imgret.inputs.nextstep import remedied, unbuilt
 from imgret.inputs.photos import Photos
 from imgret.inputs.stores import Stores
 from imgret.pipeline import Pipeline
@@ -136,7 +136,10 @@ class CopyPhotos:
 
     def __init__(self, where, exact=False):
         self._opened = Stores()
-        self.stores = [self._opened.add(path, KINDS, "duplicates") for path in ((where.given,) if exact else where.vectors)]
+        self.stores = []
+        for path in (where.given,) if exact else where.vectors:
+            with remedied(path):
+                self.stores.append(self._opened.add(path, KINDS, "duplicates"))
         if boxed(self.stores):
             raise ImgretError(f"{self.stores[0].shown} has a row per box, not per photo: extract the photos without --boxes")
         self._photos = Photos(self.stores)
@@ -207,7 +210,8 @@ class LocalPhotos:
 
     def __init__(self, path, photos):
         self._opened = Stores()
-        self.store = self._opened.add(path, ("features",), "--features")
+        with remedied(path):
+            self.store = self._opened.add(path, ("features",), "--features")
         self._reader, self.extractor = FeatureReader(self.store), Pipeline.load(self.store).component()
         self._offsets, self._sizes = self.store.descriptor_range(0, len(self.store)), self.store.read("image_size")
         self.rows = self._found(photos)

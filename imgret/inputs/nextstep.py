@@ -77,20 +77,32 @@ def unbuilt(folder, then):
 
 
 @contextlib.contextmanager
-def remedied(path):
+def remedied(path, queries=()):
     """Around the opening of an index: what is refused names the command to type next."""
     try:
         yield
     except ImgretError as error:
-        if type(error) is not ImgretError or not (remedy := _remedy(path)):
+        if type(error) is not ImgretError or not (remedy := _in_build(path, error) or _remedy(path, queries)):
             raise
         raise ImgretError(f"{error}: {remedy}") from None
 
 
-def _remedy(path):
+def _in_build(path, error):
+    """What to do where a file of a build is gone or damaged; "" of other files, and for other faults."""
+    folder, shown = os.path.dirname(path), os.fsdecode(path)
+    if not shown.endswith(".h5") or not builds.is_build(folder):
+        return ""
+    if not os.path.lexists(path):
+        return builds.again(folder)
+    damaged = f"{shown} is damaged" in str(error) or os.access(path, os.R_OK) and not is_hdf5(path)
+    return builds.removed(path, folder) if damaged else ""
+
+
+def _remedy(path, queries):
     if not is_hdf5(path):
         if endings.picture(os.path.basename(os.fsencode(path))):
-            return f"the index comes first, then the photos: `imgret search INDEX {word(path)}`"
+            index = next((word(query) for query in queries if builds.is_build(query) or is_hdf5(query)), "INDEX")
+            return f"the index comes first, then the photos: `imgret search {index} {word(path)}`"
         return ""
     with contextlib.suppress(ImgretError), Store(path) as store:
         if store.kind in STEPS:

@@ -55,6 +55,11 @@ def photo_roots(paths):
     Returns
     -------
     tuple of str
+
+    Raises
+    ------
+    ImgretError
+        If they are no longer there.
     """
     roots = {}
     for path in paths:
@@ -64,7 +69,7 @@ def photo_roots(paths):
                 if store.kind == "ranking":
                     indexes = [entry["path"] for entry in store.inputs if entry.get("kind") == "index"]
         for index in indexes:
-            roots |= dict.fromkeys(builds.roots_of(index))
+            roots |= dict.fromkeys(builds.roots_there(index))
     return tuple(roots)
 
 

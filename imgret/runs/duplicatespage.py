@@ -38,7 +38,7 @@ class DuplicatesPage(PageFile):
     """
 
     def __init__(self, path, most, where, roots, inputs, run):
-        roots = tuple(roots) or builds.roots_of(where)
+        roots = tuple(roots) or builds.roots_there(where)
         if not roots:
             raise UsageError("--html needs --photos ROOT: the folder that the photos were extracted from")
         super().__init__(path, roots, run, inputs)

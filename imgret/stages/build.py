@@ -90,6 +90,8 @@ class _Once(Given):
 def _folder(out):
     out = os.fsdecode(out)
     folder = out.rstrip("/") or out
+    if folder == "-":
+        raise UsageError("-o - would be standard output, and a build is a folder: choose another -o")
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise ImgretError(f"-o {folder} is a file, and a build is a folder: choose another -o")
     if not os.path.isdir(folder):
