@@ -54,6 +54,8 @@ class Build:
         The config's tables, as they were then.
     learned : bool
         Whether codebooks were learned from other photos.
+    contents : dict of str to str
+        The `content` of each store of the folder, by its name, as it was made.
     """
 
     folder: str
@@ -64,16 +66,22 @@ class Build:
     roots: tuple = ()
     tables: dict = dataclasses.field(default_factory=dict)
     learned: bool = False
+    contents: dict = dataclasses.field(default_factory=dict)
 
     def manifest(self):
         """The bytes of the file that `read` takes it from."""
         said = {"format": FORMAT, "version": VERSION, "config": to_text(os.fsencode(self.config))}
         said |= {name: os.path.basename(path) for name, path in self._stores() if path is not None}
         said |= {"roots": [to_text(os.fsencode(root)) for root in self.roots], "learned": self.learned, "tables": self.tables}
+        said["contents"] = self.contents
         return json.dumps(said, indent=1).encode() + b"\n"
 
     def _stores(self):
         return ("index", self.index), ("vectors", self.vectors), ("features", self.features)
+
+    def content_of(self, path):
+        """The `content` of one of its stores, as it was made; None where that is not known."""
+        return self.contents.get(os.path.basename(path))
 
     def path_of(self, name):
         """Where a photo is now: bytes, to be opened from any folder; None where it is not to be found.
@@ -122,6 +130,7 @@ def read(folder):
             tuple(os.fsdecode(to_bytes(root)) for root in _texts(said, "roots")),
             _tables(said),
             said.get("learned") is True,
+            _contents(said),
         )
     except ValueError as error:
         raise Damaged(f"{path} is damaged ({quoted(str(error))})", folder) from None
@@ -157,6 +166,13 @@ def _tables(said):
     return tables
 
 
+def _contents(said):
+    contents = said.get("contents", {})
+    if not isinstance(contents, dict) or not all(isinstance(content, str) for content in contents.values()):
+        raise ValueError("`contents` are not those of stores")
+    return contents
+
+
 def _text(said, name):
     if not isinstance(said.get(name), str):
         raise ValueError(f"`{name}` is no text")
@@ -187,8 +203,13 @@ def index_of(path):
 
 def roots_of(index):
     """Where the photos of an index are, as far as a build says: of its folder, or of the index in it; () where there is none."""
-    folder = index if os.path.isdir(index) else os.path.dirname(index)
+    folder = folder_of(index)
     return read(folder).roots if is_build(folder) else ()
+
+
+def folder_of(index):
+    """The folder that would be the build of an index, or of the folder itself."""
+    return index if os.path.isdir(index) else os.path.dirname(index)
 
 
 def roots_there(index):
@@ -202,7 +223,7 @@ def roots_there(index):
     roots = roots_of(index)
     for root in roots:
         if not os.path.isdir(root):
-            folder = index if os.path.isdir(index) else os.path.dirname(index)
+            folder = folder_of(index)
             raise ImgretError(
                 f"the photos of {os.fsdecode(folder)} are no longer in {root}: "
                 f"run `imgret build PLACE -o {word(folder)}` where they are now, or give --photos PLACE"

@@ -500,3 +500,43 @@ def test_stores_of_a_build_that_are_damaged(built, tmp_path):
     os.truncate(folder / "index.h5", 5000)
     text = f"{folder}/index.h5 is damaged: it is shorter than it should be (truncated)"
     refused(call("search", folder, "q.png"), 1, f"{text}: remove {folder}/index.h5, and {remedy}")
+
+
+def test_stores_of_another_build(place):
+    (place / "hsv.toml").write_text('v = { run = "extract", method = "hsv-hist" }\nindex = { run = "index", inputs = ["v"] }')
+    os.mkdir("more")
+    for seed in range(3):
+        photo(f"more/{seed}.png", 30 + seed)
+    for folder, out in (("photos", "b"), ("more", "c")):
+        done(folder, "-o", out, "--config", "hsv.toml", "-q")
+    for name in ("index", "v"):
+        shutil.copytree("b", f"with-{name}")
+        shutil.copy(f"c/{name}.h5", f"with-{name}/{name}.h5")
+        what = f"with-{name}/{name}.h5 is not the one that its build made, so that where its photos are is not known"
+        text = f"{what}: {again(f'with-{name}')}"
+        found = call("search", f"with-{name}", "photos/0.png", "-k1", "--format", "paths", "--keep-self")
+        assert (found.code, found.err) == (0, f"imgret: warning: {text}\n")
+        assert found.out in (b"0.png\n", b"1.png\n", b"2.png\n")
+        assert f"imgret: warning: {text}\n" in call("duplicates", f"with-{name}").err
+        assert f"warning         {text}" in call("info", f"with-{name}").lines
+        refused(call("search", f"with-{name}", "photos/0.png", "--html", "p.html"), 1, text)
+        done("photos", "-o", f"with-{name}", "--config", "hsv.toml", "-q")
+        assert call("search", f"with-{name}", "photos/0.png", "-k1").err == ""
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_a_stopped_build_is_no_other(place, monkeypatch, steps):
+    done("photos", "-o", "b", "--config", "small.toml", "-q")
+    photo("photos/more.png", 9)
+    renew, taken = stage._renew, []
+
+    def stopped(plan, step, run):  # after the step, and before the manifest knows
+        taken.append(step)
+        if len(taken) == steps:
+            raise ImgretError("stopped")
+        renew(plan, step, run)
+
+    monkeypatch.setattr(stage, "_renew", stopped)
+    assert call("build", "photos", "-o", "b", "--config", "small.toml", "-q").code == 1
+    found = call("search", "b", "photos/0.png", "-k1", "--format", "paths", "--keep-self")
+    assert (found.code, found.out, found.err) == (0, b"photos/0.png\n", "")

@@ -63,8 +63,8 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
     _check(out, form, html, keep_self or matches_only or min_score is not None)
     photo_roots = options.check_html(html, photo_roots, top, most, [index], large)
     queries, lost, page = options.given_photos(photos, given), Lost(), None
-    emit = printer(form, _build(index), lost)
     given = options.running(given)
+    emit = printer(form, _build(index, given["run"].report), lost)
     wanted = Wanted(keep_self or form == "trec", min_score, matches_only, told=form == "table" or not form and sys.stdout.isatty())
     if html:
         from imgret.runs.page import SearchPage
@@ -94,8 +94,16 @@ def _check(out, form, html, chosen):
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
 
 
-def _build(index):
-    """The build whose folder is searched, if it is one."""
+def _build(index, report):
+    """The build whose folder is searched, if it is one that knows where its photos are."""
     from imgret import builds
 
-    return builds.read(index) if builds.is_build(index) else None
+    if not builds.is_build(index):
+        return None
+    from imgret.inputs.owned import strange
+
+    build = builds.read(index)
+    if text := strange(build):
+        report.warn(text)
+        return None
+    return build

@@ -14,6 +14,7 @@ from imgret.errors import ImgretError, quoted
 from imgret.features import LocalFeatures
 from imgret.inputs.features import FeatureReader
 from imgret.inputs.nextstep import remedied, unbuilt
+from imgret.inputs.owned import strange
 from imgret.inputs.photos import Photos
 from imgret.inputs.stores import Stores
 from imgret.pipeline import Pipeline
@@ -56,7 +57,7 @@ class Where:
         return builds.below(self.roots, name)
 
 
-def where(path, features=None, roots=(), exact=False):
+def where(path, features=None, roots=(), exact=False, report=None):
     """Find out what a path means.
 
     Parameters
@@ -68,6 +69,8 @@ def where(path, features=None, roots=(), exact=False):
     roots : sequence of str
     exact : bool
         Whether digests are all that is needed.
+    report : imgret.runs.report.Report, optional
+        Is told where a build's folder holds what it did not make.
 
     Returns
     -------
@@ -79,7 +82,11 @@ def where(path, features=None, roots=(), exact=False):
     """
     if os.path.isdir(path) and builds.is_build(path):
         build = builds.read(path)
-        return Where(build.index, (build.vectors,), features or build.features, build.index, tuple(roots) or build.roots)
+        text = strange(build)
+        if text and report is not None:
+            report.warn(text)
+        roots = tuple(roots) or (() if text else build.roots)
+        return Where(build.index, (build.vectors,), features or build.features, build.index, roots)
     if os.path.isdir(path):
         raise unbuilt(path, "imgret duplicates {}")
     with Store(path, KINDS, "duplicates") as store:

@@ -51,6 +51,8 @@ class Plan:
         In the order in which they can be made; the index is the last.
     made_of : dict
         The tables of these steps.
+    there : Build, optional
+        The one that is gone on with.
 
     Raises
     ------
@@ -59,7 +61,7 @@ class Plan:
     """
 
     def __init__(self, name, folder, others):
-        self.name, self.folder, self.others, self.kept = name, folder, others, False
+        self.name, self.folder, self.others, self.kept, self.there = name, folder, others, False, None
         self.path, self.tables = config.path_of(name), config.read(name)
         config.check(f"--config {name}", self.tables)
         indexes = [table for table, content in self.tables.items() if content["run"] == "index"]
@@ -157,7 +159,7 @@ class Plan:
 
     def take_up(self, run):
         """Look at what the folder holds: a build that is gone on with, or something else, which is refused."""
-        there = self._there(run)
+        there = self.there = self._there(run)
         if there is not None:
             self._check_same(there, run)
             self.kept = there.tables == self.made_of and not run.overwrite
@@ -218,12 +220,12 @@ class Plan:
         """What the config is called: its name, or the path of its file, from anywhere."""
         return self.name if self.path != self.name else os.path.abspath(self.path)
 
-    def build(self, roots):
+    def build(self, roots, contents):
         """The `Build` that there is when all steps are done."""
         (vectors,) = self.sources(self.index, ("inputs",))[:1]
         features = [step for step in self.steps if not step.others and self._holds_features(step)]
         paths = self.file(self.index), self.file(vectors), self.file(features[0]) if features else None
-        return Build(self.folder, self.shown, *paths, tuple(roots), self.made_of, self.others)
+        return Build(self.folder, self.shown, *paths, tuple(roots), self.made_of, self.others, contents)
 
     def _holds_features(self, step):
         return self.run(step) == "extract" and self.parameters(step.table)[0].gives == "features"

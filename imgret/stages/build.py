@@ -65,7 +65,9 @@ def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_
         for number, step in enumerate(plan.steps, 1):
             its = dataclasses.replace(run, report=run.report.step(plan.title(step), number, len(plan.steps)))
             _run(plan, step, others if step.others else photos, ours, its)
-    _write(plan.build(_roots(photos)), run)
+            _renew(plan, step, run)
+    _write(plan.build(_roots(photos), dict(map(_content, map(plan.file, plan.steps)))), run)
+    run.report.note(f"{folder} is ready: imgret search {word(folder)} PHOTO")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +168,21 @@ def _roots(photos):
 
 
 def _write(made, run):
-    """Write `imgret.json`, the last of all."""
+    """Write `imgret.json`."""
     file = PlainFile(os.path.join(made.folder, builds.MANIFEST), "-o", "JSON", replaced=lambda path: True)
     write_together([(file, lambda: iter([made.manifest()]))], run)
-    run.report.note(f"{made.folder} is ready: imgret search {word(made.folder)} PHOTO")
+
+
+def _renew(plan, step, run):
+    """Let an earlier build's manifest know a store that took another's place: the rest may take hours, or be stopped."""
+    if plan.there is None:
+        return
+    name, content = _content(plan.file(step))
+    if plan.there.contents.get(name) != content:
+        plan.there = dataclasses.replace(plan.there, contents={**plan.there.contents, name: content})
+        _write(plan.there, run)
+
+
+def _content(path):
+    with Store(path, wanted_by="build") as store:
+        return os.path.basename(path), store.content

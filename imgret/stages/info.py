@@ -4,6 +4,7 @@ import os
 
 from imgret import builds, ready
 from imgret.errors import ImgretError
+from imgret.inputs.owned import strange
 from imgret.pipeline import check_tree
 from imgret.store import layout
 from imgret.store.reader import Store
@@ -58,7 +59,7 @@ def describe(path, damaged=False):
 def _build(made):
     names = sorted(name for name in os.listdir(made.folder) if os.path.isfile(os.path.join(made.folder, name)))
     files = {name: os.path.getsize(os.path.join(made.folder, name)) for name in names}
-    return {"folder": made.folder, "config": made.config, "roots": list(made.roots), "files": files}
+    return {"folder": made.folder, "config": made.config, "roots": list(made.roots), "files": files, "strange": strange(made)}
 
 
 def counted(kind):
