@@ -132,7 +132,7 @@ def known(store, index):
         raise ImgretError(
             f"{store.shown} is damaged: its references for chance scores are none of its photos: remove it, and make it again"
         )
-    references = Directions(store.read(VECTORS).astype(np.float32), store.read(LENGTHS))
+    references = Directions(store.read(VECTORS).astype(np.float32), np.maximum(store.read(LENGTHS), 0))
     return Chance(index, references, _Tails(store), _crowded(store))
 
 
