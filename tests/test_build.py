@@ -11,7 +11,7 @@ from helpers import call, misused, photo, refused
 
 import imgret
 from imgret import builds, config, ready
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.extractors.hsv_hist import HsvHist
 from imgret.runs.plan import Plan
 from imgret.stages import build as stage
@@ -471,6 +471,8 @@ def test_no_name_is_none(place):
     misused(call("build", "", "-o", "b"), f"Invalid value for '[PHOTOS]...': {text}")
     misused(call("search", "b", ""), f"Invalid value for '[PHOTOS]...': {text}")
     misused(call("search", "b", "q", "--html", ""), f"Invalid value for '--html': {text}")
+    with pytest.raises(UsageError, match="^-o is empty: name a folder to make$"):
+        stage.build("photos", "")
     refused(call("build", "photos", "-o", "-"), 2, "-o - would be standard output, and a build is a folder: choose another -o")
 
 
@@ -500,6 +502,7 @@ def test_stores_of_a_build_that_are_damaged(built, tmp_path):
     os.truncate(folder / "index.h5", 5000)
     text = f"{folder}/index.h5 is damaged: it is shorter than it should be (truncated)"
     refused(call("search", folder, "q.png"), 1, f"{text}: remove {folder}/index.h5, and {remedy}")
+    refused(call("info", folder), 1, f"{text}: remove {folder}/index.h5, and {remedy}")
 
 
 def test_stores_of_another_build(place):

@@ -92,6 +92,8 @@ class _Once(Given):
 def _folder(out):
     out = os.fsdecode(out)
     folder = out.rstrip("/") or out
+    if not folder:
+        raise UsageError("-o is empty: name a folder to make")
     if folder == "-":
         raise UsageError("-o - would be standard output, and a build is a folder: choose another -o")
     if os.path.lexists(folder) and not os.path.isdir(folder):

@@ -4,6 +4,7 @@ import os
 
 from imgret import builds, ready
 from imgret.errors import ImgretError
+from imgret.inputs.nextstep import remedied
 from imgret.inputs.owned import strange
 from imgret.pipeline import check_tree
 from imgret.store import layout
@@ -30,7 +31,9 @@ def describe(path, damaged=False):
     ImgretError
     """
     if builds.is_build(path):
-        return {"build": _build(builds.read(path))} | describe(builds.index_of(path), damaged)
+        build = builds.read(path)
+        with remedied(build.index):
+            return {"build": _build(build)} | describe(build.index, damaged)
     with _store(path, damaged) as store:
         if store.pipeline is not None:
             check_tree(store.pipeline, store.shown)
