@@ -173,7 +173,7 @@ def _make(output, built, photos, source, pipeline):
         zero = _fill(built, photos, run)
         run.report.zero(zero, count, "vectors", built.metric)
         chance = learn(built, photos, run.jobs, source.before)
-        info |= ({"zero": zero} if zero else {}) | ({} if chance is None else chance.info())
+        info |= {"zero": zero} if zero else {}
         _write(output, photos, built, pipeline, info, chance)
         size = os.stat(output.path).st_size
         run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
