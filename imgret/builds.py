@@ -11,11 +11,26 @@ import os
 from imgret.errors import ImgretError, quoted
 from imgret.formats import files
 from imgret.names import to_bytes, to_text
+from imgret.paths import word
 
 MANIFEST = "imgret.json"
 LIMIT = 16 << 20  # bytes
 FORMAT = "imgret build"
 VERSION = 1
+
+
+class Damaged(ImgretError):
+    """A manifest that says nothing: a build can be gone on with by what its stores say.
+
+    Attributes
+    ----------
+    what : str
+        What is wrong, without the remedy.
+    """
+
+    def __init__(self, what, folder):
+        super().__init__(f"{what}: {again(folder)}")
+        self.what = what
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +54,8 @@ class Build:
         The config's tables, as they were then.
     learned : bool
         Whether codebooks were learned from other photos.
+    contents : dict of str to str
+        The `content` of each store of the folder, by its name, as it was made.
     """
 
     folder: str
@@ -49,16 +66,22 @@ class Build:
     roots: tuple = ()
     tables: dict = dataclasses.field(default_factory=dict)
     learned: bool = False
+    contents: dict = dataclasses.field(default_factory=dict)
 
     def manifest(self):
         """The bytes of the file that `read` takes it from."""
         said = {"format": FORMAT, "version": VERSION, "config": to_text(os.fsencode(self.config))}
         said |= {name: os.path.basename(path) for name, path in self._stores() if path is not None}
         said |= {"roots": [to_text(os.fsencode(root)) for root in self.roots], "learned": self.learned, "tables": self.tables}
+        said["contents"] = self.contents
         return json.dumps(said, indent=1).encode() + b"\n"
 
     def _stores(self):
         return ("index", self.index), ("vectors", self.vectors), ("features", self.features)
+
+    def content_of(self, path):
+        """The `content` of one of its stores, as it was made; None where that is not known."""
+        return self.contents.get(os.path.basename(path))
 
     def path_of(self, name):
         """Where a photo is now: bytes, to be opened from any folder; None where it is not to be found.
@@ -89,17 +112,16 @@ def read(folder):
 
     Raises
     ------
+    Damaged
+        If its `imgret.json` is not what imgret writes.
     ImgretError
-        If there is none, or its `imgret.json` is not what imgret writes.
+        If there is none that can be read, or it is of a later imgret.
     """
     folder = os.fsdecode(folder)
     path = os.path.join(folder, MANIFEST)
-    text = files.read_bytes(path, LIMIT)
     try:
-        said = json.loads(text)
-        if not isinstance(said, dict) or said.get("format") != FORMAT:
-            raise ValueError("it is no manifest of a build")
-        if not isinstance(said.get("version"), int) or said["version"] > VERSION:
+        said = _said(path)
+        if said["version"] > VERSION:
             raise ImgretError(f"{path} is of a later imgret: upgrade imgret")
         return Build(
             folder,
@@ -108,11 +130,33 @@ def read(folder):
             tuple(os.fsdecode(to_bytes(root)) for root in _texts(said, "roots")),
             _tables(said),
             said.get("learned") is True,
+            _contents(said),
         )
-    except (ValueError, KeyError, RecursionError) as error:
-        raise ImgretError(
-            f"{path} is damaged ({quoted(str(error))}): run `imgret build` with the same photos and -o {folder} again"
-        ) from None
+    except ValueError as error:
+        raise Damaged(f"{path} is damaged ({quoted(str(error))})", folder) from None
+
+
+def again(folder):
+    """What is to be done where a build lacks something."""
+    return f"run `imgret build` with the same photos and -o {word(folder)} again"
+
+
+def removed(path, folder):
+    """The same where one of its files is in the way."""
+    return f"remove {word(path)}, and {again(folder)}"
+
+
+def _said(path):
+    """What a manifest says, of whatever version."""
+    try:
+        said = json.loads(files.read_bytes(path, LIMIT))
+    except files.TooLarge:
+        raise ValueError(f"it is larger than {LIMIT >> 20} MiB") from None
+    except (ValueError, RecursionError):
+        raise ValueError("it is no JSON") from None
+    if not isinstance(said, dict) or said.get("format") != FORMAT or not isinstance(said.get("version"), int):
+        raise ValueError("it is no manifest of a build")
+    return said
 
 
 def _tables(said):
@@ -120,6 +164,13 @@ def _tables(said):
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise ValueError("`tables` are not those of a config")
     return tables
+
+
+def _contents(said):
+    contents = said.get("contents", {})
+    if not isinstance(contents, dict) or not all(isinstance(content, str) for content in contents.values()):
+        raise ValueError("`contents` are not those of stores")
+    return contents
 
 
 def _text(said, name):
@@ -152,5 +203,29 @@ def index_of(path):
 
 def roots_of(index):
     """Where the photos of an index are, as far as a build says: of its folder, or of the index in it; () where there is none."""
-    folder = index if os.path.isdir(index) else os.path.dirname(index)
+    folder = folder_of(index)
     return read(folder).roots if is_build(folder) else ()
+
+
+def folder_of(index):
+    """The folder that would be the build of an index, or of the folder itself."""
+    return index if os.path.isdir(index) else os.path.dirname(index)
+
+
+def roots_there(index):
+    """The same, for what opens the photos.
+
+    Raises
+    ------
+    ImgretError
+        If one of them is no longer there.
+    """
+    roots = roots_of(index)
+    for root in roots:
+        if not os.path.isdir(root):
+            folder = folder_of(index)
+            raise ImgretError(
+                f"the photos of {os.fsdecode(folder)} are no longer in {root}: "
+                f"run `imgret build PLACE -o {word(folder)}` where they are now, or give --photos PLACE"
+            )
+    return roots

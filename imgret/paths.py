@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shlex
 
 from imgret.errors import ImgretError, UsageError
 
@@ -34,6 +35,12 @@ ALSO = {"JSON lines": ("JSON", "plain text"), "a TREC run": ("plain text",), "TR
 def plain(path):
     """A path as str or bytes, whatever kind of path it is; None stays."""
     return None if path is None else os.fspath(path)
+
+
+def word(path):
+    """A path as a shell takes it, and as no option."""
+    path = os.fsdecode(path)
+    return shlex.quote(f"./{path}" if path.startswith("-") and path != "-" else path)
 
 
 def several(paths):

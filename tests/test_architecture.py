@@ -42,7 +42,7 @@ MAY = {
     "store": {"errors", "arrays", "paths", "", "importing"},
     "ready": {"errors"},
     "config": {"errors", "formats", "ready"},
-    "builds": {"errors", "formats", "names"},
+    "builds": {"errors", "formats", "names", "paths"},
     "formats": BASE | {"names", "store"},
     "evaluation": BASE | {"names", "formats"},
     "networks": BASE | {"images"},
@@ -58,6 +58,7 @@ MAY = {
     | FAMILIES
     | {
         "tails",
+        "paths",
         "endings",
         "duplicates",
         "chance",

@@ -698,7 +698,7 @@ def test_an_output_folder_that_is_missing(here):
 def test_an_output_that_is_a_folder(here):
     importable()
     os.mkdir("folder")
-    for name in ("folder", "folder/", "new/", ""):
+    for name in ("folder", "folder/", "new/"):
         for arguments in commands(name):
             refused(call(*arguments, "--overwrite"), 1, f"-o '{name}' names a folder, a file is needed")
     assert left_over(".") == ["folder", "n.txt", "v.npy"]

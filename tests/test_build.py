@@ -1,7 +1,9 @@
 """`imgret build`: every step of a config as it would run alone, in one folder that other commands take for its index."""
 
+import errno
 import json
 import os
+import shlex
 import shutil
 
 import pytest
@@ -9,7 +11,7 @@ from helpers import call, misused, photo, refused
 
 import imgret
 from imgret import builds, config, ready
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.extractors.hsv_hist import HsvHist
 from imgret.runs.plan import Plan
 from imgret.stages import build as stage
@@ -21,6 +23,11 @@ words = { run = "codebook", inputs = ["features"], size = 4, set = { pca = 8, it
 vlad = { run = "encode", inputs = ["features"], codebook = "words" }
 index = { run = "index", inputs = ["vlad"] }
 """
+
+
+def again(folder):
+    """What is advised where a build lacks something."""
+    return f"run `imgret build` with the same photos and -o {shlex.quote(folder)} again"
 
 
 @pytest.fixture(scope="module")
@@ -387,3 +394,152 @@ def test_a_manifest_is_checked(built, tmp_path, change, reason):
     text = f"{tmp_path}/imgret.json is damaged ({reason}): run `imgret build` with the same photos and -o {tmp_path} again"
     refused(call("search", tmp_path, "q.png"), 1, text)
     refused(call("info", tmp_path), 1, text)
+
+
+def test_a_damaged_manifest_is_written_anew(place):
+    done("photos", "-o", "a b", "--config", "small.toml")
+    manifest = place / "a b" / "imgret.json"
+    sound = manifest.read_bytes()
+    for text in (b"{", b"[" * 100_000, b'{"version": ' + b"1" * 5000 + b"}", b"\xff"):
+        manifest.write_bytes(text)
+        refused(call("search", "a b", "q"), 1, f"a b/imgret.json is damaged (it is no JSON): {again('a b')}")
+        warned, *told = done("photos", "-o", "a b", "--config", "small.toml")
+        said = "a b/imgret.json is damaged (it is no JSON), and is written anew: what the stores say is gone on from"
+        assert warned == f"imgret: warning: {said}"
+        assert [line for line in told if "up to date" in line][-1] == "imgret: 4/4 index: a b/index.h5 is up to date"
+        assert manifest.read_bytes() == sound
+
+
+def test_a_damaged_manifest_and_words_of_other_photos(place):
+    os.mkdir("others")
+    photo("others/a.png", 20)
+    done("photos", "-o", "b", "--config", "small.toml", "--learn", "others")
+    made = identity("b/index.h5")
+    with open("b/imgret.json", "wb") as file:
+        file.truncate(builds.LIMIT + 1)
+    refused(call("search", "b", "q"), 1, f"b/imgret.json is damaged (it is larger than 16 MiB): {again('b')}")
+    done("photos", "-o", "b", "--config", "small.toml")
+    assert builds.read("b").learned
+    assert identity("b/index.h5") == made
+
+
+def test_no_manifest_but_something_of_its_name(place):
+    os.mkdir("b")
+    for make in (os.mkdir, os.mkfifo, lambda path: os.symlink("imgret.json", path)):
+        make("b/imgret.json")
+        (place / "b" / "features.h5").touch()
+        text = f"b/imgret.json is no regular file: remove b/imgret.json, and {again('b')}"
+        for arguments in (("search", "b", "q"), ("duplicates", "b"), ("build", "photos", "-o", "b", "--config", "small.toml")):
+            refused(call(*arguments), 1, text)
+        (os.rmdir if os.path.isdir("b/imgret.json") else os.remove)("b/imgret.json")
+
+
+@pytest.mark.parametrize("name", ["vlad.h5", "imgret.json"])
+def test_nothing_is_written_outside(place, name):
+    done("photos", "-o", "b", "--config", "small.toml")
+    os.rename(f"b/{name}", "outside")
+    os.symlink("../outside", f"b/{name}")
+    os.symlink("b", "link")
+    kept = (place / "outside").read_bytes()
+    photo("photos/more.png", 9)
+    text = "is a link to outside link, where a build writes nothing: remove it, or choose another -o"
+    refused(call("build", "photos", "-o", "link", "--config", "small.toml"), 1, f"link/{name} {text}")
+    assert (place / "outside").read_bytes() == kept
+    os.remove(f"b/{name}")
+    done("photos", "-o", "link", "--config", "small.toml")
+
+
+def test_what_is_no_build_yet(place, monkeypatch):
+    os.makedirs("it's/features.h5.parts")
+    os.mkdir("empty")
+    its = "it's"
+    for command in (("search",), ("duplicates",)):
+        asked = ("q",) if command == ("search",) else ()
+        refused(call(*command, "it's", *asked), 1, f"the build in it's is not finished: {again(its)}")
+        refused(call(*command, "empty", *asked), 1, "there is nothing in empty: `imgret build PHOTOS -o empty` makes an index of photos")
+
+    def denied(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", denied)
+    refused(call("search", "it's", "q"), 1, "it's: Permission denied")
+
+
+def test_no_name_is_none(place):
+    text = "the name is empty: give that of a file or folder"
+    misused(call("build", "photos", "-o", ""), f"Invalid value for '-o' / '--out': {text}")
+    misused(call("build", "", "-o", "b"), f"Invalid value for '[PHOTOS]...': {text}")
+    misused(call("search", "b", ""), f"Invalid value for '[PHOTOS]...': {text}")
+    misused(call("search", "b", "q", "--html", ""), f"Invalid value for '--html': {text}")
+    with pytest.raises(UsageError, match="^-o is empty: name a folder to make$"):
+        stage.build("photos", "")
+    refused(call("build", "photos", "-o", "-"), 2, "-o - would be standard output, and a build is a folder: choose another -o")
+
+
+def test_the_photo_before_the_index(built, place):
+    shown = shlex.quote(f"{built}/b")
+    text = "photos/0.png is not an imgret file (not HDF5): the index comes first, then the photos"
+    refused(call("search", "photos/0.png", built / "b"), 1, f"{text}: `imgret search {shown} photos/0.png`")
+
+
+def test_photos_that_have_moved(place):
+    done("photos", "-o", "b", "--config", "small.toml", "-q")
+    os.rename("photos", "moved")
+    text = f"the photos of b are no longer in {place}/photos: run `imgret build PLACE -o b` where they are now, or give --photos PLACE"
+    refused(call("search", "b", "moved/0.png", "--html", "p.html"), 1, text)
+    refused(call("duplicates", "b", "--html", "p.html"), 1, text)
+    found = call("search", "b", "moved/0.png", "--format", "paths")
+    assert (found.code, sorted(found.out.split())) == (0, [b"1.png", b"2.png"])
+    said = "2 results are not where the build's photos were: their names are printed alone, for example"
+    assert found.err == f"imgret: warning: {said} {found.lines[0]}\n"
+
+
+def test_stores_of_a_build_that_are_damaged(built, tmp_path):
+    shutil.copytree(built / "b", tmp_path / "b")
+    folder, remedy = tmp_path / "b", again(f"{tmp_path}/b")
+    os.remove(folder / "vlad.h5")
+    refused(call("duplicates", folder), 1, f"{folder}/vlad.h5: there is no such file: {remedy}")
+    os.truncate(folder / "index.h5", 5000)
+    text = f"{folder}/index.h5 is damaged: it is shorter than it should be (truncated)"
+    refused(call("search", folder, "q.png"), 1, f"{text}: remove {folder}/index.h5, and {remedy}")
+    refused(call("info", folder), 1, f"{text}: remove {folder}/index.h5, and {remedy}")
+
+
+def test_stores_of_another_build(place):
+    (place / "hsv.toml").write_text('v = { run = "extract", method = "hsv-hist" }\nindex = { run = "index", inputs = ["v"] }')
+    os.mkdir("more")
+    for seed in range(3):
+        photo(f"more/{seed}.png", 30 + seed)
+    for folder, out in (("photos", "b"), ("more", "c")):
+        done(folder, "-o", out, "--config", "hsv.toml", "-q")
+    for name in ("index", "v"):
+        shutil.copytree("b", f"with-{name}")
+        shutil.copy(f"c/{name}.h5", f"with-{name}/{name}.h5")
+        what = f"with-{name}/{name}.h5 is not the one that its build made, so that where its photos are is not known"
+        text = f"{what}: {again(f'with-{name}')}"
+        found = call("search", f"with-{name}", "photos/0.png", "-k1", "--format", "paths", "--keep-self")
+        assert (found.code, found.err) == (0, f"imgret: warning: {text}\n")
+        assert found.out in (b"0.png\n", b"1.png\n", b"2.png\n")
+        assert f"imgret: warning: {text}\n" in call("duplicates", f"with-{name}").err
+        assert f"warning         {text}" in call("info", f"with-{name}").lines
+        refused(call("search", f"with-{name}", "photos/0.png", "--html", "p.html"), 1, text)
+        done("photos", "-o", f"with-{name}", "--config", "hsv.toml", "-q")
+        assert call("search", f"with-{name}", "photos/0.png", "-k1").err == ""
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_a_stopped_build_is_no_other(place, monkeypatch, steps):
+    done("photos", "-o", "b", "--config", "small.toml", "-q")
+    photo("photos/more.png", 9)
+    renew, taken = stage._renew, []
+
+    def stopped(plan, step, run):  # after the step, and before the manifest knows
+        taken.append(step)
+        if len(taken) == steps:
+            raise ImgretError("stopped")
+        renew(plan, step, run)
+
+    monkeypatch.setattr(stage, "_renew", stopped)
+    assert call("build", "photos", "-o", "b", "--config", "small.toml", "-q").code == 1
+    found = call("search", "b", "photos/0.png", "-k1", "--format", "paths", "--keep-self")
+    assert (found.code, found.out, found.err) == (0, b"photos/0.png\n", "")

@@ -304,8 +304,7 @@ def test_what_is_wrong_is_refused(made, tmp_path):
     refused(
         call("duplicates", folder),
         1,
-        f"{folder} is a folder of photos or of something else, and no build: run `imgret build {folder} -o {folder}.imgret`, "
-        f"then `imgret duplicates {folder}.imgret`",
+        f"{folder} is a folder, and no index yet: `imgret build {folder} -o {folder}.imgret && imgret duplicates {folder}.imgret`",
     )
     refused(
         call("duplicates", made.features),

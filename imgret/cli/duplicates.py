@@ -63,10 +63,11 @@ def command(where, form, html, most, **given):
     given = options.running(given)
     page = None
     if html:
+        from imgret.inputs.owned import photo_roots
         from imgret.runs.duplicatespage import DuplicatesPage
 
         inputs = [where, *filter(None, [given["features"]])]
-        page = DuplicatesPage(html, most, where, given["roots"], inputs, given["run"])
+        page = DuplicatesPage(html, most, where, given["roots"] or photo_roots(where), inputs, given["run"])
     found = duplicates(where, spared_by=[("--html", html)] if html else (), **given)
     print_groups(found, form, given["run"].report)
     if page is not None:

@@ -12,7 +12,24 @@ ITSELF = "itself"  # in the place of a judgement, of the photo that asks
 PATHS = {"paths": b"\n", "paths0": b"\0"}  # forms of nothing but results, and what each ends with
 
 
-def printer(form, build=None):
+class Lost:
+    """Results whose photos are not to be found, where paths are asked for."""
+
+    def __init__(self):
+        self._count, self._first = 0, None
+
+    def add(self, name):
+        """One more: its name."""
+        self._count, self._first = self._count + 1, self._first or name
+
+    def tell(self, report):
+        """Warn of them, if there are any."""
+        if self._count:
+            first = tsv_escape(self._first)
+            report.warn(f"{self._count} results are not where the build's photos were: their names are printed alone, for example {first}")
+
+
+def printer(form, build=None, lost=None):
     """A function that prints a block of answers.
 
     Parameters
@@ -21,6 +38,8 @@ def printer(form, build=None):
         "table", "tsv", "jsonl", "trec", "paths" or "paths0"; None: table on a terminal, tsv elsewhere.
     build : imgret.builds.Build, optional
         Where the photos are: tables and paths then have paths that can be opened from here.
+    lost : Lost, optional
+        Is told which photos are not there, where paths are all that is printed.
     """
     form = form or ("table" if sys.stdout.isatty() else "tsv")
     headers = {"tsv": "query\trank\tname\tscore\tjudgement\n"}
@@ -32,7 +51,7 @@ def printer(form, build=None):
         sys.stdout.flush()
 
     def emit_paths(gallery, block):
-        sys.stdout.buffer.writelines(path + PATHS[form] for path in _paths(gallery, block, build))
+        sys.stdout.buffer.writelines(path + PATHS[form] for path in _paths(gallery, block, build, lost))
         sys.stdout.buffer.flush()
 
     return emit_paths if form in PATHS else emit
@@ -74,17 +93,19 @@ def _jsonl(gallery, block, build):
         yield json.dumps({"query": to_text(query), "results": results})
 
 
-def _paths(gallery, block, build):
+def _paths(gallery, block, build, lost):
     for number in range(len(block.names)):
         for rank, name, _, _ in _rows(gallery, block, number):
             if rank:
-                yield _place(name, build)
+                yield _place(name, build, lost)
 
 
-def _place(name, build):
+def _place(name, build, lost=None):
     """Where a photo is, as one may open it from here: bytes; its name where that is not known."""
     path = None if build is None else build.path_of(name)
     if path is None:
+        if build is not None and lost is not None:
+            lost.add(name)
         return name
     path = os.path.abspath(path)
     here = os.path.relpath(path)

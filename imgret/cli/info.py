@@ -50,6 +50,8 @@ def _lines(facts, counted):
         yield f"{'build':15} {facts['build']['folder']}"
         yield f"{'config':15} {facts['build']['config']}"
         yield from (f"{'photos in':15} {root}" for root in facts["build"]["roots"])
+        if facts["build"]["strange"]:
+            yield f"{'warning':15} {facts['build']['strange']}"
         yield "files"
         yield from (f"  {name:24} {size}" for name, size in facts["build"]["files"].items())
     for name in ("path", "kind", "schema_version", "file_size", "created", *counted, "recipe", "content", "fingerprint"):

@@ -6,7 +6,18 @@ import click
 
 from imgret.cli.defaults import config
 
-PATH = click.Path(readable=False)  # whether it can be read is found out by reading: that is no error of usage
+
+class _Path(click.Path):
+    """A path, which no empty name is."""
+
+    def convert(self, value, param, ctx):
+        """The path as it is."""
+        if value in ("", b""):
+            self.fail("the name is empty: give that of a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(readable=False)  # whether it can be read is found out by reading: that is no error of usage
 
 
 def out(what):

@@ -54,7 +54,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
     and "no match" what photos that do not match reach as well (`imgret help search`). A photo that is in the index itself is marked
     "itself", and takes no rank.
     """
-    from imgret.cli.formats import printer
+    from imgret.cli.formats import Lost, printer
     from imgret.inputs.answers import Wanted
     from imgret.stages.search import search
 
@@ -62,8 +62,9 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
         options.explain_search(index)
     _check(out, form, html, keep_self or matches_only or min_score is not None)
     photo_roots = options.check_html(html, photo_roots, top, most, [index], large)
-    queries, emit, page = options.given_photos(photos, given), printer(form, _build(index)), None
+    queries, lost, page = options.given_photos(photos, given), Lost(), None
     given = options.running(given)
+    emit = printer(form, _build(index, given["run"].report), lost)
     wanted = Wanted(keep_self or form == "trec", min_score, matches_only, told=form == "table" or not form and sys.stdout.isatty())
     if html:
         from imgret.runs.page import SearchPage
@@ -77,6 +78,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
             page.add(gallery, block)
 
     failed = search(index, queries, out=out, emit=emit, wanted=wanted, spared_by=[("--html", html)] if html else (), **given)
+    lost.tell(given["run"].report)
     if page is not None:
         page.write()
     ctx.exit(1 if failed else 0)
@@ -92,8 +94,16 @@ def _check(out, form, html, chosen):
         raise click.UsageError("--html is for what is printed; with -o make the page of the ranking by `evaluate --html`")
 
 
-def _build(index):
-    """The build whose folder is searched, if it is one."""
+def _build(index, report):
+    """The build whose folder is searched, if it is one that knows where its photos are."""
     from imgret import builds
 
-    return builds.read(index) if builds.is_build(index) else None
+    if not builds.is_build(index):
+        return None
+    from imgret.inputs.owned import strange
+
+    build = builds.read(index)
+    if text := strange(build):
+        report.warn(text)
+        return None
+    return build

@@ -13,6 +13,8 @@ from imgret.duplicates import geometry
 from imgret.errors import ImgretError, quoted
 from imgret.features import LocalFeatures
 from imgret.inputs.features import FeatureReader
+from imgret.inputs.nextstep import remedied, unbuilt
+from imgret.inputs.owned import strange
 from imgret.inputs.photos import Photos
 from imgret.inputs.stores import Stores
 from imgret.pipeline import Pipeline
@@ -55,7 +57,7 @@ class Where:
         return builds.below(self.roots, name)
 
 
-def where(path, features=None, roots=(), exact=False):
+def where(path, features=None, roots=(), exact=False, report=None):
     """Find out what a path means.
 
     Parameters
@@ -67,6 +69,8 @@ def where(path, features=None, roots=(), exact=False):
     roots : sequence of str
     exact : bool
         Whether digests are all that is needed.
+    report : imgret.runs.report.Report, optional
+        Is told where a build's folder holds what it did not make.
 
     Returns
     -------
@@ -78,12 +82,13 @@ def where(path, features=None, roots=(), exact=False):
     """
     if os.path.isdir(path) and builds.is_build(path):
         build = builds.read(path)
-        return Where(build.index, (build.vectors,), features or build.features, build.index, tuple(roots) or build.roots)
+        text = strange(build)
+        if text and report is not None:
+            report.warn(text)
+        roots = tuple(roots) or (() if text else build.roots)
+        return Where(build.index, (build.vectors,), features or build.features, build.index, roots)
     if os.path.isdir(path):
-        raise ImgretError(
-            f"{path} is a folder of photos or of something else, and no build: run `imgret build {path} -o {path.rstrip('/')}.imgret`, "
-            f"then `imgret duplicates {path.rstrip('/')}.imgret`"
-        )
+        raise unbuilt(path, "imgret duplicates {}")
     with Store(path, KINDS, "duplicates") as store:
         if store.kind == "vectors":
             return Where(path, (path,), features, None, tuple(roots))
@@ -138,7 +143,10 @@ class CopyPhotos:
 
     def __init__(self, where, exact=False):
         self._opened = Stores()
-        self.stores = [self._opened.add(path, KINDS, "duplicates") for path in ((where.given,) if exact else where.vectors)]
+        self.stores = []
+        for path in (where.given,) if exact else where.vectors:
+            with remedied(path):
+                self.stores.append(self._opened.add(path, KINDS, "duplicates"))
         if boxed(self.stores):
             raise ImgretError(f"{self.stores[0].shown} has a row per box, not per photo: extract the photos without --boxes")
         self._photos = Photos(self.stores)
@@ -209,7 +217,8 @@ class LocalPhotos:
 
     def __init__(self, path, photos):
         self._opened = Stores()
-        self.store = self._opened.add(path, ("features",), "--features")
+        with remedied(path):
+            self.store = self._opened.add(path, ("features",), "--features")
         self._reader, self.extractor = FeatureReader(self.store), Pipeline.load(self.store).component()
         self._offsets, self._sizes = self.store.descriptor_range(0, len(self.store)), self.store.read("image_size")
         self.rows = self._found(photos)

@@ -1,8 +1,7 @@
 """Whether a codebook fits the rows of a store."""
 
-import shlex
-
 from imgret import ready
+from imgret.paths import word
 from imgret.pipeline import differences, same_space
 
 
@@ -23,7 +22,7 @@ def misfit(words, pipeline, fitted, store, node):
     width = store.shape(store.layout.matrix)[1]
     how = f"learn it on {store.kind} made in the same way"
     if ready.is_ready(words.shown):
-        how = f"learn words of these photos by `imgret codebook {shlex.quote(store.shown)} -o words.h5`, and give them with -c words.h5"
+        how = f"learn words of these photos by `imgret codebook {word(store.shown)} -o words.h5`, and give them with -c words.h5"
     if width != fitted.dim_:
         return f"{words.shown} was fitted on {fitted.dim_} columns, {store.shown} has {width}: {how}"
     for trained in pipeline.node["inputs"]:

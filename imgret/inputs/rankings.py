@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
-from imgret import builds
 from imgret.errors import ImgretError
 from imgret.formats.lists import RankedLists
 from imgret.formats.trec import read_trec
+from imgret.inputs import owned
 from imgret.pipeline import check_tree, from_elsewhere
 from imgret.store.reader import Store, is_hdf5
 
@@ -55,6 +55,11 @@ def photo_roots(paths):
     Returns
     -------
     tuple of str
+
+    Raises
+    ------
+    ImgretError
+        If they are no longer there.
     """
     roots = {}
     for path in paths:
@@ -64,7 +69,7 @@ def photo_roots(paths):
                 if store.kind == "ranking":
                     indexes = [entry["path"] for entry in store.inputs if entry.get("kind") == "index"]
         for index in indexes:
-            roots |= dict.fromkeys(builds.roots_of(index))
+            roots |= dict.fromkeys(owned.photo_roots(index))
     return tuple(roots)
 
 

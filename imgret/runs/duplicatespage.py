@@ -2,7 +2,6 @@
 
 import functools
 
-from imgret import builds
 from imgret.errors import UsageError
 from imgret.html import duplicates
 from imgret.html.thumbnails import Thumbnails
@@ -24,7 +23,7 @@ class DuplicatesPage(PageFile):
     where : str
         What was looked at.
     roots : sequence of str
-        Folders that photos are named relative to; a build has its own.
+        Folders that photos are named relative to.
     inputs : sequence of str
         What is read, and never written to.
     run : imgret.runs.run.Run
@@ -38,7 +37,6 @@ class DuplicatesPage(PageFile):
     """
 
     def __init__(self, path, most, where, roots, inputs, run):
-        roots = tuple(roots) or builds.roots_of(where)
         if not roots:
             raise UsageError("--html needs --photos ROOT: the folder that the photos were extracted from")
         super().__init__(path, roots, run, inputs)

@@ -51,6 +51,8 @@ class Plan:
         In the order in which they can be made; the index is the last.
     made_of : dict
         The tables of these steps.
+    there : Build, optional
+        The one that is gone on with.
 
     Raises
     ------
@@ -59,7 +61,7 @@ class Plan:
     """
 
     def __init__(self, name, folder, others):
-        self.name, self.folder, self.others, self.kept = name, folder, others, False
+        self.name, self.folder, self.others, self.kept, self.there = name, folder, others, False, None
         self.path, self.tables = config.path_of(name), config.read(name)
         config.check(f"--config {name}", self.tables)
         indexes = [table for table, content in self.tables.items() if content["run"] == "index"]
@@ -157,16 +159,41 @@ class Plan:
 
     def take_up(self, run):
         """Look at what the folder holds: a build that is gone on with, or something else, which is refused."""
-        if builds.is_build(self.folder):
-            there = builds.read(self.folder)
+        there = self.there = self._there(run)
+        if there is not None:
             self._check_same(there, run)
             self.kept = there.tables == self.made_of and not run.overwrite
             if there.learned and not self.others:
-                self.others = True
-                self.steps = self._ordered()
+                self._learn_from_others()
                 self._check_there()
         elif os.path.isdir(self.folder) and os.listdir(self.folder) and not self._begun():
             raise ImgretError(f"{self.folder} is there and holds something else: choose a folder of its own for -o")
+        elif not self.others and any(os.path.exists(self.file(Step(table, True))) for table in self.made_of):
+            self._learn_from_others()
+        for path in (os.path.join(self.folder, builds.MANIFEST), *map(self.file, self.steps)):
+            self._check_own(path)
+
+    def _there(self, run):
+        """The `Build` in the folder; None where there is none, or its manifest says nothing."""
+        if not builds.is_build(self.folder):
+            return None
+        try:
+            return builds.read(self.folder)
+        except builds.Damaged as error:
+            run.report.warn(f"{error.what}, and is written anew: what the stores say is gone on from")
+            return None
+
+    def _learn_from_others(self):
+        self.others = True
+        self.steps = self._ordered()
+
+    def _check_own(self, path):
+        """Refuse what a build would write through, or cannot write."""
+        folder, real = (os.fsencode(os.path.realpath(each)) for each in (self.folder, path))
+        if os.path.islink(path) and os.path.commonpath([folder, real]) != folder:
+            raise ImgretError(f"{path} is a link to outside {self.folder}, where a build writes nothing: remove it, or choose another -o")
+        if os.path.lexists(path) and not os.path.isfile(path):
+            raise ImgretError(f"{path} is no regular file: {builds.removed(path, self.folder)}")
 
     def _check_there(self):
         """Refuse to go on without what was made of the photos to learn from, where they are not given again."""
@@ -193,12 +220,12 @@ class Plan:
         """What the config is called: its name, or the path of its file, from anywhere."""
         return self.name if self.path != self.name else os.path.abspath(self.path)
 
-    def build(self, roots):
+    def build(self, roots, contents):
         """The `Build` that there is when all steps are done."""
         (vectors,) = self.sources(self.index, ("inputs",))[:1]
         features = [step for step in self.steps if not step.others and self._holds_features(step)]
         paths = self.file(self.index), self.file(vectors), self.file(features[0]) if features else None
-        return Build(self.folder, self.shown, *paths, tuple(roots), self.made_of, self.others)
+        return Build(self.folder, self.shown, *paths, tuple(roots), self.made_of, self.others, contents)
 
     def _holds_features(self, step):
         return self.run(step) == "extract" and self.parameters(step.table)[0].gives == "features"

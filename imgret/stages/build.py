@@ -3,12 +3,11 @@
 import dataclasses
 import functools
 import os
-import shlex
 
 from imgret import builds, config
 from imgret.errors import ImgretError, UsageError, sentence
 from imgret.listing import Given
-from imgret.paths import check_folder, plain
+from imgret.paths import check_folder, plain, word
 from imgret.runs import stopping
 from imgret.runs.failures import MaxFailed, MaxGone
 from imgret.runs.plainfiles import PlainFile, write_together
@@ -66,7 +65,9 @@ def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_
         for number, step in enumerate(plan.steps, 1):
             its = dataclasses.replace(run, report=run.report.step(plan.title(step), number, len(plan.steps)))
             _run(plan, step, others if step.others else photos, ours, its)
-    _write(plan.build(_roots(photos)), run)
+            _renew(plan, step, run)
+    _write(plan.build(_roots(photos), dict(map(_content, map(plan.file, plan.steps)))), run)
+    run.report.note(f"{folder} is ready: imgret search {word(folder)} PHOTO")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +92,10 @@ class _Once(Given):
 def _folder(out):
     out = os.fsdecode(out)
     folder = out.rstrip("/") or out
+    if not folder:
+        raise UsageError("-o is empty: name a folder to make")
+    if folder == "-":
+        raise UsageError("-o - would be standard output, and a build is a folder: choose another -o")
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise ImgretError(f"-o {folder} is a file, and a build is a folder: choose another -o")
     if not os.path.isdir(folder):
@@ -165,7 +170,21 @@ def _roots(photos):
 
 
 def _write(made, run):
-    """Write `imgret.json`, the last of all."""
+    """Write `imgret.json`."""
     file = PlainFile(os.path.join(made.folder, builds.MANIFEST), "-o", "JSON", replaced=lambda path: True)
     write_together([(file, lambda: iter([made.manifest()]))], run)
-    run.report.note(f"{made.folder} is ready: imgret search {shlex.quote(made.folder)} PHOTO")
+
+
+def _renew(plan, step, run):
+    """Let an earlier build's manifest know a store that took another's place: the rest may take hours, or be stopped."""
+    if plan.there is None:
+        return
+    name, content = _content(plan.file(step))
+    if plan.there.contents.get(name) != content:
+        plan.there = dataclasses.replace(plan.there, contents={**plan.there.contents, name: content})
+        _write(plan.there, run)
+
+
+def _content(path):
+    with Store(path, wanted_by="build") as store:
+        return os.path.basename(path), store.content

@@ -115,7 +115,7 @@ def duplicates(path, *, exact=False, min_score=None, features=None, burst=False,
     tell_versions(run.report)
     if exact and (min_score is not None or features is not None or burst or by is not None):
         raise UsageError("--exact needs nothing but digests: leave --min-score, --features, --burst and --by out")
-    there = where(plain(path), plain(features), several(roots), exact)
+    there = where(plain(path), plain(features), several(roots), exact, run.report)
     for option, written in spared_by:
         for read in filter(None, (there.given, *there.vectors, there.features)):
             check_spared(written, option, read)

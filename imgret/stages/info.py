@@ -4,6 +4,8 @@ import os
 
 from imgret import builds, ready
 from imgret.errors import ImgretError
+from imgret.inputs.nextstep import remedied
+from imgret.inputs.owned import strange
 from imgret.pipeline import check_tree
 from imgret.store import layout
 from imgret.store.reader import Store
@@ -29,7 +31,9 @@ def describe(path, damaged=False):
     ImgretError
     """
     if builds.is_build(path):
-        return {"build": _build(builds.read(path))} | describe(builds.index_of(path), damaged)
+        build = builds.read(path)
+        with remedied(build.index):
+            return {"build": _build(build)} | describe(build.index, damaged)
     with _store(path, damaged) as store:
         if store.pipeline is not None:
             check_tree(store.pipeline, store.shown)
@@ -58,7 +62,7 @@ def describe(path, damaged=False):
 def _build(made):
     names = sorted(name for name in os.listdir(made.folder) if os.path.isfile(os.path.join(made.folder, name)))
     files = {name: os.path.getsize(os.path.join(made.folder, name)) for name in names}
-    return {"folder": made.folder, "config": made.config, "roots": list(made.roots), "files": files}
+    return {"folder": made.folder, "config": made.config, "roots": list(made.roots), "files": files, "strange": strange(made)}
 
 
 def counted(kind):

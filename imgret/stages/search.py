@@ -96,7 +96,7 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     failures = Failures(run.report)
     with contextlib.ExitStack() as stack:
         index = index_in(given, queries.arguments)
-        with remedied(index):
+        with remedied(index, queries.arguments):
             gallery = stack.enter_context(contextlib.closing(Gallery(index, settings)))
         count = len(gallery.names)
         k = (STORED if out else PRINTED) if k is None else k
