@@ -441,9 +441,9 @@ def test_a_box_that_cannot_be_used_is_a_row_of_its_own(five):
     assert extract("f.h5", "--max-failed", "2").err.splitlines()[-1] == "imgret: f.h5 is up to date (3 boxes)"
     text = (
         "2 boxes could not be used so far, more than --max-failed allows of 3 (0): empty (no-descriptors), far (box-outside); "
-        "the finished parts are kept"
+        "the finished parts are kept: give --max-failed N or N%, a larger one, to go on without them"
     )
-    refused(extract("g.h5", "-q"), 1, text)
+    refused(extract("g.h5", "-q", "--max-failed", "0"), 1, text)
     write(five, HEADER + ",id", "a,500,20,900,100,far")
     refused(extract("h.h5", "-q", "--max-failed", "100%"), 1, "no box could be used: far (box-outside)")
 
