@@ -163,9 +163,12 @@ def _check_judged(gallery, wanted, report):
     Raises
     ------
     ImgretError
-        If nothing but matches is wanted then.
+        If nothing but matches is wanted then, and the index could tell of them if it were made otherwise.
     """
     if why := gallery.unjudged():
+        if wanted.matches_only and gallery.few:
+            report.note(f"{why}; nothing is judged, and --matches-only leaves all of it out")
+            return
         if wanted.matches_only:
             raise ImgretError(f"{why}; --matches-only needs that")
         (report.note if wanted.told else report.detail)(f"{why}; nothing is judged")
