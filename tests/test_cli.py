@@ -434,3 +434,26 @@ def test_a_folder_that_pythonpath_names_in_full_stays_on_the_path(trap, tmp_path
     result = run("extract", "p", "-o", "f.h5", "-j2", cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
     assert result.code == 0, result.err
     assert (tmp_path / "sprung").read_text() == "xx"  # the command, and its worker
+
+
+@pytest.mark.parametrize(
+    ("library", "command"), [("numpy", ("search", "{index}", "{vectors}")), ("cv2", ("extract", "photos", "-o", "f.h5", "-j1", "-q"))]
+)
+def test_libraries_that_cannot_be_loaded(tmp_path, library, command):
+    """As where memory is short: in the command itself, and in a worker; what is wrong in a program stays a traceback."""
+    os.mkdir(tmp_path / "photos")
+    photo(tmp_path / "photos" / "a.png")
+    (tmp_path / "broken" / library).mkdir(parents=True)
+    module = tmp_path / "broken" / library / "__init__.py"
+    command = [word.format(index=stores().index, vectors=stores().vectors) for word in command]
+    start = {"cwd": tmp_path, "env": {"PYTHONPATH": f"{tmp_path}/broken:{ROOT}"}}
+    module.write_text("raise ImportError('Original error was: libx-0.3.so.0: failed to map segment from shared object')")
+    text = "out of memory, or a broken installation: libx-0.3.so.0 cannot be loaded (failed to map segment from shared object)"
+    refused(run(*command, **start), 1, text if library == "numpy" else f"a worker: {text}")
+    module.write_text("raise ImportError('cannot import name x')")
+    assert (
+        "Traceback"
+        in subprocess.run(
+            [sys.executable, "-m", "imgret", *command], cwd=tmp_path, env=dict(os.environ, **start["env"]), capture_output=True, text=True
+        ).stderr
+    )

@@ -68,6 +68,11 @@ def main(arguments=None):
         code = _say("out of memory: use fewer --jobs, or a smaller --max-memory or --sample", 1)
     except OSError as error:
         code = _say(_words(error), 1)
+    except ImportError as error:
+        text = importing.unloadable(error)
+        if not text:
+            raise
+        code = _say(text, 1)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
