@@ -587,12 +587,12 @@ def test_concat_of_boxes(five):
         assert store.read("box").tobytes() == first.read("box").tobytes()
     write("moved.csv", HEADER, "a.png,10,20,90,100", "c.png,0,0,100,80", "c.png,60,30,150,111", "d,-20,10,70,400.5")
     done(extract("moved.h5", "-m", "hsv-hist", boxes="moved.csv"))
-    text = "1 boxes differ between hog.h5 and moved.h5 (the first is that of 'c.png#2'): extract both with the same --boxes"
+    text = "1 box differs between hog.h5 and moved.h5 (the first is that of 'c.png#2'): extract both with the same --boxes"
     refused(call("encode", "hog.h5", "moved.h5", "-m", "concat", "-o", "x.h5", "-j1"), 1, text)
     write("named.csv", HEADER, "a.png,10,20,90,100")
     done(extract("one.h5", "-m", "hog", boxes="named.csv"))
     done(call("extract", "photos/a.png", "--root", "photos", "-m", "hsv-hist", "-o", "plain.h5", "-j1"))
-    text = "1 boxes differ between one.h5 and plain.h5 (the first is that of 'a.png'): extract both with the same --boxes"
+    text = "1 box differs between one.h5 and plain.h5 (the first is that of 'a.png'): extract both with the same --boxes"
     refused(call("encode", "one.h5", "plain.h5", "-m", "concat", "-o", "x.h5", "-j1"), 1, text)
 
 

@@ -191,7 +191,7 @@ def test_pictures_that_are_not_read_are_counted(tmp_path, without):
     result = call("extract", photos, "-o", out, "-j1")
     assert (result.code, result.err.splitlines()[0]) == (0, note)
     assert names_in(out) == [b"a.png"]
-    assert call("extract", photos, "-o", out, "-j1").err.splitlines() == [note, f"imgret: {out} is up to date (1 photos)"]
+    assert call("extract", photos, "-o", out, "-j1").err.splitlines() == [note, f"imgret: {out} is up to date (1 photo)"]
     assert call("extract", "-q", photos, "-o", out, "-j1").err == ""
     result = call("extract", photos, "--exclude", "*.[Hh][Ee]*", "--exclude", "folder", "-o", out, "-j1")
     assert result.err.splitlines()[0] == "imgret: 1 file of types imgret does not read: 1 .cr2"
