@@ -155,6 +155,7 @@ class Chance:
         """
         m = len(self._references.lengths)
         photo_tails = self.tails[np.maximum(ids, 0)]
+        photo_tails = np.where(photo_tails[..., 1:] > 0, photo_tails, np.nan)  # the file may be anybody's
         either = by_chance(scores, query_tails[:, None], m, self._more) + by_chance(scores, photo_tails, m, self._more)
         either[np.isnan(query_tails).any(axis=1)[:, None] | np.isnan(photo_tails).any(axis=2)] = 0
         return np.where(ids >= 0, (self.photos if trials is None else trials) * np.exp(either / 2), np.nan)

@@ -79,7 +79,8 @@ def crowding(scores):
     longest = MARGIN * (NORMAL[2] + skew * (EXPONENTIAL[2] - NORMAL[2]))
     if scale <= longest:
         return None
-    return min(float(start), MARGIN * (NORMAL[1] + skew * (EXPONENTIAL[1] - NORMAL[1]))), longest
+    found = min(float(start), MARGIN * (NORMAL[1] + skew * (EXPONENTIAL[1] - NORMAL[1]))), longest
+    return tuple(np.array(found, np.float32).tolist())  # as a file keeps them
 
 
 def tails(scores, own=None, crowded=None):

@@ -32,6 +32,9 @@ $(if $(wildcard $(IMGRET_RULES)),,$(error pipeline.mk must be included by a path
 $(foreach name,IMGRET_DATASETS IMGRET_CONFIGS IMGRET_PHOTOS,$(if $(strip $($(name))),,$(error set $(name) before including pipeline.mk)))
 $(foreach name,IMGRET_BUILD IMGRET_TRUTH,$(call IMGRET_ONE_WORD,$(name)))
 IMGRET_GIVEN := $(IMGRET_BUILD) --datasets $(IMGRET_DATASETS) --configs $(IMGRET_CONFIGS) --train $(IMGRET_TRAIN) --extra $(IMGRET_EXTRA)
+ifeq ($(MAKECMDGOALS),imgret-clean-old)
+$(if $(wildcard $(IMGRET_MADE)),,$(error there is nothing to clean in $(IMGRET_BUILD): no make imgret has built there))
+endif
 $(shell mkdir -p $(IMGRET_BUILD))
 $(shell $(IMGRET_PYTHON) $(IMGRET_RULES) rules $(IMGRET_GIVEN) > $(IMGRET_MADE).$$$$ && mv $(IMGRET_MADE).$$$$ $(IMGRET_MADE) \
   || { rm -f $(IMGRET_MADE).$$$$; : > $(IMGRET_MADE); })

@@ -276,6 +276,9 @@ def _rules(given):
     """
     if given.extra and not given.train:
         raise ImgretError("extra datasets need a dataset to learn codebooks on: set IMGRET_TRAIN")
+    for dataset in [*given.datasets, *given.train, *given.extra]:
+        if os.path.isabs(dataset) or ".." in dataset.split("/"):
+            raise ImgretError(f"a dataset is a folder in {given.build}, and '{dataset}' lies elsewhere: give its name alone")
     made, wrong = Rules(given.build, given.datasets, given.train, given.extra), []
     for path in given.configs:
         try:

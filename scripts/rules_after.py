@@ -6,12 +6,14 @@ import glob
 import json
 import os
 import re
-import shutil
 import sys
 
 import rules_before
 
+from imgret.store import erasing
+
 OUTPUT = re.compile(r"[^/]+-[0-9a-f]{10}\.h5")
+RECIPE = re.compile(r"[0-9a-f]{16}(-?[0-9a-f]+)?(\.\d+)?")  # a folder of parts, in that of an output
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -95,7 +97,8 @@ def clean(made, dry=False, told=True):
     for path in old if told else ():
         if not dry:
             _remove(path)
-        print(f"{'would remove' if dry else 'removed'} {path}")
+        left = " as far as imgret has made it" if not dry and os.path.lexists(path) else ""
+        print(f"{'would remove' if dry else 'removed'} {path}{left}")
     rules_before.told(f"{path} stays: a process is at work there" for path in busy)
     return int(bool(old)) if not told else 0
 
@@ -106,7 +109,7 @@ def _old(made, dataset):
         name = path.removesuffix(".parts")
         if name in made.rules or not OUTPUT.fullmatch(os.path.basename(name)):
             continue
-        if path != name and (os.path.isdir(path) or os.path.islink(path)):
+        if path != name and os.path.isdir(path) and not os.path.islink(path):
             yield path
         elif path == name and os.path.isfile(path) and not os.path.islink(path) and _is_hdf5(path):
             yield path
@@ -141,8 +144,9 @@ def _target(link):
 
 
 def _remove(path):
-    with contextlib.suppress(FileNotFoundError):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+    """Remove an output or a link, or of a folder of parts what imgret has made in it."""
+    for recipe in os.listdir(path) if path.endswith(".parts") else ():
+        if RECIPE.fullmatch(recipe):
+            erasing.remove(os.path.join(path, recipe))
+    with contextlib.suppress(OSError):  # what somebody else has put there stays, and so does its folder
+        (os.rmdir if path.endswith(".parts") else os.unlink)(path)

@@ -258,7 +258,7 @@ def test_search_asks_for_the_same_weights(here, tmp_path, monkeypatch):
     assert call("index", out, "-o", index).code == 0
     query = here / "photos" / "03.png"
     first = call("search", index, query, "-k", 2, "--format", "tsv")
-    assert first.lines[1].split("\t")[2:] == ["03.png", "1"]
+    assert first.lines[1].split("\t")[2:] == ["03.png", "1", "itself"]
     digest = json.loads(call("info", index, "--json").out)["pipeline"]["params"]["digest"]
     os.rename(tmp_path / "mine.pth", tmp_path / "moved.pth")
     backbones.shared.cache_clear()  # in this process it is still open

@@ -20,6 +20,7 @@ from imgret import config
 from imgret.ready import is_ready
 
 SCRIPTS = Path(ROOT) / "scripts"
+RECIPE = "0123456789abcdef"  # what the folder of a recipe is called like
 CONFIG = """
 features = { run = "extract", method = "rootsift", set = { max-size = 200 } }
 words = { run = "codebook", inputs = ["features"], method = "kmeans", size = 4 }
@@ -486,11 +487,14 @@ def test_what_no_config_names_any_more_is_removed_and_nothing_else(made_by_make)
     (work / "build/b/vlad-0123456789.h5").symlink_to("../../elsewhere")
     parts = [work / f"build/a/vlad-{n}123456789.h5.parts" for n in range(2)]
     for path in parts:
-        (path / "recipe").mkdir(parents=True)
-        (path / "recipe" / "own-1.h5").touch()
-    names = [str(path.relative_to(work)) for path in [*old, parts[0]]]
+        (path / RECIPE).mkdir(parents=True)
+        (path / RECIPE / "own-host-01234567.h5").touch()
+    mine = work / "build/a/vlad-2123456789.h5.parts" / "mine.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    names = [str(path.relative_to(work)) for path in [*old, parts[0], mine.parent]]
     names += [f"build/{dataset}/two/{table}.h5" for dataset in "ab" for table in ("index", "ranking")]
-    with open(parts[1] / "recipe" / "own-1.h5", "rb") as claim:
+    with open(parts[1] / RECIPE / "own-host-01234567.h5", "rb") as claim:
         fcntl.flock(claim, fcntl.LOCK_EX)
         only_one = "IMGRET_CONFIGS=one.toml"
         code, _, out, err = make("-n", "imgret-clean-old", only_one)
@@ -499,8 +503,10 @@ def test_what_no_config_names_any_more_is_removed_and_nothing_else(made_by_make)
         assert make("-q", "imgret-clean-old", only_one)[0] == 1
         assert everything.items() <= found(work / "build").items() | {(work / "build/rules.mk", everything[work / "build/rules.mk"])}
         code, _, out, _ = make("imgret-clean-old", only_one)
-        assert (code, sorted(out)) == (0, sorted(f"removed {name}" for name in names))
-    assert all(path.exists() for path in [*kept, parts[1], work / "build/b/vlad-0123456789.h5"])
+        stays = str(mine.parent.relative_to(work))
+        assert (code, sorted(out)) == (0, sorted(f"removed {name}{' as far as imgret has made it' * (name == stays)}" for name in names))
+    names.remove(stays)
+    assert all(path.exists() for path in [*kept, mine, parts[1], work / "build/b/vlad-0123456789.h5"])
     assert (work / "build/a/one/link.h5").is_symlink()
     assert not any(os.path.lexists(work / name) for name in names)
     assert sorted(make("imgret")[1]) == sorted(["index", "search", "evaluate"] * 2)  # what was kept is still good

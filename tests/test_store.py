@@ -64,7 +64,12 @@ ORIGIN = {"origin": ("uint64", "N")}
 SCHEMA_2 = {"features": SCHEMA_1["features"] | ORIGIN, "vectors": SCHEMA_1["vectors"] | ORIGIN}
 SCHEMA_2 |= {"index": PHOTO | {"rows": ("int64", "N"), "structure/faiss": ("uint8", 1)}}
 # of so few photos all are references
-CHANCE = {"chance/tails": ("float32", ("N", 2)), "chance/photos": ("int64", "N"), "chance/lengths": ("float32", "N")}
+CHANCE = {
+    "chance/tails": ("float32", ("N", 2)),
+    "chance/photos": ("int64", "N"),
+    "chance/lengths": ("float32", "N"),
+    "chance/crowded": ("float32", ("W", 2)),
+}
 SCHEMA_2["index"] |= CHANCE | {"chance/vectors": ("int16", ("N", 768))}
 META = {f"meta/{name}": ("uint8", 1) for name in ("generated_by", "params", "inputs", "pipeline", "info", "checksums")}
 SCHEMA = {kind: columns | META for kind, columns in (SCHEMA_1 | SCHEMA_2).items()}
@@ -91,7 +96,7 @@ def test_files_are_laid_out_as_promised(stores, kind):
     path = getattr(stores, FILES[kind])
     found, length = columns(path), {"N": 28, "F": 0, "Q": 28}
     with Store(path) as store:
-        length["T"] = store.sizes.get("T")
+        length |= {"T": store.sizes.get("T"), "W": store.sizes.get("W")}
     assert sorted(found) == sorted(SCHEMA[kind])
     for name, (dtype, shape) in SCHEMA[kind].items():
         axes = (shape,) if isinstance(shape, str) else shape

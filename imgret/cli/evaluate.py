@@ -40,10 +40,9 @@ def _protocol(ctx, param, value):
 @click.option(
     "--protocol",
     type=click.Choice([*PROTOCOLS, "help"]),
-    required=True,
     is_eager=True,
     callback=_protocol,
-    help="The named set of conventions; help lists what each fixes.",
+    help="The named set of conventions; help lists what each fixes.  [required]",
 )
 @click.option("--truth", type=options.PATH, help="The ground truth: a file or folder, as the protocol needs it.")
 @options.settings
@@ -66,13 +65,16 @@ def _protocol(ctx, param, value):
 @options.verbose
 @options.quiet
 @options.config
-def command(rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, large, **given):
+@click.pass_context
+def command(ctx, rankings, form, per_query, curve, qrels, trec_run, html, photo_roots, top, most, large, **given):
     """Score rankings by a named protocol.
 
     RANKINGS are ranking stores, TREC run files, or folders of one list per query; each becomes a column, or a row where there are more than
     three. Of several, each is compared with the first.
     """
     options.explain(PROTOCOLS, "protocol", given["protocol"], given["settings"])
+    if given["protocol"] is None:
+        raise click.MissingParameter(ctx=ctx, param=next(param for param in ctx.command.params if param.name == "protocol"))
     from imgret.cli import scores
     from imgret.stages.evaluate import evaluate
 

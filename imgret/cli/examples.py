@@ -7,7 +7,7 @@ EXAMPLES = {
     "import": ("imgret import vectors.fvecs --names names.txt -o vectors.h5",),
     "codebook": ("imgret codebook features.h5 -o words.h5 --size 64", "imgret codebook vectors.h5 -m pca --size 128 -o pca.h5"),
     "encode": ("imgret encode features.h5 -c words.h5 -o vectors.h5", "imgret encode vectors.h5 -c pca.h5 -o small.h5"),
-    "index": ("imgret index vectors.h5 -o index.h5", "imgret index vectors.h5 -m pq --set bytes=20 -o small.h5"),
+    "index": ("imgret index vectors.h5 -o index.h5", "imgret index vectors.h5 -m pq --set bytes=20 -o pq-index.h5"),
     "search": ("imgret search index.h5 query.jpg -k 10", "imgret search index.h5 queries/ --html found.html --photos photos"),
     "evaluate": (
         "imgret evaluate ranking.h5 --protocol groups --truth groundtruth.csv",

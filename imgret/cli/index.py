@@ -9,11 +9,25 @@ from imgret.indexes import DEFAULT, INDEXES
 METHODS = [name for name in INDEXES if name != "factory"]
 
 
+def _one(ctx, param, values):
+    """The only value of an option that other steps take several of; None without any."""
+    if len(values) > 1:
+        raise click.BadParameter("an index is filled by one codebook: give it once", ctx, param)
+    return values[0] if values else None
+
+
 @click.command("index")
 @click.argument("inputs", nargs=-1, type=options.PATH)
 @options.out("index")
 @options.method(METHODS, None, f"How.  [default: what the codebook is for, or {DEFAULT}]")
-@click.option("-c", "--codebook", type=options.PATH, help="What `imgret codebook -m` pq, opq, ivfpq or ivf-flat has learned.")
+@click.option(
+    "-c",
+    "--codebook",
+    type=options.PATH,
+    multiple=True,
+    callback=_one,
+    help="What `imgret codebook -m` pq, opq, ivfpq or ivf-flat has learned.",
+)
 @options.settings
 @click.option("--factory", metavar="STRING", help="Any faiss index factory string, instead of a method.")
 @click.option("--metric", type=click.Choice(["cosine", "l2", "ip"]), help="How vectors compare.  [default: the codebook's, or cosine]")
@@ -30,7 +44,7 @@ def command(inputs, out, method, settings, factory, **given):
     beside 100 MB; learning, where a method does, comes before that and takes up to 2.5 times the vectors to learn from (--max-memory).
     Where an index is made again as photos have come and gone, what it has learned is kept, until more than half of the photos are new.
     """
-    options.explain(INDEXES, "index", method or DEFAULT, settings, searched=True)
+    options.explain(INDEXES, "index", method, settings, searched=True)
     from imgret.stages.index import index
 
     if factory is not None:

@@ -226,13 +226,20 @@ def explain(table, family, method, settings, searched=False):
 
 
 def explain_search(index):
-    """The same for `search`: an index's own search-time parameters."""
+    """The same for `search`: an index's own search-time parameters; without one, those of all indexes."""
     from imgret.builds import index_of
+    from imgret.indexes import INDEXES
     from imgret.inputs.gallery import Gallery
+    from imgret.registry import load
 
-    gallery = Gallery(index_of(index))
-    gallery.close()
-    _list_params(type(gallery.settings))
+    if index is None:
+        for name in INDEXES:
+            click.echo(click.style(name, bold=True))
+            _list_params(load(INDEXES, name, "index").SearchParams)
+    else:
+        gallery = Gallery(index_of(index))
+        gallery.close()
+        _list_params(type(gallery.settings))
     raise click.exceptions.Exit(0)
 
 
@@ -240,7 +247,7 @@ def _list_params(params, title=""):
     import dataclasses
 
     if not dataclasses.fields(params):
-        click.echo("no parameters")
+        click.echo(f"no parameters{title}")
     for field in dataclasses.fields(params):
         default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
         click.echo(f"{field.name}={default}{title}\n    {field.metadata['help']}")

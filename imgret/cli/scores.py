@@ -10,6 +10,7 @@ from imgret.evaluation.result import SCHEMA, SCHEMA_VERSION, dumps
 from imgret.names import to_bytes, tsv_escape
 
 COMPARED = ("first", "second", "setting", "measure", "queries", "difference", "p_value", "better", "worse", "same")
+CONVENTIONS = ("ranking", "setting", "ap", "list", "queries", "map")  # a table of `--conventions`
 # what LaTeX takes for something else than the sign itself; an opening bracket or star may follow the end of a row
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
 LATEX |= {"|": r"\textbar{}", "[": "{[}", "*": "{*}"} | {sign: f"\\{sign}" for sign in "&%$#_{}"}
@@ -73,13 +74,16 @@ def as_tsv(evaluation):
         names = _compared_by(evaluation)
         lines += ["", "\t".join(names)]
         lines += ["\t".join(tsv_escape(to_bytes(each)) for each in _numbers(map(row.get, names))) for row in evaluation.comparisons]
-    if any(result.compared for result in results):
-        lines += ["", "\t".join(("ranking", "setting", "ap", "list", "queries", "map"))]
-        for result in results:
-            label = tsv_escape(to_bytes(result.label))
-            rows = [(row["setting"], row["ap"], row["list"], row["queries"], row["map"]) for row in result.compared]
-            lines += ["\t".join([label, *_numbers(row)]) for row in rows]
+    if found := list(_conventions(evaluation)):
+        lines += ["", "\t".join(CONVENTIONS)]
+        lines += ["\t".join([tsv_escape(to_bytes(label)), *_numbers(row)]) for label, *row in found]
     return "\n".join(lines)
+
+
+def _conventions(evaluation):
+    """Yield what `--conventions` asks for: a ranking's label, and what else `CONVENTIONS` names."""
+    for result in evaluation.results:
+        yield from ((result.label, *(row[name] for name in CONVENTIONS[1:])) for row in result.compared)
 
 
 def as_csv(evaluation):
@@ -94,6 +98,10 @@ def as_csv(evaluation):
         text.write("\r\n")
         writer.writerow(names)
         writer.writerows(_numbers(map(row.get, names)) for row in evaluation.comparisons)
+    if found := list(_conventions(evaluation)):
+        text.write("\r\n")
+        writer.writerow(CONVENTIONS)
+        writer.writerows([label, *_numbers(row)] for label, *row in found)
     return text.getvalue().removesuffix("\n")
 
 
@@ -113,6 +121,9 @@ def as_latex(evaluation):
     if "p_adjusted" in _compared_by(evaluation):
         rows = [[f"${cell}$" if cell[0] in "+-" else _latex(cell) for cell in row] for row in sheets.pairs(evaluation)]
         lines += ["", *_tabular("ll" + "r" * (len(rows[0]) - 2), rows[0], rows[1:])]
+    if found := list(_conventions(evaluation)):
+        rows = [[_latex(label), *map(_latex, _numbers(row))] for label, *row in found]
+        lines += ["", *_tabular("llllrr", CONVENTIONS, rows)]
     return "\n".join(lines)
 
 

@@ -40,7 +40,7 @@ class Score(click.ParamType):
 
 
 @click.command("search")
-@click.argument("index", type=options.PATH)
+@click.argument("index", type=options.PATH, required=False, callback=options.needed, metavar="INDEX")
 @options.photos
 @click.option("-o", "--out", type=options.PATH, help="A ranking store to make instead of printing.")
 @click.option("-k", type=Ranks(), metavar="N|all", help="Ranks per query.  [default: 10 printed, 1000 stored]")

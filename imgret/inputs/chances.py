@@ -8,7 +8,7 @@ from imgret.parallel import ordered_map
 from imgret.tails import crowding, tails
 
 TAILS, PHOTOS, VECTORS, LENGTHS = "chance/tails", "chance/photos", "chance/vectors", "chance/lengths"
-CROWDED = "crowded"  # in an index's `info`
+CROWDED = "chance/crowded"
 META_ROWS = 1 << 16  # photos whose digests are read at once
 MOST = 4096  # references that a file may have
 SPAN = 1024  # rows of a column that are read at once where any of them is wanted
@@ -31,16 +31,13 @@ class Learned:
     def __init__(self, photos, kept, tails, crowded):
         self.photos, self.kept, self.tails, self.crowded = photos, kept, tails, crowded
 
-    def info(self):
-        """What the index's `info` says of it."""
-        return {} if self.crowded is None else {CROWDED: list(self.crowded)}
-
     def write(self, writer):
         """Write its columns to a store that is being made."""
         writer.array(TAILS, self.tails)
         writer.array(PHOTOS, self.photos)
         writer.array(VECTORS, self.kept.whole.astype(np.int16))
         writer.array(LENGTHS, self.kept.lengths)
+        writer.array(CROWDED, np.array([] if self.crowded is None else [self.crowded], np.float32).reshape(-1, 2))
 
 
 def learn(built, photos, jobs=1, before=None):
@@ -132,19 +129,19 @@ def known(store, index):
         raise ImgretError(
             f"{store.shown} is damaged: its references for chance scores are none of its photos: remove it, and make it again"
         )
-    references = Directions(store.read(VECTORS).astype(np.float32), store.read(LENGTHS))
+    references = Directions(store.read(VECTORS).astype(np.float32), np.maximum(store.read(LENGTHS), 0))
     return Chance(index, references, _Tails(store), _crowded(store))
 
 
 def _crowded(store):
-    said = store.info.get(CROWDED)
-    if said is None:
+    if store.sizes["W"] > 1:
+        raise ImgretError(f"{store.shown} is damaged: it is crowded more than once: remove it, and make it again")
+    said = store.read(CROWDED)
+    if not len(said):
         return None
-    if not isinstance(said, list) or len(said) != 2 or not all(isinstance(each, float) and 0 < each < 1e6 for each in said):
-        raise ImgretError(
-            f"{store.shown} is damaged: what its `info` says of a crowded gallery is none of it: remove it, and make it again"
-        )
-    return tuple(said)
+    if not (np.isfinite(said).all() and (said > 0).all()):
+        raise ImgretError(f"{store.shown} is damaged: what it says of a crowded gallery cannot be: remove it, and make it again")
+    return tuple(said[0].tolist())
 
 
 def rows_of(store, path, wanted):

@@ -30,3 +30,11 @@ def misfit(words, pipeline, fitted, store, node):
         if not same_space(trained, node):
             return f"{words.shown} was learned in another space than {store.shown} is in ({differences(trained, node)}): {how}"
     return None
+
+
+def codebook_of(opened, reference):
+    """A codebook's store, called as it was asked for."""
+    store = opened.add(ready.path_of(reference), ("codebook",), "--codebook")
+    if ready.is_ready(reference):
+        store.shown = reference
+    return store

@@ -95,6 +95,8 @@ class FinishedParts:
         problem = misfit(store, self._work.data)
         if problem:
             return problem
+        if store.info.get("plan", self.plan.identity) != self.plan.identity:
+            return "it is of another run"
         first, last = self.plan.range(part)
         there = sorted([*store.texts("names"), *store.texts("failed/names")])
         if there != list(self.plan.names[first:last]):

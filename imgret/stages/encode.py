@@ -10,7 +10,7 @@ from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError, changed, counted, quoted
 from imgret.indexes import INDEXES
 from imgret.inputs.features import FeatureReader, vectors_of
-from imgret.inputs.fitting import misfit
+from imgret.inputs.fitting import codebook_of, misfit
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.inputs.samples import in_order
 from imgret.inputs.stores import Stores
@@ -73,7 +73,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), max_gone=None, r
     _check_method(method, settings, codebooks)
     bare = method is None and not codebooks
     with Stores() as opened:
-        kind, learned = _learned(method, [_opened(opened, path) for path in ([ready.WORDS] if bare else codebooks)])
+        kind, learned = _learned(method, [codebook_of(opened, path) for path in ([ready.WORDS] if bare else codebooks)])
         kinds = ("features", "vectors") if kind.needs else (kind.takes,)  # what fits no codebook is told below, with its name
         stores = [opened.add(path, kinds, "encode") for path in inputs]
         if bare:
@@ -136,14 +136,6 @@ def _check_method(method, settings, codebooks):
         raise UsageError(f"-m {method} takes no codebook: leave -c out")
 
 
-def _opened(opened, reference):
-    """A codebook's store, called as it was asked for."""
-    store = opened.add(ready.path_of(reference), ("codebook",), "--codebook")
-    if ready.is_ready(reference):
-        store.shown = reference
-    return store
-
-
 def _meant(pipeline):
     """The encoder that a codebook is for, by name; None where it is for several."""
     return component_class(pipeline.node | {"family": "codebook"}).default_encoder
@@ -158,7 +150,7 @@ def default_method(codebook):
         If it is no codebook.
     """
     with Stores() as opened:
-        return _meant(Pipeline.load(_opened(opened, codebook)))
+        return _meant(Pipeline.load(codebook_of(opened, codebook)))
 
 
 def _learned(method, words):

@@ -125,7 +125,7 @@ def _labels(labels, rankings):
             f"give a --label for each ranking, in their order: there are {rankings} rankings and {counted(len(labels), 'label')}"
         )
     for place, label in enumerate(labels):
-        if not label:
+        if not label.strip():
             raise UsageError("a --label must not be empty")
         if label in labels[:place]:
             raise UsageError(f"two rankings have the --label '{quoted(label)}': give each its own")

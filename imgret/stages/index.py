@@ -9,7 +9,7 @@ from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError, counted, quoted
 from imgret.indexes import DEFAULT, INDEXES
 from imgret.inputs.chances import TAILS, learn
-from imgret.inputs.fitting import misfit
+from imgret.inputs.fitting import codebook_of, misfit
 from imgret.inputs.photos import Photos
 from imgret.inputs.quantizers import HASHES, Learned, Learning, kept
 from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, in_order, parse_bytes
@@ -86,7 +86,7 @@ def index(
     if not inputs:
         raise UsageError("give at least one vectors store")
     with Stores() as opened:
-        words = None if codebook is None else opened.add(plain(codebook), ("codebook",), "--codebook")
+        words = None if codebook is None else codebook_of(opened, plain(codebook))
         kind, params, metric, given = asked if words is None else _given(words, method, metric)
         if kind.takes != "vectors":
             raise ImgretError(f"the index '{kind.name}' takes {kind.takes}, and this step fills indexes of vectors: choose another -m")
@@ -173,7 +173,7 @@ def _make(output, built, photos, source, pipeline):
         zero = _fill(built, photos, run)
         run.report.zero(zero, count, "vectors", built.metric)
         chance = learn(built, photos, run.jobs, source.before)
-        info |= ({"zero": zero} if zero else {}) | ({} if chance is None else chance.info())
+        info |= {"zero": zero} if zero else {}
         _write(output, photos, built, pipeline, info, chance)
         size = os.stat(output.path).st_size
         run.report.note(f"{output.shown}: {counted(count, 'photo')}, {size / 1e6:.3g} MB")

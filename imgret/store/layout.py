@@ -25,6 +25,7 @@ AXES = {
     "Q": "queries",
     "k": "ranks",
     "M": "reference photos",
+    "W": "1 of a crowded gallery, 0 of any other",
     "C": "columns of what an index keeps of a photo",
 }
 
@@ -146,6 +147,15 @@ CHANCE = (
         optional="chance",
     ),
     Column("chance/lengths", ("M",), ("float32",), "its lengths", hashed=False, optional="chance"),
+    Column(
+        "chance/crowded",
+        ("W", 2),
+        ("float32",),
+        "where so many photos match others that their tails hold matches: start and scale of the common tail of chance scores, in units of "
+        "the distance between the first and the third tenth of a photo's scores, the start from the latter",
+        hashed=False,
+        optional="chance",
+    ),
 )
 
 HASHES = Column(

@@ -96,6 +96,11 @@ class Plan:
             return None
         return Places(self.asked, list(heads), which, whole)
 
+    @property
+    def identity(self):
+        """What tells it from other plans of the same output: part of its `content`."""
+        return os.path.basename(os.fsdecode(self.folder))
+
     def __len__(self):
         """Number of parts."""
         return -(-len(self.names) // self.part_size)
@@ -189,7 +194,7 @@ def publish_part(writer, plan, part, kind, *, recipe, params, retry):
     FolderVanished
         If the plan's folder is gone.
     """
-    writer.finish(kind, recipe=recipe, params=params)
+    writer.finish(kind, recipe=recipe, params=params, info={"plan": plan.identity})
     try:
         writer.publish(plan.path(part, retry))
         if not retry:
