@@ -96,13 +96,13 @@ def check(path, tables):
 
     Raises
     ------
-    ImgretError
+    UsageError
     """
     for table, content in tables.items():
         run = content["run"]
         for key in REQUIRED.get(run, ()):
             if not content.get(key):
-                raise ImgretError(f"{path}: the table '{table}' needs `{key}`")
+                raise UsageError(f"{path}: the table '{table}' needs `{key}`")
         for key in FILES[run]:
             value = content.get(key, [])
             if not all(isinstance(name, str) for name in (value if isinstance(value, list) else [value])):
@@ -111,14 +111,14 @@ def check(path, tables):
                 if key == "codebook" and ready.is_ready(name):
                     ready.path_of(name)
                 elif name not in tables:
-                    raise ImgretError(f"{path}: `{key}` of the table '{table}' names '{name}', which is no table of this config")
+                    raise UsageError(f"{path}: `{key}` of the table '{table}' names '{name}', which is no table of this config")
     for table in tables:
         _check_ends(path, tables, table, ())
 
 
 def _check_ends(path, tables, table, above):
     if table in above:
-        raise ImgretError(f"{path}: the table '{table}' is made from itself")
+        raise UsageError(f"{path}: the table '{table}' is made from itself")
     for key in FILES[tables[table]["run"]]:
         for name in named(tables[table], key):
             if name in tables:

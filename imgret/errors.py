@@ -38,6 +38,19 @@ def listed(values, most=5):
     return ", ".join(shown + ["..."] * (len(values) > most))
 
 
+def counted(number, one, many=""):
+    """A number of things in words: "1 photo", "2 photos", "3 queries".
+
+    Parameters
+    ----------
+    number : int
+    one : str
+    many : str, optional
+        By default as a noun goes.
+    """
+    return f"{number} {one if number == 1 else many or (one[:-1] + 'ies' if one.endswith('y') else one + 's')}"
+
+
 def bounded(text):
     """A message; of one that is too long, how it begins and ends."""
     return text if len(text) <= SENTENCE else f"{text[: SENTENCE // 2]} ... {text[-SENTENCE // 2 :]}"

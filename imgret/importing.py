@@ -6,12 +6,32 @@ Python puts that folder first on its path for `python -m` and `python -c`, and w
 
 import contextlib
 import os
+import re
 import sys
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the folder that `imgret` is in
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # the package's place is on a worker's path for one import, which brings nothing else with it: it may be the current folder
 IMPORT = f"import sys; sys.path.insert(0, {PACKAGE!r}); import imgret; sys.path.pop(0); "
+LIBRARY = re.compile(r"([^\s/:'\"]+\.so[.\d]*): ([^\n]+)")  # what the system's loader says: which, and why
+
+
+def unloadable(error):
+    """What to say where a native library cannot be loaded; "" of any other `ImportError`, which is a fault of a program.
+
+    Parameters
+    ----------
+    error : ImportError
+
+    Returns
+    -------
+    str
+    """
+    while error is not None:
+        if found := LIBRARY.search(str(error)):
+            return f"out of memory, or a broken installation: {found[1]} cannot be loaded ({found[2].strip()})"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def leave_current_folder():

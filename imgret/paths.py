@@ -54,6 +54,11 @@ def target(path):
     return os.path.realpath(path) if os.path.islink(path) else path
 
 
+def _is_stream(path):
+    """Whether it is a name for what is open: written to by its name, it would be replaced, whatever it leads to."""
+    return os.path.abspath(os.fsdecode(path)).startswith(("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/"))
+
+
 def check_file(path, option):
     """Refuse what is no place for a file.
 
@@ -72,7 +77,7 @@ def check_file(path, option):
     if not os.path.basename(path) or os.path.isdir(path):
         raise ImgretError(f"{option} '{shown}' names a folder, a file is needed")
     nowhere = place != path and (os.path.islink(place) or not os.path.isdir(os.path.dirname(place)))  # a link is left where they go round
-    if nowhere or (os.path.exists(path) and not os.path.isfile(path)):
+    if nowhere or _is_stream(path) or (os.path.exists(path) and not os.path.isfile(path)):
         raise ImgretError(f"{option} {shown} is not a regular file: choose another {option}")
 
 

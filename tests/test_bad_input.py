@@ -106,7 +106,7 @@ def test_every_sort_of_bad_photo_is_recorded_and_the_rest_described(here):
     assert names_in("f.h5") == [b"0.png", b"1.png"]
     found = failures("f.h5")
     bomb = ("too-large", "its header claims 30000 × 30000 pixels, the limit is 268435456 in all: save it with fewer pixels")
-    image = ("not-an-image", "it is not a JPEG, PNG, WebP, TIFF or BMP image")
+    image = ("not-an-image", "it is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image")
     expected = {
         "text.jpg": image,
         "empty.png": ("not-an-image", "the file is empty"),
@@ -243,11 +243,12 @@ def test_more_failures_than_allowed(here):
     for number in range(3):
         write(f"p/bad{number}.jpg", b"x")
     listed = "bad0.jpg (not-an-image), bad1.jpg (not-an-image), bad2.jpg (not-an-image)"
-    for out, allowed, number in (("f.h5", ["--max-failed", "2"], 2), ("g.h5", ["--max-failed", "20%"], 2), ("h.h5", [], 0)):
+    for out, allowed, number in (("f.h5", ["--max-failed", "2"], 2), ("g.h5", ["--max-failed", "20%"], 2), ("h.h5", [], 2)):
         result = call("extract", "p", "-o", out, "-j1", *allowed)
         refused_by_last_line(
             result,
-            f"3 photos could not be used so far, more than --max-failed allows of 11 ({number}): {listed}; the finished parts are kept",
+            f"3 photos could not be used so far, more than --max-failed allows of 11 ({number}): {listed}; the finished parts are kept: "
+            "give --max-failed N or N%, a larger one, to go on without them",
         )
         assert left_over(".") == ["p"]
     result = call("extract", "p", "-o", "f.h5", "-j1", "--max-failed", "3")
@@ -256,6 +257,19 @@ def test_more_failures_than_allowed(here):
     assert len(names_in("f.h5")) == 8
     assert len(failures("f.h5")) == 3
     assert left_over(".") == ["f.h5", "p"]
+
+
+def test_a_few_failures_are_no_end(here):
+    """Of ten photos one may be no photo: a percentage above 0 lets two fail in any case."""
+    folder("p", 3)
+    for number in range(2):
+        write(f"p/bad{number}.jpg", b"x")
+    for allowed in ("0", "0%", "1"):
+        result = call("extract", "p", "-o", "f.h5", "-j1", "--max-failed", allowed)
+        assert "more than --max-failed allows" in result.err.splitlines()[-1]
+        assert result.code == 1
+    assert call("extract", "p", "-o", "f.h5", "-j1").code == 0
+    assert len(failures("f.h5")) == 2
 
 
 def refused_by_last_line(result, text):
@@ -271,7 +285,8 @@ def test_too_many_failures_among_finished_parts(here):
     result = call("extract", "p", "-o", "f.h5", "-j1", "--max-failed", "0")
     refused_by_last_line(
         result,
-        "1 of 9 photos could not be used, more than --max-failed allows (0): bad.jpg (not-an-image); the finished parts are kept",
+        "1 of 9 photos could not be used, more than --max-failed allows (0): bad.jpg (not-an-image); the finished parts are kept: "
+        "give --max-failed N or N%, a larger one, to go on without them",
     )
     assert call("extract", "p", "-o", "f.h5", "-j1", "--max-failed", "1").code == 0
 
@@ -899,7 +914,7 @@ def test_queries_that_cannot_be_used_are_reported_and_the_others_answered(here):
     assert result.code == 1
     assert [line.split("\t")[0] for line in result.lines[1:]] == ["0.png", "1.png"]
     assert result.err.splitlines() == [
-        "imgret: warning: q/bad.jpg: it is not a JPEG, PNG, WebP, TIFF or BMP image",
+        "imgret: warning: q/bad.jpg: it is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
         "imgret: warning: q/dangling.jpg: it cannot be read: No such file or directory",
     ]
     result = call("search", good.index, "q", "-o", "r.h5")

@@ -1,5 +1,6 @@
 """`imgret build`: every step of a config as it would run alone, in one folder that other commands take for its index."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -12,11 +13,15 @@ from helpers import call, misused, photo, refused
 import imgret
 from imgret import builds, config, ready
 from imgret.errors import ImgretError, UsageError
+from imgret.extractors import EXTRACTORS
 from imgret.extractors.hsv_hist import HsvHist
+from imgret.registry import load
+from imgret.runs.enough import fewest
 from imgret.runs.plan import Plan
 from imgret.stages import build as stage
 from imgret.store.reader import Store
 
+SIFT = ", ".join(field.name for field in dataclasses.fields(load(EXTRACTORS, "rootsift", "extractor").Params))
 SMALL = """
 features = { run = "extract", set = { max_keypoints = 60 } }
 words = { run = "codebook", inputs = ["features"], size = 4, set = { pca = 8, iterations = 3 } }
@@ -182,6 +187,49 @@ def test_words_of_other_photos(place):
     refused(call("build", "photos", "-o", "c", "--learn", "others"), 2, text)
 
 
+def test_what_is_learned_from_is_looked_for_first(place):
+    os.mkdir("empty")
+    refused(
+        call("build", "photos", "-o", "b", "--config", "small.toml", "--learn", "no"), 1, "--learn: no: there is no such file or folder"
+    )
+    result = call("build", "photos", "-o", "b", "--config", "small.toml", "--learn", "empty")
+    assert result.err.startswith("imgret: error: --learn: there is no photo in what was given (")
+    assert not os.path.exists("b")
+
+
+NEED = {"vlad-pca128": 128, "vlad-pca128-pq20": 256, "cnn-rmac-pca256": 256, "cnn-rootsift-pca256": 256}
+
+
+def test_too_few_photos_to_learn_from_are_told_before_any_work(place):
+    os.mkdir("others")
+    photo("others/a.png", 20)
+    remedy = "name a folder of more by --learn FOLDER, or take --config rootsift-vlad64, which learns nothing"
+    start = "build", "photos", "-o", "b", "--config"
+    text = f"--config vlad-pca128:projection needs at least 128 photos to learn from, and 3 were given: {remedy}"
+    refused(call(*start, "vlad-pca128"), 1, text)
+    text = f"--config vlad-pca128-pq20:index needs at least 256 photos to learn from, and --learn names 1: {remedy}"
+    refused(call(*start, "vlad-pca128-pq20", "--learn", "others"), 1, text)
+    quantised = SMALL.replace('inputs = ["vlad"] }', 'inputs = ["vlad"], method = "pq", set = { nbits = 4 } }')
+    (place / "pq.toml").write_text(quantised)
+    refused(call(*start, "pq.toml"), 1, f"--config pq.toml:index needs at least 16 photos to learn from, and 3 were given: {remedy}")
+    assert not os.path.exists("b")
+
+
+@pytest.mark.parametrize("name", config.names())
+def test_a_ready_config_says_how_many_photos_it_needs(name):
+    plan = Plan(name, "b", False)
+    needs = [need for need in config.about(name).get("needs", []) if need.endswith(" photos to learn from")]
+    assert needs == ([f"{NEED[name]} photos to learn from"] if name in NEED else [])
+    assert max(fewest(plan, step) for step in plan.steps if plan.title(step) != "codebook, words") >= NEED.get(name, 1)
+
+
+def test_an_error_names_its_step(place):
+    (place / "many.toml").write_text(SMALL.replace("size = 4", "size = 5000"))
+    result = call("build", "photos", "-o", "b", "--config", "many.toml", "-q")
+    assert result.err.startswith("imgret: error: 2/4 codebook: 5000 visual words were asked for (`size`), but only ")
+    assert result.err.endswith(" rows were sampled: ask for fewer, or give more photos\n")
+
+
 def test_another_config_is_refused(place):
     done("photos", "-o", "b", "--config", "small.toml")
     there = f"{place}/small.toml"
@@ -272,11 +320,11 @@ def test_what_is_missing_is_told_before_any_work(place, monkeypatch):
         ('f = { run = "extract" }', 2, "a build makes one index, and this config has none: choose another config"),
         ('f = { run = "extract", method = "hsv-hist" }\na = { run = "index", inputs = ["f"] }\nb = { run = "index", inputs = ["f"] }',
          2, "a build makes one index, and this config has 2 (a, b): choose another config"),
-        ('i = { run = "index", inputs = ["f"] }', 1, "`inputs` of the table 'i' names 'f', which is no table of this config"),
+        ('i = { run = "index", inputs = ["f"] }', 2, "`inputs` of the table 'i' names 'f', which is no table of this config"),
         ('i = { run = "index", inputs = 5 }', 2, "`inputs` of the table 'i' must name tables, got 5"),
-        ('i = { run = "index" }', 1, "the table 'i' needs `inputs`"),
+        ('i = { run = "index" }', 2, "the table 'i' needs `inputs`"),
         ('about = { run = "index" }', 2, "'about' is kept for what a config is good for, and makes nothing: call the table otherwise"),
-        ('v = { run = "encode", inputs = ["v"] }\ni = { run = "index", inputs = ["v"] }', 1, "the table 'v' is made from itself"),
+        ('v = { run = "encode", inputs = ["v"] }\ni = { run = "index", inputs = ["v"] }', 2, "the table 'v' is made from itself"),
     ],
 )  # fmt: skip
 def test_configs_that_make_no_build(place, text, code, message):
@@ -291,6 +339,8 @@ def test_configs_that_make_no_build(place, text, code, message):
             'f = { run = "extract", jobs = 2 }',
             "f: unknown key 'jobs'; in a build `extract` has: max-failed, max-gone, method, set, truncated",
         ),
+        ('f = { run = "extract", set = { max_size = "x" } }', "f: `max_size` must be an integer, got 'x'"),
+        ('f = { run = "extract", set = { keypoints = 3 } }', "f: this method has no parameter `keypoints`; it has: " + SIFT),
         ('f = { run = "extract", set = 3 }', "f: `set` must be a table of parameters"),
         ('f = { run = "codebook", inputs = ["i"], size = "many" }', None),
         ('"../f" = { run = "extract" }', "../f: a build has a file of each table's name, and this is none: call it otherwise"),

@@ -302,6 +302,11 @@ def test_of_few_photos_nothing_is_known(tmp_path, count):
     assert result.code == 0
     assert result.err == f"imgret: {tmp_path}/i.h5 holds too few photos to tell a match from chance; nothing is judged\n"
     assert b"sure" not in result.out
+    result = call("search", tmp_path / "i.h5", tmp_path / "v.h5", "--matches-only", "--format", "paths")
+    few = (
+        f"imgret: {tmp_path}/i.h5 holds too few photos to tell a match from chance; nothing is judged, and --matches-only leaves all of it"
+    )
+    assert (result.code, result.out, result.err) == (0, b"", f"{few} out\n")
 
 
 def test_of_photos_of_one_thing_none_is_sure(tmp_path):

@@ -267,9 +267,9 @@ def test_a_message_about_any_name_is_one_line(here):
     photo("p/good.png")
     assert call("extract", "p", "-o", "f.h5", "-j1", "--max-failed", "3").code == 0
     assert call("info", "f.h5", "--failed").out.split(b"\n")[:3] == [
-        b"esc\x1b[31m.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
-        b"new\\nline.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
-        b"\xff.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
+        b"esc\x1b[31m.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
+        b"new\\nline.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
+        b"\xff.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
     ]
 
 
@@ -318,9 +318,11 @@ def test_a_reader_that_has_had_enough():
 def test_streams_that_are_closed_or_full(tmp_path):
     program = f"{sys.executable} -m imgret"
     done = piped(f"{program} search {stores().index} {stores().vectors} > /dev/full")
-    assert (done.returncode, done.stderr) == (1, b"imgret: error: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, b"imgret: error: standard output: No space left on device\n")
     done = piped(f"{program} info {stores().index} > /dev/full")
-    assert (done.returncode, done.stderr) == (1, b"imgret: error: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, b"imgret: error: standard output: No space left on device\n")
+    done = piped(f"ulimit -f 1; {program} help running > {tmp_path}/page")
+    assert (done.returncode, done.stderr) == (1, b"imgret: error: standard output: File too large\n")
     closed = (
         b"imgret: error: standard output is closed, and what was to be written there is lost: open it, or send it to a file or /dev/null\n"
     )
@@ -330,6 +332,8 @@ def test_streams_that_are_closed_or_full(tmp_path):
     done = piped(f"{program} index {stores().vectors} -o {tmp_path}/i.h5 -q >&-")  # which has nothing to answer
     assert (done.returncode, done.stderr) == (0, b"")
     assert piped(f"{program} info {stores().index} 2>&-").returncode == 0
+    done = piped(f"{program} index {stores().vectors} -o {tmp_path}/i.h5 2> /dev/full")  # what is told of it is lost, and no more
+    assert (done.returncode, done.stdout) == (0, b"")
     done = piped(f"{program} extract - -o gone/x.h5 <&-")
     assert done.stderr.startswith(b"imgret: error: there is no photo in what was given (")
 
@@ -430,3 +434,26 @@ def test_a_folder_that_pythonpath_names_in_full_stays_on_the_path(trap, tmp_path
     result = run("extract", "p", "-o", "f.h5", "-j2", cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"})
     assert result.code == 0, result.err
     assert (tmp_path / "sprung").read_text() == "xx"  # the command, and its worker
+
+
+@pytest.mark.parametrize(
+    ("library", "command"), [("numpy", ("search", "{index}", "{vectors}")), ("cv2", ("extract", "photos", "-o", "f.h5", "-j1", "-q"))]
+)
+def test_libraries_that_cannot_be_loaded(tmp_path, library, command):
+    """As where memory is short: in the command itself, and in a worker; what is wrong in a program stays a traceback."""
+    os.mkdir(tmp_path / "photos")
+    photo(tmp_path / "photos" / "a.png")
+    (tmp_path / "broken" / library).mkdir(parents=True)
+    module = tmp_path / "broken" / library / "__init__.py"
+    command = [word.format(index=stores().index, vectors=stores().vectors) for word in command]
+    start = {"cwd": tmp_path, "env": {"PYTHONPATH": f"{tmp_path}/broken:{ROOT}"}}
+    module.write_text("raise ImportError('Original error was: libx-0.3.so.0: failed to map segment from shared object')")
+    text = "out of memory, or a broken installation: libx-0.3.so.0 cannot be loaded (failed to map segment from shared object)"
+    refused(run(*command, **start), 1, text if library == "numpy" else f"a worker: {text}")
+    module.write_text("raise ImportError('cannot import name x')")
+    assert (
+        "Traceback"
+        in subprocess.run(
+            [sys.executable, "-m", "imgret", *command], cwd=tmp_path, env=dict(os.environ, **start["env"]), capture_output=True, text=True
+        ).stderr
+    )

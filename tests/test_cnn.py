@@ -391,7 +391,7 @@ def test_concat_takes_what_failed_along_and_refuses_what_differs(here, branches,
     assert call("extract", photos, "-o", features, "--max-failed", "5").code == 0
     assert call("encode", features, "-c", here / "words.h5", "-o", vlad).code == 0
     changed = call("encode", "-m", "concat", gem, vlad, "-o", tmp_path / "x.h5")
-    text = f"1 photos have changed between {gem} and {vlad} (the first is '03.png'): extract them again"
+    text = f"1 photo has changed between {gem} and {vlad} (the first is '03.png'): extract them again"
     refused(changed, 1, text)
 
 

@@ -250,14 +250,14 @@ def test_too_few_rows(name, noun):
     for rows, sampled in ((40, "40 rows were sampled"), (1, "1 row was sampled")):
         with pytest.raises(ImgretError) as error:
             build(name, {"size": 64}).fit(np.full((rows, 200), np.nan, np.float32))
-        assert str(error.value) == f"64 {noun} were asked for (--size), but only {sampled}: ask for fewer, or give more photos"
+        assert str(error.value) == f"64 {noun} were asked for (`size`), but only {sampled}: ask for fewer, or give more photos"
 
 
 def test_more_dimensions_than_there_are():
     x = clusters(30, 16)
     with pytest.raises(ImgretError) as error:
         build("pca", {"size": 20}).fit(x)
-    assert str(error.value) == "20 dimensions were asked for (--size), but the rows have 16 columns: ask for fewer"
+    assert str(error.value) == "20 dimensions were asked for (`size`), but the rows have 16 columns: ask for fewer"
     for name in ("kmeans", "gmm"):
         with pytest.raises(ImgretError) as error:
             build(name, {"size": 4, "pca": 17}).fit(x)

@@ -72,7 +72,7 @@ def made(tmp_path_factory):
 def told(made):
     """The answer with features, as JSON."""
     result = call("duplicates", made.vectors, "--features", made.features, "--photos", made.photos, "--json", "-j", 1)
-    assert (result.code, result.err) == (0, "imgret: 8 copies of 1 photos among 21: 0.2 MB\n")
+    assert (result.code, result.err) == (0, "imgret: 8 copies of 1 photo among 21: 0.2 MB\n")
     return json.loads(result.out)
 
 
@@ -255,7 +255,7 @@ def test_paths_leave_out_what_is_in_doubt(made, tmp_path):
     (photos / "b.png").touch()
     result = call(*ask, "paths")
     assert (result.code, result.out) == (0, os.fsencode(photos / "e.png") + b"\n")
-    left = [line.removeprefix("imgret: warning: 1 copies are left out: ") for line in result.err.splitlines()]
+    left = [line.removeprefix("imgret: warning: 1 copy is left out: ") for line in result.err.splitlines()]
     assert sorted(left) == [
         "a newline is in the name; take --format paths0",
         "the copy has changed since",
@@ -293,7 +293,7 @@ def test_a_page_holds_the_groups(made, tmp_path):
     text = page.read_text("utf-8")
     assert text.startswith("<!doctype html><!-- imgret report")
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
-    assert data["note"] == "8 copies of 1 photos among 21"
+    assert data["note"] == "8 copies of 1 photo among 21"
     assert [member["kind"] for member in data["groups"][0]][:2] == ["keep", "exact"]
     assert len(json.loads(text.split('id="thumbnails">')[1].split("</script>")[0])) == 9
     assert call(*ask).code == 0  # a page is replaced

@@ -191,7 +191,7 @@ def test_pictures_that_are_not_read_are_counted(tmp_path, without):
     result = call("extract", photos, "-o", out, "-j1")
     assert (result.code, result.err.splitlines()[0]) == (0, note)
     assert names_in(out) == [b"a.png"]
-    assert call("extract", photos, "-o", out, "-j1").err.splitlines() == [note, f"imgret: {out} is up to date (1 photos)"]
+    assert call("extract", photos, "-o", out, "-j1").err.splitlines() == [note, f"imgret: {out} is up to date (1 photo)"]
     assert call("extract", "-q", photos, "-o", out, "-j1").err == ""
     result = call("extract", photos, "--exclude", "*.[Hh][Ee]*", "--exclude", "folder", "-o", out, "-j1")
     assert result.err.splitlines()[0] == "imgret: 1 file of types imgret does not read: 1 .cr2"
@@ -234,7 +234,9 @@ def test_a_photo_whose_decoder_was_missing_is_read_once_it_is_there(tmp_path, he
     (tmp_path / "broken" / "pillow_heif").mkdir(parents=True)
     (tmp_path / "broken" / "pillow_heif" / "__init__.py").write_text("raise ImportError")
     failed = f"{tmp_path}/a.heic ({LACKS}); the finished parts are kept"
-    refused(call(*command, "-q"), 1, f"1 photos could not be used so far, more than --max-failed allows of 2 (0): {failed}")
+    failed += ": give --max-failed N or N%, a larger one, to go on without them"
+    text = f"1 photo could not be used so far, more than --max-failed allows of 2 (0): {failed}"
+    refused(call(*command, "-q", "--max-failed", "0"), 1, text)
     assert call(*command, "--max-failed", "1").code == 0
     (failure,) = failures(out).values()
     assert failure == ("unsupported", LACKS)

@@ -483,7 +483,7 @@ def test_what_is_no_file_is_never_replaced(tmp_path, overwrite):
     for name in ("", "/"):
         path = f"{tmp_path}{name}"
         is_refused(f"--html '{path}' names a folder, a file is needed", write, path, overwrite=overwrite)
-    for path in (tmp_path / "pipe", "/dev/null"):
+    for path in (tmp_path / "pipe", "/dev/null", "/dev/stdout", "/proc/self/fd/1"):
         is_refused(f"--html {path} is not a regular file: choose another --html", write, path, overwrite=overwrite)
     path = tmp_path / "none" / "report.html"
     is_refused(f"--html {path}: there is no folder {tmp_path / 'none'}", write, path, overwrite=overwrite)

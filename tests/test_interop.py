@@ -432,7 +432,7 @@ def test_local_features_of_hloc(here):
         made = {name: image(file, name, count, seed=seed) for seed, (name, count) in enumerate(counts.items())}
         image(file, "db/none.jpg", 0)
     said = done("import", "f.h5", "-o", "s.h5", "--space", "superpoint")
-    assert said == "imgret: s.h5: 15 descriptors of 5 images, 4 dimensions; 1 images without any\n"
+    assert said == "imgret: s.h5: 15 descriptors of 5 images, 4 dimensions; 1 image without any\n"
     names = sorted(made)
     assert names_in("s.h5") == [name.encode() for name in names]
     assert failures("s.h5") == {"db/none.jpg": ("no-descriptors", "no local feature was found in it")}
@@ -597,7 +597,7 @@ def test_an_image_that_cannot_be_right_is_recorded_and_the_others_taken(here, ch
     done("import", "good.h5", "-o", "wanted.h5")
     said = done("import", "f.h5", "-o", "s.h5")
     assert said.splitlines() == [
-        "imgret: s.h5: 3 descriptors of 1 images, 4 dimensions",
+        "imgret: s.h5: 3 descriptors of 1 image, 4 dimensions",
         "imgret: warning: f.h5: 1 of 2 images could not be used (imgret info --failed), for example 'a/bad.jpg': " + text,
     ]
     code = "not-finite" if "NaN" in text else "truncated" if "hloc was stopped" in text else "malformed"

@@ -266,9 +266,9 @@ def test_bad_sizes():
     x, groups = photos(10, 3)
     assert (
         refusal(x, groups, size=64)
-        == "64 dimensions were asked for (--size), but only 30 rows were sampled: ask for fewer, or give more photos"
+        == "64 dimensions were asked for (`size`), but only 30 rows were sampled: ask for fewer, or give more photos"
     )
-    assert refusal(x, groups, size=25) == "25 dimensions were asked for (--size), but the rows have 24 columns: ask for fewer"
+    assert refusal(x, groups, size=25) == "25 dimensions were asked for (`size`), but the rows have 24 columns: ask for fewer"
     assert refusal(np.zeros((2, 8193), np.float32), [[0, 1]], size=2) == (
         "the rows have 8193 columns, more than the 8192 that whitening can be learned of: reduce them first with `codebook -m pca`"
     )

@@ -80,7 +80,7 @@ def test_a_store_of_queries_leads_nowhere_else(here):
         pathlib.Path("s.html").unlink()
         result = call("search", "i.h5", "q.h5", "-k", "2", "--html", "s.html", "--photos", "photos")
         assert result.code == 0, result.err
-        assert "1 photos are shown without a thumbnail: 1 named outside --photos" in result.err
+        assert "1 photo is shown without a thumbnail: 1 named outside --photos" in result.err
         data, thumbnails = page("s.html")
         assert thumbnails[data["queries"][0]["photo"]] is None
 

@@ -112,6 +112,14 @@ def test_matches_and_scores_only(here):
     scores = [each["score"] for each in json.loads(call("search", "built", "q.h5", "-k", "all", "--json").lines[0])["results"]]
     least = f"{scores[7]:.9g}"
     assert len(call("search", "built", "q.h5", "-k", "all", "--min-score", least, "--format", "paths").lines) in (7, 8)
+    rows = call("search", "built", "five.h5", "--min-score", "1.5", "--format", "tsv")
+    assert (rows.code, len(rows.lines)) == (0, 1)  # not even the photo that asks reaches it
+
+
+@pytest.mark.parametrize("score", ["nan", "inf", "-inf", "much"])
+def test_scores_that_nothing_can_be_compared_with(here, score):
+    text = f"Invalid value for '--min-score': `--min-score` must be a number, got '{score}'"
+    misused(call("search", "built", "q.h5", f"--min-score={score}"), text)
 
 
 def test_paths_of_any_name_open_from_here(here, tmp_path, monkeypatch):

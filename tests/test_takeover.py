@@ -511,6 +511,7 @@ def test_what_had_failed_counts_for_max_failed(here, tmp_path):
     photo(tmp_path / "photos" / "new.png", 50)
     failed = ", ".join(f"bad{number}.png (not-an-image)" for number in range(3))
     text = f"3 photos could not be used so far, more than --max-failed allows of 13 (2): {failed}; the finished parts are kept"
+    text += ": give --max-failed N or N%, a larger one, to go on without them"
     assert call(*command, "--max-failed", 2).err == f"{TAKEN.format(out)}imgret: error: {text}\n"
     os.unlink(tmp_path / "photos" / "new.png")
     photo(tmp_path / "photos" / "a.png", 51)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import call, encoded, names_in, stores, texture
 
+from imgret.errors import counted
 from imgret.formats import files
 from imgret.stages.info import describe
 from imgret.store.reader import Store
@@ -181,3 +182,10 @@ def test_no_folder_of_lists_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", lambda path: real(tmp_path / "gone" if os.fspath(path).endswith("more") else path))
     result = call("evaluate", tmp_path / "lists", "--protocol", "ukbench")
     assert (result.code, result.err) == (1, f"imgret: error: {tmp_path}/gone cannot be read: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [((1, "photo"), "1 photo"), ((0, "photo"), "0 photos"), ((3, "query"), "3 queries"), ((2, "is", "are"), "2 are")]
+)
+def test_counts_in_words(said, words):
+    assert counted(*said) == words

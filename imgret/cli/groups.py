@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from imgret.errors import one_line
+from imgret.errors import counted, one_line
 from imgret.names import to_text, tsv_escape
 
 COLUMNS = ("group", "role", "width", "height", "bytes", "modified", "kind", "score", "path")
@@ -21,7 +21,7 @@ def print_groups(found, form, report):
     sys.stdout.flush()
     copies = sum(len(group) - 1 for group in found.groups)
     size = sum(photo.file_size for group in found.groups for photo in group[1:])
-    report.note(f"{copies} copies of {len(found.groups)} photos among {found.count}: {max(0, size) / 1e6:.1f} MB")
+    report.note(f"{counted(copies, 'copy')} of {counted(len(found.groups), 'photo')} among {found.count}: {max(0, size) / 1e6:.1f} MB")
 
 
 def _path(found, photo):
@@ -95,7 +95,7 @@ def _paths(found, form, report):
                 sys.stdout.buffer.write(path + end)
     sys.stdout.buffer.flush()
     for reason, count in left.items():
-        report.warn(f"{count} copies are left out: {reason}")
+        report.warn(f"{counted(count, 'copy is', 'copies are')} left out: {reason}")
 
 
 def _sure(found, kept, copy, end):

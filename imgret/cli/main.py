@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib
+import io
 import os
 import sys
 
@@ -15,6 +16,7 @@ from imgret.errors import ImgretError, one_line, sentence
 from imgret.runs import stopping
 
 EPILOG = "Exit: 0 done or up to date, 1 files or data, 2 usage, 75 stopped (run the same command again), 130 Ctrl-C."
+STDOUT = "standard output"
 
 
 class Steps(click.Group):
@@ -52,7 +54,8 @@ def main(arguments=None):
         sys.stdout.flush()
         code = code if isinstance(code, int) else 0
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = _say("stopped by Ctrl-C", 130)
@@ -65,11 +68,28 @@ def main(arguments=None):
         code = _say("out of memory: use fewer --jobs, or a smaller --max-memory or --sample", 1)
     except OSError as error:
         code = _say(_words(error), 1)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a full disk has been told of; Python would try once more at exit
+    except ImportError as error:
+        text = importing.unloadable(error)
+        if not text:
+            raise
+        code = _say(text, 1)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # a full disk has been told of; Python would try once more at exit
     sys.exit(code)
+
+
+class _Named(io.FileIO):
+    """Standard output, which says in an error that it is what failed."""
+
+    def write(self, data):
+        """Write some of it; see `io.FileIO.write`."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STDOUT) from None
 
 
 def _prepare_streams():
@@ -77,10 +97,14 @@ def _prepare_streams():
 
     An answer that nobody gets is an error: where stdout was closed, nothing can be written to it.
     """
+    own = sys.stdout is sys.__stdout__
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_RDWR)  # takes the lowest free number: this one
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))
+    if own:
+        raw = _Named(1, "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), line_buffering=raw.isatty())
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -88,7 +112,7 @@ def _prepare_streams():
 
 def _words(error):
     """An OS error that nobody has put into words."""
-    if error.filename is None and error.errno == errno.EBADF:
+    if error.filename == STDOUT and error.errno == errno.EBADF:
         return "standard output is closed, and what was to be written there is lost: open it, or send it to a file or /dev/null"
     return sentence(error)
 

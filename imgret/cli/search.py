@@ -1,5 +1,6 @@
 """`imgret search`."""
 
+import math
 import os
 import sys
 
@@ -22,13 +23,29 @@ class Ranks(click.ParamType):
         self.fail(f"`-k` must be a positive integer or 'all', got '{value}'", param, ctx)
 
 
+class Score(click.ParamType):
+    """A number that scores can be compared with."""
+
+    name = "S"
+
+    def convert(self, value, param, ctx):
+        """The number."""
+        try:
+            score = float(value)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            self.fail(f"`--min-score` must be a number, got '{value}'", param, ctx)
+        return score
+
+
 @click.command("search")
 @click.argument("index", type=options.PATH, required=False, callback=options.needed, metavar="INDEX")
 @options.photos
 @click.option("-o", "--out", type=options.PATH, help="A ranking store to make instead of printing.")
 @click.option("-k", type=Ranks(), metavar="N|all", help="Ranks per query.  [default: 10 printed, 1000 stored]")
 @click.option("--matches-only", is_flag=True, help="Print only what is sure or likely to match.")
-@click.option("--min-score", type=float, metavar="S", help="Print nothing with a lower score.")
+@click.option("--min-score", type=Score(), metavar="S", help="Print nothing with a lower score.")
 @click.option("--keep-self", is_flag=True, help="Rank the photo that asks like any other, where it is in the index.")
 @options.settings
 @click.option(

@@ -1,9 +1,8 @@
 """Scores as tables for eyes: a row per measure, or of many rankings a row each; comparisons in full, or of many a row each."""
 
-from imgret.errors import one_line
+from imgret.errors import counted, one_line
 from imgret.evaluation.columns import columns
 from imgret.evaluation.result import qualified
-from imgret.evaluation.wording import counted
 from imgret.names import shown, to_bytes
 
 BESIDE = 3  # rankings beside each other; of more, each has a row

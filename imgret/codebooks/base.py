@@ -42,6 +42,11 @@ class Codebook(Component):
         super().__init__(params)
         self._summary = {}
 
+    @property
+    def fewest(self):
+        """Rows to learn from that it cannot do without, as far as parameters tell."""
+        return 1
+
     def plan(self, dim, n_train, n):
         """Choose the layout for `n` rows of `dim` columns, `n_train` of them to learn from, before any work.
 

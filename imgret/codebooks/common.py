@@ -15,7 +15,7 @@ def check_rows(x, size, noun):
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 2 or x.shape[1] == 0 or not x.flags.c_contiguous:
         raise ImgretError("the sample must be a C-contiguous float32 matrix with at least one column")
     if size > len(x):
-        raise ImgretError(f"{size} {noun} were asked for (--size), but only {_sampled(x)}: ask for fewer, or give more photos")
+        raise ImgretError(f"{size} {noun} were asked for (`size`), but only {_sampled(x)}: ask for fewer, or give more photos")
 
 
 def check_pca(pca, x):

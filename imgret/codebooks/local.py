@@ -31,6 +31,11 @@ class LocalCodebook(Codebook):
         x = rows(x, self.dim_, "the matrix of descriptors")
         return x if self.pca_mean_ is None else project(x, self.pca_mean_, self.pca_components_)
 
+    @property
+    def fewest(self):
+        """As many rows as words, and as dimensions; see `Codebook.fewest`."""
+        return max(self.params.size, self.params.pca)
+
     def _learn_projection(self, x, jobs):
         """The sample in the codebook's space: `x` itself, or its projection, the only copy that is made."""
         self.dim_ = x.shape[1]

@@ -34,12 +34,17 @@ class Projection(Codebook):
     step = "part"
     learned = ("mean", "components", "eigenvalues")
 
+    @property
+    def fewest(self):
+        """As many rows as dimensions; see `Codebook.fewest`."""
+        return self.params.size
+
     def _check_sample(self, x):
         """Refuse a sample with fewer rows or columns than dimensions are asked for."""
         size = self.params.size
         check_rows(x, size, "dimensions")
         if size > x.shape[1]:
-            raise ImgretError(f"{size} dimensions were asked for (--size), but the rows have {x.shape[1]} columns: ask for fewer")
+            raise ImgretError(f"{size} dimensions were asked for (`size`), but the rows have {x.shape[1]} columns: ask for fewer")
 
     def project(self, x):
         """Rows in the learned space, d = `size`, not L2-normalised; see `Codebook.transform`."""

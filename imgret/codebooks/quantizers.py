@@ -37,6 +37,11 @@ class Quantizing(Codebook):
         self.quantizer_ = self.quantizer(self.quantizer.Params(**given), params.metric)
         self.quantizer_.remedy = "give more of them"
 
+    @property
+    def fewest(self):
+        """See `Codebook.fewest`."""
+        return self.quantizer_.fewest
+
     def plan(self, dim, n_train, n):
         """Choose the layout; see `Codebook.plan`."""
         return self.quantizer_.plan(dim, n_train, n)

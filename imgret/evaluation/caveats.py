@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from imgret.evaluation.wording import CROP, counted, noted
+from imgret.errors import counted
+from imgret.evaluation.wording import CROP, noted
 
 
 def caveats(judged):

@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
+from imgret.errors import counted
 from imgret.evaluation.result import qualified
 from imgret.evaluation.statistics import bootstrap_interval, compare, holm
-from imgret.evaluation.wording import counted
 from imgret.names import to_text
 
 EXTREMES = 5  # queries named on each side of a comparison

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 
-from imgret.evaluation.wording import counted
+from imgret.errors import counted
 from imgret.names import Speller, shown
 
 REMEDY = "give --normalize-names to match them"

@@ -1,6 +1,6 @@
 """Sentences that several protocols share: what they fix, what they warn of, and what they refuse."""
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, counted
 from imgret.names import shown
 
 # what `Protocol.conventions` says
@@ -14,12 +14,6 @@ TRUNCATION = "a positive that is not in the list counts as never found"
 WHOLE = "whole photos ask, unless the ranking says otherwise"
 CROP = "the ground truth has a box for each query, and figures are usually of queries that are described within it (extract --boxes)"
 SELF_REMOVED = "the query photo itself is taken out of its list, the ranks behind it close up, and it is no positive"
-
-
-def counted(count, noun):
-    """`3 lists`, `1 query`."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{count} {noun if count == 1 else plural}"
 
 
 def noted(count, noun, what):

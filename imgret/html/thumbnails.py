@@ -6,7 +6,7 @@ import io
 import os
 
 from imgret import endings
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, counted
 from imgret.html.report import old_thumbnails
 from imgret.images import BadPhoto, decode, read_file
 from imgret.names import bare, to_bytes
@@ -90,7 +90,8 @@ class Thumbnails:
         """A sentence about the photos that have no thumbnail; "" where none is without."""
         reasons = {"not found below --photos": self.missing, "named outside --photos": self.outside, "cannot be decoded": self.bad}
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
-        return counts and f"{self.missing + self.outside + self.bad} photos are shown without a thumbnail: {counts}"
+        without = counted(self.missing + self.outside + self.bad, "photo is", "photos are")
+        return counts and f"{without} shown without a thumbnail: {counts}"
 
     def _one(self, name, old):
         """What became of a photo (the name of an attribute that counts), its thumbnail, and where it lies; or None and None."""

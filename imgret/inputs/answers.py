@@ -87,9 +87,10 @@ class Answers:
         itself = same & (not self._wanted.keep_self)
         keep = (ids >= 0) & ~itself
         if self._wanted.min_score is not None:
-            keep &= scores >= self._wanted.min_score
-        if self._wanted.matches_only and levels is not None:
-            keep &= levels > 0
+            reached = scores >= self._wanted.min_score
+            keep, itself = keep & reached, itself & reached
+        if self._wanted.matches_only:
+            keep &= False if levels is None else levels > 0
         keep = itself | (keep & (np.cumsum(keep, axis=1) <= self._k))
         order = np.argsort(~keep, axis=1, kind="stable")[:, : max(1, int(keep.sum(axis=1).max(initial=0)))]
         keep, scores, ids, itself = (np.take_along_axis(each, order, axis=1) for each in (keep, scores, ids, itself))

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, counted
 from imgret.formats.boxes import PhotoFinder, read_boxes
 from imgret.names import Speller, shown, to_text
 from imgret.store.hashing import of_json
@@ -109,11 +109,15 @@ class Boxes:
             )
         unlisted = [name for name, path in zip(listing.names, listing.paths, strict=True) if path.endswith(b"/")]
         if unlisted:
-            folders = "1 folder" if len(unlisted) == 1 else f"{len(unlisted)} folders"
-            report.warn(f"{folders} cannot be listed (for example {shown(unlisted[0])}): boxes of photos in there are left out")
+            report.warn(
+                f"{counted(len(unlisted), 'folder')} cannot be listed (for example {shown(unlisted[0])}): "
+                "boxes of photos in there are left out"
+            )
         without = len(listing) - len(unlisted) - len({of[box.photo] for box in kept})
         if without:
-            report.note(f"{without} of {len(listing)} photos have no box and are left out")
+            report.note(
+                f"{without} of {counted(len(listing), 'photo')} {'has no box and is' if without == 1 else 'have no box and are'} left out"
+            )
         where = [rows[of[box.photo]] for box in kept]
         return dataclasses.replace(
             listing,

@@ -107,6 +107,11 @@ class Gallery:
         """The `imgret.chance.Chance` that judges what is found; None where an older imgret made the file, or its method has none."""
         return known(self.store, self.index)
 
+    @property
+    def few(self):
+        """Whether nothing is judged because there are too few photos: nothing is at fault."""
+        return self.index.judged and self.chance is not None and not self.chance.knows
+
     def unjudged(self):
         """Why what is found is not judged, '' where it is."""
         shown = self.store.shown
@@ -114,7 +119,7 @@ class Gallery:
             return f"{shown} was made with --factory: what its structure keeps of a photo is not known"
         if self.chance is None:
             return f"{shown} was made before imgret judged scores: run its `imgret index` once more, with --overwrite"
-        if not self.chance.knows:
+        if self.few:
             return f"{shown} holds too few photos to tell a match from chance"
         return ""
 

@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from imgret.errors import ImgretError, quoted
+from imgret.errors import ImgretError, counted, quoted
 from imgret.runs.failures import failures_in
 from imgret.runs.kept import neighbours
 from imgret.store.hashing import origin_of
@@ -215,7 +215,8 @@ class JoinedPhotos(OfStores):
     def _check_digests(self):
         for store, count, name in self._differing(lambda store, rows: store.read("digest")[rows]):
             raise ImgretError(
-                f"{count} photos have changed between {self.stores[0].shown} and {store.shown} (the first is '{name}'): extract them again"
+                f"{counted(count, 'photo has', 'photos have')} changed between {self.stores[0].shown} and {store.shown} "
+                f"(the first is '{name}'): extract them again"
             )
 
     def _check_boxes(self):
@@ -223,8 +224,8 @@ class JoinedPhotos(OfStores):
             return
         for store, count, name in self._differing(_boxes):
             raise ImgretError(
-                f"{count} boxes differ between {self.stores[0].shown} and {store.shown} (the first is that of '{name}'): "
-                "extract both with the same --boxes"
+                f"{counted(count, 'box differs', 'boxes differ')} between {self.stores[0].shown} and {store.shown} "
+                f"(the first is that of '{name}'): extract both with the same --boxes"
             )
 
     def _differing(self, read):

@@ -49,6 +49,11 @@ class Quantizer:
         """Whether rows are compared by inner products; otherwise by squared distances."""
         return self.metric == "ip" or (self.metric == "cosine" and not self.by_distance)
 
+    @property
+    def fewest(self):
+        """Rows to learn from that it cannot do without, as far as parameters tell."""
+        return 1
+
     def plan(self, dim, n_train, n):
         """Choose the layout; see `imgret.indexes.base.Index.plan`."""
         self.dim = int(dim)

@@ -31,6 +31,11 @@ class Lists(Quantizer):
     def __str__(self):
         return f"{self.count} lists, vectors of {self.dim} dimensions as they are, {4 * self.dim} bytes per photo"
 
+    @property
+    def fewest(self):
+        """As many rows as lists; see `Quantizer.fewest`."""
+        return max(1, self.params.lists)
+
     def check_training(self, n_train):
         """Refuse fewer rows than lists."""
         if n_train < self.count:
@@ -78,6 +83,11 @@ class ListsOfCodes(Lists):
 
     def __str__(self):
         return f"{self.count} lists, {self.layout} ({self.layout.how('randomly rotated')}), {self.layout.size} bytes per photo"
+
+    @property
+    def fewest(self):
+        """As many rows as centroids, and as lists; see `Quantizer.fewest`."""
+        return max(1 << self.params.nbits, self.params.lists)
 
     def check_training(self, n_train):
         """Refuse fewer rows than centroids or lists."""

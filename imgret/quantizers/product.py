@@ -50,6 +50,11 @@ class ProductQuantizer(Quantizer):
     def __str__(self):
         return f"{self.layout} ({self.layout.how(self._how)}), {self.layout.size} bytes per photo"
 
+    @property
+    def fewest(self):
+        """As many rows as centroids; see `Quantizer.fewest`."""
+        return 1 << self.params.nbits
+
     def check_training(self, n_train):
         """Refuse fewer rows than centroids."""
         self.layout.check_training(n_train, self.name, self.remedy)

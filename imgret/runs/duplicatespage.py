@@ -2,7 +2,7 @@
 
 import functools
 
-from imgret.errors import UsageError
+from imgret.errors import UsageError, counted
 from imgret.html import duplicates
 from imgret.html.thumbnails import Thumbnails
 from imgret.names import to_text
@@ -50,14 +50,14 @@ class DuplicatesPage(PageFile):
             groups.append([self._shown(photo, len(names) + place) for place, photo in enumerate(group)])
             names += [to_text(photo.name) for photo in group]
         copies = sum(len(group) - 1 for group in found.groups)
-        note = f"{copies} copies of {len(found.groups)} photos among {found.count}"
+        note = f"{counted(copies, 'copy')} of {counted(len(found.groups), 'photo')} among {found.count}"
         if len(groups) < len(found.groups):
-            note += f"; the first {len(groups)} groups are shown"
+            note += f"; the first {counted(len(groups), 'group is', 'groups are')} shown"
         made = self._made(self._below, names)
         content = functools.partial(duplicates.blocks, self._path, f"copies in {self._where}", note, names, groups, made)
         write_together([(self._file, content)], self._run)
         self._shortfalls = [self._below.shortfall()] if self._below.shortfall() else []
-        self._held = f"{len(groups)} groups, {len(names)} photos"
+        self._held = f"{counted(len(groups), 'group')}, {counted(len(names), 'photo')}"
         self.tell()
 
     @staticmethod

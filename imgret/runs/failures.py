@@ -11,7 +11,7 @@ from imgret.names import shown
 SHOWN = 5
 DEFAULT_MAX_FAILED, DEFAULT_MAX_GONE = "5%", "20%"
 UNREADABLE = "unreadable"
-FEW = 2  # photos that may always go
+FEW = 2  # photos that a percentage lets go in any case
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,8 @@ PHOTO, BOX = Noun("photo", "photos"), Noun("box", "boxes")
 
 class Limit:
     """How many photos something may happen to: a number, or a share of all.
+
+    A percentage above 0 lets it happen to `FEW` in any case: of four photos one may be gone, of ten one may be no photo.
 
     Parameters
     ----------
@@ -59,13 +61,11 @@ class Limit:
 
     def allowed(self, photos):
         """How many of so many it may be."""
-        return photos * self._number // 100 if self._percent else self._number
+        return max(photos * self._number // 100, FEW if self._number else 0) if self._percent else self._number
 
 
 class MaxGone(Limit):
     """How many photos of a finished output may be gone when it is made again: a disk may not be mounted.
-
-    A percentage above 0 lets `FEW` go in any case: whoever has four photos may remove one.
 
     Parameters
     ----------
@@ -80,10 +80,6 @@ class MaxGone(Limit):
     def __init__(self, text=None, noun=PHOTO):
         super().__init__(text or DEFAULT_MAX_GONE)
         self.noun = noun
-
-    def allowed(self, photos):
-        """How many of so many may be gone."""
-        return max(super().allowed(photos), FEW if self._percent and self._number else 0)
 
     def check(self, shown, before, gone):
         """Refuse to make an output again that would lose too many.
@@ -122,6 +118,7 @@ class MaxFailed(Limit):
     """
 
     option = "--max-failed"
+    REMEDY = ": give --max-failed N or N%, a larger one, to go on without them"
 
     def __init__(self, text=None, noun=PHOTO):
         super().__init__(text or DEFAULT_MAX_FAILED)
@@ -142,8 +139,8 @@ class MaxFailed(Limit):
         """
         if failed > self.allowed(total):
             raise ImgretError(
-                f"{failed} {self.noun.many} could not be used so far, more than --max-failed allows of {total} ({self.allowed(total)}): "
-                f"{first_failures(found)}; the finished parts are kept"
+                f"{failed} {self.noun.of(failed)} could not be used so far, more than --max-failed allows of {total} "
+                f"({self.allowed(total)}): {first_failures(found)}; the finished parts are kept{self.REMEDY}"
             )
 
     def check(self, found, described, failed):
@@ -156,8 +153,8 @@ class MaxFailed(Limit):
         total = described + failed
         if failed > self.allowed(total):
             raise ImgretError(
-                f"{failed} of {total} {self.noun.many} could not be used, more than --max-failed allows ({self.allowed(total)}): "
-                f"{first_failures(found)}; the finished parts are kept"
+                f"{failed} of {total} {self.noun.of(total)} could not be used, more than --max-failed allows ({self.allowed(total)}): "
+                f"{first_failures(found)}; the finished parts are kept{self.REMEDY}"
             )
         if not described:
             raise ImgretError(f"no {self.noun.one} could be used: {first_failures(found)}")

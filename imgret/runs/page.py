@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, counted
 from imgret.html import page
 from imgret.html.contract import MOST, TOP
 from imgret.html.evaluation import evaluation_page
@@ -39,7 +39,7 @@ class PageFile:
     def _content(self, contents, made, paths, *thumbnails):
         """The file, and its content, as `write_together` takes them; `paths` are those of the photos, None of one without a thumbnail."""
         self._shortfalls = [each.shortfall() for each in thumbnails if each.shortfall()]
-        self._held = f"{len(contents.queries)} queries, {len(contents.photos)} photos"
+        self._held = f"{counted(len(contents.queries), 'query')}, {counted(len(contents.photos), 'photo')}"
         contents = dataclasses.replace(contents, links=[None if path is None else link(self._path, path) for path in paths])
         return self._file, functools.partial(page.blocks, self._path, contents, made)
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, counted
 from imgret.runs import workers
 from imgret.runs.failures import failures_in
 from imgret.runs.joining import FinishedParts, Merging
@@ -205,7 +205,8 @@ class Step:
                 lambda pids: sweep_of(self.plan.folder, pids),
             )
         if copied:
-            self.report.detail(f"{copied} photos are taken over as they were {self.work.verb} before")
+            they = "they were" if copied > 1 else "it was"
+            self.report.detail(f"{counted(copied, 'photo is', 'photos are')} taken over as {they} {self.work.verb} before")
         if several:
             files, each = ("file holds", "it") if several == 1 else ("files hold", "each")
             self.report.note(f"{several} {files} several pictures: the first of {each} is described")

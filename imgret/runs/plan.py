@@ -135,7 +135,10 @@ class Plan:
                 raise UsageError(f"{where}: unknown key '{quoted(key)}'; in a build `{run}` has: {', '.join(sorted({*takes, 'set'}))}")
             elif takes[key.replace("_", "-")] is int and (not isinstance(value, int) or isinstance(value, bool)):
                 raise UsageError(f"{where}: `{key}` must be an integer, got {quoted(repr(value))}")
-        self.parameters(table)
+        try:
+            self.parameters(table)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
 
     def given(self, table):
         """What a table says, as its step takes it: method, settings, and the rest by name."""

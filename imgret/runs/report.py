@@ -1,5 +1,6 @@
 """What a step tells a person while it runs: notes and progress, on stderr."""
 
+import contextlib
 import sys
 import time
 
@@ -79,8 +80,9 @@ class Report:
         if self._shown is not None:
             self._shown.hide()
         step = f"{self.prefix}: " if self.prefix else ""
-        sys.stderr.write(f"imgret: {one_line(bounded(f'{kind}{step}{text}'))}\n".encode("utf-8", "backslashreplace").decode())
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a full disk, a reader that is gone: nothing of the work is lost
+            sys.stderr.write(f"imgret: {one_line(bounded(f'{kind}{step}{text}'))}\n".encode("utf-8", "backslashreplace").decode())
+            sys.stderr.flush()
 
     def progress(self, total, unit, start=0):
         """A progress bar (on a terminal) or a line now and then: a context manager with `update(n)` and `reach(done, total)`."""

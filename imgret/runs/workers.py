@@ -257,6 +257,11 @@ def serve():
         answer({"error": sentence(error)})
     except MemoryError:
         answer({"short": True})
+    except ImportError as error:
+        text = importing.unloadable(error)
+        if not text:
+            raise
+        answer({"error": f"a worker: {text}"})
     stopping.end(0)
 
 

@@ -5,8 +5,9 @@ import struct
 from imgret import bounds
 from imgret.samples import heif
 
-NO_IMAGE = "it is not a JPEG, PNG, WebP, TIFF or BMP image"  # nor does it begin as the others do
-READ = "imgret reads JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC and AVIF"
+FORMATS = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", "HEIC", "AVIF")
+NO_IMAGE = f"it is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
+READ = f"imgret reads {', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
 GIF = (b"GIF87a", b"GIF89a")
 # (where, bytes) of formats that hold photos, and what they are called: drawings (SVG) are no images here
 SIGNATURES = (

@@ -1,14 +1,16 @@
 """build: photos to an index, by all the steps of a config."""
 
+import contextlib
 import dataclasses
 import functools
 import os
 
 from imgret import builds, config
-from imgret.errors import ImgretError, UsageError, sentence
+from imgret.errors import ImgretError, UsageError, bounded, sentence
 from imgret.listing import Given
 from imgret.paths import check_folder, plain, word
 from imgret.runs import stopping
+from imgret.runs.enough import check_enough
 from imgret.runs.failures import MaxFailed, MaxGone
 from imgret.runs.plainfiles import PlainFile, write_together
 from imgret.runs.plan import TAKES, Plan
@@ -56,15 +58,17 @@ def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_
         if os.path.isdir(given) and os.path.exists(folder) and os.path.samefile(given, folder):
             raise ImgretError(f"{folder} is the folder of the photos: choose another -o, beside it or in it")
     plan.take_up(run)
-    _settle(plan, run)
-    _make_folder(folder)
     MaxFailed(max_failed), MaxGone(max_gone)  # refused before anything has begun
     ours = {"max-failed": max_failed, "max-gone": max_gone, "max-memory": max_memory}
-    others = _Once(tuple(map(os.fspath, learn)), exclude=photos.exclude)
+    others = _others(learn, photos.exclude)
+    check_enough(plan, photos, others)
+    _settle(plan, run)
+    _make_folder(folder)
     with stopping.at_stop(kept=lambda: any(os.path.exists(plan.file(step)) for step in plan.steps)):
         for number, step in enumerate(plan.steps, 1):
             its = dataclasses.replace(run, report=run.report.step(plan.title(step), number, len(plan.steps)))
-            _run(plan, step, others if step.others else photos, ours, its)
+            with _named(its.report.prefix):
+                _run(plan, step, others if step.others else photos, ours, its)
             _renew(plan, step, run)
     _write(plan.build(_roots(photos), dict(map(_content, map(plan.file, plan.steps)))), run)
     run.report.note(f"{folder} is ready: imgret search {word(folder)} PHOTO")
@@ -87,6 +91,25 @@ class _Once(Given):
     def listed(self):
         """The `Listing` of them."""
         return self._listing
+
+
+def _others(learn, exclude):
+    """The photos to learn from, listed before there is any work to lose."""
+    others = _Once(tuple(map(os.fspath, learn)), exclude=exclude)
+    if others:
+        with _named("--learn"):
+            others.listed()
+    return others
+
+
+@contextlib.contextmanager
+def _named(what):
+    """Let an error say what it is about: which of several steps, or which of the photos."""
+    try:
+        yield
+    except ImgretError as error:
+        error.args = (bounded(f"{what}: {error}"),)
+        raise
 
 
 def _folder(out):

@@ -8,7 +8,7 @@ import numpy as np
 from imgret.duplicates import exact as digests
 from imgret.duplicates import grouping
 from imgret.duplicates.geometry import changes, cover, followed, inverse
-from imgret.errors import UsageError
+from imgret.errors import UsageError, counted
 from imgret.inputs.copies import CopyPhotos, where
 from imgret.inputs.copypairs import Matches, matches
 from imgret.paths import check_spared, plain, several
@@ -123,7 +123,7 @@ def duplicates(path, *, exact=False, min_score=None, features=None, burst=False,
         tell_versions(run.report)
         tell_inputs(run.report, photos.stores)
         first = digests.copies(photos.heads(), lambda rows: photos.of("digest", rows))
-        run.report.detail(f"{len(photos)} photos, {len(np.unique(first))} different files")
+        run.report.detail(f"{counted(len(photos), 'photo')}, {counted(len(np.unique(first)), 'different file')}")
         _tell_digests(photos, run.report)
         matched = Matches.of_rows([]) if exact else matches(photos, there, first, min_score, burst, by, run)
         return Found(len(photos), _groups(photos, first, matched, there), there.roots)

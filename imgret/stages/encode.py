@@ -7,7 +7,7 @@ import numpy as np
 
 from imgret import ready
 from imgret.encoders import ENCODERS
-from imgret.errors import ImgretError, UsageError, changed, quoted
+from imgret.errors import ImgretError, UsageError, changed, counted, quoted
 from imgret.indexes import INDEXES
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.inputs.fitting import codebook_of, misfit
@@ -94,8 +94,9 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), max_gone=None, r
         done = _made(output, _photos(kind, stores), work, _pipeline(encoder, _branches(kind, stores), learned), limit)
         if done is not None and done.described is not None:
             run.report.zero(done.zero, done.described, "vectors")
-            made = f"vectors of {encoder.dim} dimensions" if encoder.gives == "vectors" else f"photos as {encoder.gives}"
-            run.report.note(f"{output.shown}: {done.described} {made} ({kind.name})")
+            vectors = encoder.gives == "vectors"
+            made = f"of {encoder.dim} dimensions" if vectors else f"as {encoder.gives}"
+            run.report.note(f"{output.shown}: {counted(done.described, 'vector' if vectors else 'photo')} {made} ({kind.name})")
 
 
 def _made(output, photos, work, pipeline, limit):

@@ -5,11 +5,10 @@ import functools
 import os
 import urllib.parse
 
-from imgret.errors import UsageError, quoted
+from imgret.errors import UsageError, counted, quoted
 from imgret.evaluation import PROTOCOLS, columns, curves, records
 from imgret.evaluation.comparison import evaluated
 from imgret.evaluation.judgements import closed_up_lines, qrels_lines, unnamed
-from imgret.evaluation.wording import counted
 from imgret.inputs.rankings import read_ranking
 from imgret.paths import check_apart, plain, several
 from imgret.registry import load
@@ -105,10 +104,16 @@ def evaluate(
 def _judged(judge, path, truth, report):
     """A ranking, read and judged."""
     lists = judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path)
-    report.detail(f"reads {lists.label}: {len(lists.query_names)} queries, {lists.ids.shape[1]} ranks each of {len(lists.names)} photos")
+    report.detail(
+        f"reads {lists.label}: {counted(len(lists.query_names), 'query')}, "
+        f"{counted(lists.ids.shape[1], 'rank')} each of {counted(len(lists.names), 'photo')}"
+    )
     judged = judge.judge(lists, truth)
     for setting, questions in judged.asked.settings.items():
-        report.detail(f"{lists.label}: {len(questions)} queries are judged by {judge.name}" + (f", {setting}" if setting else ""))
+        report.detail(
+            f"{lists.label}: {counted(len(questions), 'query is', 'queries are')} judged by {judge.name}"
+            + (f", {setting}" if setting else "")
+        )
     return judged
 
 

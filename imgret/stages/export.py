@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from imgret import builds, ready
-from imgret.errors import ImgretError, UsageError, listed
+from imgret.errors import ImgretError, UsageError, counted, listed
 from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
 from imgret.formats.pairs import pair_lines
@@ -124,7 +124,7 @@ def _contents(store, form, given, nul):
     if given["keypoints"] is not None:
         contents["--keypoints"] = functools.partial(_matrix, store, "keypoints", "npy", None)
     failed = store.sizes.get("F", 0)
-    return contents, what + (f"; {failed} photos that failed are not in it" if failed else "")
+    return contents, what + (f"; {counted(failed, 'photo')} that failed {'is' if failed == 1 else 'are'} not in it" if failed else "")
 
 
 def _check(store, form, given):
@@ -165,7 +165,7 @@ def _rows(store, form, given):
     what = f"{count} {'decoded ' if given['decoded'] else ''}{path} of {dim} dimensions"
     if form == "hloc":
         return functools.partial(_hloc, store, os.path.dirname(os.path.abspath(given["out"]))), what
-    return functools.partial(_matrix, store, path, form, convert), what + (f", of {len(store)} photos" if ragged else "")
+    return functools.partial(_matrix, store, path, form, convert), what + (f", of {counted(len(store), 'photo')}" if ragged else "")
 
 
 def _hloc(store, folder):
@@ -224,8 +224,9 @@ def _ranking(store, form, given):
     if not k or not count:
         raise ImgretError(f"{store.shown} holds no ranked photo: there is nothing to export")
     k = min(k, given["k"] or k)
+    asked = counted(count, "query")
     writer = {"trec": _trec, "tsv": _tsv, "ivecs": _ivecs, "pairs": _pairs}[form]
-    what = f"pairs of {count} queries, at most {k} each" if form == "pairs" else f"{count} queries, {k} ranks each"
+    what = f"pairs of {asked}, at most {k} each" if form == "pairs" else f"{asked}, {counted(k, 'rank')} each"
     return functools.partial(writer, store, k), what
 
 

@@ -200,7 +200,7 @@ def _up_to_date(output, listing, noun, there):
     if there and not change:
         if output.run.shard is None:
             output.parts.clear_plans_of(listing.names, listing.sizes, listing.mtimes)
-        report.note(f"{output.shown} is up to date ({len(listing)} {noun.many})")
+        report.note(f"{output.shown} is up to date ({len(listing)} {noun.of(len(listing))})")
         return True
     if there:
         report.note(f"{output.shown}: the photos have changed; what is still the same is taken over")

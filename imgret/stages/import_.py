@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from imgret.errors import ImgretError, UsageError, why
+from imgret.errors import ImgretError, UsageError, counted, why
 from imgret.extractors.imported import ImportedFeatures, ImportedVectors
 from imgret.features import NO_DESCRIPTORS
 from imgret.formats import files
@@ -107,7 +107,7 @@ def _import_vectors(given):
             for block in _finite_blocks(path, vectors, order):
                 photos.rows(vectors=block)
             writer.fingerprint = photos.fingerprint(output.recipe)
-        given.run.report.note(f"{output.shown}: {count} vectors of {dim} dimensions")
+        given.run.report.note(f"{output.shown}: {counted(count, 'vector')} of {dim} dimensions")
 
 
 def _finite_blocks(path, vectors, order):
@@ -152,8 +152,8 @@ def _import_hloc(given):
                 file.examine()
                 _make_of_hloc(output, file, source)
             images, total = int(np.count_nonzero(file.counts)), int(file.counts.sum())
-            what = f"{total} descriptors of {images} images" if file.gives == "features" else f"{total} vectors"
-            without = f"; {len(file.counts) - images} images without any" if images < len(file.counts) else ""
+            what = f"{counted(total, 'descriptor')} of {counted(images, 'image')}" if file.gives == "features" else counted(total, "vector")
+            without = f"; {counted(len(file.counts) - images, 'image')} without any" if images < len(file.counts) else ""
             given.run.report.note(f"{output.shown}: {what}, {file.dim} dimensions{without}")
             if file.failed:
                 name, bad = min(file.failed.items())
@@ -209,7 +209,9 @@ def _import_ranking(given):
             _copy_ranks(path, ranks, order, writer)
             write_failed(writer, [])
         count, k = ranks.shape
-        given.run.report.note(f"{output.shown}: {count} queries, {k} ranks each, {len(gallery)} photos in the gallery")
+        given.run.report.note(
+            f"{output.shown}: {counted(count, 'query')}, {counted(k, 'rank')} each, {counted(len(gallery), 'photo')} in the gallery"
+        )
 
 
 def _copy_ranks(path, ranks, order, writer):

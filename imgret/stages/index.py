@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from imgret.arrays import zero_rows
-from imgret.errors import ImgretError, UsageError, quoted
+from imgret.errors import ImgretError, UsageError, counted, quoted
 from imgret.indexes import DEFAULT, INDEXES
 from imgret.inputs.chances import TAILS, learn
 from imgret.inputs.fitting import codebook_of, misfit
@@ -176,7 +176,7 @@ def _make(output, built, photos, source, pipeline):
         info |= {"zero": zero} if zero else {}
         _write(output, photos, built, pipeline, info, chance)
         size = os.stat(output.path).st_size
-        run.report.note(f"{output.shown}: {count} photos, {size / 1e6:.3g} MB")
+        run.report.note(f"{output.shown}: {counted(count, 'photo')}, {size / 1e6:.3g} MB")
 
 
 def _fill(built, photos, run):

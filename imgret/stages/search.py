@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from imgret.arrays import zero_rows
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, counted
 from imgret.inputs.answers import Answers, Wanted
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.nextstep import index_in, remedied
@@ -133,7 +133,7 @@ def _source(stack, queries, gallery, failures, run, weights):
         return StoreQueries(stores, gallery, run.jobs), None
     listing = queries.listed()
     tell_unread(listing, run.report)
-    run.report.detail(f"asks with {len(listing)} photos, at most {run.jobs} described at once")
+    run.report.detail(f"asks with {counted(len(listing), 'photo')}, at most {run.jobs} described at once")
     return PhotoQueries(listing, gallery, failures, run, weights), listing
 
 
@@ -142,7 +142,8 @@ def _tell(gallery, k, report):
     tell_inputs(report, [gallery.store], "searches")
     settings = ", ".join(f"{name}={value}" for name, value in gallery.settings.to_json().items())
     index = gallery.index
-    report.detail(f"{index.name}, {index.metric}, {index.size} rows{f'; {settings}' if settings else ''}; {k} ranks for each query")
+    settings = f"; {settings}" if settings else ""
+    report.detail(f"{index.name}, {index.metric}, {counted(index.size, 'row')}{settings}; {counted(k, 'rank')} for each query")
 
 
 def _spare(path, option, reads, listing):
@@ -163,9 +164,12 @@ def _check_judged(gallery, wanted, report):
     Raises
     ------
     ImgretError
-        If nothing but matches is wanted then.
+        If nothing but matches is wanted then, and the index could tell of them if it were made otherwise.
     """
     if why := gallery.unjudged():
+        if wanted.matches_only and gallery.few:
+            report.note(f"{why}; nothing is judged, and --matches-only leaves all of it out")
+            return
         if wanted.matches_only:
             raise ImgretError(f"{why}; --matches-only needs that")
         (report.note if wanted.told else report.detail)(f"{why}; nothing is judged")
@@ -203,7 +207,7 @@ def _rank(output, gallery, source, blocks, k, failures):
     with output.being_made():
         answered = _store(output, gallery, blocks, k, failures, source.boxed)
         failed = f", {len(failures.rows)} failed" if failures.rows else ""
-        output.run.report.note(f"{output.shown}: {answered} queries, {k} ranks each{failed}")
+        output.run.report.note(f"{output.shown}: {counted(answered, 'query')}, {counted(k, 'rank')} each{failed}")
 
 
 def _store(output, gallery, blocks, k, failures, boxed):
