@@ -267,9 +267,9 @@ def test_a_message_about_any_name_is_one_line(here):
     photo("p/good.png")
     assert call("extract", "p", "-o", "f.h5", "-j1", "--max-failed", "3").code == 0
     assert call("info", "f.h5", "--failed").out.split(b"\n")[:3] == [
-        b"esc\x1b[31m.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
-        b"new\\nline.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
-        b"\xff.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF image",
+        b"esc\x1b[31m.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
+        b"new\\nline.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
+        b"\xff.jpg\tnot-an-image\tit is not a JPEG, PNG, WebP, TIFF or BMP image",
     ]
 
 

@@ -170,7 +170,7 @@ def test_same_datasets_for_any_jobs_and_shards(here, made, tmp_path, settings):
     with Store(made(*settings)) as store:
         content = store.content
     assert extract(here, tmp_path / "one.h5", "-j2", *words).code == 0
-    for share in ("1/3", "0/3", "2/3"):
+    for share in ("1/3", "0/3"):  # what is missing is made where they are joined
         assert extract(here, tmp_path / "shards.h5", "-j1", "--shard", share, *words).code == 0
     assert extract(here, tmp_path / "shards.h5", *words).code == 0
     for name in ("one", "shards"):

@@ -5,9 +5,8 @@ import struct
 from imgret import bounds
 from imgret.samples import heif
 
-FORMATS = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", "HEIC", "AVIF")
-NO_IMAGE = f"it is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
-READ = f"imgret reads {', '.join(FORMATS[:-1])} and {FORMATS[-1]}"
+NO_IMAGE = "it is not a JPEG, PNG, WebP, TIFF or BMP image"  # nor does it begin as the others do; recorded in stores, so it stays
+READ = "imgret reads JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC and AVIF"
 GIF = (b"GIF87a", b"GIF89a")
 # (where, bytes) of formats that hold photos, and what they are called: drawings (SVG) are no images here
 SIGNATURES = (
