@@ -31,6 +31,11 @@ def readable(ending):
     return ending in _ALWAYS or (ending in OPTIONAL and heif.reader(OPTIONAL[ending]) is not None)
 
 
+def read_here():
+    """All that are read, with what is installed here: list of str."""
+    return [ending.decode() for ending in ALL if readable(ending)]
+
+
 def told(unread):
     """What to say of pictures that are not read: how many there are of each ending, and what to install.
 

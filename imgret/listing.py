@@ -50,8 +50,7 @@ class Given:
         given = [[os.fsdecode(path), os.fsdecode(os.path.abspath(path))] for path in (*self.arguments, *self.lists)]
         lists = [[status.st_size, status.st_mtime_ns] for status in map(os.stat, self.lists)]
         root = None if self.root is None else os.fsdecode(os.path.abspath(self.root))
-        known = [os.fsdecode(ending) for ending in endings.ALL if endings.readable(ending)]
-        return [given, lists, root, self.nul, list(map(os.fsdecode, self.exclude)), known]
+        return [given, lists, root, self.nul, list(map(os.fsdecode, self.exclude)), endings.read_here()]
 
     def listed(self):
         """The `Listing` of them.
@@ -128,7 +127,7 @@ def _nothing(faults, excluded, unread):
     """What to say where no photo was found, by the folders that could not be listed and why, and what was found instead."""
     for folder, error in faults:
         return ImgretError(f"the folder {os.fsdecode(folder)} cannot be listed: {_reason(error)}")
-    known = " ".join(os.fsdecode(ending) for ending in endings.ALL if endings.readable(ending))
+    known = " ".join(endings.read_here())
     left_out = "; what --exclude names is left out" if excluded else ""
     instead = f", but {endings.told(unread)}" if unread else ""
     return ImgretError(f"there is no photo in what was given (folders are searched for {known}{left_out}){instead}")

@@ -136,7 +136,7 @@ def _tails(scores, count):
     sums = np.concatenate([np.zeros((len(best), 1)), np.cumsum(best, axis=1)], axis=1)
     everything = np.zeros(len(best), np.int64)
     rough = _fitted(best, sums, everything, everything + half, everything + upper)
-    odd = count * np.exp(by_chance(best[:, :upper], rough[:, None], (count, half, upper))) <= STANDS_OUT
+    odd = count * np.exp(_beyond(best[:, :upper], rough[:, None], half / count, half - upper)) <= STANDS_OUT
     out = np.cumprod(odd, axis=1).sum(axis=1)
     tail, censored = counts(count - out)
     return _fitted(best, sums, out, tail, censored)
@@ -160,15 +160,19 @@ def by_chance(scores, found, references, more=0):
     scores : ndarray, shape (...)
     found : ndarray, shape (..., 2)
         What `tails` gave for each, or for each row.
-    references : int, or (int, int, int)
-        How many there are, and how many of them are of the tail and censored, if not as `counts` says.
+    references : int
+        How many there are.
     more : int
         As how many scores more the scale is known: `common`, in a crowded gallery.
     """
-    references, tail, censored = references if isinstance(references, tuple) else (references, *counts(references))
-    if tail == censored:
+    tail, censored = counts(references)
+    return _beyond(scores, found, tail / references, 0 if tail == censored else tail - censored + more)
+
+
+def _beyond(scores, found, part, r):
+    """The same by tails that are this `part` of a photo's scores, and whose scales come of `r` of them; 0 where of none."""
+    if not r:
         return np.zeros(np.shape(scores))
-    r = tail - censored + more
     with np.errstate(invalid="ignore"):
         above = np.maximum(0, (scores - found[..., 0]) / (r * found[..., 1].astype(np.float64)))
-    return np.where(above > 0, np.log(tail / references) - r * np.log1p(above), 0)
+    return np.where(above > 0, np.log(part) - r * np.log1p(above), 0)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 
+from imgret.cli.formats import PATHS
 from imgret.errors import counted, one_line
 from imgret.names import to_text, tsv_escape
 
@@ -13,8 +14,8 @@ COLUMNS = ("group", "role", "width", "height", "bytes", "modified", "kind", "sco
 def print_groups(found, form, report):
     """Print an `imgret.stages.duplicates.Found` in a form; None for a table on a terminal, TSV elsewhere."""
     form = form or ("table" if sys.stdout.isatty() else "tsv")
-    if form in ("paths", "paths0"):
-        _paths(found, form, report)
+    if form in PATHS:
+        _paths(found, PATHS[form], report)
         return
     for line in FORMS[form](found):
         sys.stdout.write(line + "\n")
@@ -24,7 +25,7 @@ def print_groups(found, form, report):
     report.note(f"{counted(copies, 'copy')} of {counted(len(found.groups), 'photo')} among {found.count}: {max(0, size) / 1e6:.1f} MB")
 
 
-def _path(found, photo):
+def _path(photo):
     """Where a photo is; its name where that is not known."""
     return photo.path or photo.name
 
@@ -48,14 +49,14 @@ def _table(found):
         cells = [
             cell.ljust(width) if place in (1, 5) else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        yield "  ".join([*cells, one_line(tsv_escape(_path(found, photo)))])
+        yield "  ".join([*cells, one_line(tsv_escape(_path(photo)))])
 
 
 def _tsv(found):
     yield "\t".join(COLUMNS)
     for number, role, photo in _rows(found):
         facts = (number, role, *photo.size, photo.file_size, photo.modified(), photo.kind, f"{photo.score:.7g}")
-        yield "\t".join([*map(str, facts), tsv_escape(_path(found, photo))])
+        yield "\t".join([*map(str, facts), tsv_escape(_path(photo))])
 
 
 def _entry(photo):
@@ -82,9 +83,8 @@ def _jsonl(found):
 FORMS = {"table": _table, "tsv": _tsv, "json": _json, "jsonl": _jsonl}
 
 
-def _paths(found, form, report):
+def _paths(found, end, report):
     """Print the copies, for programs that may delete them: none that is in doubt."""
-    end = b"\0" if form == "paths0" else b"\n"
     left = {}
     for group in found.groups:
         for photo in group[1:]:

@@ -1,5 +1,7 @@
 """What is known of an index's chance scores (`imgret.chance`): learned when it is made, and read from its file."""
 
+import functools
+
 import numpy as np
 
 from imgret.chance import BLOCK_BYTES, BLOCK_ROWS, Chance, Directions, chosen
@@ -63,9 +65,8 @@ def learn(built, photos, jobs=1, before=None):
     if not built.judged:
         return None
     references = chosen(_digests(photos))
-    asking = np.concatenate([photos.gathered(_vectors, row, row + 1) for row in references.tolist()])
-    asking = Directions.of(built.as_asked(asking))
-    kept = Directions.of(np.concatenate([built.kept(row, row + 1) for row in references.tolist()]))
+    vectors = _each(functools.partial(photos.column, "vectors"), references).astype(np.float32, copy=False)
+    asking, kept = Directions.of(built.as_asked(vectors)), Directions.of(_each(built.kept, references))
     crowded = crowding(built.scores_of(asking.products(kept), asking.lengths, kept.lengths).T)
     step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // (4 * max(1, kept.whole.shape[1]))))
 
@@ -80,7 +81,7 @@ def learn(built, photos, jobs=1, before=None):
     found, new = (None, None) if before is None else before.tails(built, references)
     if found is not None:
         parts = (new[start : start + step] for start in range(0, len(new), step))
-        blocks = ((rows, np.concatenate([built.kept(row, row + 1) for row in rows.tolist()])) for rows in parts)
+        blocks = ((rows, _each(built.kept, rows)) for rows in parts)
         found[new] = np.concatenate([np.empty((0, 2), np.float32), *ordered_map(block, blocks, jobs)])
         return Learned(references, kept, found, crowded)
     blocks = ((np.arange(start, min(start + step, count)), built.kept(start, min(start + step, count))) for start in range(0, count, step))
@@ -90,11 +91,12 @@ def learn(built, photos, jobs=1, before=None):
 def _digests(photos):
     for start in range(0, len(photos.names), META_ROWS):
         stop = min(start + META_ROWS, len(photos.names))
-        yield photos.names[start:stop], photos.gathered(lambda store, first, last: store.read("digest", first, last), start, stop)
+        yield photos.names[start:stop], photos.column("digest", start, stop)
 
 
-def _vectors(store, first, last):
-    return store.read("vectors", first, last).astype(np.float32, copy=False)
+def _each(read, rows):
+    """What `read(first, last)` gives of some rows (n,), one after another: they may lie far apart."""
+    return np.concatenate([read(row, row + 1) for row in rows.tolist()])
 
 
 class _Tails:

@@ -18,6 +18,7 @@ from imgret.inputs.owned import strange
 from imgret.inputs.photos import Photos
 from imgret.inputs.stores import Stores
 from imgret.pipeline import Pipeline
+from imgret.runs.kept import positions
 from imgret.store.photos import boxed
 from imgret.store.reader import Store
 
@@ -171,7 +172,7 @@ class CopyPhotos:
         return heads
 
     def _column(self, path, start, stop):
-        return np.ascontiguousarray(self._photos.gathered(lambda store, first, last: store.read(path, first, last), start, stop))
+        return np.ascontiguousarray(self._photos.column(path, start, stop))
 
     def of(self, path, rows, step=ROWS):
         """A column of some rows, ascending, of which as many as `step` are read at once."""
@@ -181,10 +182,6 @@ class CopyPhotos:
             if len(some):
                 found.append(self._column(path, start, stop)[some - start])
         return np.concatenate(found) if found else self._column(path, 0, 0)
-
-    def names_of(self, rows):
-        """Names of some rows: list of bytes."""
-        return list(self.names.taken(rows))
 
     def some_vectors(self, rows):
         """The same as `vectors`, of some rows, ascending."""
@@ -236,9 +233,7 @@ class LocalPhotos:
         return self.extractor.mirrored(np.zeros((1, width), self.store.dtype("descriptors"))) is not None
 
     def _found(self, photos):
-        names = self.store.texts("names")
-        same = len(names) == len(photos) and names == photos.names
-        rows = np.arange(len(photos)) if same else np.array([names.find(name) for name in photos.names], np.int64)
+        rows = positions(photos.names, self.store.texts("names"))
         there = np.flatnonzero(rows >= 0)
         for start, stop in _steps(len(there)):
             some = there[start:stop]

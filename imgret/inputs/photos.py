@@ -135,6 +135,10 @@ class Photos(OfStores):
             yield self.stores[self._which[number]], row, row + end - start
             start, number = end, number + 1
 
+    def column(self, path, start, stop):
+        """A column of the photos `start` to `stop`, as all the stores have it, in order."""
+        return self.gathered(lambda store, first, last: store.read(path, first, last), start, stop)
+
     def gathered(self, read, start, stop):
         """Values of the photos `start` to `stop`, in order.
 

@@ -9,7 +9,6 @@ from imgret.errors import ImgretError, UsageError, quoted
 from imgret.names import shown
 
 SHOWN = 5
-DEFAULT_MAX_FAILED, DEFAULT_MAX_GONE = "5%", "20%"
 UNREADABLE = "unreadable"
 FEW = 2  # photos that a percentage lets go in any case
 
@@ -36,22 +35,25 @@ class Limit:
 
     Parameters
     ----------
-    text : str
-        "N" or "N%".
+    text : str, optional
+        "N" or "N%"; `default` without it.
+    noun : Noun
+        What there is a row for.
 
     Attributes
     ----------
-    option : str
-        What it is given by.
+    option, default : str
+        What it is given by, and what it is otherwise.
 
     Raises
     ------
     UsageError
     """
 
-    option = ""
+    option = default = ""
 
-    def __init__(self, text):
+    def __init__(self, text=None, noun=PHOTO):
+        text, self.noun = text or self.default, noun
         number = text.removesuffix("%")
         if not number.isdecimal() or len(number) > 18:
             raise UsageError(f"`{self.option}` must be a whole number or a percentage, got '{text}'")
@@ -65,21 +67,9 @@ class Limit:
 
 
 class MaxGone(Limit):
-    """How many photos of a finished output may be gone when it is made again: a disk may not be mounted.
+    """How many photos of a finished output may be gone when it is made again: a disk may not be mounted. See `Limit`."""
 
-    Parameters
-    ----------
-    text : str, optional
-        `DEFAULT_MAX_GONE` by default.
-    noun : Noun
-        What there is a row for.
-    """
-
-    option = "--max-gone"
-
-    def __init__(self, text=None, noun=PHOTO):
-        super().__init__(text or DEFAULT_MAX_GONE)
-        self.noun = noun
+    option, default = "--max-gone", "20%"
 
     def check(self, shown, before, gone):
         """Refuse to make an output again that would lose too many.
@@ -107,22 +97,10 @@ class MaxGone(Limit):
 
 
 class MaxFailed(Limit):
-    """How many photos may fail before the step does.
+    """How many photos may fail before the step does. See `Limit`."""
 
-    Parameters
-    ----------
-    text : str, optional
-        `DEFAULT_MAX_FAILED` by default.
-    noun : Noun
-        What there is a row for.
-    """
-
-    option = "--max-failed"
+    option, default = "--max-failed", "5%"
     REMEDY = ": give --max-failed N or N%, a larger one, to go on without them"
-
-    def __init__(self, text=None, noun=PHOTO):
-        super().__init__(text or DEFAULT_MAX_FAILED)
-        self.noun = noun
 
     def check_so_far(self, found, failed, total):
         """Refuse to go on where too many have failed already.
