@@ -120,7 +120,7 @@ def _watch(reading):
 def _leave(number):
     _leaving.set()
     kept = False
-    for each in reversed(_at_stop):
+    for each in tuple(reversed(_at_stop)):  # the main thread leaves its blocks meanwhile, as its workers have ended
         with contextlib.suppress(Exception):
             kept = each.kept() or kept
         with contextlib.suppress(Exception):
