@@ -6,6 +6,7 @@ vectors that matching pairs whiten. The others are the quantisers of the indexes
 
 CODEBOOKS = {
     "kmeans": "imgret.codebooks.kmeans:KMeans",
+    "akm": "imgret.codebooks.akm:AKM",
     "gmm": "imgret.codebooks.gmm:GMM",
     "pca": "imgret.codebooks.pca:PCA",
     "lw": "imgret.codebooks.lw:LW",
