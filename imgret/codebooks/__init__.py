@@ -7,6 +7,9 @@ vectors that matching pairs whiten. The others are the quantisers of the indexes
 CODEBOOKS = {
     "kmeans": "imgret.codebooks.kmeans:KMeans",
     "akm": "imgret.codebooks.akm:AKM",
+    "hkm": "imgret.codebooks.hkm:HKM",
+    "product": "imgret.codebooks.product:Product",
+    "scalar": "imgret.codebooks.scalar:Scalar",
     "gmm": "imgret.codebooks.gmm:GMM",
     "pca": "imgret.codebooks.pca:PCA",
     "lw": "imgret.codebooks.lw:LW",
