@@ -24,7 +24,7 @@ CASES = [
     ("akm", {"size": 40, "iterations": 5, "probes": 2, "assign": "ivf"}),
     ("hkm", {"branch": 3, "depth": 3, "iterations": 3}),
     ("product", {"size": 6, "iterations": 4}),
-    ("scalar", {"bits": 6, "seed": 1}),
+    ("scalar", {"bits": 6, "seed": 2}),
     ("gmm", {"size": 8, "iterations": 5, "start_iterations": 3}),
     ("gmm", {"size": 8, "iterations": 4, "start_iterations": 2, "pca": 5, "tolerance": 0.0}),
     ("pca", {"size": 6}),
