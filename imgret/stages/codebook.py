@@ -102,7 +102,7 @@ def _words_of(kind, words, stores):
     places, missing, _ = kind.assigned([pipeline.node["component"] for pipeline in pipelines])
     if missing is not None:
         name = quoted(pipelines[0].node["component"])
-        raise ImgretError(f"{words[0].shown} is a {name} codebook; {kind.name} needs words ({missing}): give those with -c")
+        raise ImgretError(f"{words[0].shown} is a {name} codebook; {kind.name} is learned with words ({missing}): give those with -c")
     pipeline = pipelines[places[0]]
     fitted = pipeline.component()
     for store in stores:
