@@ -7,6 +7,7 @@ others are the quantisers of the indexes of these names.
 
 CODEBOOKS = {
     "kmeans": "imgret.codebooks.kmeans:KMeans",
+    "akm": "imgret.codebooks.akm:AKM",
     "gmm": "imgret.codebooks.gmm:GMM",
     "pca": "imgret.codebooks.pca:PCA",
     "lw": "imgret.codebooks.lw:LW",
