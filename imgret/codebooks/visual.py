@@ -12,9 +12,12 @@ class VisualWords:
     ----------
     has_centroids : bool
         Whether words are points in the descriptors' space: residuals can be taken.
+    nodes : int or None
+        Number of nodes of a vocabulary tree, leaves included; None where there is no tree.
     """
 
     has_centroids = True
+    nodes = None
     centroids_ = None
     _nearest = None  # made when it is first asked for
 
