@@ -21,8 +21,8 @@ class Statistics(Codebook):
 
     ========  ============================================================================================
     `idf`     ln(N / n_w) (Sivic & Zisserman 2003); ln N of a word that none has
-    `lp_idf`  ln(N / sum_i u_iw²), and no less than 0; u_iw is tf_iw over the mean tf of the photo's words, so that a word which comes in
-              bursts counts for less (the L_p-norm idf of Zheng et al. 2013 with p = 2 and that weight for a photo's complexity)
+    `lp_idf`  ln(N / sum_i tf_iw²), and no less than 0: a word that comes in bursts counts for less (the L_p-norm idf of Zheng et al. 2013
+              with p = 2, all photos alike)
     `spread`  mean squared distance of a word's descriptors to it; of a word that none has, the mean over all
     ========  ============================================================================================
 
@@ -106,12 +106,11 @@ class Statistics(Codebook):
             size = words.nodes
         self.counts_ = np.bincount(found, minlength=size)
         pairs, tf = np.unique(photo * np.int64(size) + found, return_counts=True)
-        of_photo, of_word = np.divmod(pairs, size)
+        of_word = pairs % size
         self.photos_ = np.bincount(of_word, minlength=size)
         total = int(photo[-1]) + 1
         self.idf_ = np.log(total / np.maximum(self.photos_, 1)).astype(np.float32)
-        weight = tf * (np.bincount(of_photo, minlength=total) / np.bincount(of_photo, tf, minlength=total))[of_photo]
-        norms = np.bincount(of_word, weight**LP, minlength=size)
+        norms = np.bincount(of_word, tf.astype(np.float64) ** LP, minlength=size)
         self.lp_idf_ = np.maximum(np.log(total / np.where(norms > 0, norms, 1)), 0).astype(np.float32)
         sums = np.bincount(found, squared, minlength=size)
         mean = sums.sum() / len(found)
