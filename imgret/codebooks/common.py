@@ -69,3 +69,16 @@ def take(arrays, name, shape, dtype=np.float32):
     if not np.isfinite(array).all():
         raise ImgretError(f"the codebook's `{name}` holds NaN or infinite values: train it again")
     return np.ascontiguousarray(array)
+
+
+def offsets_of(arrays, name, count, total):
+    """Where the rows of each of `count` groups begin, as it came from a file: (count + 1,) int64, ascending from 0 to `total`.
+
+    Raises
+    ------
+    ImgretError
+    """
+    offsets = take(arrays, name, (count + 1,), np.int64)
+    if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+        raise ImgretError(f"the codebook's `{name}` must rise from 0 to {total}: train it again")
+    return offsets

@@ -1,20 +1,18 @@
 """k-means: the visual words of VLAD."""
 
 import dataclasses
-import math
 
 import numpy as np
 
-from imgret import words
-from imgret.checkpoints import resume
 from imgret.codebooks.common import check_pca, check_rows, take
+from imgret.codebooks.lloyd import Lloyd
 from imgret.codebooks.local import FULL, LocalCodebook
 from imgret.codebooks.passes import Passes
-from imgret.parallel import one_thread
+from imgret.codebooks.visual import VisualWords
 from imgret.registry import SAMPLING, SPACE, Params, param
 
 
-class KMeans(LocalCodebook):
+class KMeans(VisualWords, LocalCodebook):
     """Visual words by Lloyd's k-means.
 
     Each iteration goes through the sample in blocks of 8192 rows: nearest words by a BLAS product, sums of each block, added up in
@@ -65,30 +63,12 @@ class KMeans(LocalCodebook):
         check_rows(x, p.size, "visual words")
         check_pca(p.pca, x)
         x = self._learn_projection(x, jobs)
-        state = _State.saved(checkpoint, (p.size, x.shape[1]))
-
-        def tell(part=0):
-            if progress:
-                done = state.iteration + part if state else 0
-                found = bool(state and state.iteration)
-                progress(done, p.iterations, f"objective {state.objective / passes.frame.scale**2:.6g}" if found else "start")
-
-        passes = Passes(x, jobs, tell)
-        tell()
-        state = state or _State(passes.start(p))
-        state.save(checkpoint)
-
-        def after(moved):
-            state.advance(passes.objective(), moved, p.tolerance)
-            state.save(checkpoint)
-            tell()
-            return state.finished
-
-        with one_thread():
-            words.lloyd(state.centroids, 0 if state.finished else p.iterations - state.iteration, passes.look, passes.split, after)
-        counts = passes.counts(state.centroids)
+        course = Lloyd(p, {"centroids": (p.size, x.shape[1])}, checkpoint, progress)
+        passes = Passes(x, jobs, course.tell)
+        state = course.run(passes, lambda: {"centroids": passes.start(p)})
+        counts = passes.counts(state.arrays["centroids"])
         objective = passes.objective() / passes.frame.scale**2
-        self.centroids_ = passes.frame.restore(state.centroids)
+        self.centroids_ = passes.frame.restore(state.arrays["centroids"])
         self._summary = {
             "rows": len(x),
             "iterations": state.iteration,
@@ -105,34 +85,3 @@ class KMeans(LocalCodebook):
     def _take(self, arrays):
         self.centroids_ = take(arrays, "centroids", (self.params.size, self.columns))
         self._take_projection(arrays, self.centroids_.shape[1])
-
-
-@dataclasses.dataclass
-class _State:
-    """Where a fit stands: what a checkpoint keeps."""
-
-    centroids: np.ndarray  # in the frame
-    iteration: int = 0
-    relocated: int = 0
-    objective: float = math.inf
-    finished: bool = False
-
-    @classmethod
-    def saved(cls, checkpoint, shape):
-        """The state that a checkpoint of a fit of centroids of that shape has; None where there is none."""
-        scalars = {"iteration": int, "relocated": int, "objective": float, "finished": bool}
-        state = resume(checkpoint.load() if checkpoint else None, centroids=shape, **dict.fromkeys(scalars, ()))
-        return state and cls(np.array(state["centroids"], np.float32), **{name: kind(state[name]) for name, kind in scalars.items()})
-
-    def save(self, checkpoint):
-        if checkpoint:
-            now = {"iteration": self.iteration, "relocated": self.relocated, "objective": self.objective, "finished": int(self.finished)}
-            arrays = {name: np.asarray(value) for name, value in now.items()}
-            checkpoint.save(lambda: {**arrays, "centroids": self.centroids.copy()})
-
-    def advance(self, objective, moved, tolerance):
-        """An iteration more, and whether it was the last."""
-        self.finished = not moved and self.objective - objective <= tolerance * objective
-        self.objective = objective
-        self.relocated += moved
-        self.iteration += 1

@@ -4,9 +4,9 @@ import numpy as np
 
 from imgret import words
 from imgret.codebooks.frames import frame_of
+from imgret.codebooks.nearness import TILE
 from imgret.parallel import BLOCK, blocks, ordered_map
 
-TILE = 1024, 2048  # rows and words of one product: the scores stay in the cache
 # A squared distance is a difference of squares; below this share of |x|² it is rounding.
 ROUNDING = np.float32(1e-6)
 
@@ -71,11 +71,19 @@ class Passes:
         Words are given and moved in it.
     squared : ndarray, shape (N,), float32
         Each row's squared distance to its word at the last pass.
+    state : imgret.codebooks.lloyd.State
+        Where the fit stands.
     """
+
+    state = None
 
     def __init__(self, x, jobs, part=None):
         self.x, self.jobs, self.frame, self._part = x, jobs, frame_of(x, jobs), part
         self.squared = np.empty(len(x), np.float32)
+
+    def begin(self, state):
+        """Go on from where a fit stands."""
+        self.state = state
 
     def look(self, centroids):
         """Sums and counts of the rows nearest to each word."""
