@@ -55,8 +55,8 @@ def asked(photo, columns, extra=()):
     return query | {name: np.array([getattr(entry, name) for entry in photo], np.int32) for name in extra}
 
 
-def encoder(name, statistics=None):
-    return types.SimpleNamespace(name=name, words=K, params=None, statistics=statistics)
+def encoder(name, statistics=None, bits=BITS):
+    return types.SimpleNamespace(name=name, words=K, params=None, statistics=statistics, bits=bits)
 
 
 def photos(kind, seed=0, count=PHOTOS, once=False, bits=BITS):
@@ -82,14 +82,11 @@ def photos(kind, seed=0, count=PHOTOS, once=False, bits=BITS):
 
 
 def made(name, gallery, columns, statistics=None, memory=1 << 30, folder="nowhere"):
-    index = Inverted(Inverted.Params(), encoder=encoder(name, statistics))
+    bits = next((len(entry.signature) for photo in gallery for entry in photo if entry.signature is not None), BITS)
+    made_by = encoder(name, statistics, bits)
+    index = Inverted(Inverted.Params(), encoder=made_by)
     index.fill(Source(gallery, columns), str(folder), memory)
-    return reopened(index, name, statistics)
-
-
-def reopened(index, name, statistics=None):
-    arrays = index.arrays()
-    return Inverted.opened(index.params, "cosine", arrays, index.facts(), index.size, encoder(name, statistics))
+    return Inverted.opened(index.params, "cosine", index.arrays(), index.facts(), index.size, made_by)
 
 
 def check(index, query, expected, **settings):
@@ -184,7 +181,7 @@ KERNELS = [{}, {"alpha": 1.0, "tau": -1.0}, {"alpha": 2.5, "tau": 0.2, "power": 
 @pytest.mark.parametrize("settings", KERNELS)
 @pytest.mark.parametrize(
     ("name", "kind", "bits"),
-    [("asmk", "bits", 128), ("asmk", "floats", 20), ("smk", "bits", 64), ("smk", "floats", 16), ("smk", "bits", 24), ("asmk", "bits", 192)],
+    [("asmk", "bits", 128), ("asmk", "floats", 20), ("smk", "bits", 64), ("smk", "floats", 16), ("smk", "bits", 21), ("asmk", "bits", 192)],
 )
 def test_match_kernels(settings, name, kind, bits, statistics):
     once = name == "asmk"
@@ -372,6 +369,7 @@ def test_columns_that_do_not_fit_are_refused():
 
     assert opened(norms=None) == "the index is damaged (it has no 'norms'): make it again"
     assert opened(signature=None) == "the index is damaged (its entries have no signature): make it again"
+    assert opened(signature=arrays["signature"][:, 1:].copy()) == "the index is damaged (its signatures are not of 64 bits): make it again"
     assert opened(signature=arrays["signature"][1:]) == "the index is damaged (its lists do not end where its entries do): make it again"
     assert opened(photo=arrays["photo"][1:]) == "the index is damaged (its lists do not end where its entries do): make it again"
     assert opened(words=arrays["words"][1:]) == "the index is damaged (its lists do not end where its entries do): make it again"

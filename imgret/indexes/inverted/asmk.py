@@ -61,7 +61,7 @@ class Asmk(Scorer):
 
         if lists.floats:
             return kernels.how(kernels.FLOATS, alpha=settings.alpha, tau=settings.tau)
-        similarity = 1 - 2 * np.arange(lists.bits + 1) / max(1, lists.bits)
+        similarity = 1 - 2 * np.arange(8 * lists.columns.size + 1) / self.encoder.bits
         table = np.where(similarity > settings.tau, np.sign(similarity) * np.abs(similarity) ** settings.alpha, 0)
         return kernels.how(kernels.BITS, table=table)
 

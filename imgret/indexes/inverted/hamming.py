@@ -91,8 +91,8 @@ class Hamming(Scorer):
     def _table(self, lists, settings):
         if lists.floats:
             raise ImgretError(damage("its signatures are no bits"))
-        share = lists.bits / PER_BITS
-        distance = np.arange(lists.bits + 1)
+        share = self.encoder.bits / PER_BITS
+        distance = np.arange(8 * lists.columns.size + 1)
         sigma = settings.sigma * share
         worth = {"gaussian": np.exp(-((distance / sigma) ** 2)), "exponential": np.exp(-distance / sigma), "none": np.ones(len(distance))}
         return np.where(distance <= settings.threshold * share, worth[settings.weight], 0).astype(np.float32)

@@ -34,7 +34,8 @@ class Inverted(Index):
     metric : str
         "cosine": what photos are compared by is the scorer's.
     encoder : imgret.encoders.base.Encoder
-        It made the entries. `name`, `words` (how many there are) and `statistics` (None, or what has `idf_` and `lp_idf_`) are read.
+        It made the entries. `name`, `words` (how many there are), `statistics` (None, or what has `idf_` and `lp_idf_`) and, where there
+        are signatures, `bits` are read.
 
     References
     ----------

@@ -66,11 +66,6 @@ class Lists:
         """Whether signatures are float16; otherwise packed bits."""
         return self.signature is not None and self.signature.dtype == np.float16
 
-    @property
-    def bits(self):
-        """Bits of a signature."""
-        return 8 * self.columns.size
-
     def find(self, words):
         """Where the list of each word is: (n,), int64; −1 where no photo has the word."""
         if not len(self.words):

@@ -76,6 +76,10 @@ class Scorer:
         for name in self.carries:
             if getattr(lists, name) is None:
                 raise ImgretError(damage(f"its entries have no {name}"))
+        if lists.signature is not None:
+            bits = self.encoder.bits
+            if lists.signature.shape[1] != (bits if lists.floats else -(-bits // 8)):
+                raise ImgretError(damage(f"its signatures are not of {bits} bits"))
 
     def norm(self, settings):
         """What photos' norms depend on, as JSON; None where nothing is divided by them."""
