@@ -4,20 +4,17 @@ import dataclasses
 
 import numpy as np
 
-from imgret.arrays import rows
-from imgret.codebooks.base import Codebook
 from imgret.codebooks.common import check_rows, offsets_of, take
 from imgret.codebooks.listed import ListedPasses, list_count
 from imgret.codebooks.lloyd import Lloyd
 from imgret.codebooks.nearness import Nearest, NearestOfLists
-from imgret.codebooks.visual import VisualWords
+from imgret.codebooks.visual import Points
 from imgret.registry import SAMPLING, Params, param
 
 EXACT = 4096  # words among which all are looked at as fast
-PROBED = 4096  # rows by which the share of other words is told
 
 
-class AKM(VisualWords, Codebook):
+class AKM(Points):
     """Visual words by Lloyd's k-means with approximate assignment, to a million of them.
 
     Words are kept in about 2 sqrt(K) lists, which lie at the means of their words; a descriptor looks into the `probes` nearest lists, in
@@ -49,7 +46,6 @@ class AKM(VisualWords, Codebook):
     """
 
     name = "akm"
-    default_encoder = "bow"
     learned = ("centroids", "lists", "list_offsets")
 
     @dataclasses.dataclass(frozen=True)
@@ -70,10 +66,6 @@ class AKM(VisualWords, Codebook):
     def fewest(self):
         """As many rows as words; see `Codebook.fewest`."""
         return self.params.size
-
-    def transform(self, x):
-        """Descriptors as they are; see `Codebook.transform`."""
-        return rows(x, self.dim_, "the matrix of descriptors")
 
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
         """Learn the words, with a checkpoint after each iteration; see `Codebook.fit`.
@@ -104,13 +96,9 @@ class AKM(VisualWords, Codebook):
             "empty_words": int(np.count_nonzero(counts == 0)),
             "single_words": int(np.count_nonzero(counts == 1)),
             "largest_word": int(counts.max()),
-            "differs_from_exact": self._differs(x[:: -(-len(x) // PROBED)]),
+            "differs_from_exact": self._differs(x),
         }
         return self
-
-    def _differs(self, x):
-        """The share of rows whose nearest word of all is another than that found."""
-        return float(np.mean(self.nearest_words(x)[0] != Nearest(self.centroids_).find(x)[0]))
 
     def _searched(self):
         exact = self.words <= EXACT if self.params.assign == "auto" else self.params.assign == "exact"
