@@ -8,6 +8,7 @@ import numpy as np
 from imgret.errors import ImgretError, quoted
 from imgret.indexes import INDEXES
 from imgret.inputs.chances import known
+from imgret.inputs.makers import Maker
 from imgret.pipeline import Pipeline, libraries
 from imgret.registry import load
 from imgret.store.reader import Store
@@ -97,8 +98,8 @@ class Gallery:
         zero = store.info.get("zero", 0)
         self.zero = zero if isinstance(zero, int) else 0
         self._structure = structure = _Mapped(store, store.group("structure"))
-        codebooks = (self.pipeline.component(),) if kind.takes == "words" else self.pipeline.codebooks_for(kind)
-        self.index = kind.opened(made_with, params.get("metric", "cosine"), structure, store.facts, store.sizes["R"], codebooks)
+        made_by = Maker(self.pipeline, store.facts, store.shown) if kind.takes == "words" else self.pipeline.codebooks_for(kind)
+        self.index = kind.opened(made_with, params.get("metric", "cosine"), structure, store.facts, store.sizes["R"], made_by)
         self.names, self._rows = store.texts("names"), store.read("rows")
         if len(self._rows) and (self._rows.min() < 0 or self._rows.max() >= len(self.names)):
             raise ImgretError(f"{store.shown} is damaged: 'rows' point outside its photos")

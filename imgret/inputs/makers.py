@@ -4,9 +4,11 @@ import functools
 import types
 
 from imgret.components import VOCABULARIES
+from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError
 from imgret.pipeline import codebooks, component_class
 
+MOST_WORDS, MOST_BITS = 1 << 32, 1 << 16
 KNOWN = ("idf", "lp_idf")  # what searches want of statistics, by word
 
 
@@ -16,19 +18,31 @@ class Maker:
     Parameters
     ----------
     pipeline : imgret.pipeline.Pipeline
-    words : int
-        Number of words that its codebook has.
+    facts : dict
+        What the index says of itself: `words` and `bits`.
+    shown : str
+        What the index is called in messages.
 
     Attributes
     ----------
     name : str
     params : Params
-    words : int
+    words, bits : int
+        As the encoder has them.
+
+    Raises
+    ------
+    ImgretError
+        If the index does not say them.
     """
 
-    def __init__(self, pipeline, words):
+    def __init__(self, pipeline, facts, shown):
         node = pipeline.node
-        self.name, self.words, self._pipeline = node["component"], words, pipeline
+        self.words, self.bits = (facts.get(name) for name in ("words", "bits"))
+        counts = type(self.words) is int and 0 < self.words <= MOST_WORDS and type(self.bits) is int and 0 <= self.bits <= MOST_BITS
+        if not counts or node["component"] not in ENCODERS:
+            raise ImgretError(f"{shown} is damaged: it does not say what its words are")
+        self.name, self._pipeline = node["component"], pipeline
         self.params = component_class(node).Params.from_json(node["params"])
 
     @functools.cached_property

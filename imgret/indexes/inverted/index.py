@@ -45,6 +45,7 @@ class Inverted(Index):
 
     name = "inverted"
     takes = "words"
+    asked_with = ("ma", "soft")
     trains = False
 
     def __init__(self, params, metric="cosine", encoder=None):
@@ -90,6 +91,7 @@ class Inverted(Index):
         carried = [name for name in ("signature", "weight", *scorer.optional) if name in source.columns]
         entries = Entries(source, self.encoder.words, scorer.together)
         self._counts = entries.count(progress)
+        self._norm = self._identity(scorer.SearchParams(), Idf(self.encoder.statistics, self._counts.words, self.size, {}))
         if scorer.together and "weight" not in carried:
             carried.append("weight")
         self._ranges = Ranges(self._counts, _row(source.columns, carried), folder, max_memory)
@@ -119,7 +121,6 @@ class Inverted(Index):
                 first += len(lists.words)
                 for name, into in entries.items():
                     into.append(run[name])
-        self._norm = self._identity(settings, idf)
         small = {"words": counts.words, "word_offsets": counts.word_offsets, "byte_offsets": counts.byte_offsets} | of_gallery
         small |= {"norms": np.sqrt(sums).astype(np.float32)} | ({"lengths": counts.lengths} if self.scorer.lengths else {})
         for name, array in small.items():
@@ -132,8 +133,8 @@ class Inverted(Index):
         return {name: rows.array() for name, rows in made.items()}
 
     def facts(self):
-        """What its norms were made with."""
-        return {"norms": self._norm}
+        """What its norms were made with, how many words the encoder has, and bits in a signature."""
+        return {"norms": self._norm, "words": self.encoder.words, "bits": self.encoder.bits}
 
     def _carried(self):
         """Of each entry: {name: (row shape, dtype)}."""
