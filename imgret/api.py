@@ -10,7 +10,7 @@ from imgret import builds, ready
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.gallery import Gallery
 from imgret.inputs.rankings import is_store, read_ranking
-from imgret.opened import Codebook, Features, Hit, Index, Opened, Ranking, Vectors
+from imgret.opened import Codebook, Features, Hit, Index, Opened, Ranking, Vectors, Words
 from imgret.runs.report import Report
 from imgret.runs.run import Run
 from imgret.stages.build import build
@@ -48,7 +48,7 @@ __all__ = (  # the same as `imgret.API`, which may not load this module
 )
 
 
-KINDS = {"features": Features, "vectors": Vectors, "codebook": Codebook}
+KINDS = {"features": Features, "vectors": Vectors, "words": Words, "codebook": Codebook}
 
 
 def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it does

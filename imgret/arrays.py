@@ -152,3 +152,13 @@ def rootsift(descriptors):
         total = wide.sum(axis=1, keepdims=True)
         root[odd] = np.sqrt(wide / np.where(total > 0, total, 1))
     return root
+
+
+def random_rotation(rows, columns, seed):
+    """The first rows of a random orthogonal matrix, by QR of a Gaussian one: (rows, columns), float32.
+
+    The signs are those for which all orthogonal matrices are equally likely (Mezzadri, Notices of the AMS 2007, section 5).
+    """
+    gaussian = np.random.default_rng(seed).standard_normal((columns, columns))
+    turned, upper = np.linalg.qr(gaussian)
+    return np.ascontiguousarray((turned * np.sign(np.diag(upper))).T[:rows], dtype=np.float32)

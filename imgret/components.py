@@ -10,6 +10,7 @@ import types
 from imgret import registry
 
 MOST_TRIED = 5  # codebooks that are tried in every order
+VOCABULARIES = ("kmeans", "akm", "hkm", "product", "scalar")  # methods of codebooks that have words
 
 
 @dataclasses.dataclass(frozen=True)

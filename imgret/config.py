@@ -15,7 +15,7 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")  # 
 DEFAULT = "rootsift-vlad64"  # the place to start: what the bare commands make
 FILES = {  # the keys of a table that name other tables
     "extract": ("codebook",),
-    "codebook": ("inputs",),
+    "codebook": ("inputs", "codebook"),
     "encode": ("inputs", "codebook"),
     "index": ("inputs", "train", "codebook"),
     "search": ("index", "queries"),

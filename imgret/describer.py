@@ -51,6 +51,10 @@ class Describer:
             self._ready.add(key)
         return extractor
 
+    def component(self):
+        """The last component of the pipeline."""
+        return self._component(self.pipeline.node)
+
     def position_of(self, node):
         """Where in the chain of this pipeline another store's output fits in: the position of the node of the same space, or -1."""
         for position in range(len(self.nodes) - 1, -1, -1):
@@ -88,8 +92,8 @@ class Describer:
 
         Returns
         -------
-        ndarray, shape (V,), or imgret.features.LocalFeatures
-            As the pipeline ends.
+        ndarray, shape (V,), or imgret.features.LocalFeatures, or dict of str to ndarray
+            As the pipeline ends: a vector, local features, or the columns of visual words.
 
         Raises
         ------
@@ -136,11 +140,13 @@ class Describer:
 
         Returns
         -------
-        ndarray, shape (V,)
+        ndarray, shape (V,), or dict of str to ndarray
+            As the pipeline ends: a vector, or the columns of visual words.
         """
         if len(self.nodes) < 2:
             raise ImgretError("this pipeline ends with local features: encode them first")
-        return self.vectors(self._encoded(self.nodes[1], [features])[None], 1)[0]
+        encoded = self._encoded(self.nodes[1], [features])
+        return encoded if isinstance(encoded, dict) else self.vectors(encoded[None], 1)[0]
 
     def vectors(self, block, position):
         """Take vectors (N, V), the output of the node at `position`, to the end of the pipeline."""

@@ -12,8 +12,9 @@ from imgret.chance import LEVELS
 from imgret.describer import Describers
 from imgret.errors import ImgretError, UsageError
 from imgret.inputs.answers import Answers, Wanted
+from imgret.inputs.entries import entries_of
 from imgret.inputs.features import FeatureReader
-from imgret.inputs.queries import describing
+from imgret.inputs.queries import describing, together
 from imgret.names import to_bytes, to_text
 from imgret.pipeline import Pipeline, libraries
 from imgret.runs.report import Report
@@ -107,9 +108,14 @@ class Described(Opened):
     def _names(self):
         return self._store.texts("names")
 
+    @property
+    def _asking(self):
+        """The pipeline by which new photos are described."""
+        return self.pipeline
+
     @functools.cached_property
     def _describers(self):
-        describers = Describers(self.pipeline)
+        describers = Describers(self._asking)
         describers.settle()
         text = asked_by_another(own(), self._store.generated_by, libraries(self.pipeline.node), self._store.shown)
         if text:
@@ -198,6 +204,19 @@ class Vectors(Described):
         return self._store.read("vectors", row, row + 1)[0]
 
 
+class Words(Described):
+    """A words store: `words[name]` is a photo's visual words, a dict of columns."""
+
+    def __getitem__(self, name):
+        """A photo's visual words and what is kept beside them: dict of str to ndarray, shape (e, ...); KeyError where there is no photo."""
+        row = self._row(name)
+        return entries_of(self._store, range(row, row + 1), self._words)[0]
+
+    @functools.cached_property
+    def _words(self):
+        return self.pipeline.component().words
+
+
 class Index(Described):
     """An index: `search` it.
 
@@ -210,13 +229,18 @@ class Index(Described):
         super().__init__(gallery.store)
         self._gallery, self.pipeline = gallery, gallery.pipeline
 
+    @property
+    def _asking(self):
+        return self._gallery.asking
+
     def search(self, query, k=10, jobs=1):
         """The best photos for a query, or for each of several.
 
         Parameters
         ----------
         query : str or PathLike or bytes or array_like
-            A photo (a file, or the bytes of one), its vector (V,), vectors (Q, V), or a list of photos.
+            A photo (a file, or the bytes of one), its vector (V,), vectors (Q, V), its visual words (what `Words` has of a photo), or a
+            list of photos or of words.
         k : int
             Photos wanted; all, where there are not more.
         jobs : int
@@ -240,11 +264,18 @@ class Index(Described):
         photos = single or (isinstance(query, list | tuple) and all(isinstance(each, str | bytes | os.PathLike) for each in query))
         if photos and not query:
             return []
-        vectors = np.array(self._described([query] if single else query, jobs)) if photos else np.asarray(query)
-        single, vectors = single or vectors.ndim == 1, np.atleast_2d(vectors)
+        if photos:
+            vectors = together(self._described([query] if single else query, jobs))
+        elif self._gallery.index.takes == "words":
+            single = isinstance(query, dict)
+            vectors = [query] if single else list(query)
+        else:
+            vectors = np.asarray(query)
+            single, vectors = vectors.ndim == 1, np.atleast_2d(vectors)
         found = Answers(self._gallery, min(k, len(self)), Wanted(keep_self=True), jobs).of(vectors)
         answers = [self._hits(found, row) for row in range(len(vectors))]
-        run.report.zero(zero_rows(vectors), len(vectors), "queries", self._gallery.index.metric)
+        if not isinstance(vectors, list):
+            run.report.zero(zero_rows(vectors), len(vectors), "queries", self._gallery.index.metric)
         return answers[0] if single else answers
 
     def _hits(self, found, row):

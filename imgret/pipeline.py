@@ -102,6 +102,10 @@ class Pipeline:
     def _fitted(self, children, places):
         return [None if place is None else self.component(children[place]) for place in places]
 
+    def asking(self, changes):
+        """The same, but other parameters of the last component, as queries are described: dict of str to what JSON holds."""
+        return Pipeline(dict(self.node, params=self.node["params"] | changes), self.arrays)
+
     def chain(self):
         """The nodes from the photo's end, or from where branches were joined last, to the end: each describes what the one before gives."""
         nodes = [self.node]

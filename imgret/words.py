@@ -13,6 +13,9 @@ from imgret.arrays import LARGEST, SMALLEST, TOO_LARGE
 from imgret.errors import ImgretError
 from imgret.parallel import blocks, in_order
 
+# Relative to a word's length and its number of descriptors; what float32 leaves of a sum that should be zero is ten times less.
+NOISE = 1e-6
+
 
 def half_squares(centroids):
     """|c|²/2 of each word, (K,): the `bias` with which the largest score is the nearest word."""

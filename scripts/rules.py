@@ -95,7 +95,8 @@ class Rules:
     def identity(self, tables, table, dataset):
         """What an output is made from, as plain data."""
         content = tables[table]
-        keys = config.FILES[content["run"]]
+        # a codebook that is about no other is named as it was before there were any that are
+        keys = [key for key in config.FILES[content["run"]] if key in content or (content["run"], key) != ("codebook", "codebook")]
         made_from = {key: [self.identity(tables, *source) for source in self.sources(tables, table, dataset, key)] for key in keys}
         own = {key: value for key, value in content.items() if key not in keys}
         own |= {"ready": found} if (found := config.ready_of(content)) else {}

@@ -69,7 +69,7 @@ class Runner:
     def output(self, tables, name, dataset, others=(TRAIN,)):
         """Path of a table's output for a dataset, made if need be; `others` are those that are in an index besides."""
         table = tables[name]
-        inputs = [*table.get("inputs", ()), *(table[key] for key in ("codebook",) if table.get(key) in tables)]
+        inputs = [*table.get("inputs", ()), *imgret_config.made_of(tables, name, "codebook")]
         identity = of_json([table, [str(self.output(tables, other, TRAIN)) for other in inputs]])[:12]
         shown = "learned" if table["run"] == "codebook" else dataset
         if table["run"] == "index" and others != (TRAIN,):
@@ -85,13 +85,13 @@ class Runner:
             sources = [self.output(tables, other, TRAIN) for other in table["inputs"]]
             if table["method"] == "pca" and table.get("crops", True):
                 sources += [self.output(tables, other, CROPS) for other in table["inputs"]]
-            imgret("codebook", *sources, *common, *settings, "--size", table["size"])
+            imgret("codebook", *sources, *common, *settings, *self.codebook(tables, table), *_size(table))
         elif table["run"] == "encode":
             sources = [self.output(tables, other, dataset) for other in table["inputs"]]
             imgret("encode", *sources, *common, *settings, *self.codebook(tables, table))
         elif table["run"] == "index":
             sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, *others)]
-            learned_on = () if table["method"] == "flat" else (TRAIN, CROPS)
+            learned_on = () if table["method"] in ("flat", "inverted") else (TRAIN, CROPS)
             teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in learned_on]
             imgret("index", *sources, *common, *settings, *teachers)
         return path
@@ -104,14 +104,15 @@ class Runner:
         return ["-c", name if ready.is_ready(name) else self.output(tables, name, TRAIN)]
 
     def score(self, tables):
-        """mAP on each set, dimension of the vectors and bytes per photo in the index."""
+        """mAP on each set, dimension of the vectors (words, of an inverted file) and bytes per photo in the index."""
         index = next(name for name, table in tables.items() if table["run"] == "index")
-        vectors = tables[index]["inputs"][0]
+        asked = next(table for table in tables.values() if table["run"] == "search")
+        settings = [f"--set={key}={_text(value)}" for key, value in asked.get("set", {}).items()]
         maps = []
         for dataset in SETS:
             gallery = self.output(tables, index, dataset)
-            ranking = gallery.with_name(gallery.name.replace(".h5", "-ranking.h5"))
-            imgret("search", gallery, self.output(tables, vectors, dataset), "-k", "all", "-o", ranking, "-q")
+            ranking = gallery.with_name(gallery.name.replace(".h5", f"-ranking{of_json(settings)[:6] if settings else ''}.h5"))
+            imgret("search", gallery, self.output(tables, asked["queries"][0], dataset), "-k", "all", "-o", ranking, "-q", *settings)
             truth = self.photos / dataset / "groundtruth.csv"
             maps.append(
                 json.loads(imgret("evaluate", ranking, "--protocol", "groups", "--truth", truth, "--json", "--resamples", "0"))["runs"][0][
@@ -119,9 +120,15 @@ class Runner:
                 ]["map"]
             )
         facts = json.loads(imgret("info", self.output(tables, index, SETS[0]), "--json"))
+        if "dim" not in facts["info"]:
+            return maps, "sparse", round(facts["file_size"] / facts["photos"])
         dim = facts["info"]["dim"]
         size = facts["params"]["params"].get("bytes", 4 * dim)
         return maps, dim, size
+
+
+def _size(table):
+    return ["--size", table["size"]] if "size" in table else []
 
 
 def _text(value):

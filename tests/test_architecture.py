@@ -24,6 +24,7 @@ MAY = {
     "chance": {"errors", "arrays", "parallel", "tails"},
     "words": {"errors", "arrays", "parallel"},
     "features": set(),
+    "geometry": {"errors"},
     "components": {"registry"},
     "checkpoints": set(),
     "metrics": {"errors", "arrays"},
@@ -48,7 +49,7 @@ MAY = {
     "networks": BASE | {"images"},
     "extractors": BASE | {"images", "networks"},
     "codebooks": BASE | LEARNING,
-    "encoders": BASE | {"words"},
+    "encoders": BASE | {"words", "geometry"},
     "indexes": BASE | LEARNING,
     "duplicates": BASE,
     "pipeline": BASE | FAMILIES | {"store"},
@@ -107,7 +108,7 @@ MAY = {
     "__main__": {"cli", "importing", "runs"},
     "": {"api"},
 }
-HEAVY = ("torch", "faiss", "cv2", "h5py", "numpy")
+HEAVY = ("torch", "faiss", "cv2", "h5py", "numpy", "numba")
 
 
 def modules():

@@ -125,9 +125,9 @@ SIFT = "max_size, max_keypoints, contrast_threshold, edge_threshold, sigma, octa
         (["codebook", "f", "--max-memory", "inf"], "`--max-memory` must be a size such as 2G or 500M, got 'inf'"),
         (["codebook"], "give at least one features or vectors store"),
         (["encode", "-c", "w"], "give at least one features or vectors store"),
-        (["index"], "give at least one vectors store"),
+        (["index"], "give at least one vectors or words store"),
         (["index", "v", "--max-memory", "-2G"], "`--max-memory` must be a size such as 2G or 500M, got '-2G'"),
-        (["search", "i"], "give at least one query: a photo, a folder, '-', --list, or a features or vectors store"),
+        (["search", "i"], "give at least one query: a photo, a folder, '-', --list, or a features, vectors or words store"),
     ],
 )
 def test_wrong_before_any_file_is_looked_at(here, arguments, text):

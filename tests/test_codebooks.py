@@ -35,7 +35,8 @@ CASES = [
     ("ivf-flat", {"lists": 6}),
 ]
 QUANTISERS = {name: settings for name, settings in CASES if name in INDEXES}
-SAMPLED = [name for name in CODEBOOKS if name != "lw"]  # which learns from groups of rows: tests/test_lw.py
+OTHERWISE = ("lw", "words", "hamming")  # learned from groups of rows, or from photos: tests/test_lw.py, tests/test_visual_words.py
+SAMPLED = [name for name in CODEBOOKS if name not in OTHERWISE]
 SIZES = {"pca": 128, "akm": 65536, "product": 256, "hkm": None, "scalar": None}  # by default, where that is not 64
 SMALL = {**QUANTISERS, "hkm": {"branch": 3, "depth": 2}, "scalar": {"bits": 4}}
 HUGE = 1.0e18

@@ -12,6 +12,7 @@ import reference_encoders as reference
 from imgret import registry
 from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
+from imgret.encoders.bow import Bow
 from imgret.encoders.fisher import GRADIENTS, Fisher
 from imgret.encoders.project import Project
 from imgret.encoders.vlad import Vlad
@@ -435,6 +436,8 @@ def test_contract(name):
     assert made.__qualname__.startswith(encoder.__name__)
     params = encoder.Params()
     assert encoder.Params.from_json(params.to_json()) == params
+    if encoder.gives == "words" and encoder is not Bow:
+        return  # what else is kept of an entry is its own business
     assert "dtype" not in params.space()
     with pytest.raises(UsageError, match="^`dtype` must be one of float32, float16, got 'float64'$"):
         encoder.Params(dtype="float64")

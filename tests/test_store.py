@@ -340,10 +340,10 @@ def test_an_index_without_its_structure_is_refused(tmp_path, stores):
         Flat.opened(Flat.Params(), "cosine", {"other": np.arange(3)}, {"dim": 3}, 1)
 
 
-WORDS = Kind(
-    "words",
-    "a words store",
-    "words",
+MARKS = Kind(
+    "marks",
+    "a marks store",
+    "marks",
     (
         *layout.PHOTO,
         Column("offsets", ("N+1",), ("int64",), "", counts="W"),
@@ -354,39 +354,39 @@ WORDS = Kind(
         *layout.FAILED,
     ),
     photos=True,
-    counted={"W": "words"},
+    counted={"W": "marks"},
 )
 
 
-def write_words(path, photos, data):
-    """A store of the kind `WORDS`: photo i has i words."""
+def write_marks(path, photos, data):
+    """A store of the kind `MARKS`: photo i has i marks."""
     with Writer(temporary_name(os.path.dirname(path))) as writer:
-        made = PhotoWriter(writer, "words", data)
+        made = PhotoWriter(writer, "marks", data)
         for photo in photos:
             made.photos([b"%d" % photo], {name: np.full((1, *axes), photo) for name, axes in META_AXES.items()})
             columns = {"word": np.arange(photo), "weight": np.full(photo, 0.5)}
             made.ragged([photo], **{name: values for name, values in columns.items() if name in ("word", *data)})
             made.rows(label=[b"label %d" % photo], **({"norm": [photo]} if "norm" in data else {}))
         made.fail(b"bad", "truncated", "it ends", bytes(32), 3, 4)
-        writer.finish("words", recipe="00", params={})
+        writer.finish("marks", recipe="00", params={})
         writer.publish(path)
 
 
 @pytest.mark.parametrize("data", [{}, {name: ((), np.float32, {}) for name in ("weight", "norm")}])
 def test_a_kind_to_come_is_one_entry_of_the_layout(tmp_path, monkeypatch, data):
     """Written photo by photo, checked, counted, put together and refused where it does not fit, without a line about it elsewhere."""
-    monkeypatch.setitem(layout.ALL_KINDS, "words", WORDS)
+    monkeypatch.setitem(layout.ALL_KINDS, "marks", MARKS)
     paths = [str(tmp_path / name) for name in ("one.h5", "two.h5", "both.h5")]
-    write_words(paths[0], range(3), data)
-    write_words(paths[1], range(3, 7), data)
+    write_marks(paths[0], range(3), data)
+    write_marks(paths[1], range(3, 7), data)
     with contextlib.ExitStack() as stack, Writer(str(tmp_path / "tmp")) as writer:
-        stores = [stack.enter_context(Store(path, ("words",))) for path in paths[:2]]
-        both = PhotoWriter(writer, "words", data, totals_of(stores))
+        stores = [stack.enter_context(Store(path, ("marks",))) for path in paths[:2]]
+        both = PhotoWriter(writer, "marks", data, totals_of(stores))
         for store in stores:
             both.copy(store)
             both.copy_failed(store)
         writer.fingerprint = both.fingerprint("00")
-        writer.finish("words", recipe="00", params={})
+        writer.finish("marks", recipe="00", params={})
         writer.publish(paths[2])
     with Store(paths[2]) as store:
         assert store.descriptor_range(0, 7).tolist() == np.cumsum([0, *range(7)]).tolist()
@@ -400,11 +400,11 @@ def test_a_kind_to_come_is_one_entry_of_the_layout(tmp_path, monkeypatch, data):
     for path in paths:
         assert check(path) == []
     facts = describe(paths[2])
-    assert list(facts)[-9:-5] == ["fingerprint", "photos", "words", "failed"]
-    assert (facts["photos"], facts["words"], facts["failed"]) == (7, 21, 2)
-    assert "words           21" in call("info", paths[2]).lines
-    refused(call("export", paths[2], "-o", tmp_path / "x.npy"), 1, f"{paths[2]} is a words store, which cannot be exported")
-    refused(call("index", paths[2], "-o", tmp_path / "i.h5"), 1, f"{paths[2]} is a words store; index needs vectors")
+    assert list(facts)[-9:-5] == ["fingerprint", "photos", "marks", "failed"]
+    assert (facts["photos"], facts["marks"], facts["failed"]) == (7, 21, 2)
+    assert "marks           21" in call("info", paths[2]).lines
+    refused(call("export", paths[2], "-o", tmp_path / "x.npy"), 1, f"{paths[2]} is a marks store, which cannot be exported")
+    refused(call("index", paths[2], "-o", tmp_path / "i.h5"), 1, f"{paths[2]} is a marks store; index needs vectors")
     copy = spoil(tmp_path / "both.h5", lambda file: file["offsets"].__setitem__(3, 9))
     assert "'offsets' does not rise from 0 to 21" in check(copy)
 

@@ -11,7 +11,7 @@ from imgret.cli import options
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["npy", "fvecs", "bvecs", "ivecs", "trec", "tsv", "hloc", "pairs"]),
+    type=click.Choice(["npy", "fvecs", "bvecs", "ivecs", "npz", "trec", "tsv", "hloc", "pairs"]),
     help="What to write.  [default: by the ending of -o]",
 )
 @click.option(
@@ -29,7 +29,8 @@ def command(store, out, **given):
     """Write what is in a store as a file of another program.
 
     Vectors and descriptors as .npy, .fvecs or .bvecs, a ranking as a TREC run (.trec, .run, .txt), .tsv or .ivecs, a codebook's arrays
-    as .npy or .fvecs. By --format alone: hloc (vectors, as its global descriptors) and pairs (a ranking, for COLMAP and hloc).
+    as .npy or .fvecs, words as a sparse matrix (.npz, for SciPy) or lines of photo, word and weight (.txt). By
+    --format alone: hloc (vectors, as its global descriptors) and pairs (a ranking, for COLMAP and hloc).
     """
     from imgret.stages.export import export
 

@@ -18,10 +18,13 @@ class Words(Codebook):
         Their number K.
     has_centroids : bool
         Whether words are points in the descriptors' space, so that residuals can be taken (`centroids_of`).
+    nodes : int or None
+        Number of nodes of a vocabulary tree, leaves included; None where there is no tree.
     """
 
     default_encoder = "bow"
     has_centroids = False
+    nodes = None
 
     def transform(self, x):
         """Descriptors as they are; see `Codebook.transform`."""

@@ -10,9 +10,6 @@ from imgret.encoders.base import Encoder
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import SAMPLING, Params, param
 
-# Relative to a word's length and its number of descriptors; what float32 leaves of a sum that should be zero is ten times less.
-NOISE = 1e-6
-
 
 class Vlad(Encoder):
     """Vector of locally aggregated descriptors.
@@ -102,9 +99,9 @@ class Vlad(Encoder):
         # rounding errors that intra-normalisation would blow up to unit length.
         residuals = x[groups.order]
         residuals -= centroids[groups.sorted]
-        limits = NOISE * groups.counts
+        limits = words.NOISE * groups.counts
         if "residual" in self.params.norm:
-            residuals[arrays.row_norms(residuals) < NOISE * lengths[groups.sorted]] = 0
+            residuals[arrays.row_norms(residuals) < words.NOISE * lengths[groups.sorted]] = 0
             arrays.unit_rows(residuals, out=residuals)
         else:
             limits = limits * lengths[groups.words]

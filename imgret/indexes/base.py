@@ -31,6 +31,8 @@ class Index(Component):
     ----------
     takes : str
         The kind of store that its rows come from: a row is a photo's vector. The step `index` reads no other kind.
+    asked_with : tuple of str
+        Search-time parameters that are the encoder's as well, and say how queries are encoded.
     trains : bool
         Whether `train` needs rows.
     quantizer : type or None
@@ -44,6 +46,7 @@ class Index(Component):
     """
 
     takes = "vectors"
+    asked_with = ()
     trains = True
     quantizer = None
     hashes = None
@@ -58,6 +61,11 @@ class Index(Component):
         check_metric(metric)
         super().__init__(params, *codebooks)
         self.metric = metric
+
+    @classmethod
+    def search_params(cls, encoder):
+        """The class of its search-time parameters, over what an encoder of that name gives."""
+        return cls.SearchParams
 
     def plan(self, dim, n_train, n):
         """Choose the layout for `n` rows of `dim` columns, `n_train` to learn from, before any work; return what was chosen, in a line.

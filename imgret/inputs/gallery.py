@@ -8,6 +8,7 @@ import numpy as np
 from imgret.errors import ImgretError, quoted
 from imgret.indexes import INDEXES
 from imgret.inputs.chances import known
+from imgret.inputs.makers import Maker
 from imgret.pipeline import Pipeline, libraries
 from imgret.registry import load
 from imgret.store.reader import Store
@@ -90,17 +91,23 @@ class Gallery:
         if str(params.get("method")) not in INDEXES:
             raise ImgretError(f"{store.shown}: this imgret has no index '{quoted(params.get('method'))}': upgrade imgret")
         kind = load(INDEXES, str(params["method"]), "index")
-        self.settings = kind.SearchParams.parse(settings)
         made_with = kind.Params.from_json(params.get("params"))
         self.pipeline = Pipeline.load(store)
+        self.settings = kind.search_params(self.pipeline.node["component"]).parse(settings)
+        self.asked = {name: value for name, value in self.settings.to_json().items() if name in kind.asked_with}
         zero = store.info.get("zero", 0)
         self.zero = zero if isinstance(zero, int) else 0
         self._structure = structure = _Mapped(store, store.group("structure"))
-        codebooks = self.pipeline.codebooks_for(kind)
-        self.index = kind.opened(made_with, params.get("metric"), structure, store.facts, store.sizes["R"], codebooks)
+        made_by = Maker(self.pipeline, store.facts, store.shown) if kind.takes == "words" else self.pipeline.codebooks_for(kind)
+        self.index = kind.opened(made_with, params.get("metric", "cosine"), structure, store.facts, store.sizes["R"], made_by)
         self.names, self._rows = store.texts("names"), store.read("rows")
         if len(self._rows) and (self._rows.min() < 0 or self._rows.max() >= len(self.names)):
             raise ImgretError(f"{store.shown} is damaged: 'rows' point outside its photos")
+
+    @property
+    def asking(self):
+        """The pipeline by which queries are described: with more words for each descriptor, where that is asked for."""
+        return self.pipeline.asking(self.asked)
 
     @functools.cached_property
     def chance(self):
@@ -115,6 +122,8 @@ class Gallery:
     def unjudged(self):
         """Why what is found is not judged, '' where it is."""
         shown = self.store.shown
+        if self.index.takes != "vectors":
+            return f"scores of an '{self.index.name}' index are sums over visual words, and not judged"
         if not self.index.judged:
             return f"{shown} was made with --factory: what its structure keeps of a photo is not known"
         if self.chance is None:
@@ -147,7 +156,8 @@ class Gallery:
 
         Parameters
         ----------
-        vectors : array_like, shape (Q, V)
+        vectors : array_like, shape (Q, V), or list of dict of str to ndarray
+            What describes them, as the index takes it.
         k : int
         jobs : int
             Threads; the result does not depend on it.

@@ -12,6 +12,7 @@ from imgret.store.reader import Store, is_hdf5
 STEPS = {
     "features": "imgret encode {path} -c WORDS -o vectors.h5 && imgret index vectors.h5 -o index.h5",
     "vectors": "imgret index {path} -o index.h5",
+    "words": "imgret index {path} -o index.h5",
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from imgret import images
 from imgret.describer import Describer, Describers
 from imgret.errors import changed
-from imgret.inputs.queries import Queries, describing, no_boxes
+from imgret.inputs.queries import Queries, describing, no_boxes, together
 from imgret.pipeline import Pipeline
 from imgret.runs import workers
 from imgret.store.hashing import of_json
@@ -41,6 +41,7 @@ class PhotoQueries:
         self._setup = {
             "index": os.fsdecode(gallery.store.path),
             "content": gallery.store.content,
+            "asked": gallery.asked,
             "device": run.device,
             "weights": list(weights),
             "jobs": self._jobs,
@@ -76,7 +77,7 @@ class PhotoQueries:
                 kept.append((names[row], paths[row], vector, np.frombuffer(file.digest, np.uint8)))
             if kept and (len(kept) == size or row == len(paths) - 1):
                 asked, places, vectors, digests = map(list, zip(*kept, strict=True))
-                yield Queries(asked, asked, no_boxes(len(asked)), places, np.stack(vectors), np.stack(digests))
+                yield Queries(asked, asked, no_boxes(len(asked)), places, together(vectors), np.stack(digests))
                 kept = []
 
     def _described(self):
@@ -99,7 +100,7 @@ class QueryWorker:
         with Store(setup["index"]) as store:
             if store.content != setup["content"]:
                 raise changed(store.shown)
-            self._describers = Describers(Pipeline.load(store), setup["device"], tuple(setup["weights"]))
+            self._describers = Describers(Pipeline.load(store).asking(setup["asked"]), setup["device"], tuple(setup["weights"]))
             self._describers.settle()
 
     def work(self, task, starting):
@@ -134,16 +135,27 @@ def _photo(describer, path, crashed):
 def _packed(vector, bad, file):
     """An answer as JSON."""
     return {
-        "vector": None if vector is None else [vector.dtype.str, base64.b64encode(np.ascontiguousarray(vector).data).decode()],
+        "vector": {path: _text(column) for path, column in vector.items()} if isinstance(vector, dict) else _text(vector),
         "bad": None if bad is None else [bad.code, bad.reason],
         "file": None if file is None else [file.digest.hex(), file.size, file.mtime_ns],
     }
 
 
+def _text(array):
+    """An array as JSON."""
+    if array is None:
+        return None
+    return [array.dtype.str, list(array.shape), base64.b64encode(np.ascontiguousarray(array).data).decode()]
+
+
+def _array(text):
+    return None if text is None else np.frombuffer(base64.b64decode(text[2]), text[0]).reshape(text[1])
+
+
 def _unpacked(answer):
     vector, bad, file = answer["vector"], answer["bad"], answer["file"]
     return (
-        None if vector is None else np.frombuffer(base64.b64decode(vector[1]), vector[0]),
+        {path: _array(column) for path, column in vector.items()} if isinstance(vector, dict) else _array(vector),
         None if bad is None else images.BadPhoto(*bad),
         None if file is None else images.File(b"", bytes.fromhex(file[0]), *file[1:]),
     )

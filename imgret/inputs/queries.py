@@ -7,11 +7,13 @@ import os
 
 import numpy as np
 
+from imgret.arrays import zero_rows
 from imgret.describer import Describer, Describers
 from imgret.errors import ImgretError
+from imgret.inputs.entries import entries_of
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.pipeline import Pipeline, differences
-from imgret.store.versions import together
+from imgret.store.versions import together as versions_together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Queries:
         x1, y1, x2, y2 of the box that each asks with, in pixels of its photo; NaN where it asks with all of it.
     paths : list of bytes, or None
         Where the photos that ask are, where they were given as photos.
-    vectors : ndarray, shape (Q, V)
+    vectors : ndarray, shape (Q, V), or list of dict of str to ndarray
+        What describes them: vectors, or the columns of each one's visual words.
     digests : ndarray, shape (Q, 32), uint8
         SHA-256 of the photos that ask; zeros where it is not known.
     """
@@ -37,8 +40,20 @@ class Queries:
     photo_names: list
     boxes: np.ndarray
     paths: list | None
-    vectors: np.ndarray
+    vectors: np.ndarray | list
     digests: np.ndarray
+
+    @property
+    def empty(self):
+        """How many of them can match nothing: those without a word, or whose vectors are all zero."""
+        if isinstance(self.vectors, list):
+            return sum(not len(each["word"]) for each in self.vectors)
+        return zero_rows(self.vectors)
+
+
+def together(described):
+    """What describes several queries, from a list of what describes each."""
+    return described if described and isinstance(described[0], dict) else np.stack(described)
 
 
 class Failures:
@@ -66,7 +81,7 @@ class StoreQueries:
     Parameters
     ----------
     stores : list of Store
-        Features or vectors.
+        Features, vectors or words.
     gallery : imgret.inputs.gallery.Gallery
     jobs : int
         Threads; the vectors do not depend on it.
@@ -84,7 +99,7 @@ class StoreQueries:
 
     def __init__(self, stores, gallery, jobs=1):
         self.stores, self._jobs, self._positions = stores, jobs, []
-        self._describers = Describers(gallery.pipeline)
+        self._describers = Describers(gallery.asking)
         self.boxed = any(store.has("box") for store in stores)
         for store in stores:
             node = Pipeline.load(store).node
@@ -106,7 +121,7 @@ class StoreQueries:
 
     def made_by(self):
         """The `generated_by` of whatever has described them."""
-        return together(store.generated_by for store in self.stores)
+        return versions_together(store.generated_by for store in self.stores)
 
     def blocks(self, size):
         """Yield `Queries` of at most `size`."""
@@ -122,6 +137,10 @@ class StoreQueries:
     def _vectors(self, store, position, size):
         """Yield the vectors of a store's rows, `size` at a time."""
         ranges = [range(start, min(start + size, len(store))) for start in range(0, len(store), size)]
+        if store.kind == "words":
+            size = self._describers.first.component().words
+            yield from (entries_of(store, rows, size) for rows in ranges)
+            return
         if store.kind == "features":
             reader = FeatureReader(store)
             described = self._described((features for rows in ranges for features in reader.photos(rows)), Describer.features)
@@ -135,7 +154,7 @@ class StoreQueries:
             )
         with contextlib.closing(described):
             for rows in ranges:
-                yield np.stack(list(itertools.islice(described, len(rows))))
+                yield together(list(itertools.islice(described, len(rows))))
 
     def _described(self, items, function):
         return self._describers.map(function, items, self._jobs)

@@ -110,6 +110,48 @@ def draw(stores, count, seed, max_memory):
     return sample, info
 
 
+def draw_photos(stores, count, seed, max_memory):
+    """Draw whole photos without replacement, each as likely as any other, until they have so many descriptors.
+
+    Parameters
+    ----------
+    stores, seed, max_memory : see `draw`
+    count : int
+        Descriptors that the photos may have; all photos where there are not more.
+
+    Returns
+    -------
+    rows : ndarray, shape (n, D), float32
+        The descriptors of the photos, in byte order of their names.
+    counts : ndarray, shape (N,), int64
+        How many of them each photo has.
+    info : dict
+        What was drawn, for the record.
+    """
+    path = stores[0].layout.matrix
+    columns = stores[0].shape(path)[1]
+    which = _which(stores)
+    lengths = np.empty(len(which), np.int64)
+    for number, store in enumerate(stores):
+        lengths[which == number] = np.diff(store.descriptor_range(0, len(store)))
+    bound = max(1, max_memory // (4 * max(1, columns)))
+    order = np.random.default_rng([seed, 0x70686F74]).permutation(len(lengths))
+    ends = np.cumsum(lengths[order])
+    photos = np.sort(order[: max(1, int(np.searchsorted(ends, min(count, bound), side="right")))])
+    starts = np.cumsum(lengths) - lengths
+    counts = lengths[photos]
+    picked = np.repeat(starts[photos] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    sample = _read(stores, *_places(stores, picked), columns)
+    if not np.isfinite(sample).all():
+        raise ImgretError(f"the rows of {', '.join(store.shown for store in stores)} hold NaN or infinite values")
+    drawn = [
+        {"path": store.shown, "photos": len(store), "drawn": int(np.count_nonzero(which[photos] == number))}
+        for number, store in enumerate(stores)
+    ]
+    limited = bool(len(photos) < len(lengths) and bound < count)
+    return sample, counts, {"asked": count, "photos": len(photos), "drawn": len(sample), "limited_by_memory": limited, "stores": drawn}
+
+
 def matching(stores, truth, shown, max_memory):
     """The vectors of photos that match others.
 
@@ -178,6 +220,12 @@ def _find(stores, truth, shown):
     return found
 
 
+def _which(stores):
+    """The number of the store that each photo is in, in the order of their names: (N,), int32."""
+    streams = [zip(rising(store, "names"), itertools.repeat(number)) for number, store in enumerate(stores)]
+    return np.fromiter((number for _, number in heapq.merge(*streams)), np.int32, count=sum(map(len, stores)))
+
+
 def _places(stores, picked):
     """Where rows are, counted over the photos of all stores in the order of their names: (store's number, row there), two arrays (n,).
 
@@ -185,8 +233,7 @@ def _places(stores, picked):
     """
     if len(stores) == 1:
         return np.zeros(len(picked), np.int64), picked
-    streams = [zip(rising(store, "names"), itertools.repeat(number)) for number, store in enumerate(stores)]
-    which = np.fromiter((number for _, number in heapq.merge(*streams)), np.int32, count=sum(map(len, stores)))
+    which = _which(stores)
     starts = np.flatnonzero(np.diff(which, prepend=-1))
     which, counts = which[starts], np.diff(starts, append=len(which))
     first, lengths = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 
-from imgret import builds, config
+from imgret import builds, config, ready
 from imgret.errors import ImgretError, UsageError, bounded, sentence
 from imgret.listing import Given
 from imgret.paths import check_folder, plain, word
@@ -154,8 +154,9 @@ def _run(plan, step, photos, ours, run):
             given["codebook"] = path
         extract(photos, out, run=run, **given)
     elif name == "codebook":
-        if not _is_kept(plan, out, inputs, run):
-            codebook(inputs, out, run=run, **given)
+        about = next(iter(plan.codebooks(step)), None)
+        if not _is_kept(plan, out, inputs, about, run):
+            codebook(inputs, out, codebook=about, run=run, **given)
     elif name == "encode":
         encode(inputs, plan.codebooks(step), out, run=run, **given)
     else:
@@ -163,12 +164,16 @@ def _run(plan, step, photos, ours, run):
         index(inputs, out, train=[plan.file(each) for each in plan.sources(step, ("train",))], run=run, **given)
 
 
-def _is_kept(plan, out, inputs, run):
-    """Whether a codebook of an earlier build is to stay as it is; says so, or why not."""
+def _is_kept(plan, out, inputs, about, run):
+    """Whether a codebook of an earlier build is to stay as it is; says so, or why not. `about`: the words that it was learned with."""
     if not plan.kept or not os.path.exists(out):
         return False
     with Store(out, ("codebook",), "build") as store:
         info = store.recorded.get("info")
+        made_of = [entry.get("content") for entry in store.inputs if isinstance(entry, dict)]
+    if about is not None and _content(ready.path_of(about))[1] not in made_of:
+        run.report.note(f"{out} was learned with other words: learning it again")
+        return False
     sample = info.get("sample") if isinstance(info, dict) else None
     learned, drawn = (sample.get("rows"), sample.get("drawn")) if isinstance(sample, dict) else (None, None)
     now = sum(map(_rows, inputs))

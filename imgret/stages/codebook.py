@@ -6,10 +6,11 @@ import time
 import numpy as np
 
 from imgret.codebooks import CODEBOOKS, DEFAULT
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, quoted
 from imgret.formats import files
 from imgret.formats.groundtruth import CSV_LIMIT, read_groups
-from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, in_order, matching, parse_bytes
+from imgret.inputs.fitting import arranged_codebooks, codebook_of, misfit
+from imgret.inputs.samples import DEFAULT_MEMORY, check_one_space, draw, draw_photos, in_order, matching, parse_bytes
 from imgret.inputs.stores import Stores
 from imgret.paths import plain, several
 from imgret.pipeline import Pipeline
@@ -35,6 +36,7 @@ def codebook(
     seed=None,
     sample=None,
     pairs=None,
+    codebook=None,
     max_memory=None,
     run=Run(),
 ):
@@ -56,6 +58,8 @@ def codebook(
         Rows to draw.
     pairs : str, optional
         A CSV of groups (`imgret.formats.groundtruth.read_groups`): photos of one group match. For methods that learn from pairs.
+    codebook : str, optional
+        The visual words that it is about, for methods that learn what words are like; `ready:NAME` for those of the package.
     max_memory : str, optional
         What the sample may take ("2G").
     run : imgret.runs.run.Run
@@ -72,24 +76,48 @@ def codebook(
     inputs = several(inputs)
     if not inputs:
         raise UsageError("give at least one features or vectors store")
-    _check_teachers(kind, pairs, sample)
+    _check_teachers(kind, pairs, sample, codebook)
     with Stores() as opened:
         stores = [opened.add(path, kind.takes, "codebook") for path in inputs]
         check_one_space(stores)
+        words = [] if codebook is None else [codebook_of(opened, plain(codebook))]
+        about = _words_of(kind, words, stores)
         params = {"step": "codebook", "method": kind.name, "version": kind.version, "params": fitted.params.to_json()}
         params |= {"sample": 0 if kind.needs_groups else sample or DEFAULT_SAMPLE, "max_memory": memory}
         pairs = None if pairs is None else files.Text.read(pairs, CSV_LIMIT)
         teachers = [] if pairs is None else [pairs.as_input("pairs")]
         given, stores = stores, in_order(stores)
-        made_of, as_given = ([*(store.as_input() for store in each), *teachers] for each in (stores, given))
+        made_of, as_given = ([*(store.as_input() for store in (*each, *words)), *teachers] for each in (stores, given))
         output = Output(out, "codebook", params, made_of, run, as_given)
         tell_inputs(run.report, stores)
         if not output.up_to_date():
-            _make(output, fitted, stores, pairs)
+            _make(output, fitted, stores, pairs, about)
 
 
-def _check_teachers(kind, pairs, sample):
-    """Refuse pairs and samples that a method has no use for, and their absence where it has."""
+def _words_of(kind, words, stores):
+    """The pipeline of the words that a codebook is about, from a list of their store; None where it is about none."""
+    if not words:
+        return None
+    pipelines = [pipeline for _, pipeline in arranged_codebooks(words)]
+    places, missing, _ = kind.assigned([pipeline.node["component"] for pipeline in pipelines])
+    if missing is not None:
+        name = quoted(pipelines[0].node["component"])
+        raise ImgretError(f"{words[0].shown} is a {name} codebook; {kind.name} is learned with words ({missing}): give those with -c")
+    pipeline = pipelines[places[0]]
+    fitted = pipeline.component()
+    for store in stores:
+        problem = misfit(words[0], pipeline, fitted, store, Pipeline.load(store).node)
+        if problem:
+            raise ImgretError(problem)
+    return pipeline
+
+
+def _check_teachers(kind, pairs, sample, codebook):
+    """Refuse what a method has no use for, and its absence where it has."""
+    if kind.needs and codebook is None:
+        raise UsageError(f"-m {kind.name} learns what words are like: give them with -c")
+    if codebook is not None and not kind.needs:
+        raise UsageError(f"-m {kind.name} takes no codebook: leave -c out")
     if kind.needs_groups and pairs is None:
         raise UsageError(f"-m {kind.name} learns from photos that match: give --pairs, a CSV with the header image,group")
     if pairs is not None and not kind.needs_groups:
@@ -98,8 +126,11 @@ def _check_teachers(kind, pairs, sample):
         raise UsageError(f"-m {kind.name} learns from all photos in --pairs: leave --sample out")
 
 
-def _make(output, fitted, stores, pairs):
+def _make(output, fitted, stores, pairs, about):
     """Draw the sample, fit and write."""
+    if about is not None:
+        _make_about(output, fitted, stores, about)
+        return
     run, learned_on = output.run, Pipeline.load(stores[0]).whole()
     with output.being_made() as parts:
         *learned_from, info = _sample(output, fitted, stores, pairs)
@@ -114,14 +145,34 @@ def _make(output, fitted, stores, pairs):
         run.report.note(f"{output.shown}: {fitted.name} of {info['drawn']} rows ({_words(fitted.summary())})")
 
 
+def _make_about(output, fitted, stores, about):
+    """Draw photos, learn what their words are like, and write."""
+    run, learned_on = output.run, Pipeline.load(stores[0]).whole()
+    with output.being_made():
+        rows, counts, info = draw_photos(stores, output.params["sample"], fitted.params.seed, output.params["max_memory"])
+        _tell_limit(output, info)
+        run.report.detail(f"{fitted.name} learns from {info['photos']} photos, {amount(rows.nbytes)}, on {run.jobs} threads")
+        with run.report.progress(0, fitted.step) as progress:
+            fitted.fit_photos(rows, counts, about.component(), jobs=run.jobs, progress=progress.reach)
+        _check_finite(fitted)
+        pipeline = Pipeline.of("codebook", fitted, [learned_on, about.without_inputs()], fitted.to_arrays())
+        with output.create(pipeline, {"sample": info, "summary": fitted.summary()}):
+            pass
+        run.report.note(f"{output.shown}: {fitted.name} of {info['drawn']} descriptors ({_words(fitted.summary())})")
+
+
+def _tell_limit(output, info):
+    if info["limited_by_memory"]:
+        output.run.report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
+
+
 def _sample(output, fitted, stores, pairs):
     """What `fit` takes, and what is recorded of it."""
     memory = output.params["max_memory"]
     if fitted.needs_groups:
         return matching(stores, read_groups(pairs.stream()), pairs.path, memory)
     rows, info = draw(stores, output.params["sample"], fitted.params.seed if fitted.seeded else 0, memory)
-    if info["limited_by_memory"]:
-        output.run.report.note(f"{info['drawn']} rows are drawn, as many as --max-memory allows")
+    _tell_limit(output, info)
     return rows, info
 
 

@@ -10,7 +10,7 @@ from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError, changed, counted, quoted
 from imgret.indexes import INDEXES
 from imgret.inputs.features import FeatureReader, vectors_of
-from imgret.inputs.fitting import codebook_of, misfit
+from imgret.inputs.fitting import arranged_codebooks, codebook_of, misfit
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.inputs.samples import in_order
 from imgret.inputs.stores import Stores
@@ -32,11 +32,13 @@ WORKER = "imgret.stages.encode:EncodeWorker"
 
 @dataclasses.dataclass(frozen=True)
 class Codebooks:
-    """The codebooks that an encoder is made with: stores and pipelines of those that are given, and a component, or None, for each need."""
+    """The codebooks that an encoder is made with: the store and the pipeline of each, and a component, or None, for each need; `files` are
+    the stores that were given."""
 
     stores: list
     pipelines: list
     fitted: list
+    files: list
 
     def __iter__(self):
         return zip(self.stores, self.pipelines, (each for each in self.fitted if each is not None), strict=True)
@@ -81,14 +83,14 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), max_gone=None, r
         _check_fit(kind, stores, learned)
         encoder = kind(kind.Params.parse(settings), *learned.fitted).over(_widths(_branches(kind, stores)))
         given, stores = stores, in_order(stores) if kind.takes_branches(1) else stores
-        made_of, as_given = ([store.as_input() for store in (*each, *learned.stores)] for each in (stores, given))
+        made_of, as_given = ([store.as_input() for store in (*each, *learned.files)] for each in (stores, given))
         params = {"step": "encode", "method": kind.name, "version": kind.version, "params": encoder.params.to_json()}
         output = Output(out, encoder.gives, params, made_of, run, as_given)
         tell_inputs(run.report, stores)
-        tell_inputs(run.report, learned.stores, "takes")
+        tell_inputs(run.report, learned.files, "takes")
         if output.up_to_date():
             return
-        setup = {"inputs": [store.path for store in stores], "codebooks": [store.path for store in learned.stores]}
+        setup = {"inputs": [store.path for store in stores], "codebooks": [store.path for store in learned.files]}
         setup |= {"method": kind.name, "encoder": encoder.params.to_json(), "contents": [entry["content"] for entry in made_of]}
         work = Work(WORKER, setup, encoder.columns() | boxed(stores) | origins(stores), verb="encoded")
         done = _made(output, _photos(kind, stores), work, _pipeline(encoder, _branches(kind, stores), learned), limit)
@@ -155,7 +157,8 @@ def default_method(codebook):
 
 def _learned(method, words):
     """The encoder's class, and its `Codebooks` of the open stores `words`."""
-    pipelines = [Pipeline.load(store) for store in words]
+    files, found = words, arranged_codebooks(words)
+    words, pipelines = [store for store, _ in found], [pipeline for _, pipeline in found]
     names = [pipeline.node["component"] for pipeline in pipelines]
     method = method or _meant(pipelines[0])
     if method is None and names[0] in INDEXES:
@@ -177,7 +180,7 @@ def _learned(method, words):
         raise ImgretError(f"{kind.name} needs a {missing} codebook ({missing.role}) too: give it with another -c")
     kept = [place for place in places if place is not None]
     fitted = kind.arranged([pipelines[place].component() for place in kept])
-    return kind, Codebooks([words[place] for place in kept], [pipelines[place] for place in kept], fitted)
+    return kind, Codebooks([words[place] for place in kept], [pipelines[place] for place in kept], fitted, files)
 
 
 def _check_bare(stores):
@@ -219,7 +222,7 @@ class EncodeWorker(PartWorker):
             if store.content != content:
                 raise changed(store.shown)
         self.stores, words = given[: len(setup["inputs"])], given[len(setup["inputs"]) :]
-        fitted = [Pipeline.load(store).component() for store in words]
+        fitted = [pipeline.component() for _, pipeline in arranged_codebooks(words)]
         kind = load(ENCODERS, setup["method"], "encoder")
         self.encoder = kind(kind.Params.from_json(setup["encoder"]), *kind.arranged(fitted)).over(_widths(_branches(kind, self.stores)))
         self.photos = _photos(kind, self.stores)

@@ -10,7 +10,9 @@ from imgret.errors import ImgretError, UsageError, counted, listed
 from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
 from imgret.formats.pairs import pair_lines
+from imgret.formats.sparse import npz, word_lines
 from imgret.formats.trec import trec_lines
+from imgret.inputs.entries import ALONE, BESIDE
 from imgret.names import shown, tsv_escape
 from imgret.paths import check_apart, plain
 from imgret.pipeline import Pipeline
@@ -31,13 +33,15 @@ ENDINGS = {
     ".run": "trec",
     ".txt": "trec",
     ".tsv": "tsv",
+    ".npz": "npz",
 }
 # as `imgret.paths.ENDINGS` has it
-HOLDS = {"npy": "a NumPy array", "trec": "a TREC run", "tsv": "TSV", "hloc": "a store (HDF5)", "pairs": "plain text"}
+HOLDS = {"npy": "a NumPy array", "npz": "NumPy arrays", "trec": "a TREC run", "tsv": "TSV", "hloc": "a store (HDF5)", "pairs": "plain text"}
 FORMATS = (*dict.fromkeys(ENDINGS.values()), "hloc", "pairs")
 MAIN_ARRAY = "centroids"
 BLOCK_RANKS = 1 << 20  # ranks turned into text at once
 NAMES = 4096  # written at once
+PHOTOS = 256  # whose words are written at once
 
 
 def export(
@@ -61,9 +65,10 @@ def export(
     ----------
     store : str
         Vectors: one row per photo, in byte order of the names. Features: the descriptors of all photos one after the other. A ranking. A
-        codebook: one of its arrays. The folder of a build: its vectors.
+        codebook: one of its arrays. Visual words: a sparse matrix of photos and words. The folder of a build: its vectors.
     out : str
-        Its ending says what it is to be: `.npy`, `.fvecs`, `.bvecs`; for a ranking `.trec`, `.run`, `.txt` (TREC run), `.tsv` or `.ivecs`.
+        Its ending says what it is to be: `.npy`, `.fvecs`, `.bvecs`; for a ranking `.trec`, `.run`, `.txt` (TREC run), `.tsv` or `.ivecs`;
+        for words `.npz`, or `.trec` and `.txt` (a line "PHOTO WORD WEIGHT" for each entry).
     form : str, optional
         One of `FORMATS`, whatever `out` is called: "hloc" is vectors as the hloc toolbox has them (HDF5), "pairs" a line of two names for
         each query's photo and each photo in its list but itself, as COLMAP and hloc read them.
@@ -296,4 +301,35 @@ def _offsets(store):
         yield encode_rows(block, "npy")
 
 
-CONTENTS = {"matrix": _rows, "arrays": _array, "ranking": _ranking}  # by what the layout says that a kind's export is of
+def _entries(store, form, given):
+    """The entries of words: a sparse matrix as SciPy reads it (`scipy.sparse.load_npz`) and what is kept beside the words, or lines."""
+    if form == "trec":
+        return functools.partial(_word_lines, store), f"{counted(store.sizes['E'], 'entry', 'entries')} of {counted(len(store), 'photo')}"
+    size, count = Pipeline.load(store).component().words, store.sizes["E"]
+    store.descriptor_range(0, len(store))
+    number = np.int32 if max(size, count) < 2**31 else np.int64  # SciPy wants both alike
+    ones = (np.ones(len(block), np.float32) for block in store.blocks("word"))
+    members = [
+        ("indices", (count,), number, store.blocks("word")),
+        ("indptr", (len(store) + 1,), number, store.blocks("offsets")),
+        ("format", (), "S3", [np.array(b"csr")]),
+        ("shape", (2,), np.int64, [np.array([len(store), size])]),
+        ("data", (count,), np.float32, store.blocks("weight") if store.has("weight") else ones),
+    ]
+    beside = [path for path in (*BESIDE[1:], *ALONE) if store.has(path)]
+    members += [(path, store.shape(path), store.dtype(path), store.blocks(path)) for path in beside]
+    what = f"{counted(count, 'entry', 'entries')}, {len(store)} × {size}"
+    return functools.partial(npz, members), what + (f", and {', '.join(beside)}" if beside else "")
+
+
+def _word_lines(store):
+    for start in range(0, len(store), PHOTOS):
+        stop = min(start + PHOTOS, len(store))
+        offsets = store.descriptor_range(start, stop)
+        words = store.read("word", int(offsets[0]), int(offsets[-1]))
+        weights = store.read("weight", int(offsets[0]), int(offsets[-1])) if store.has("weight") else np.ones(len(words))
+        yield from encoded(word_lines(store.texts("names", start, stop), np.diff(offsets).tolist(), words, weights))
+
+
+# by what the layout says that a kind's export is of
+CONTENTS = {"matrix": _rows, "arrays": _array, "ranking": _ranking, "entries": _entries}

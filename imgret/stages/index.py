@@ -9,6 +9,7 @@ from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError, counted, quoted
 from imgret.indexes import DEFAULT, INDEXES
 from imgret.inputs.chances import TAILS, learn
+from imgret.inputs.entries import Entries
 from imgret.inputs.fitting import codebook_of, misfit
 from imgret.inputs.photos import Photos
 from imgret.inputs.quantizers import HASHES, Learned, Learning, kept
@@ -24,7 +25,9 @@ from imgret.runs.kept import Before
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter, boxed, totals_of
+from imgret.store.reader import Store
 
+WORDS = "inverted"  # the index of words stores where no method is named
 READ_BYTES = 4 << 20  # of vectors, read at once
 META_ROWS = 4096  # photos whose columns are written at once
 
@@ -43,7 +46,7 @@ def index(
     max_gone=None,
     run=Run(),
 ):
-    """Make vectors searchable.
+    """Make vectors, or visual words, searchable.
 
     The index is built in memory, see `imgret.indexes.held.Held`. What it learns before it is filled is kept where it takes the place of an
     index of mostly the same photos (`imgret.inputs.quantizers.kept`).
@@ -51,11 +54,11 @@ def index(
     Parameters
     ----------
     inputs : str or sequence of str
-        Vectors stores; their photos are put together.
+        Vectors stores, or words stores; their photos are put together.
     out : str
         The index to make.
     method : str, optional
-        A name of `INDEXES`; what the codebook is for, or `DEFAULT`, if not given.
+        A name of `INDEXES`; what the codebook is for, "inverted" for words stores, or `DEFAULT`, if not given.
     settings : sequence of str
         NAME=VALUE.
     metric : str, optional
@@ -79,21 +82,22 @@ def index(
     run.in_one_piece("index")
     memory, limit = parse_bytes(max_memory or DEFAULT_MEMORY), MaxGone(max_gone)
     inputs, train = several(inputs), several(train)
+    if method is None and codebook is None and inputs and _holds_words(inputs[0]):
+        method = WORDS
     if codebook is None:
-        asked = _asked(method, settings, metric, seed)
+        asked = _asked(method, settings, metric, seed, train)
     else:
         _check_alone(method, metric, {"--set": settings, "--train": train, "--seed": seed})
     if not inputs:
-        raise UsageError("give at least one vectors store")
+        raise UsageError("give at least one vectors or words store")
     with Stores() as opened:
         words = None if codebook is None else codebook_of(opened, plain(codebook))
         kind, params, metric, given = asked if words is None else _given(words, method, metric)
-        if kind.takes != "vectors":
-            raise ImgretError(f"the index '{kind.name}' takes {kind.takes}, and this step fills indexes of vectors: choose another -m")
         stores = [opened.add(path, (kind.takes,), "index") for path in inputs]
         teachers = [opened.add(path, (kind.takes,), "--train") for path in train]
         check_one_space(stores + teachers)
-        recorded = {"step": "index", "method": kind.name, "version": kind.version, "metric": metric, "params": params.to_json()}
+        recorded = {"step": "index", "method": kind.name, "version": kind.version}
+        recorded |= {"params": params.to_json()} | ({"metric": metric} if kind.takes == "vectors" else {})
         as_given, stores, teachers = _made_of(stores, teachers, words), in_order(stores), in_order(teachers)
         output = Output(out, "index", recorded, _made_of(stores, teachers, words), run, as_given)
         tell_inputs(run.report, stores)
@@ -103,19 +107,50 @@ def index(
             _check_fit(words, given, stores[0])
         if not output.up_to_date(whole=lambda store: not (run.overwrite and kind.judged) or store.has(TAILS)):
             pipeline, photos = Pipeline.load(stores[0]).whole(), Photos(stores)
-            built = kind(params, metric, *pipeline.codebooks_for(kind))
+            built = kind(params, metric or "cosine", *(pipeline.codebooks_for(kind) if metric else (pipeline.component(),)))
             with contextlib.closing(Before(output, "indexed")) as before:
                 before.refuse_gone(limit, photos.names, {"digest": photos.values("digest")}, photos.failures())
+            if kind.takes == "words":
+                _make_of_words(output, built, photos, memory, pipeline)
+                return
             source = kept(output, kind, pipeline.node, photos) if words is None else Learned(given.quantizer_, {"train": None})
             _make(output, built, photos, source or Learning(teachers or stores, memory), pipeline)
 
 
-def _asked(method, settings, metric, seed):
+def _asked(method, settings, metric, seed, train):
     """The index that is asked for without a codebook: its class, parameters and metric, and None."""
-    kind, metric = load(INDEXES, DEFAULT if method is None else method, "index"), "cosine" if metric is None else metric
+    kind = load(INDEXES, DEFAULT if method is None else method, "index")
+    if kind.takes == "words":
+        if metric is not None or train:
+            raise UsageError(f"-m {kind.name} sums what visual words are worth: leave {'--metric' if metric else '--train'} out")
+        return kind, kind.Params.parse(settings), None, None
+    metric = "cosine" if metric is None else metric
     params = kind.Params.parse(settings, **({"seed": seed} if kind.seeded else {}))
     check_metric(metric)
     return kind, params, metric, None
+
+
+def _holds_words(path):
+    """Whether a file is a store of visual words."""
+    try:
+        with Store(path) as store:
+            return store.kind == "words"
+    except ImgretError:
+        return False  # told when it is opened
+
+
+def _make_of_words(output, built, photos, memory, pipeline):
+    """Fill an inverted file and write it."""
+    run, source = output.run, Entries(photos, pipeline.component().words)
+    with output.being_made() as parts:
+        with run.report.progress(source.entries, "entry") as progress:
+            built.fill(source, parts.folder, memory, progress.reach)
+            info = {"entries": source.entries}
+            _write(output, photos, built, pipeline, info, None)
+        size = os.stat(output.path).st_size
+        run.report.note(
+            f"{output.shown}: {counted(source.photos, 'photo')}, {counted(source.entries, 'entry', 'entries')}, {size / 1e6:.3g} MB"
+        )
 
 
 def _check_alone(method, metric, options):

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 
-from imgret.arrays import zero_rows
 from imgret.errors import ImgretError, UsageError, counted
 from imgret.inputs.answers import Answers, Wanted
 from imgret.inputs.gallery import Gallery
@@ -61,7 +60,7 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     index : str
         The index, or the folder of a build.
     queries : imgret.listing.Given or sequence of str
-        Photos and folders ("-" for a list on standard input), or features or vectors stores.
+        Photos and folders ("-" for a list on standard input), or features, vectors or words stores.
     out : str, optional
         The ranking store to make.
     k : int or "all", optional
@@ -92,7 +91,7 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
     if out is None and emit is None:
         raise UsageError("name a ranking store to make (out), or what takes the answers (emit)")
     if not queries:
-        raise UsageError("give at least one query: a photo, a folder, '-', --list, or a features or vectors store")
+        raise UsageError("give at least one query: a photo, a folder, '-', --list, or a features, vectors or words store")
     failures = Failures(run.report)
     with contextlib.ExitStack() as stack:
         index = index_in(given, queries.arguments)
@@ -128,7 +127,7 @@ def _source(stack, queries, gallery, failures, run, weights):
         raise ImgretError("queries are either photos or stores, not both at once: search twice")
     if stores:
         opened = stack.enter_context(Stores())
-        stores = [opened.add(path, ("features", "vectors"), "search") for path in stores]
+        stores = [opened.add(path, ("features", "vectors", "words"), "search") for path in stores]
         tell_inputs(run.report, stores, "asks with")
         return StoreQueries(stores, gallery, run.jobs), None
     listing = queries.listed()
@@ -184,7 +183,7 @@ def _answers(gallery, source, k, run, answers):
     count = zero = 0
     with contextlib.closing(source.blocks(size)) as blocks, _progress(run.report, len(source), answers) as progress:
         for asked in blocks:
-            count, zero = count + len(asked.names), zero + zero_rows(asked.vectors)
+            count, zero = count + len(asked.names), zero + asked.empty
             if answers is None:
                 found = gallery.search(asked.vectors, k, run.jobs)
             else:

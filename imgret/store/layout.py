@@ -19,6 +19,8 @@ AXES = {
     "D": "descriptor dimensions",
     "P": "keypoint properties",
     "V": "vector dimensions",
+    "E": "entries",
+    "S": "bytes, or dimensions, of a signature",
     "F": "failed photos",
     "R": "index rows",
     "B": "bytes",
@@ -119,6 +121,45 @@ VECTORS = Kind(
     photos=True,
     matrix="vectors",
     export=Export("matrix", (*MATRICES, "hloc"), ("names",)),
+)
+
+WORDS = Kind(
+    "words",
+    "a words store",
+    "words",
+    (
+        *PHOTO,
+        Column("offsets", ("N+1",), ("int64",), "photo i has the entries offsets[i] to offsets[i+1], sorted by their words", counts="E"),
+        Column("word", ("E",), ("uint32",), "the visual word of each entry"),
+        Column("weight", ("E",), ("float32",), "how often the word occurs, or what a descriptor weighs in it", optional="weight"),
+        Column(
+            "signature",
+            ("E", "S"),
+            ("uint8", "float16"),
+            "what is kept of the descriptors beside their word: bits, the first of a byte in its lowest place, or numbers",
+            optional="signature",
+        ),
+        Column(
+            "geometry",
+            ("E", 4),
+            ("uint16",),
+            "x and y in pixels, rounded; log2 of the scale, as (log2 + 8) · 256; the angle in 65536ths of a turn",
+            optional="geometry",
+        ),
+        Column(
+            "descriptor",
+            ("E",),
+            ("uint32",),
+            "which of the photo's descriptors each entry is of, where one has several words",
+            optional="descriptor",
+        ),
+        *FAILED,
+    ),
+    version=1,
+    older={},
+    photos=True,
+    counted={"E": "entries"},
+    export=Export("entries", ("npz", "trec"), ("names",)),
 )
 
 CODEBOOK = Kind("codebook", "a codebook", "a codebook", (), export=Export("arrays", MATRICES, ("array",)))
@@ -243,7 +284,7 @@ PLAN = Kind(
     ),
 )
 
-KINDS = {kind.name: kind for kind in (FEATURES, VECTORS, CODEBOOK, INDEX, RANKING)}  # those that are published
+KINDS = {kind.name: kind for kind in (FEATURES, VECTORS, WORDS, CODEBOOK, INDEX, RANKING)}  # those that are published
 ALL_KINDS = KINDS | {PLAN.name: PLAN}
 
 ATTRIBUTES = {

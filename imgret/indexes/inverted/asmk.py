@@ -1,0 +1,75 @@
+"""Match kernels: residuals compared word by word, aggregated (ASMK) or each with each (SMK)."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret.indexes.inverted.scorer import Scorer, sound
+from imgret.indexes.inverted.weighting import Weighted
+from imgret.registry import param
+
+
+class Asmk(Scorer):
+    """Aggregated selective match kernel: γ(X) γ(Y) Σ_w idf_w σ(u_w), one entry a photo and word.
+
+    u is the inner product of two aggregated residuals of unit length (float16), or 1 − 2h/d of two binary ones of d bits that differ in h
+    (ASMK*); σ(u) = sign(u)|u|^α where u > τ, else 0. γ makes a photo's similarity to itself 1. Below τ = 0 a score may be negative: then
+    that photo comes after those that share no word and score 0.
+
+    References
+    ----------
+    G. Tolias, Y. Avrithis & H. Jégou, "To aggregate or not to aggregate: selective match kernels for image search", ICCV 2013, equations 4
+    (γ), 7 (σ), 12 (aggregated) and 20 (binary); "Image search with selective match kernels: aggregation across single and multiple images",
+    IJCV 2016.
+    """
+
+    carries = ("signature",)
+
+    @dataclasses.dataclass(frozen=True)
+    class SearchParams(Weighted):
+        alpha: float = param(3.0, "power of a similarity", above=0.0)
+        tau: float = param(0.0, "similarity that counts nothing, and all below it", minimum=-1.0, maximum=1.0)
+        power: float = param(1.0, "power of the idf", minimum=0.0)
+        norm: str = param(
+            "self", "what scores are divided by: the root of a photo's similarity to itself, or nothing", choices=("self", "none")
+        )
+        ma: int = param(5, "words that a query descriptor gets", minimum=1)
+
+    def norm(self, settings):
+        """See `Scorer.norm`."""
+        if settings.norm == "none":
+            return None
+        return {"alpha": settings.alpha, "tau": settings.tau, "power": settings.power}
+
+    def add_self(self, lists, idf, settings, sums):
+        """See `Scorer.add_self`."""
+        from imgret.indexes.inverted.selfsimilarity import of_pairs
+
+        asked = lists.asked(np.arange(len(lists.words)), idf**settings.power)
+        sound(of_pairs(lists.columns, asked, self._how(lists, settings), sums))
+
+    def score(self, lists, query, settings, scores, lengths):
+        """See `Scorer.score`."""
+        from imgret.indexes.inverted.kernels import scan
+
+        factors = query.weight * query.idf**settings.power
+        asked = lists.asked(*query.asking(factors, self.signature(query, True)))
+        sound(scan(lists.columns, asked, self._how(lists, settings), scores))
+
+    def _how(self, lists, settings):
+        from imgret.indexes.inverted import kernels
+
+        if lists.floats:
+            return kernels.how(kernels.FLOATS, alpha=settings.alpha, tau=settings.tau)
+        similarity = 1 - 2 * np.arange(8 * lists.columns.size + 1) / self.encoder.bits
+        table = np.where(similarity > settings.tau, np.sign(similarity) * np.abs(similarity) ** settings.alpha, 0)
+        return kernels.how(kernels.BITS, table=table)
+
+
+class Smk(Asmk):
+    """Selective match kernel: γ(X) γ(Y) Σ_w idf_w Σ σ(u) over all pairs of descriptors of a word; see `Asmk`.
+
+    References
+    ----------
+    G. Tolias, Y. Avrithis & H. Jégou, "To aggregate or not to aggregate: selective match kernels for image search", ICCV 2013, equation 9.
+    """

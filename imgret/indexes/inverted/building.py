@@ -1,0 +1,219 @@
+"""Lists made in bounded memory: entries are counted, put into files by ranges of words, and each range is sorted by itself.
+
+A range's sorted entries are a run of whole lists: what a later update would merge with those that an index has.
+"""
+
+import dataclasses
+import os
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.indexes.inverted.lists import starts_of
+
+SHARE = 6  # of the memory allowed: what the entries of a range may take, unsorted; sorting takes them several times
+MOST_RANGES = 1 << 12
+LP = 2  # exponent of the lp-norm idf
+
+
+@dataclasses.dataclass
+class Counts:
+    """What there is, before anything is sorted.
+
+    Attributes
+    ----------
+    words : ndarray, shape (P,), uint32
+        Those that there are, ascending.
+    entries, sizes, photos : ndarray, shape (P,), int64
+        Of each: entries, bytes of their photo numbers, photos that have it.
+    powers : ndarray, shape (P,), float64
+        Σ tf² over the photos that have it: what the lp-norm idf is made of.
+    lengths : ndarray, shape (N,), float32
+        Of each photo, the sum of its weights.
+    weights : dtype
+        The smallest that holds all weights.
+    """
+
+    words: np.ndarray
+    entries: np.ndarray
+    sizes: np.ndarray
+    photos: np.ndarray
+    powers: np.ndarray
+    lengths: np.ndarray
+    weights: np.dtype
+
+    @property
+    def word_offsets(self):
+        """Where the entries of each begin, and the last end: (P + 1,), int64."""
+        return np.concatenate([[0], np.cumsum(self.entries)]).astype(np.int64)
+
+    @property
+    def byte_offsets(self):
+        """Where the bytes of their photo numbers begin, and the last end: (P + 1,), int64."""
+        return np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+
+
+class Entries:
+    """The entries of a source, a bounded block at a time.
+
+    Parameters
+    ----------
+    source : object
+        `photos`, `entries`: how many; `columns`: {name: (row shape, dtype)}; `blocks(names)` yields, photo after photo, how many
+        entries each of some photos has, (n,) int64, and {name: ndarray} of them.
+    words : int
+        Word numbers are below this.
+    together : bool
+        Whether the entries of a photo that are of one word become one, their weights added.
+    """
+
+    def __init__(self, source, words, together):
+        self.source, self.words, self.together = source, words, together
+
+    def blocks(self, names):
+        """Yield photo numbers (m,), int64, of the entries, and {name: ndarray (m, ...)} of them.
+
+        Raises
+        ------
+        ImgretError
+            For entries that are not in the order of their words, or of words that there are not.
+        """
+        first = 0
+        for counts, columns in self.source.blocks(names):
+            photos = np.repeat(np.arange(first, first + len(counts)), counts)
+            first += len(counts)
+            word = columns["word"]
+            if len(word) and int(word.max()) >= self.words:
+                raise ImgretError(f"a photo has the word {int(word.max())}, and the codebook has {self.words}: make the words store again")
+            same = photos[1:] == photos[:-1]
+            if (same & (word[1:] < word[:-1])).any():
+                raise ImgretError("a photo's entries are not in the order of their words: make the words store again")
+            if self.together:
+                columns = {"weight": np.ones(len(word), np.float32)} | columns
+                starts = starts_of(photos, word)
+                sums = {"weight": np.add.reduceat(columns["weight"], starts, dtype=np.float64).astype(np.float32)}
+                photos, columns = photos[starts], {name: sums[name] if name in sums else rows[starts] for name, rows in columns.items()}
+            yield photos, columns
+
+    def count(self, progress=None):
+        """The `Counts` of all entries."""
+        from imgret.indexes.inverted.packing import count
+
+        tally, powers = np.zeros((self.words, 4), np.int64), np.zeros(self.words)
+        lengths, weights = np.zeros(self.source.photos), np.dtype(np.uint8)
+        for photos, columns in self.blocks(("word", "weight") if "weight" in self.source.columns else ("word",)):
+            word = columns["word"]
+            weight = columns.get("weight", np.ones(len(word), np.float32))
+            count(word, photos, tally)
+            if len(word):
+                starts = starts_of(word, photos)
+                np.add.at(powers, word[starts], np.add.reduceat(weight, starts, dtype=np.float64) ** LP)
+                first, last = photos[0], photos[-1] + 1
+                lengths[first:last] += np.bincount(photos - first, weight, last - first)
+                weights = max(weights, narrowest(weight), key=lambda dtype: dtype.itemsize)
+            if progress is not None:
+                progress(len(photos))
+        there = np.flatnonzero(tally[:, 0])
+        entries, sizes, having = tally[there, :3].T.copy()
+        return Counts(there.astype(np.uint32), entries, sizes, having, powers[there], lengths.astype(np.float32), weights)
+
+
+def narrowest(weight):
+    """The smallest dtype that holds weights (m,), float32, as they are; `ImgretError` for such as are no weights."""
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise ImgretError("an entry has a weight that is negative or no number: make the words store again")
+    if not (weight == np.rint(weight)).all() or weight.max(initial=0) >= 1 << 16:
+        return np.dtype(np.float32)
+    return np.dtype(np.uint8 if weight.max(initial=0) < 1 << 8 else np.uint16)
+
+
+class Ranges:
+    """Entries by ranges of words: in memory where they are few, in a file for each range elsewhere.
+
+    Parameters
+    ----------
+    counts : Counts
+    row : dtype
+        Of an entry: `word`, `photo`, and what it carries.
+    folder : str
+    max_memory : int
+        Bytes. One word's entries are a range at the least, whatever they take.
+    """
+
+    def __init__(self, counts, row, folder, max_memory):
+        self._counts, self.row = counts, row
+        most = max(1, max_memory // (SHARE * row.itemsize), -(-int(counts.entries.sum()) // MOST_RANGES))
+        self.edges = _cut(counts.entries, most)  # positions in `words`
+        self._inside = len(self.edges) <= 2
+        self._held = []
+        self._paths = [] if self._inside else [os.path.join(folder, f"{number:04d}.entries") for number in range(len(self.edges) - 1)]
+        self._files = [open(path, "xb", buffering=0) for path in self._paths]
+
+    def add(self, photos, columns):
+        """Take in entries, in the order of photos."""
+        rows = np.empty(len(photos), self.row)
+        rows["photo"] = photos
+        for name in self.row.names:
+            if name != "photo":
+                rows[name] = columns[name]
+        if self._inside:
+            self._held.append(rows)
+            return
+        of = np.searchsorted(self._counts.words[self.edges[1:-1]], rows["word"], side="right").astype(np.uint16)
+        rows = rows[np.argsort(of, kind="stable")]
+        ends = np.cumsum(np.bincount(of, minlength=len(self._files)))
+        for file, start, end in zip(self._files, [0, *ends[:-1]], ends, strict=True):
+            file.write(rows[start:end])
+
+    def runs(self):
+        """Yield the lists of range after range, as `Lists` takes them: {name: ndarray}. A range's file is removed when it is read."""
+        for file in self._files:
+            file.close()
+        for number, (first, last) in enumerate(zip(self.edges, self.edges[1:], strict=False)):
+            if self._inside:
+                rows = np.concatenate(self._held) if self._held else np.empty(0, self.row)
+                self._held = []
+            else:
+                rows = np.fromfile(self._paths[number], self.row)
+                os.unlink(self._paths[number])
+            yield self._sorted(rows, slice(first, last))
+
+    def close(self):
+        """Remove what is left of the files."""
+        for file, path in zip(self._files, self._paths, strict=True):
+            file.close()
+            if os.path.exists(path):
+                os.unlink(path)
+
+    def _sorted(self, rows, of):
+        from imgret.indexes.inverted.packing import order, pack
+
+        counts = self._counts
+        words, ends = counts.words[of], np.cumsum(counts.entries[of])
+        byte_offsets = np.concatenate([[0], np.cumsum(counts.sizes[of])]).astype(np.int64)
+        at = np.searchsorted(words, rows["word"])
+        if (
+            len(rows) != (ends[-1] if len(ends) else 0)
+            or (at >= len(words)).any()
+            or (np.bincount(at, minlength=len(words)) != counts.entries[of]).any()
+        ):
+            raise ImgretError("the words stores have changed while they were being read: run the same command again")
+        sequence = order(at, ends - counts.entries[of])
+        photo = np.empty(byte_offsets[-1], np.uint8)
+        pack(rows["photo"][sequence], ends, photo)
+        arrays = {
+            "words": words,
+            "word_offsets": np.concatenate([[0], ends]).astype(np.int64),
+            "byte_offsets": byte_offsets,
+            "photo": photo,
+        }
+        return arrays | {name: rows[name][sequence] for name in self.row.names if name not in ("word", "photo")}
+
+
+def _cut(entries, most):
+    """Ranges of consecutive words of at most so many entries, or of one word: their edges."""
+    edges, ends, start = [0], np.cumsum(entries), 0
+    while edges[-1] < len(entries):
+        edges.append(max(edges[-1] + 1, int(np.searchsorted(ends, start + most, side="right"))))
+        start = ends[edges[-1] - 1]
+    return edges if len(edges) > 1 else [0, 0]

@@ -1,0 +1,257 @@
+"""The compiled loops over lists that are shared: scores of a query, and how similar each photo is to itself.
+
+Every number that comes from a list is checked where it is read: a photo's against the photos that are there, a place among the bytes
+against where the list ends. Where lists begin and end is checked by whoever calls.
+
+A query goes through its lists a stretch of photos at a time, so that the scores it adds to stay in a processor's own cache: with a
+million photos, adding to them list by list takes three times as long as the popcounts. The sums of a photo are made in one order, that of
+the query's entries, whatever the stretch.
+"""
+
+import math
+import typing
+
+import numpy as np
+
+from imgret.indexes.inverted.memory import add, dot_half, item, popcount, read_f16, read_f32, read_u8, read_u16, read_u64
+from imgret.indexes.inverted.packing import DAMAGED, SOUND, compiled, gap
+
+STRETCH = 1 << 16  # photos: 256 KB of scores
+NO_MORE = 1 << 40  # where a photo number would be in a list that has ended
+
+PLAIN, ROOT, BINARY, SATURATED = range(4)  # what becomes of a frequency
+BITS, FLOATS, WEIGHTS = range(3)  # what is looked at of an entry
+
+
+class Columns(typing.NamedTuple):
+    """The entries of all lists, as bytes. `width` and `kind` are tuples of a length: what they are compiled for."""
+
+    photos: np.ndarray
+    signatures: np.ndarray
+    weights: np.ndarray
+    geometry: np.ndarray
+    size: int  # bytes of a signature
+    width: tuple  # one item for each 8 bytes of a signature that is packed bits; empty of other sizes
+    kind: tuple  # one item for each byte of a weight: uint8, uint16 or float32; empty where there are none
+
+
+class Asked(typing.NamedTuple):
+    """Some lists, each with what it is asked: one for each entry of a query."""
+
+    start: np.ndarray  # entries: first, last + 1
+    end: np.ndarray
+    at: np.ndarray  # bytes of their photo numbers: first, last + 1
+    stop: np.ndarray
+    signatures: np.ndarray  # bytes, or float32, one after another
+    factor: np.ndarray  # float32: what all that is found in the list is multiplied by
+
+
+class How(typing.NamedTuple):
+    """What an entry is worth. `takes` is a tuple of the length `BITS`, `FLOATS` or `WEIGHTS`: what it is compiled for."""
+
+    takes: tuple
+    table: np.ndarray  # (bits + 1,), float32: by the distance of two signatures; empty but for `BITS`
+    alpha: float
+    tau: float
+    form: int
+    k1: np.float32
+    softness: np.ndarray  # (N,), float32, of `SATURATED`; of one item elsewhere
+
+
+NONE = np.zeros(1, np.float32)
+
+
+def how(takes, *, table=NONE[:0], alpha=3.0, tau=0.0, form=PLAIN, k1=0.0, softness=NONE):
+    """A `How`, in the types that the loops are compiled for."""
+    return How((0,) * takes, np.asarray(table, np.float32), float(alpha), float(tau), int(form), np.float32(k1), softness)
+
+
+@compiled
+def weight(columns, entry):
+    """The weight of an entry; 1 where there are none."""
+    if len(columns.kind) == 1:
+        return np.float32(read_u8(columns.weights, entry))
+    if len(columns.kind) == 2:
+        return np.float32(read_u16(columns.weights, 2 * entry))
+    if len(columns.kind) == 4:
+        return read_f32(columns.weights, 4 * entry)
+    return np.float32(1)
+
+
+@compiled
+def distance(columns, entry, asked, number, first, last):
+    """Bits in which the signature of an entry differs from an asked one; `first` and `last` are the first and last 8 bytes of that."""
+    at = columns.size * entry
+    if len(columns.width) == 1:
+        return popcount(read_u64(columns.signatures, at) ^ first)
+    if len(columns.width) == 2:
+        return popcount(read_u64(columns.signatures, at) ^ first) + popcount(read_u64(columns.signatures, at + 8) ^ last)
+    bits, other = np.int64(0), columns.size * number
+    if len(columns.width):
+        for byte in range(0, columns.size, 8):
+            bits += popcount(read_u64(columns.signatures, at + byte) ^ read_u64(asked, other + byte))
+    else:
+        for byte in range(columns.size):
+            bits += popcount(np.uint64(read_u8(columns.signatures, at + byte) ^ read_u8(asked, other + byte)))
+    return bits
+
+
+@compiled
+def ends_of(columns, asked, number):
+    """The first and last 8 bytes of an asked signature, for `distance`."""
+    if len(columns.width):
+        at = columns.size * number
+        return read_u64(asked, at), read_u64(asked, at + columns.size - 8)
+    return np.uint64(0), np.uint64(0)
+
+
+@compiled
+def product(columns, entry, asked, number):
+    """The inner product of the float16 of an entry with asked float32."""
+    at, dim = columns.size * entry, columns.size // 2
+    even, start = dim // 8 * 8, dim * number
+    total = dot_half(columns.signatures, at, asked, start, even)
+    for column in range(even, dim):
+        total += read_f16(columns.signatures, at + 2 * column) * item(asked, start + column)
+    return total
+
+
+@compiled
+def selective(similarity, alpha, tau):
+    """σ(u) = sign(u)|u|^α where u > τ, else 0 (Tolias et al. 2016, equation 18)."""
+    if not similarity > tau:
+        return np.float32(0)
+    if alpha == 3:
+        return similarity * similarity * similarity
+    return np.float32(math.copysign(abs(similarity) ** alpha, similarity))
+
+
+@compiled
+def begin(columns, asked):
+    """The first photo of each list and the place after its gap: (n, 3), int64: photo, byte, entry; `DAMAGED` where that cannot be."""
+    state = np.empty((len(asked.start), 3), np.int64)
+    for number in range(len(state)):
+        photo, at = np.int64(NO_MORE), asked.at[number]
+        if asked.start[number] < asked.end[number]:
+            photo, at = gap(columns.photos, at, asked.stop[number])
+            if photo < 0:
+                return DAMAGED, state
+        elif at != asked.stop[number]:
+            return DAMAGED, state
+        state[number, 0], state[number, 1], state[number, 2] = photo, at, asked.start[number]
+    return SOUND, state
+
+
+@compiled
+def ended(asked, state):
+    """Whether all lists have ended where they should: `SOUND`, else `DAMAGED`."""
+    for number in range(len(state)):
+        if state[number, 0] != NO_MORE or state[number, 1] != asked.stop[number]:
+            return DAMAGED
+    return SOUND
+
+
+@compiled
+def frequency(how, tf, photo):
+    """What a frequency counts: itself, its root, 1, or tf (k1 + 1) / (tf + softness) as BM25 has it."""
+    if how.form == PLAIN:
+        return tf
+    if how.form == ROOT:
+        return np.float32(math.sqrt(tf))
+    if how.form == BINARY:
+        return np.float32(1)
+    return tf * (how.k1 + np.float32(1)) / (tf + item(how.softness, photo))
+
+
+@compiled
+def scan(columns, asked, how, scores):
+    """Add up, for each photo, what all entries of all lists are worth.
+
+    Parameters
+    ----------
+    columns : Columns
+    asked : Asked
+    how : How
+    scores : ndarray, shape (N,), float32
+        Changed.
+
+    Returns
+    -------
+    int
+        `SOUND`, or `DAMAGED` where a list names photos that are not there, or does not end where it should.
+    """
+    sound, state = begin(columns, asked)
+    if sound != SOUND:
+        return DAMAGED
+    scaled = np.empty(len(how.table), np.float32)
+    for stretch in range(0, len(scores), STRETCH):
+        last = min(stretch + STRETCH, len(scores))
+        for number in range(len(state)):
+            photo, at, entry = state[number, 0], state[number, 1], state[number, 2]
+            if photo >= last:
+                continue
+            end, stop, factor = asked.end[number], asked.stop[number], asked.factor[number]
+            first8, last8 = ends_of(columns, asked.signatures, number)
+            for bits in range(len(scaled)):
+                scaled[bits] = how.table[bits] * factor
+            while photo < last:
+                if len(how.takes) == BITS:
+                    bits = distance(columns, entry, asked.signatures, number, first8, last8)
+                    worth = item(scaled, bits) * weight(columns, entry)
+                elif len(how.takes) == FLOATS:
+                    similarity = product(columns, entry, asked.signatures, number)
+                    worth = factor * selective(similarity, how.alpha, how.tau) * weight(columns, entry)
+                else:
+                    worth = factor * frequency(how, weight(columns, entry), photo)
+                add(scores, photo, worth)
+                entry += 1
+                if entry >= end:
+                    photo = np.int64(NO_MORE)
+                    break
+                step, at = gap(columns.photos, at, stop)
+                if step < 0:
+                    return DAMAGED
+                photo += step
+            state[number, 0], state[number, 1], state[number, 2] = photo, at, entry
+    return ended(asked, state)
+
+
+@compiled
+def divided(scores, norms, factor):
+    """Scores times `factor`, by each photo's norm, in place; 0 where that is 0."""
+    for photo in range(len(scores)):
+        norm = norms[photo]
+        score = scores[photo] * factor / norm if norm > 0 else np.float32(0)
+        scores[photo] = score + np.float32(0) if score == score else np.float32(-np.inf)  # −0 becomes 0
+
+
+@compiled
+def best(bits, kept):
+    """The smallest keys (`imgret.indexes.keys`) of scores, as a heap.
+
+    Parameters
+    ----------
+    bits : ndarray, shape (N,), uint32
+        The scores, float32, as integers; none of them −0 or NaN.
+    kept : ndarray, shape (k,), uint64
+        Of the largest integer each; changed.
+    """
+    sign = np.uint32(0x80000000)
+    for row in range(len(bits)):
+        score = bits[row]
+        descending = score if score & sign else np.uint32(~(score | sign))
+        key = (np.uint64(descending) << np.uint64(32)) | np.uint64(row)
+        if key >= kept[0]:
+            continue
+        place = 0
+        while True:
+            child = 2 * place + 1
+            if child >= len(kept):
+                break
+            if child + 1 < len(kept) and kept[child + 1] > kept[child]:
+                child += 1
+            if kept[child] <= key:
+                break
+            kept[place] = kept[child]
+            place = child
+        kept[place] = key

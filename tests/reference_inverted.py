@@ -1,0 +1,134 @@
+"""Scores of photos by their words, in slow obvious loops: nothing is inverted, nothing is packed.
+
+A photo is a list of entries (word, weight, signature, angle, log scale), or of such with a descriptor's number before them as a query; a
+signature is an array of 0 and 1, or of floats.
+"""
+
+import collections
+import math
+
+import numpy as np
+
+Entry = collections.namedtuple("Entry", "word weight signature angle scale descriptor", defaults=(1.0, None, 0, 0, 0))
+
+
+def frequencies(photo):
+    counts = collections.defaultdict(float)
+    for entry in photo:
+        counts[entry.word] += entry.weight
+    return counts
+
+
+def counted(form, tf):
+    return {"tf": tf, "sqrt": math.sqrt(tf), "binary": 1.0}[form]
+
+
+def bow(query, photo, idf, *, tf="sqrt", power=1.0, norm="l2", stopped=()):
+    vectors = [{w: counted(tf, f) * idf(w) ** power for w, f in frequencies(side).items()} for side in (query, photo)]
+    product = sum(value * vectors[1].get(w, 0.0) for w, value in vectors[0].items() if w not in stopped)
+    return product / _lengths(*(sum(value**2 for value in vector.values()) for vector in vectors)) if norm == "l2" else product
+
+
+def _lengths(one, other):
+    return math.sqrt(one * other) or math.inf
+
+
+def bm25(query, photo, idf, mean, *, k1=1.2, b=0.75, power=1.0):
+    length, theirs, total = sum(entry.weight for entry in photo), frequencies(photo), 0.0
+    for w, f in frequencies(query).items():
+        tf = theirs.get(w, 0.0)
+        if tf:
+            total += f * idf(w) ** power * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / mean))
+    return total
+
+
+def selected(u, alpha, tau):
+    return math.copysign(abs(u) ** alpha, u) if u > tau else 0.0
+
+
+def similarity(one, other):
+    """Inner product of floats; 1 − 2h/d of bits."""
+    if one.dtype == np.uint8:
+        return 1 - 2 * int(np.sum(one != other)) / len(one)
+    return float(np.dot(one.astype(np.float64), other.astype(np.float64)))
+
+
+def kernel(query, photo, idf, *, alpha=3.0, tau=0.0, power=1.0, norm="self"):
+    """SMK, and ASMK of photos that have one entry a word."""
+
+    def of(one, other):
+        total = 0.0
+        for x in one:
+            for y in other:
+                if x.word == y.word:
+                    total += idf(x.word) ** power * x.weight * y.weight * selected(similarity(x.signature, y.signature), alpha, tau)
+        return total
+
+    return of(query, photo) / (_lengths(of(query, query), of(photo, photo)) if norm == "self" else 1.0)
+
+
+def votes(query, photos, idf, *, threshold=24.0, weight="gaussian", sigma=12.0, power=2.0, burst="average", inter=False):
+    """By descriptor of the query and photo: [(vote, query's entry, photo's entry)], after bursts."""
+    made = {}
+    for x in query:
+        for number, photo in enumerate(photos):
+            for y in photo:
+                h, share = int(np.sum(x.signature != y.signature)), len(x.signature) / 64
+                if x.word != y.word or h > threshold * share:
+                    continue
+                near = {"gaussian": math.exp(-((h / sigma / share) ** 2)), "exponential": math.exp(-h / sigma / share), "none": 1.0}[weight]
+                vote = near * idf(x.word) ** power * x.weight * y.weight
+                if vote:
+                    made.setdefault((x.descriptor, number), []).append((vote, x, y))
+    for matches in made.values():
+        total = sum(vote for vote, _, _ in matches)
+        factors = [{"average": 1 / len(matches), "root": math.sqrt(vote / total), "none": 1.0}[burst] for vote, _, _ in matches]
+        matches[:] = [(factor * vote, x, y) for factor, (vote, x, y) in zip(factors, matches, strict=True)]
+    if inter:
+        sums = {key: sum(vote for vote, _, _ in matches) for key, matches in made.items()}
+        for key, matches in made.items():
+            everywhere = sum(value for other, value in sums.items() if other[0] == key[0])
+            matches[:] = [(vote * math.sqrt(sums[key] / everywhere), x, y) for vote, x, y in matches]
+    return made
+
+
+def hamming(query, photos, idf, *, norm="tfidf", power=2.0, wgc=False, **how):
+    """The scores of all photos."""
+    scores = []
+    made = votes(query, photos, idf, power=power, **how)
+    for number, photo in enumerate(photos):
+        matches = [match for (_, other), found in made.items() if other == number for match in found]
+        score = consistent(matches) if wgc else sum(vote for vote, _, _ in matches)
+        if norm == "tfidf":
+            squares = [sum((f * idf(w) ** (power / 2)) ** 2 for w, f in frequencies(side).items()) for side in (query, photo)]
+            score /= _lengths(*squares)
+        scores.append(score)
+    return scores
+
+
+def consistent(matches):
+    """The smaller one of the largest sums of three neighbouring bins, of 22.5 degrees and of half octaves."""
+    angles, scales = [0.0] * 16, [0.0] * 16
+    for vote, x, y in matches:
+        angles[((x.angle >> 8) - (y.angle >> 8) + 8) % 256 // 16] += vote
+        octave = min(x.scale >> 4, 255) - min(y.scale >> 4, 255)
+        scales[min(max((octave + 4) // 8 + 8, 0), 15)] += vote
+    angle = max(angles[i - 1] + angles[i] + angles[(i + 1) % 16] for i in range(16))
+    scale = max(sum(scales[max(i - 1, 0) : i + 2]) for i in range(16))
+    return min(angle, scale)
+
+
+def gallery_idf(photos):
+    """idf and lp-norm idf by word, from the photos that are searched."""
+    having, powers = collections.Counter(), collections.defaultdict(float)
+    for photo in photos:
+        for w, f in frequencies(photo).items():
+            having[w] += 1
+            powers[w] += f**2
+    count = len(photos)
+    return (lambda w: max(0.0, math.log(count / (having[w] or 1)))), (lambda w: max(0.0, math.log(count / (powers[w] or 1))))
+
+
+def ranked(scores, k):
+    """Rows of the best scores, the lower row first of equals."""
+    return sorted(range(len(scores)), key=lambda row: (-scores[row], row))[:k]
