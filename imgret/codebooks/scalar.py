@@ -77,7 +77,8 @@ class Scalar(Words):
         if ma > 1:
             from imgret.codebooks.kernels import flip
 
-            flip(np.square(above), flips, squared)
+            costs = np.square(above)
+            flip(costs, np.argsort(costs, axis=1, kind="stable"), flips, squared)
         words = own[:, None] ^ flips
         order = np.lexsort((words, squared, words != own[:, None]))
         return np.take_along_axis(words, order, axis=1), np.take_along_axis(squared, order, axis=1)
