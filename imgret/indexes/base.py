@@ -67,6 +67,11 @@ class Index(Component):
         """The class of its search-time parameters, over what an encoder of that name gives."""
         return cls.SearchParams
 
+    @classmethod
+    def searches(cls):
+        """The classes of all search-time parameters that it may have: by the name of the encoder, "" where that makes no difference."""
+        return {"": cls.SearchParams}
+
     def plan(self, dim, n_train, n):
         """Choose the layout for `n` rows of `dim` columns, `n_train` to learn from, before any work; return what was chosen, in a line.
 

@@ -64,6 +64,11 @@ class Inverted(Index):
         """The class of the search-time parameters for entries of an encoder, by its name."""
         return registry.load(SCORERS, encoder, "scorer").SearchParams
 
+    @classmethod
+    def searches(cls):
+        """Those of each encoder; see `Index.searches`."""
+        return {encoder: cls.search_params(encoder) for encoder in SCORERS}
+
     # Building
 
     def fill(self, source, folder, max_memory=DEFAULT_MEMORY, progress=None):
