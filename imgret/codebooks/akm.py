@@ -29,7 +29,7 @@ class AKM(Points):
     and tells as `differs_from_exact` the share of sampled descriptors whose nearest word among all is another. (Words lie nearer to
     the descriptors that they were learned from than to others, of which more differ.)
 
-    Memory beyond the sample: 8 bytes a row, 28 bytes a centroid value, and about 40 MB a job.
+    Memory beyond the sample: 8 bytes a row, 30 bytes a centroid value, and about 40 MB a job.
 
     Attributes
     ----------
