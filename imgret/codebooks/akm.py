@@ -26,7 +26,8 @@ class AKM(Points):
     half of the iterations each such word, and in all iterations each word without descriptors, moves to one of those of the largest
     summed squared distances, which is split: one to either side of its mean, towards the farthest of its descriptors and away from it,
     so that about half of them go with each (Linde, Buzo & Gray). `summary()` counts what is left as `single_words` and `empty_words`,
-    and tells as `differs_from_exact` the share of sampled descriptors whose nearest word among all is another.
+    and tells as `differs_from_exact` the share of sampled descriptors whose nearest word among all is another. (Words lie nearer to
+    the descriptors that they were learned from than to others, of which more differ.)
 
     Memory beyond the sample: 8 bytes a row, 28 bytes a centroid value, and about 40 MB a job.
 

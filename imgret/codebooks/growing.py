@@ -55,7 +55,7 @@ class Growing:
                 self._tell(level + (first - start) / (stop - start) if first > start else level)
                 last = min(first + NODES, stop)
                 self._divide(first, [rows[edges[node - start] : edges[node - start + 1]] for node in range(first, last)])
-            start, stop = stop, self.made + 1
+            start, stop = stop, int(self.children[stop]) + 1
         self._tell(self._params.depth)
 
     def _tell(self, done):

@@ -132,7 +132,7 @@ def descend(x, points, children, depth, beam, leaves, found):
 
 
 @numba.njit(cache=True, nogil=True)
-def flip(costs, flips, squared):
+def flip(costs, order, flips, squared):
     """The cheapest sets of bits to turn over, cheapest first: each row's smallest sums of some of its costs.
 
     From a set that ends with one bit follow two, in the order of the costs: with the next bit added, and with it in place of the last. So
@@ -142,6 +142,8 @@ def flip(costs, flips, squared):
     ----------
     costs : ndarray, shape (T, N), float32
         What turning over each bit costs, not negative; N is at most 62.
+    order : ndarray, shape (T, N), int64
+        The bits, the cheapest first.
     flips : ndarray, shape (T, ma), int64
         Where the sets go, bit j for the j-th cost; ma is at most 2^N.
     squared : ndarray, shape (T, ma), float32
@@ -150,9 +152,8 @@ def flip(costs, flips, squared):
     ma, bits = flips.shape[1], costs.shape[1]
     sums, sets, lasts = np.empty(2 * ma + 2, np.float64), np.empty(2 * ma + 2, np.int64), np.empty(2 * ma + 2, np.int64)
     for i in range(costs.shape[0]):
-        order = np.argsort(costs[i], kind="mergesort")
         flips[i, 0], squared[i, 0] = 0, 0
-        sums[0], sets[0], lasts[0], waiting = costs[i, order[0]], np.int64(1) << order[0], 0, 1
+        sums[0], sets[0], lasts[0], waiting = costs[i, order[i, 0]], np.int64(1) << order[i, 0], 0, 1
         for j in range(1, ma):
             least = 0
             for k in range(1, waiting):
@@ -163,9 +164,9 @@ def flip(costs, flips, squared):
             waiting -= 1
             sums[least], sets[least], lasts[least] = sums[waiting], sets[waiting], lasts[waiting]
             if last + 1 < bits:
-                added = np.int64(1) << order[last + 1]
-                sums[waiting], sets[waiting], lasts[waiting] = cost + costs[i, order[last + 1]], chosen | added, last + 1
-                instead = chosen ^ (np.int64(1) << order[last])
-                sums[waiting + 1] = cost - costs[i, order[last]] + costs[i, order[last + 1]]
+                added = np.int64(1) << order[i, last + 1]
+                sums[waiting], sets[waiting], lasts[waiting] = cost + costs[i, order[i, last + 1]], chosen | added, last + 1
+                instead = chosen ^ (np.int64(1) << order[i, last])
+                sums[waiting + 1] = cost - costs[i, order[i, last]] + costs[i, order[i, last + 1]]
                 sets[waiting + 1], lasts[waiting + 1] = instead | added, last + 1
                 waiting += 2

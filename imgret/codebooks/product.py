@@ -17,9 +17,9 @@ from imgret.registry import SAMPLING, Params, param
 class Product(Words):
     """Two codebooks, one of each half of a descriptor's columns; a word is a pair of their words, so that `size` words each make size².
 
-    Word i · size + j is the i-th of the first half and the j-th of the second. The nearest pairs of a descriptor come out of the two lists of
-    nearest halves exactly: a pair of the r-th and the s-th nearest is behind (r + 1)(s + 1) − 1 others (the multi-sequence algorithm
-    without its queue, for lists that short). Each half is learned by k-means, as `kmeans` learns it.
+    Word i · size + j is the i-th of the first half and the j-th of the second. The nearest pairs of a descriptor come out of the two
+    lists of nearest halves exactly: a pair of the r-th and the s-th nearest is behind (r + 1)(s + 1) − 1 others (the multi-sequence
+    algorithm without its queue, for lists that short). Each half is learned by k-means, as `kmeans` learns it.
 
     Memory beyond the sample: 4 bytes a row, and about 30 MB a job.
 

@@ -16,10 +16,10 @@ class Scalar(Words):
     """Each value of a descriptor is one bit, whether it is above the median of the descriptor's own values; some of the bits make the word.
 
     Nothing is learned but how many columns there are: the sample may be small. Which columns make the word is drawn by `seed` (neighbours
-    in a SIFT descriptor say much the same). For several words at once those bits are turned over whose values are nearest the median.
-    A squared distance is that to the nearest point that has the word's bits, seen from the same median: the sum of (value − median)² of the bits
-    turned over, so 0 for the descriptor's own word, which comes first whatever ties with it. (Zhou et al. have a second threshold for a second bit of each value; one is enough
-    for the word.)
+    in a SIFT descriptor say much the same). For several words at once those bits are turned over whose values are nearest the median. A
+    squared distance is that to the nearest point that has the word's bits, seen from the same median: the sum of (value − median)² of
+    the bits turned over, so 0 for the descriptor's own word, which comes first whatever ties with it. (Zhou et al. have a second
+    threshold for a second bit of each value; one is enough for the word.)
 
     Attributes
     ----------
@@ -77,7 +77,8 @@ class Scalar(Words):
         if ma > 1:
             from imgret.codebooks.kernels import flip
 
-            flip(np.square(above), flips, squared)
+            costs = np.square(above)
+            flip(costs, np.argsort(costs, axis=1, kind="stable"), flips, squared)
         words = own[:, None] ^ flips
         order = np.lexsort((words, squared, words != own[:, None]))
         return np.take_along_axis(words, order, axis=1), np.take_along_axis(squared, order, axis=1)
