@@ -113,7 +113,9 @@ class Gallery:
         ImgretError
         """
         for name in self._given & self.asked.keys():
-            raise ImgretError(f"{shown} holds words already, and `{name}` says how descriptors get theirs: ask with features, or leave it out")
+            raise ImgretError(
+                f"{shown} holds words already, and `{name}` says how descriptors get theirs: ask with features, or leave it out"
+            )
 
     @property
     def asking(self):
