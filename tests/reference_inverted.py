@@ -67,38 +67,46 @@ def kernel(query, photo, idf, *, alpha=3.0, tau=0.0, power=1.0, norm="self"):
     return of(query, photo) / (_lengths(of(query, query), of(photo, photo)) if norm == "self" else 1.0)
 
 
-def votes(query, photos, idf, *, threshold=24.0, weight="gaussian", sigma=12.0, power=2.0, burst="average", inter=False):
-    """By descriptor of the query and photo: [(vote, query's entry, photo's entry)], after bursts."""
-    made = {}
-    for x in query:
-        for number, photo in enumerate(photos):
-            for y in photo:
+def votes(query, photos, idf, *, threshold=24.0, weight="gaussian", sigma=12.0, power=2.0, burst="both", inter=False):
+    """Of each photo: [(vote, query's entry, photo's entry)], after bursts."""
+    made = []
+    for photo in photos:
+        matches = []
+        for i, x in enumerate(query):
+            for j, y in enumerate(photo):
                 h, share = int(np.sum(x.signature != y.signature)), len(x.signature) / 64
-                if x.word != y.word or h > threshold * share:
-                    continue
-                near = {"gaussian": math.exp(-((h / sigma / share) ** 2)), "exponential": math.exp(-h / sigma / share), "none": 1.0}[weight]
-                vote = near * idf(x.word) ** power * x.weight * y.weight
-                if vote:
-                    made.setdefault((x.descriptor, number), []).append((vote, x, y))
-    for matches in made.values():
-        total = sum(vote for vote, _, _ in matches)
-        factors = [{"average": 1 / len(matches), "root": math.sqrt(vote / total), "none": 1.0}[burst] for vote, _, _ in matches]
-        matches[:] = [(factor * vote, x, y) for factor, (vote, x, y) in zip(factors, matches, strict=True)]
+                if x.word == y.word and h <= threshold * share:
+                    near = {"gaussian": math.exp(-((h / sigma / share) ** 2)), "exponential": math.exp(-h / sigma / share), "none": 1.0}
+                    matches.append((near[weight] * idf(x.word) ** power * x.weight * y.weight, i, j))
+        made.append([(vote * _share(vote, i, j, matches, query, burst), query[i], photo[j]) for vote, i, j in matches])
     if inter:
-        sums = {key: sum(vote for vote, _, _ in matches) for key, matches in made.items()}
-        for key, matches in made.items():
-            everywhere = sum(value for other, value in sums.items() if other[0] == key[0])
-            matches[:] = [(vote * math.sqrt(sums[key] / everywhere), x, y) for vote, x, y in matches]
+        everywhere = collections.defaultdict(float)
+        for vote, x, _ in [match for matches in made for match in matches]:
+            everywhere[x.descriptor] += vote
+        for matches in made:
+            here = collections.defaultdict(float)
+            for vote, x, _ in matches:
+                here[x.descriptor] += vote
+            matches[:] = [(v * math.sqrt(here[x.descriptor] / everywhere[x.descriptor]) if v else 0.0, x, y) for v, x, y in matches]
     return made
 
 
-def hamming(query, photos, idf, *, norm="tfidf", power=2.0, wgc=False, **how):
+def _share(vote, i, j, matches, query, burst):
+    mine = [other for other, k, _ in matches if query[k].descriptor == query[i].descriptor]
+    theirs = [other for other, _, k in matches if k == j]
+    if burst == "both":
+        return 1 / (len(mine) + len(theirs) - 1)
+    if burst == "query":
+        return 1 / len(mine)
+    return math.sqrt(vote / sum(mine)) if burst == "root" and vote else 1.0
+
+
+def hamming(query, photos, idf, *, norm="tfidf", power=2.0, wgc=False, loose=0.3, **how):
     """The scores of all photos."""
     scores = []
-    made = votes(query, photos, idf, power=power, **how)
-    for number, photo in enumerate(photos):
-        matches = [match for (_, other), found in made.items() if other == number for match in found]
-        score = consistent(matches) if wgc else sum(vote for vote, _, _ in matches)
+    for photo, matches in zip(photos, votes(query, photos, idf, power=power, **how), strict=True):
+        score = sum(vote for vote, _, _ in matches)
+        score = loose * score + (1 - loose) * consistent(matches) if wgc else score
         if norm == "tfidf":
             squares = [sum((f * idf(w) ** (power / 2)) ** 2 for w, f in frequencies(side).items()) for side in (query, photo)]
             score /= _lengths(*squares)

@@ -158,7 +158,8 @@ HAMMING = [
     {"burst": "root", "inter": True, "power": 1.0, "idf": "gallery"},
     {"wgc": True},
     {"wgc": True, "burst": "root", "inter": True, "norm": "none"},
-    {"wgc": True, "burst": "none"},
+    {"wgc": True, "burst": "query", "loose": 0.0},
+    {"burst": "query", "inter": True},
 ]
 
 

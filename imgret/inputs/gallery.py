@@ -95,6 +95,7 @@ class Gallery:
         self.pipeline = Pipeline.load(store)
         self.settings = kind.search_params(self.pipeline.node["component"]).parse(settings)
         self.asked = {name: value for name, value in self.settings.to_json().items() if name in kind.asked_with}
+        self._given = {setting.partition("=")[0].strip() for setting in settings}
         zero = store.info.get("zero", 0)
         self.zero = zero if isinstance(zero, int) else 0
         self._structure = structure = _Mapped(store, store.group("structure"))
@@ -103,6 +104,18 @@ class Gallery:
         self.names, self._rows = store.texts("names"), store.read("rows")
         if len(self._rows) and (self._rows.min() < 0 or self._rows.max() >= len(self.names)):
             raise ImgretError(f"{store.shown} is damaged: 'rows' point outside its photos")
+
+    def check_encoded(self, shown):
+        """Refuse settings of how queries are encoded, where those of a store have been.
+
+        Raises
+        ------
+        ImgretError
+        """
+        for name in self._given & self.asked.keys():
+            raise ImgretError(
+                f"{shown} holds words already, and `{name}` says how descriptors get theirs: ask with features, or leave it out"
+            )
 
     @property
     def asking(self):

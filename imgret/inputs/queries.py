@@ -110,6 +110,8 @@ class StoreQueries:
                     f"{store.shown} was not made as the photos in {gallery.store.shown} were ({differences(node, nearest)}): "
                     "give photos, or a store made in the same way"
                 )
+            if store.kind == "words":
+                gallery.check_encoded(store.shown)
             self._positions.append(position)
 
     def __len__(self):

@@ -13,10 +13,11 @@ import typing
 
 import numpy as np
 
-from imgret.indexes.inverted.memory import add, dot_half, item, popcount, read_f16, read_f32, read_u8, read_u16, read_u64
-from imgret.indexes.inverted.packing import DAMAGED, SOUND, compiled, gap
+from imgret.indexes.inverted.memory import add, dot_half, fetch, item, popcount, read_f16, read_f32, read_u8, read_u16, read_u64
+from imgret.indexes.inverted.packing import DAMAGED, EIGHT, ONE, SOUND, compiled, gap, inlined, short, step_of
 
 STRETCH = 1 << 16  # photos: 256 KB of scores
+AHEAD = 4096
 NO_MORE = 1 << 40  # where a photo number would be in a list that has ended
 
 PLAIN, ROOT, BINARY, SATURATED = range(4)  # what becomes of a frequency
@@ -66,7 +67,7 @@ def how(takes, *, table=NONE[:0], alpha=3.0, tau=0.0, form=PLAIN, k1=0.0, softne
     return How((0,) * takes, np.asarray(table, np.float32), float(alpha), float(tau), int(form), np.float32(k1), softness)
 
 
-@compiled
+@inlined
 def weight(columns, entry):
     """The weight of an entry; 1 where there are none."""
     if len(columns.kind) == 1:
@@ -78,14 +79,14 @@ def weight(columns, entry):
     return np.float32(1)
 
 
-@compiled
-def distance(columns, entry, asked, number, first, last):
-    """Bits in which the signature of an entry differs from an asked one; `first` and `last` are the first and last 8 bytes of that."""
+@inlined
+def distance(columns, entry, asked, number, ends):
+    """Bits in which the signature of an entry differs from an asked one, whose `ends_of` are given."""
     at = columns.size * entry
     if len(columns.width) == 1:
-        return popcount(read_u64(columns.signatures, at) ^ first)
+        return popcount(read_u64(columns.signatures, at) ^ ends[0])
     if len(columns.width) == 2:
-        return popcount(read_u64(columns.signatures, at) ^ first) + popcount(read_u64(columns.signatures, at + 8) ^ last)
+        return popcount(read_u64(columns.signatures, at) ^ ends[0]) + popcount(read_u64(columns.signatures, at + 8) ^ ends[1])
     bits, other = np.int64(0), columns.size * number
     if len(columns.width):
         for byte in range(0, columns.size, 8):
@@ -96,7 +97,7 @@ def distance(columns, entry, asked, number, first, last):
     return bits
 
 
-@compiled
+@inlined
 def ends_of(columns, asked, number):
     """The first and last 8 bytes of an asked signature, for `distance`."""
     if len(columns.width):
@@ -105,7 +106,7 @@ def ends_of(columns, asked, number):
     return np.uint64(0), np.uint64(0)
 
 
-@compiled
+@inlined
 def product(columns, entry, asked, number):
     """The inner product of the float16 of an entry with asked float32."""
     at, dim = columns.size * entry, columns.size // 2
@@ -116,7 +117,7 @@ def product(columns, entry, asked, number):
     return total
 
 
-@compiled
+@inlined
 def selective(similarity, alpha, tau):
     """σ(u) = sign(u)|u|^α where u > τ, else 0 (Tolias et al. 2016, equation 18)."""
     if not similarity > tau:
@@ -151,7 +152,7 @@ def ended(asked, state):
     return SOUND
 
 
-@compiled
+@inlined
 def frequency(how, tf, photo):
     """What a frequency counts: itself, its root, 1, or tf (k1 + 1) / (tf + softness) as BM25 has it."""
     if how.form == PLAIN:
@@ -161,6 +162,16 @@ def frequency(how, tf, photo):
     if how.form == BINARY:
         return np.float32(1)
     return tf * (how.k1 + np.float32(1)) / (tf + item(how.softness, photo))
+
+
+@inlined
+def worth(columns, entry, asked, number, ends, factor, how, photo):
+    """What an entry adds to its photo's score."""
+    if len(how.takes) == BITS:
+        return item(how.table, distance(columns, entry, asked.signatures, number, ends)) * factor * weight(columns, entry)
+    if len(how.takes) == FLOATS:
+        return factor * selective(product(columns, entry, asked.signatures, number), how.alpha, how.tau) * weight(columns, entry)
+    return factor * frequency(how, weight(columns, entry), photo)
 
 
 @compiled
@@ -183,7 +194,6 @@ def scan(columns, asked, how, scores):
     sound, state = begin(columns, asked)
     if sound != SOUND:
         return DAMAGED
-    scaled = np.empty(len(how.table), np.float32)
     for stretch in range(0, len(scores), STRETCH):
         last = min(stretch + STRETCH, len(scores))
         for number in range(len(state)):
@@ -191,19 +201,21 @@ def scan(columns, asked, how, scores):
             if photo >= last:
                 continue
             end, stop, factor = asked.end[number], asked.stop[number], asked.factor[number]
-            first8, last8 = ends_of(columns, asked.signatures, number)
-            for bits in range(len(scaled)):
-                scaled[bits] = how.table[bits] * factor
+            ends = ends_of(columns, asked.signatures, number)
             while photo < last:
-                if len(how.takes) == BITS:
-                    bits = distance(columns, entry, asked.signatures, number, first8, last8)
-                    worth = item(scaled, bits) * weight(columns, entry)
-                elif len(how.takes) == FLOATS:
-                    similarity = product(columns, entry, asked.signatures, number)
-                    worth = factor * selective(similarity, how.alpha, how.tau) * weight(columns, entry)
-                else:
-                    worth = factor * frequency(how, weight(columns, entry), photo)
-                add(scores, photo, worth)
+                if entry + EIGHT < end and at + EIGHT <= stop and photo + EIGHT * ONE <= last:
+                    steps = read_u64(columns.photos, at)
+                    if short(steps):
+                        ahead_at = columns.size * entry + AHEAD
+                        fetch(columns.signatures, ahead_at)
+                        if columns.size > 8:
+                            fetch(columns.signatures, ahead_at + 64)
+                        for ahead in range(EIGHT):
+                            add(scores, photo, worth(columns, entry + ahead, asked, number, ends, factor, how, photo))
+                            photo += step_of(steps, ahead)
+                        entry, at = entry + EIGHT, at + EIGHT
+                        continue
+                add(scores, photo, worth(columns, entry, asked, number, ends, factor, how, photo))
                 entry += 1
                 if entry >= end:
                     photo = np.int64(NO_MORE)

@@ -94,9 +94,9 @@ class Lists:
 
         entries, taken = self.ranges(at)
         if signatures is None:
-            flat = _bytes(None)
+            flat = as_bytes(None)
         else:
-            flat = _bytes(signatures) if signatures.dtype == np.uint8 else np.ascontiguousarray(signatures, np.float32).ravel()
+            flat = as_bytes(signatures) if signatures.dtype == np.uint8 else np.ascontiguousarray(signatures, np.float32).ravel()
         factors = np.ascontiguousarray(factors, np.float32) if len(at) else NONE[:0].copy()
         return Asked(*(np.ascontiguousarray(edge) for rows in (entries, taken) for edge in rows.T), flat, factors)
 
@@ -107,7 +107,7 @@ class Lists:
         width = () if self.floats or size % 8 else (0,) * (size // 8)
         kind = () if self.weight is None else (0,) * self.weight.dtype.itemsize
         columns = (self.photo, self.signature, self.weight, self.geometry)
-        return Columns(*map(_bytes, columns), size, width, kind)
+        return Columns(*map(as_bytes, columns), size, width, kind)
 
 
 def starts_of(*columns):
@@ -132,7 +132,7 @@ def _column(arrays, name, ndim, dtypes):
     return array
 
 
-def _bytes(array):
+def as_bytes(array):
     """An array's bytes, read-only: of one type for compiled loops, wherever it lies in its file."""
     array = np.zeros(0, np.uint8) if array is None else np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     array = array.view()

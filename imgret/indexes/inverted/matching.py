@@ -1,154 +1,270 @@
-"""The compiled loops of Hamming embedding: votes of matches, bursts, and weak geometric consistency."""
+"""The compiled loops of Hamming embedding: votes of matches, bursts, and weak geometric consistency.
+
+A stretch of photos at a time: what matches is taken out of the lists, without a branch, which would be guessed wrongly about as often as
+there are matches; then sorted by photo; then each photo's matches are counted together, in the order of the query's entries.
+"""
 
 import math
 import typing
 
 import numpy as np
 
-from imgret.indexes.inverted.kernels import distance, ends_of, weight
-from imgret.indexes.inverted.memory import item, read_u8
-from imgret.indexes.inverted.packing import DAMAGED, SOUND, compiled, gap
+from imgret.indexes.inverted.kernels import NO_MORE, begin, distance, ended, ends_of, weight
+from imgret.indexes.inverted.memory import fetch, put, read_u8, read_u64
+from imgret.indexes.inverted.packing import DAMAGED, EIGHT, ONE, SOUND, compiled, gap, inlined, short, step_of
 
-ALL, AVERAGE, ROOT = range(3)  # what a burst counts
+ALL, QUERY, BOTH, ROOT = range(4)  # what a burst counts
 TURNS, OCTAVES = 16, 16  # bins of differences: 22.5 degrees each, half an octave each; no difference is in the middle of one
+STRETCH = 1 << 15  # photos
+ROOM = 1 << 12  # matches that there is room for before a list is looked at
+# a match in 64 bits: the photo, less the first of its stretch; the distance; the query's entry; how many of those match the gallery's entry
+PHOTO, BITS, NUMBER, COUNT = 0, 18, 30, 54
+MOST_BITS, MOST_ENTRIES, MOST_COUNT = (1 << NUMBER - BITS) - 1, 1 << COUNT - NUMBER, (1 << 64 - COUNT) - 1
 
 
 class Votes(typing.NamedTuple):
-    """How matches vote."""
+    """What is asked, and how matches vote. `places` and `entries` are tuples of a length: what it is compiled for."""
 
-    table: np.ndarray  # (bits + 1,), float32: by the distance; 0 beyond the threshold
+    first: np.ndarray  # (G + 1,), int64: the entries of the query that each list is asked by
+    signatures: np.ndarray  # of each entry, as bytes
+    factor: np.ndarray  # (n,), float32, of each entry
+    descriptor: np.ndarray  # (n,), int64: which descriptor each entry is of, below D
+    geometry: np.ndarray  # (n, 2), uint8, of `places`
+    table: np.ndarray  # (bits + 1,), float32: what a match counts by its distance
+    threshold: int
     burst: int
     inter: bool
-    geometry: np.ndarray  # (n, 2), uint8, of what is asked; (0, 2) where it does not count
+    loose: float  # of `places`: the share of votes that count wherever they are
+    places: tuple  # of one item where angles and scales count
+    entries: tuple  # of one item where something is looked up of the gallery's entries: these, or weights
 
 
-class Memory(typing.NamedTuple):
-    """What is noted of each photo while one descriptor asks; zero between two."""
+class Noted(typing.NamedTuple):
+    """What is noted of each descriptor."""
 
-    noted: np.ndarray  # (N, 2), float32: what a burst is divided by; what it counts
-    touched: np.ndarray  # (N,), int32
+    matches: np.ndarray  # (D,), float32: in the photo that is counted; 0 between two, as `votes`
+    votes: np.ndarray
+    total: np.ndarray  # (D,), float64: votes in all photos
 
 
 @compiled
-def votes(columns, asked, groups, how, memory, scores, histograms):
+def votes(columns, asked, how, noted, scores):
     """Add up each photo's votes.
 
     Parameters
     ----------
     columns, asked : see `imgret.indexes.inverted.kernels`
-    groups : ndarray, shape (G + 1,), int64
-        The lists that each descriptor asks: from one number to the next.
+        Each list once.
     how : Votes
-    memory : Memory
+    noted : Noted
+        Zero; changed.
     scores : ndarray, shape (N,), float32
-        Changed, where geometry does not count.
-    histograms : ndarray, shape (N, TURNS + OCTAVES), float32
-        Changed, where it does; (0, TURNS + OCTAVES) elsewhere.
+        Changed.
 
     Returns
     -------
     int
         `SOUND` or `DAMAGED`.
     """
-    for group in range(len(groups) - 1):
-        count = 0
-        for number in range(groups[group], groups[group + 1]):
-            count = _look(columns, asked, number, how, memory, count)
-            if count < 0:
-                return DAMAGED
-        _settle(how, memory, count, scores)
-        if len(how.geometry):
-            for number in range(groups[group], groups[group + 1]):
-                _place(columns, asked, number, how, memory, histograms)
-        for place in range(count):
-            photo = memory.touched[place]
-            memory.noted[photo, 0] = memory.noted[photo, 1] = 0
+    matches, entries = np.empty(4 * ROOM, np.uint64), np.empty(4 * ROOM * len(how.entries), np.int64)
+    other, others = np.empty(0, np.uint64), np.empty(0, np.int64)
+    ends = np.empty(STRETCH + 1, np.int64)
+    for turn in range(2 if how.inter else 1):
+        sound, state = begin(columns, asked)
+        if sound != SOUND:
+            return DAMAGED
+        for base in range(0, len(scores), STRETCH):
+            last, count = min(base + STRETCH, len(scores)), 0
+            for number in range(len(state)):
+                while state[number, 0] < last:
+                    if count + ROOM + how.first[number + 1] - how.first[number] > len(matches):
+                        matches, entries = _larger(matches), _larger(entries)
+                    count = _take(columns, asked, number, how, state, base, last, matches, entries, count)
+                    if count < 0:
+                        return DAMAGED
+            if len(other) < count:
+                other, others = np.empty(len(matches), np.uint64), np.empty(len(entries), np.int64)
+            _sort(matches, entries, count, ends, other, others, how)
+            _count(columns, other, others, count, base, how, noted, turn, scores)
+        if ended(asked, state) != SOUND:
+            return DAMAGED
     return SOUND
 
 
 @compiled
-def _look(columns, asked, number, how, memory, count):
-    """Note the matches in one list; how many photos have been touched so far, −1 where the list is damaged."""
-    at, stop, photo, photos = asked.at[number], asked.stop[number], np.int64(0), len(memory.touched)
-    first8, last8 = ends_of(columns, asked.signatures, number)
-    noted, factor = memory.noted, asked.factor[number]
-    for entry in range(asked.start[number], asked.end[number]):
+def _larger(array):
+    larger = np.empty(2 * len(array), array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+@inlined
+def _take(columns, asked, number, how, state, base, last, matches, entries, count):
+    """Append the matches of one list, of photos below `last`, while there is room; their number then, −1 where it is damaged."""
+    photo, at, entry = state[number, 0], state[number, 1], state[number, 2]
+    end, stop = asked.end[number], asked.stop[number]
+    first, beyond = how.first[number], how.first[number + 1]
+    most, alone = len(matches) - (beyond - first), beyond - first == 1
+    mine = (np.uint64(first) << np.uint64(NUMBER)) | (np.uint64(1) << np.uint64(COUNT))
+    ends = ends_of(columns, how.signatures, first)
+    while photo < last and count <= most:
+        if alone and entry + EIGHT < end and at + EIGHT <= stop and photo + EIGHT * ONE <= last and count + EIGHT <= most:
+            steps = read_u64(columns.photos, at)
+            if short(steps):
+                fetch(columns.signatures, columns.size * entry + 1024)
+                for ahead in range(EIGHT):
+                    bits = distance(columns, entry + ahead, how.signatures, first, ends)
+                    put(matches, count, mine | np.uint64(photo - base) | (np.uint64(bits) << np.uint64(BITS)))
+                    if len(how.entries):
+                        put(entries, count, entry + ahead)
+                    count += np.int64(bits <= how.threshold)
+                    photo += step_of(steps, ahead)
+                entry, at = entry + EIGHT, at + EIGHT
+                continue
+        before = count
+        for asking in range(first, beyond):
+            bits = distance(columns, entry, how.signatures, asking, ends if alone else ends_of(columns, how.signatures, asking))
+            match = np.uint64(photo - base) | (np.uint64(bits) << np.uint64(BITS)) | (np.uint64(asking) << np.uint64(NUMBER))
+            put(matches, count, match)
+            if len(how.entries):
+                put(entries, count, entry)
+            count += np.int64(bits <= how.threshold)
+        together = np.uint64(min(count - before, MOST_COUNT)) << np.uint64(COUNT)
+        for match in range(before, count):
+            matches[match] |= together
+        entry += 1
+        if entry >= end:
+            photo = np.int64(NO_MORE)
+            break
         step, at = gap(columns.photos, at, stop)
-        photo += step
-        if step < 0 or photo >= photos:
+        if step < 0:
             return -1
-        near = item(how.table, distance(columns, entry, asked.signatures, number, first8, last8))
-        if near > 0:
-            vote = near * factor * weight(columns, entry)
-            if vote > 0:
-                if noted[photo, 0] == 0:
-                    memory.touched[count] = photo
-                    count += 1
-                if how.burst == ROOT:
-                    noted[photo, 0] += vote
-                    noted[photo, 1] += vote * np.float32(math.sqrt(vote))
-                else:
-                    noted[photo, 0] += 1
-                    noted[photo, 1] += vote
-    return count if at == stop else -1
-
-
-@compiled
-def _settle(how, memory, count, scores):
-    """Give the votes of one descriptor, and leave in `noted` by what each match is to be multiplied."""
-    noted, total = memory.noted, 0.0
-    for place in range(count):
-        photo = memory.touched[place]
-        if how.burst == AVERAGE:
-            noted[photo, 0] = 1 / noted[photo, 0]
-        elif how.burst == ROOT:
-            noted[photo, 0] = 1 / np.float32(math.sqrt(noted[photo, 0]))
-        else:
-            noted[photo, 0] = 1
-        total += noted[photo, 0] * noted[photo, 1]
-    for place in range(count):
-        photo = memory.touched[place]
-        if how.inter and total > 0:
-            noted[photo, 0] *= np.float32(math.sqrt(noted[photo, 0] * noted[photo, 1] / total))
-        if not len(how.geometry):
-            scores[photo] += noted[photo, 0] * noted[photo, 1]
-
-
-@compiled
-def _place(columns, asked, number, how, memory, histograms):
-    """Put the matches of one list, which has been looked at, where their differences of angle and of scale are."""
-    at, stop, photo = asked.at[number], asked.stop[number], np.int64(0)
-    first8, last8 = ends_of(columns, asked.signatures, number)
-    angle, octave = np.int64(how.geometry[number, 0]), np.int64(how.geometry[number, 1])
-    for entry in range(asked.start[number], asked.end[number]):
-        step, at = gap(columns.photos, at, stop)
         photo += step
-        near = item(how.table, distance(columns, entry, asked.signatures, number, first8, last8))
-        if near > 0:
-            vote = near * asked.factor[number] * weight(columns, entry)
-            if vote > 0:
-                if how.burst == ROOT:
-                    vote *= np.float32(math.sqrt(vote))
-                vote *= memory.noted[photo, 0]
-                turned = (angle - np.int64(read_u8(columns.geometry, 2 * entry)) + 128 // TURNS) & 255
-                larger = (octave - np.int64(read_u8(columns.geometry, 2 * entry + 1)) + 4) >> 3
-                histograms[photo, turned * TURNS // 256] += vote
-                histograms[photo, TURNS + min(max(larger + OCTAVES // 2, 0), OCTAVES - 1)] += vote
+    state[number, 0], state[number, 1], state[number, 2] = photo, at, entry
+    return count
+
+
+@inlined
+def _photo(match):
+    return np.int64(match & np.uint64((1 << BITS) - 1))
+
+
+@inlined
+def _sort(matches, entries, count, ends, other, others, how):
+    """Put matches into `other`, their entries into `others`, by photo, those of one in their own order."""
+    ends[:] = 0
+    for place in range(count):
+        ends[_photo(matches[place]) + 1] += 1
+    for photo in range(1, len(ends)):
+        ends[photo] += ends[photo - 1]
+    for place in range(count):
+        photo = _photo(matches[place])
+        put(other, ends[photo], matches[place])
+        if len(how.entries):
+            put(others, ends[photo], entries[place])
+        ends[photo] += 1
+
+
+@inlined
+def _count(columns, matches, entries, count, base, how, noted, turn, scores):
+    """Count the votes of photo after photo."""
+    bins = np.zeros(TURNS + OCTAVES, np.float32)
+    start = 0
+    while start < count:
+        photo, end = _photo(matches[start]), start
+        while end < count and _photo(matches[end]) == photo:
+            if how.burst:
+                number = _number(matches[end])
+                vote = _vote(columns, matches, entries, end, number, how) if how.burst == ROOT else np.float32(1)
+                noted.matches[how.descriptor[number]] += vote
+            end += 1
+        total = np.float32(0)
+        for place in range(start, end):
+            number = _number(matches[place])
+            vote = _vote(columns, matches, entries, place, number, how)
+            vote *= _share(matches[place], vote, noted.matches[how.descriptor[number]], how)
+            if not how.inter:
+                total += vote
+                if len(how.places):
+                    _place(columns, entries[place], number, vote, how, bins)
+            elif turn:
+                noted.votes[how.descriptor[number]] += vote
+            else:
+                noted.total[how.descriptor[number]] += vote
+        if turn:
+            total = _everywhere(columns, matches, entries, start, end, how, noted, bins)
+        for place in range(start, end):
+            x = how.descriptor[_number(matches[place])]
+            noted.matches[x] = noted.votes[x] = 0
+        if len(how.places):
+            total = np.float32(how.loose) * total + np.float32(1 - how.loose) * consistent(bins)
+            bins[:] = 0
+        scores[base + photo] = total
+        start = end
+
+
+@inlined
+def _everywhere(columns, matches, entries, start, end, how, noted, bins):
+    """The votes of a photo, those of a descriptor less the more it has in all photos."""
+    total = np.float32(0)
+    for place in range(start, end):
+        number = _number(matches[place])
+        x = how.descriptor[number]
+        vote = _vote(columns, matches, entries, place, number, how)
+        vote *= _share(matches[place], vote, noted.matches[x], how)
+        if vote > 0:
+            vote *= np.float32(math.sqrt(noted.votes[x] / noted.total[x]))
+        total += vote
+        if len(how.places):
+            _place(columns, entries[place], number, vote, how, bins)
+    return total
+
+
+@inlined
+def _number(match):
+    return np.int64((match >> np.uint64(NUMBER)) & np.uint64(MOST_ENTRIES - 1))
+
+
+@inlined
+def _vote(columns, matches, entries, place, number, how):
+    """What a match counts before bursts."""
+    bits = np.int64((matches[place] >> np.uint64(BITS)) & np.uint64(MOST_BITS))
+    vote = how.table[bits] * how.factor[number]
+    return vote * weight(columns, entries[place]) if len(columns.kind) else vote
+
+
+@inlined
+def _share(match, vote, matches, how):
+    """By what a match is multiplied for being one of several."""
+    if how.burst == QUERY:
+        return 1 / matches
+    if how.burst == BOTH:
+        return 1 / (matches + np.float32(match >> np.uint64(COUNT)) - 1)
+    if how.burst == ROOT and vote > 0:
+        return np.float32(math.sqrt(vote / matches))
+    return np.float32(1)
+
+
+@inlined
+def _place(columns, entry, number, vote, how, bins):
+    """Put a vote where the differences of angle and of scale are."""
+    turned = np.int64(how.geometry[number, 0]) - np.int64(read_u8(columns.geometry, 2 * entry)) + 128 // TURNS
+    larger = np.int64(how.geometry[number, 1]) - np.int64(read_u8(columns.geometry, 2 * entry + 1)) + 4
+    bins[(turned & 255) * TURNS // 256] += vote
+    bins[TURNS + min(max((larger >> 3) + OCTAVES // 2, 0), OCTAVES - 1)] += vote
 
 
 @compiled
-def consistent(histograms, scores):
+def consistent(bins):
     """The votes that agree: the smaller one of the largest sums of three neighbouring angles, and of three scales."""
-    for photo in range(len(histograms)):
-        bins = histograms[photo]
-        angle, scale = np.float32(0), np.float32(0)
-        for turn in range(TURNS):
-            angle = max(angle, bins[turn - 1 if turn else TURNS - 1] + bins[turn] + bins[(turn + 1) % TURNS])
-        for octave in range(OCTAVES):
-            around = bins[TURNS + octave]
-            if octave:
-                around += bins[TURNS + octave - 1]
-            if octave + 1 < OCTAVES:
-                around += bins[TURNS + octave + 1]
-            scale = max(scale, around)
-        scores[photo] = min(angle, scale)
+    angle, scale = np.float32(0), np.float32(0)
+    for turn in range(TURNS):
+        angle = max(angle, bins[turn - 1 if turn else TURNS - 1] + bins[turn] + bins[(turn + 1) % TURNS])
+    for octave in range(OCTAVES):
+        around = bins[TURNS + octave]
+        if octave:
+            around += bins[TURNS + octave - 1]
+        if octave + 1 < OCTAVES:
+            around += bins[TURNS + octave + 1]
+        scale = max(scale, around)
+    return min(angle, scale)

@@ -5,6 +5,7 @@ Numba would look at each index for a negative one; and of bytes at any place it 
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 
@@ -124,3 +125,29 @@ def read_f16(typing, array, at):
         return builder.fpext(builder.bitcast(builder.load(pointer, align=1), ir.HalfType()), ir.FloatType())
 
     return types.float32(array, types.intp), code
+
+
+@intrinsic
+def put(typing, array, at, value):
+    """`array[at] = value`, of the array's type."""
+
+    def code(context, builder, signature, arguments):
+        builder.store(arguments[2], _place(context, builder, signature.args[0], *arguments[:2]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, array.dtype), code
+
+
+@intrinsic
+def fetch(typing, array, at):
+    """Have the processor bring byte `at` near: of any place, there or not."""
+
+    def code(context, builder, signature, arguments):
+        number = ir.IntType(32)
+        pointer = _place(context, builder, signature.args[0], *arguments)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [pointer, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), code

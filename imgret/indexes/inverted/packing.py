@@ -11,13 +11,14 @@ import numpy as np
 from imgret.indexes.inverted.memory import read_u8, read_u32
 
 compiled = numba.njit(cache=True, nogil=True)
+inlined = numba.njit(cache=True, nogil=True, forceinline=True)  # a call counts references to every array that it is given
 
 ONE, LONG = 224, 255
 TWO = ONE + ((LONG - ONE) << 8)  # from here on a gap takes five
 SOUND, DAMAGED = 0, 1
 
 
-@compiled
+@inlined
 def gap(photos, at, end):
     """The gap at byte `at` and where the next one begins; −1 where it does not end before `end`."""
     if at >= end:
@@ -32,6 +33,22 @@ def gap(photos, at, end):
     if at + 5 > end:
         return -1, at
     return np.int64(read_u32(photos, at + 1)), at + 5
+
+
+EIGHT = 8  # gaps of a byte that are looked at together
+_HIGH = np.uint64(0x8080808080808080)
+
+
+@inlined
+def short(steps):
+    """Whether all eight bytes of a uint64 are gaps, none of them the first byte of a longer one."""
+    return steps & (steps << np.uint64(1)) & (steps << np.uint64(2)) & _HIGH == 0
+
+
+@inlined
+def step_of(steps, number):
+    """One of eight gaps."""
+    return np.int64((steps >> np.uint64(8 * number)) & np.uint64(255))
 
 
 @compiled

@@ -38,9 +38,9 @@ def _bits_of_run(columns, first, last, table):
     for one in range(first, last):
         mine = np.float64(weight(columns, one))
         total += mine * mine * table[0]
-        first8, last8 = ends_of(columns, columns.signatures, one)
+        ends = ends_of(columns, columns.signatures, one)
         for other in range(one + 1, last):
-            bits = distance(columns, other, columns.signatures, one, first8, last8)
+            bits = distance(columns, other, columns.signatures, one, ends)
             total += 2 * mine * weight(columns, other) * table[bits]
     return total
 
