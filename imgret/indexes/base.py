@@ -31,8 +31,6 @@ class Index(Component):
     ----------
     takes : str
         The kind of store that its rows come from: a row is a photo's vector. The step `index` reads no other kind.
-    asked_with : tuple of str
-        Search-time parameters that are the encoder's as well, and say how queries are encoded.
     trains : bool
         Whether `train` needs rows.
     quantizer : type or None
@@ -46,7 +44,6 @@ class Index(Component):
     """
 
     takes = "vectors"
-    asked_with = ()
     trains = True
     quantizer = None
     hashes = None
@@ -168,6 +165,10 @@ class Index(Component):
         `ImgretError` if they are not what this index writes.
         """
         raise NotImplementedError(cls.__name__)
+
+    def asked(self, settings):
+        """What the encoder is told of queries that it is not told of photos: its parameters by name, as JSON."""
+        return {}
 
     def visited(self, xq, settings=None):
         """Which rows of its arrays a search for some queries looks at: these are verified first where the arrays lie in a file.

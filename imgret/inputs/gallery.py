@@ -94,13 +94,13 @@ class Gallery:
         made_with = kind.Params.from_json(params.get("params"))
         self.pipeline = Pipeline.load(store)
         self.settings = kind.search_params(self.pipeline.node["component"]).parse(settings)
-        self.asked = {name: value for name, value in self.settings.to_json().items() if name in kind.asked_with}
         self._given = {setting.partition("=")[0].strip() for setting in settings}
         zero = store.info.get("zero", 0)
         self.zero = zero if isinstance(zero, int) else 0
         self._structure = structure = _Mapped(store, store.group("structure"))
         made_by = Maker(self.pipeline, store.facts, store.shown) if kind.takes == "words" else self.pipeline.codebooks_for(kind)
         self.index = kind.opened(made_with, params.get("metric", "cosine"), structure, store.facts, store.sizes["R"], made_by)
+        self.asked = self.index.asked(self.settings)
         self.names, self._rows = store.texts("names"), store.read("rows")
         if len(self._rows) and (self._rows.min() < 0 or self._rows.max() >= len(self.names)):
             raise ImgretError(f"{store.shown} is damaged: 'rows' point outside its photos")

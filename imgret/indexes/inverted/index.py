@@ -45,7 +45,6 @@ class Inverted(Index):
 
     name = "inverted"
     takes = "words"
-    asked_with = ("ma", "soft")
     trains = False
 
     def __init__(self, params, metric="cosine", encoder=None):
@@ -170,6 +169,10 @@ class Inverted(Index):
             if array.shape != (count,) or array.dtype != np.float32:
                 raise ImgretError(damage(f"'{name}' is not a number for each"))
         return index
+
+    def asked(self, settings):
+        """How many words a descriptor gets, and what else the scorer wants; see `Index.asked`."""
+        return self.scorer.asked(settings)
 
     def visited(self, queries, settings=None):
         """Its words' lists, and a number for each photo; all there is where norms must be made anew. See `Index.visited`."""
