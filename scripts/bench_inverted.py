@@ -35,7 +35,9 @@ def main():
     parser.add_argument("--entries", type=int, default=1000, help="of each photo, and of each query")
     parser.add_argument("--max-memory", type=float, default=2, help="GiB that building may take for entries")
     parser.add_argument("--folder", help="where the index goes, and what building needs besides: about 45 bytes an entry for a while")
-    parser.add_argument("--ma", type=int, nargs="*", default=[1, 5], help="words of a query descriptor: a query has so many times the entries")
+    parser.add_argument(
+        "--ma", type=int, nargs="*", default=[1, 5], help="words of a query descriptor: a query has so many times the entries"
+    )
     parser.add_argument("--peer", choices=("asmk",))
     given = parser.parse_args()
     print(bench.machine("numpy", "numba", "faiss-cpu"), "\n")
@@ -169,7 +171,9 @@ def searches(index, pool, given):
         ms = {name: 1000 * cost.seconds / QUERIES for name, cost in costs.items()}
         visited = np.mean([sum(end - start for start, end in zip(one[0], one[1], strict=True)) for one in lists])
         asked = np.mean([len(query["word"]) for query in queries])
-        rows.append([f"{asked:.0f}", f"{visited / 1e6:.2f}", f"{ms['imgret']:.1f}", f"{ms['loop']:.1f}", f"{ms['imgret'] / ms['loop']:.2f}"])
+        rows.append(
+            [f"{asked:.0f}", f"{visited / 1e6:.2f}", f"{ms['imgret']:.1f}", f"{ms['loop']:.1f}", f"{ms['imgret'] / ms['loop']:.2f}"]
+        )
     print(f"{QUERIES} queries, k = 100, one thread")
     bench.table(["entries of a query", "million entries visited", "ms a query", "bare loop ms", "ratio (bar 2)"], rows)
 
