@@ -35,7 +35,9 @@ def main():
     parser.add_argument("--entries", type=int, default=1000, help="of each photo, and of each query")
     parser.add_argument("--max-memory", type=float, default=2, help="GiB that building may take for entries")
     parser.add_argument("--folder", help="where the index goes, and what building needs besides: about 45 bytes an entry for a while")
-    parser.add_argument("--ma", type=int, nargs="*", default=[1, 5], help="words of a query descriptor: a query has so many times the entries")
+    parser.add_argument(
+        "--ma", type=int, nargs="*", default=[1, 5], help="words of a query descriptor: a query has so many times the entries"
+    )
     parser.add_argument("--peer", choices=("asmk",))
     given = parser.parse_args()
     print(bench.machine("numpy", "numba", "faiss-cpu"), "\n")
@@ -59,14 +61,17 @@ class Pool:
         self.columns = {name: column[order] for name, column in columns.items()}
         self.once = self.encoder.name == "asmk"
 
-    def draw(self, count, entries, seed):
-        """Entries of some photos: (how many of each, {name: column})."""
+    def draw(self, count, entries, seed, names=("word", "signature")):
+        """Entries of some photos: how many of each, and {name: column}."""
         rows = np.sort(np.random.default_rng(seed).integers(0, len(self.columns["word"]), (count, entries), dtype=np.int32), axis=1)
-        kept = np.ones(rows.shape, bool)
+        counts = np.full(count, entries)
         if self.once:
             words = self.columns["word"][rows]
-            kept[:, 1:] = words[:, 1:] != words[:, :-1]
-        return kept.sum(axis=1), {name: column[rows[kept]] for name, column in self.columns.items()}
+            kept = np.concatenate([np.ones((count, 1), bool), words[:, 1:] != words[:, :-1]], axis=1)
+            counts, rows = kept.sum(axis=1), rows[kept]
+        else:
+            rows = rows.ravel()
+        return counts, {name: self.columns[name][rows] for name in names}
 
 
 class Source:
@@ -78,8 +83,7 @@ class Source:
 
     def blocks(self, names):
         for start in range(0, self.photos, BLOCK):
-            counts, columns = self._pool.draw(min(BLOCK, self.photos - start), self._entries, [1, start])
-            yield counts, {name: columns[name] for name in names}
+            yield self._pool.draw(min(BLOCK, self.photos - start), self._entries, [1, start], names)
 
 
 class _Column:
@@ -169,7 +173,9 @@ def searches(index, pool, given):
         ms = {name: 1000 * cost.seconds / QUERIES for name, cost in costs.items()}
         visited = np.mean([sum(end - start for start, end in zip(one[0], one[1], strict=True)) for one in lists])
         asked = np.mean([len(query["word"]) for query in queries])
-        rows.append([f"{asked:.0f}", f"{visited / 1e6:.2f}", f"{ms['imgret']:.1f}", f"{ms['loop']:.1f}", f"{ms['imgret'] / ms['loop']:.2f}"])
+        rows.append(
+            [f"{asked:.0f}", f"{visited / 1e6:.2f}", f"{ms['imgret']:.1f}", f"{ms['loop']:.1f}", f"{ms['imgret'] / ms['loop']:.2f}"]
+        )
     print(f"{QUERIES} queries, k = 100, one thread")
     bench.table(["entries of a query", "million entries visited", "ms a query", "bare loop ms", "ratio (bar 2)"], rows)
 
@@ -194,7 +200,6 @@ def count_bits(index, lists):
 def asmk_package(pool, given):
     """The `asmk` package's own inverted file and kernel on the same entries."""
     import asmk.inverted_file
-    import asmk.kernel
 
 
 if __name__ == "__main__":

@@ -82,12 +82,13 @@ def weight(columns, entry):
 @inlined
 def distance(columns, entry, asked, number, ends):
     """Bits in which the signature of an entry differs from an asked one, whose `ends_of` are given."""
-    at = columns.size * entry
     if len(columns.width) == 1:
-        return popcount(read_u64(columns.signatures, at) ^ ends[0])
+        return popcount(read_u64(columns.signatures, 8 * entry) ^ ends[0])
     if len(columns.width) == 2:
-        return popcount(read_u64(columns.signatures, at) ^ ends[0]) + popcount(read_u64(columns.signatures, at + 8) ^ ends[1])
-    bits, other = np.int64(0), columns.size * number
+        return popcount(read_u64(columns.signatures, 16 * entry) ^ ends[0]) + popcount(
+            read_u64(columns.signatures, 16 * entry + 8) ^ ends[1]
+        )
+    bits, at, other = np.int64(0), columns.size * entry, columns.size * number
     if len(columns.width):
         for byte in range(0, columns.size, 8):
             bits += popcount(read_u64(columns.signatures, at + byte) ^ read_u64(asked, other + byte))
