@@ -61,14 +61,17 @@ class Pool:
         self.columns = {name: column[order] for name, column in columns.items()}
         self.once = self.encoder.name == "asmk"
 
-    def draw(self, count, entries, seed):
-        """Entries of some photos: (how many of each, {name: column})."""
+    def draw(self, count, entries, seed, names=("word", "signature")):
+        """Entries of some photos: how many of each, and {name: column}."""
         rows = np.sort(np.random.default_rng(seed).integers(0, len(self.columns["word"]), (count, entries), dtype=np.int32), axis=1)
-        kept = np.ones(rows.shape, bool)
+        counts = np.full(count, entries)
         if self.once:
             words = self.columns["word"][rows]
-            kept[:, 1:] = words[:, 1:] != words[:, :-1]
-        return kept.sum(axis=1), {name: column[rows[kept]] for name, column in self.columns.items()}
+            kept = np.concatenate([np.ones((count, 1), bool), words[:, 1:] != words[:, :-1]], axis=1)
+            counts, rows = kept.sum(axis=1), rows[kept]
+        else:
+            rows = rows.ravel()
+        return counts, {name: self.columns[name][rows] for name in names}
 
 
 class Source:
@@ -80,8 +83,7 @@ class Source:
 
     def blocks(self, names):
         for start in range(0, self.photos, BLOCK):
-            counts, columns = self._pool.draw(min(BLOCK, self.photos - start), self._entries, [1, start])
-            yield counts, {name: columns[name] for name in names}
+            yield self._pool.draw(min(BLOCK, self.photos - start), self._entries, [1, start], names)
 
 
 class _Column:
@@ -198,7 +200,6 @@ def count_bits(index, lists):
 def asmk_package(pool, given):
     """The `asmk` package's own inverted file and kernel on the same entries."""
     import asmk.inverted_file
-    import asmk.kernel
 
 
 if __name__ == "__main__":

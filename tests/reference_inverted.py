@@ -47,10 +47,20 @@ def selected(u, alpha, tau):
 
 
 def similarity(one, other):
-    """Inner product of floats; 1 − 2h/d of bits."""
+    """Inner product of floats; 1 − 2h/d of bits; of both, as there."""
+    if one.dtype != other.dtype:
+        return asymmetric(one, other)
     if one.dtype == np.uint8:
         return 1 - 2 * int(np.sum(one != other)) / len(one)
     return float(np.dot(one.astype(np.float64), other.astype(np.float64)))
+
+
+def asymmetric(numbers, bits):
+    """Of a query's numbers, in 4 bits and a sign, and a photo's signs."""
+    largest = max(abs(float(q)) for q in numbers)
+    whole = [round(abs(float(q)) * 15 / largest) * (1 if q > 0 else -1) for q in numbers]
+    agree = sum(n if bit else -n for n, bit in zip(whole, bits, strict=True))
+    return agree / math.sqrt(sum(n * n for n in whole) * len(whole))
 
 
 def kernel(query, photo, idf, *, alpha=3.0, tau=0.0, power=1.0, norm="self"):

@@ -194,6 +194,14 @@ def test_match_kernels(settings, name, kind, bits, statistics):
         check(index, asked(query, ("word", "signature")), expected, **settings)
 
 
+@pytest.mark.parametrize("settings", [{}, {"alpha": 1.5, "tau": -0.1}])
+@pytest.mark.parametrize(("name", "bits"), [("asmk", 128), ("smk", 64), ("asmk", 21), ("asmk", 192)])
+def test_numbers_ask_bits(settings, name, bits):
+    gallery, query = photos("bits", once=name == "asmk", bits=bits), photos("floats", 1, 1, once=name == "asmk", bits=bits)[0]
+    index, idf = made(name, gallery, ("word", "signature")), slow.gallery_idf(gallery)[0]
+    check(index, asked(query, ("word", "signature")), [slow.kernel(query, photo, idf, **settings) for photo in gallery], **settings)
+
+
 def test_weights_of_soft_assignment_count():
     gallery = [[entry._replace(weight=0.25 + place / 16) for place, entry in enumerate(photo)] for photo in photos("bits")]
     query = [entry._replace(weight=0.7) for entry in photos("bits", 1, 1)[0]]
@@ -320,11 +328,9 @@ def refusal(function, *arguments, **more):
 def test_what_is_refused():
     index = made("smk", photos("bits"), ("word", "signature"))
     query = asked(photos("bits", 1, 1)[0], ("word", "signature"))
-    again = "encode them alike"
-    assert (
-        refusal(index.search, [query | {"signature": query["signature"][:, :3]}], 1)
-        == f"a query's entries do not fit those of the index (signature): {again}"
-    )
+    text = "a query's signatures are not like those of the index: encode them alike"
+    for other in (query["signature"][:, :3], query["signature"].astype(np.float16), query["signature"].astype(int)):
+        assert refusal(index.search, [query | {"signature": other}], 1) == text
     assert refusal(index.search, [query | {"word": query["word"] + K}], 1).startswith("a query has the word ")
     with pytest.raises(UsageError, match="^`k` must be a positive integer, got 0$"):
         index.search([query], 0)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from imgret.indexes.inverted.planes import planes
 from imgret.indexes.inverted.scorer import Scorer, sound
 from imgret.indexes.inverted.weighting import Weighted
 from imgret.registry import param
@@ -13,8 +14,9 @@ class Asmk(Scorer):
     """Aggregated selective match kernel: γ(X) γ(Y) Σ_w idf_w σ(u_w), one entry a photo and word.
 
     u is the inner product of two aggregated residuals of unit length (float16), or 1 − 2h/d of two binary ones of d bits that differ in h
-    (ASMK*); σ(u) = sign(u)|u|^α where u > τ, else 0. γ makes a photo's similarity to itself 1. Below τ = 0 a score may be negative: then
-    that photo comes after those that share no word and score 0.
+    (ASMK*), or Σ q s / √d of the numbers q of a query, of unit length, and the signs s of a photo (asymmetric; `planes` says how exactly);
+    σ(u) = sign(u)|u|^α where u > τ, else 0. γ makes a photo's similarity to itself 1. Below τ = 0 a score may be negative: then that photo
+    comes after those that share no word and score 0.
 
     References
     ----------
@@ -23,7 +25,7 @@ class Asmk(Scorer):
     IJCV 2016.
     """
 
-    carries = ("signature",)
+    carries, numbers = ("signature",), True
 
     @dataclasses.dataclass(frozen=True)
     class SearchParams(Weighted):
@@ -33,6 +35,7 @@ class Asmk(Scorer):
         norm: str = param(
             "self", "what scores are divided by: the root of a photo's similarity to itself, or nothing", choices=("self", "none")
         )
+        asymmetric: bool = param(True, "where photos have bits, ask with the numbers that a query's would be made of")
         ma: int = param(5, "words that a query descriptor gets", minimum=1)
 
     def norm(self, settings):
@@ -50,17 +53,19 @@ class Asmk(Scorer):
 
     def score(self, lists, query, settings, scores, lengths):
         """See `Scorer.score`."""
-        from imgret.indexes.inverted.kernels import scan
+        from imgret.indexes.inverted.kernels import MAGNITUDES, scan
 
-        factors = query.weight * query.idf**settings.power
-        asked = lists.asked(*query.asking(factors, self.signature(query, True)))
-        sound(scan(lists.columns, asked, self._how(lists, settings), scores))
+        at, factors, signature = query.asking(query.weight * query.idf**settings.power, self.signature(query, True))
+        planar, line = not lists.floats and signature.dtype != np.uint8, None
+        if planar:
+            signature, line = planes(signature, MAGNITUDES)
+        sound(scan(lists.columns, lists.asked(at, factors, signature, line), self._how(lists, settings, planar), scores))
 
-    def _how(self, lists, settings):
+    def _how(self, lists, settings, planar=False):
         from imgret.indexes.inverted import kernels
 
-        if lists.floats:
-            return kernels.how(kernels.FLOATS, alpha=settings.alpha, tau=settings.tau)
+        if lists.floats or planar:
+            return kernels.how(kernels.PLANES if planar else kernels.FLOATS, alpha=settings.alpha, tau=settings.tau)
         similarity = 1 - 2 * np.arange(8 * lists.columns.size + 1) / self.encoder.bits
         table = np.where(similarity > settings.tau, np.sign(similarity) * np.abs(similarity) ** settings.alpha, 0)
         return kernels.how(kernels.BITS, table=table)

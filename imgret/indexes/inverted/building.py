@@ -13,7 +13,6 @@ from imgret.indexes.inverted.lists import starts_of
 
 SHARE = 6  # of the memory allowed: what the entries of a range may take, unsorted; sorting takes them several times
 MOST_RANGES = 1 << 12
-LP = 2  # exponent of the lp-norm idf
 
 
 @dataclasses.dataclass
@@ -45,12 +44,12 @@ class Counts:
     @property
     def word_offsets(self):
         """Where the entries of each begin, and the last end: (P + 1,), int64."""
-        return np.concatenate([[0], np.cumsum(self.entries)]).astype(np.int64)
+        return _offsets(self.entries)
 
     @property
     def byte_offsets(self):
         """Where the bytes of their photo numbers begin, and the last end: (P + 1,), int64."""
-        return np.concatenate([[0], np.cumsum(self.sizes)]).astype(np.int64)
+        return _offsets(self.sizes)
 
 
 class Entries:
@@ -104,13 +103,11 @@ class Entries:
         for photos, columns in self.blocks(("word", "weight") if "weight" in self.source.columns else ("word",)):
             word = columns["word"]
             weight = columns.get("weight", np.ones(len(word), np.float32))
-            count(word, photos, tally)
+            weights = max(weights, narrowest(weight), key=lambda dtype: dtype.itemsize)
+            count(word, photos, weight, tally, powers)
             if len(word):
-                starts = starts_of(word, photos)
-                np.add.at(powers, word[starts], np.add.reduceat(weight, starts, dtype=np.float64) ** LP)
                 first, last = photos[0], photos[-1] + 1
                 lengths[first:last] += np.bincount(photos - first, weight, last - first)
-                weights = max(weights, narrowest(weight), key=lambda dtype: dtype.itemsize)
             if progress is not None:
                 progress(len(photos))
         there = np.flatnonzero(tally[:, 0])
@@ -147,6 +144,9 @@ class Ranges:
         self._inside = len(self.edges) <= 2
         self._held = []
         self._paths = [] if self._inside else [os.path.join(folder, f"{number:04d}.entries") for number in range(len(self.edges) - 1)]
+        self._of_word = np.zeros(int(counts.words[-1]) + 1 if len(counts.words) else 0, np.uint16)
+        for number, start in enumerate(self.edges[1:-1], 1):
+            self._of_word[counts.words[start] :] = number
         self._files = [open(path, "xb", buffering=0) for path in self._paths]
 
     def add(self, photos, columns):
@@ -159,7 +159,7 @@ class Ranges:
         if self._inside:
             self._held.append(rows)
             return
-        of = np.searchsorted(self._counts.words[self.edges[1:-1]], rows["word"], side="right").astype(np.uint16)
+        of = self._of_word[rows["word"]]
         rows = rows[np.argsort(of, kind="stable")]
         ends = np.cumsum(np.bincount(of, minlength=len(self._files)))
         for file, start, end in zip(self._files, [0, *ends[:-1]], ends, strict=True):
@@ -186,28 +186,28 @@ class Ranges:
                 os.unlink(path)
 
     def _sorted(self, rows, of):
-        from imgret.indexes.inverted.packing import order, pack
+        from imgret.indexes.inverted.packing import order, pack, put_rows
 
         counts = self._counts
-        words, ends = counts.words[of], np.cumsum(counts.entries[of])
-        byte_offsets = np.concatenate([[0], np.cumsum(counts.sizes[of])]).astype(np.int64)
-        at = np.searchsorted(words, rows["word"])
-        if (
-            len(rows) != (ends[-1] if len(ends) else 0)
-            or (at >= len(words)).any()
-            or (np.bincount(at, minlength=len(words)) != counts.entries[of]).any()
-        ):
+        words, word_offsets, byte_offsets = counts.words[of], _offsets(counts.entries[of]), _offsets(counts.sizes[of])
+        first = int(words[0]) if len(words) else 0
+        known = np.full(int(words[-1]) - first + 1 if len(words) else 0, -1)
+        known[words.astype(np.int64) - first] = np.arange(len(words))
+        places = np.empty(len(rows), np.int64)
+        if not order(rows["word"], first, known, word_offsets, places):
             raise ImgretError("the words stores have changed while they were being read: run the same command again")
-        sequence = order(at, ends - counts.entries[of])
+        data, columns = rows.view(np.uint8).reshape(len(rows), self.row.itemsize), {}
+        for name in self.row.names[1:]:
+            kind, start = self.row.fields[name]
+            columns[name] = np.empty((len(rows), *kind.shape), kind.base)
+            put_rows(data, start, kind.itemsize, places, columns[name].reshape(-1).view(np.uint8).reshape(len(rows), kind.itemsize))
         photo = np.empty(byte_offsets[-1], np.uint8)
-        pack(rows["photo"][sequence], ends, photo)
-        arrays = {
-            "words": words,
-            "word_offsets": np.concatenate([[0], ends]).astype(np.int64),
-            "byte_offsets": byte_offsets,
-            "photo": photo,
-        }
-        return arrays | {name: rows[name][sequence] for name in self.row.names if name not in ("word", "photo")}
+        pack(columns.pop("photo"), word_offsets[1:], photo)
+        return {"words": words, "word_offsets": word_offsets, "byte_offsets": byte_offsets, "photo": photo} | columns
+
+
+def _offsets(lengths):
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _cut(entries, most):

@@ -200,7 +200,8 @@ class Inverted(Index):
         Parameters
         ----------
         queries : sequence of dict of str to ndarray
-            Of each query's entries: `word` (n,); `signature`, `weight`, `geometry` as a words store has them, where the scorer takes them;
+            Of each query's entries: `word` (n,); `signature`, `weight`, `geometry` as a words store has them, where the scorer takes them
+            (`asmk` and `smk` take float `signature` (n, bits) for an index of bits, too);
             `descriptor` (n,) integer, those of one descriptor alike, for a scorer that tells them apart.
         k, settings, jobs : see `Index.search`
 
@@ -244,10 +245,12 @@ class Inverted(Index):
         words, lists = columns["word"].astype(np.int64), self._lists
         if len(words) and (words[0] < 0 or words[-1] >= self.encoder.words):
             raise ImgretError(f"a query has the word {words[-1]}, and the index's codebook has {self.encoder.words}: encode it with that")
-        for name in self.scorer.carries:
-            have = np.shape(columns.get(name, ()))[1:]
-            if have != getattr(lists, name).shape[1:]:
-                raise ImgretError(f"a query's entries do not fit those of the index ({name}): encode them alike")
+        if "signature" in self.scorer.carries:
+            given = columns.get("signature", np.empty(0))
+            wide = lists.signature.shape[1] if given.dtype == np.uint8 or lists.floats else self.encoder.bits
+            right = self.scorer.numbers or lists.floats == (given.dtype != np.uint8)
+            if given.shape != (len(words), wide) or not right or given.dtype.kind not in "uf":
+                raise ImgretError("a query's signatures are not like those of the index: encode them alike")
         at = lists.find(words)
         idf = self._idf.of(settings, words, at)
         if settings.stop:

@@ -17,11 +17,12 @@ from imgret.indexes.inverted.memory import add, dot_half, fetch, item, popcount,
 from imgret.indexes.inverted.packing import DAMAGED, EIGHT, ONE, SOUND, compiled, gap, inlined, short, step_of
 
 STRETCH = 1 << 16  # photos: 256 KB of scores
-AHEAD = 4096
+AHEAD = 2048  # bytes
 NO_MORE = 1 << 40  # where a photo number would be in a list that has ended
 
 PLAIN, ROOT, BINARY, SATURATED = range(4)  # what becomes of a frequency
-BITS, FLOATS, WEIGHTS = range(3)  # what is looked at of an entry
+BITS, FLOATS, WEIGHTS, PLANES = range(4)  # what is looked at of an entry, and of what asks
+MAGNITUDES = 4  # planes of bits that the magnitudes of an asked number are in
 
 
 class Columns(typing.NamedTuple):
@@ -43,17 +44,18 @@ class Asked(typing.NamedTuple):
     end: np.ndarray
     at: np.ndarray  # bytes of their photo numbers: first, last + 1
     stop: np.ndarray
-    signatures: np.ndarray  # bytes, or float32, one after another
+    signatures: np.ndarray  # bytes, or float32, one after another; of `PLANES` the signs of each and then its planes
     factor: np.ndarray  # float32: what all that is found in the list is multiplied by
+    line: np.ndarray  # (n, 2), float32, of `PLANES`: the similarity where nothing disagrees, and how it falls with what does
 
 
 class How(typing.NamedTuple):
-    """What an entry is worth. `takes` is a tuple of the length `BITS`, `FLOATS` or `WEIGHTS`: what it is compiled for."""
+    """What an entry is worth. `takes` is a tuple of the length `BITS`, `FLOATS`, `WEIGHTS` or `PLANES`: what it is compiled for."""
 
     takes: tuple
     table: np.ndarray  # (bits + 1,), float32: by the distance of two signatures; empty but for `BITS`
-    alpha: float
-    tau: float
+    alpha: np.float32
+    tau: np.float32
     form: int
     k1: np.float32
     softness: np.ndarray  # (N,), float32, of `SATURATED`; of one item elsewhere
@@ -64,7 +66,7 @@ NONE = np.zeros(1, np.float32)
 
 def how(takes, *, table=NONE[:0], alpha=3.0, tau=0.0, form=PLAIN, k1=0.0, softness=NONE):
     """A `How`, in the types that the loops are compiled for."""
-    return How((0,) * takes, np.asarray(table, np.float32), float(alpha), float(tau), int(form), np.float32(k1), softness)
+    return How((0,) * takes, np.asarray(table, np.float32), np.float32(alpha), np.float32(tau), int(form), np.float32(k1), softness)
 
 
 @inlined
@@ -82,12 +84,13 @@ def weight(columns, entry):
 @inlined
 def distance(columns, entry, asked, number, ends):
     """Bits in which the signature of an entry differs from an asked one, whose `ends_of` are given."""
-    at = columns.size * entry
     if len(columns.width) == 1:
-        return popcount(read_u64(columns.signatures, at) ^ ends[0])
+        return popcount(read_u64(columns.signatures, 8 * entry) ^ ends[0])
     if len(columns.width) == 2:
-        return popcount(read_u64(columns.signatures, at) ^ ends[0]) + popcount(read_u64(columns.signatures, at + 8) ^ ends[1])
-    bits, other = np.int64(0), columns.size * number
+        return popcount(read_u64(columns.signatures, 16 * entry) ^ ends[0]) + popcount(
+            read_u64(columns.signatures, 16 * entry + 8) ^ ends[1]
+        )
+    bits, at, other = np.int64(0), columns.size * entry, columns.size * number
     if len(columns.width):
         for byte in range(0, columns.size, 8):
             bits += popcount(read_u64(columns.signatures, at + byte) ^ read_u64(asked, other + byte))
@@ -107,6 +110,23 @@ def ends_of(columns, asked, number):
 
 
 @inlined
+def disagreement(columns, entry, asked, number):
+    """The sum of the magnitudes of those numbers, of `PLANES`, whose sign is not that of an entry's bit."""
+    total, at, other = np.int64(0), columns.size * entry, columns.size * (MAGNITUDES + 1) * number
+    if len(columns.width):
+        for word in range(len(columns.width)):
+            differs = read_u64(columns.signatures, at + 8 * word) ^ read_u64(asked, other + 8 * word)
+            for plane in range(MAGNITUDES):
+                total += popcount(differs & read_u64(asked, other + (plane + 1) * 8 * len(columns.width) + 8 * word)) << plane
+    else:
+        for byte in range(columns.size):
+            differs = np.uint64(read_u8(columns.signatures, at + byte) ^ read_u8(asked, other + byte))
+            for plane in range(MAGNITUDES):
+                total += popcount(differs & np.uint64(read_u8(asked, other + (plane + 1) * columns.size + byte))) << plane
+    return total
+
+
+@inlined
 def product(columns, entry, asked, number):
     """The inner product of the float16 of an entry with asked float32."""
     at, dim = columns.size * entry, columns.size // 2
@@ -120,10 +140,15 @@ def product(columns, entry, asked, number):
 @inlined
 def selective(similarity, alpha, tau):
     """σ(u) = sign(u)|u|^α where u > τ, else 0 (Tolias et al. 2016, equation 18)."""
+    if alpha == 3:
+        return similarity * similarity * similarity * np.float32(similarity > tau)  # a branch would be guessed wrongly half of the time
+    return _power(similarity, alpha, tau)
+
+
+@compiled
+def _power(similarity, alpha, tau):
     if not similarity > tau:
         return np.float32(0)
-    if alpha == 3:
-        return similarity * similarity * similarity
     return np.float32(math.copysign(abs(similarity) ** alpha, similarity))
 
 
@@ -165,13 +190,24 @@ def frequency(how, tf, photo):
 
 
 @inlined
-def worth(columns, entry, asked, number, ends, factor, how, photo):
+def worth(columns, entry, asked, number, ends, factor, line, how, photo):
     """What an entry adds to its photo's score."""
     if len(how.takes) == BITS:
         return item(how.table, distance(columns, entry, asked.signatures, number, ends)) * factor * weight(columns, entry)
     if len(how.takes) == FLOATS:
         return factor * selective(product(columns, entry, asked.signatures, number), how.alpha, how.tau) * weight(columns, entry)
+    if len(how.takes) == PLANES:
+        similarity = line[0] - line[1] * np.float32(disagreement(columns, entry, asked.signatures, number))
+        return factor * selective(similarity, how.alpha, how.tau) * weight(columns, entry)
     return factor * frequency(how, weight(columns, entry), photo)
+
+
+@inlined
+def line_of(asked, number, how):
+    """Where an asked signature's `line` begins, and how it falls."""
+    if len(how.takes) == PLANES:
+        return asked.line[number, 0], asked.line[number, 1]
+    return np.float32(0), np.float32(0)
 
 
 @compiled
@@ -201,7 +237,7 @@ def scan(columns, asked, how, scores):
             if photo >= last:
                 continue
             end, stop, factor = asked.end[number], asked.stop[number], asked.factor[number]
-            ends = ends_of(columns, asked.signatures, number)
+            ends, line = ends_of(columns, asked.signatures, number), line_of(asked, number, how)
             while photo < last:
                 if entry + EIGHT < end and at + EIGHT <= stop and photo + EIGHT * ONE <= last:
                     steps = read_u64(columns.photos, at)
@@ -211,11 +247,11 @@ def scan(columns, asked, how, scores):
                         if columns.size > 8:
                             fetch(columns.signatures, ahead_at + 64)
                         for ahead in range(EIGHT):
-                            add(scores, photo, worth(columns, entry + ahead, asked, number, ends, factor, how, photo))
+                            add(scores, photo, worth(columns, entry + ahead, asked, number, ends, factor, line, how, photo))
                             photo += step_of(steps, ahead)
                         entry, at = entry + EIGHT, at + EIGHT
                         continue
-                add(scores, photo, worth(columns, entry, asked, number, ends, factor, how, photo))
+                add(scores, photo, worth(columns, entry, asked, number, ends, factor, line, how, photo))
                 entry += 1
                 if entry >= end:
                     photo = np.int64(NO_MORE)

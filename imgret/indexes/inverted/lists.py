@@ -88,8 +88,8 @@ class Lists:
                 raise ImgretError(damage("its lists do not end where its entries do"))
         return entries, taken
 
-    def asked(self, at, factors, signatures=None):
-        """The lists at `at` (n,), each with a factor (n,) and perhaps a signature (n, S or d), as compiled loops take them."""
+    def asked(self, at, factors, signatures=None, line=None):
+        """The lists at `at` (n,), each with a factor (n,) and what `Asked` has besides, as compiled loops take them."""
         from imgret.indexes.inverted.kernels import NONE, Asked
 
         entries, taken = self.ranges(at)
@@ -98,7 +98,12 @@ class Lists:
         else:
             flat = as_bytes(signatures) if signatures.dtype == np.uint8 else np.ascontiguousarray(signatures, np.float32).ravel()
         factors = np.ascontiguousarray(factors, np.float32) if len(at) else NONE[:0].copy()
-        return Asked(*(np.ascontiguousarray(edge) for rows in (entries, taken) for edge in rows.T), flat, factors)
+        return Asked(
+            *(np.ascontiguousarray(edge) for rows in (entries, taken) for edge in rows.T),
+            flat,
+            factors,
+            np.zeros((0, 2), np.float32) if line is None else line,
+        )
 
     def _columns(self):
         from imgret.indexes.inverted.kernels import Columns

@@ -15,7 +15,7 @@ from imgret.indexes.inverted.packing import DAMAGED, EIGHT, ONE, SOUND, compiled
 
 ALL, QUERY, BOTH, ROOT = range(4)  # what a burst counts
 TURNS, OCTAVES = 16, 16  # bins of differences: 22.5 degrees each, half an octave each; no difference is in the middle of one
-STRETCH = 1 << 15  # photos
+STRETCH = 1 << 16  # photos
 ROOM = 1 << 12  # matches that there is room for before a list is looked at
 # a match in 64 bits: the photo, less the first of its stretch; the distance; the query's entry; how many of those match the gallery's entry
 PHOTO, BITS, NUMBER, COUNT = 0, 18, 30, 54
@@ -102,7 +102,7 @@ def _larger(array):
 def _take(columns, asked, number, how, state, base, last, matches, entries, count):
     """Append the matches of one list, of photos below `last`, while there is room; their number then, −1 where it is damaged."""
     photo, at, entry = state[number, 0], state[number, 1], state[number, 2]
-    end, stop = asked.end[number], asked.stop[number]
+    end, stop, threshold = asked.end[number], asked.stop[number], how.threshold
     first, beyond = how.first[number], how.first[number + 1]
     most, alone = len(matches) - (beyond - first), beyond - first == 1
     mine = (np.uint64(first) << np.uint64(NUMBER)) | (np.uint64(1) << np.uint64(COUNT))
@@ -112,13 +112,15 @@ def _take(columns, asked, number, how, state, base, last, matches, entries, coun
             steps = read_u64(columns.photos, at)
             if short(steps):
                 fetch(columns.signatures, columns.size * entry + 1024)
+                match = mine + np.uint64(photo - base)
                 for ahead in range(EIGHT):
                     bits = distance(columns, entry + ahead, how.signatures, first, ends)
-                    put(matches, count, mine | np.uint64(photo - base) | (np.uint64(bits) << np.uint64(BITS)))
+                    put(matches, count, match + (np.uint64(bits) << np.uint64(BITS)))
                     if len(how.entries):
                         put(entries, count, entry + ahead)
-                    count += np.int64(bits <= how.threshold)
-                    photo += step_of(steps, ahead)
+                    count += np.int64(bits <= threshold)
+                    match += np.uint64(step_of(steps, ahead))
+                photo = base + np.int64(match - mine)
                 entry, at = entry + EIGHT, at + EIGHT
                 continue
         before = count
@@ -128,7 +130,7 @@ def _take(columns, asked, number, how, state, base, last, matches, entries, coun
             put(matches, count, match)
             if len(how.entries):
                 put(entries, count, entry)
-            count += np.int64(bits <= how.threshold)
+            count += np.int64(bits <= threshold)
         together = np.uint64(min(count - before, MOST_COUNT)) << np.uint64(COUNT)
         for match in range(before, count):
             matches[match] |= together

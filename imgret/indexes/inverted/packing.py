@@ -58,46 +58,70 @@ def size(step):
 
 
 @compiled
-def count(words, photos, tally):
-    """Add entries in the order of photos to a tally.
+def count(words, photos, weights, tally, powers):
+    """Add entries in the order of photos, and of words in each, to a tally.
 
     Parameters
     ----------
     words : ndarray, shape (m,), integer
     photos : ndarray, shape (m,), int64
-        Ascending, none below those of an earlier call.
+        Ascending, none below those of an earlier call, none in two calls.
+    weights : ndarray, shape (m,), float32
     tally : ndarray, shape (K, 4), int64
         Of each word: entries, bytes of their gaps, photos, and the last photo + 1. Words are below K.
+    powers : ndarray, shape (K,), float64
+        Of each word, the sum of the squares of its frequencies in photos.
     """
+    tf = 0.0
     for number in range(len(words)):
-        of, photo = tally[words[number]], photos[number]
+        word, photo = words[number], photos[number]
+        of = tally[word]
+        if of[3] != photo + 1:
+            of[2] += 1
+            tf = 0.0
+        powers[word] += weights[number] * (2 * tf + weights[number])
+        tf += weights[number]
         of[0] += 1
         of[1] += size(photo - max(of[3] - 1, 0))
-        of[2] += of[3] != photo + 1
         of[3] = photo + 1
 
 
 @compiled
-def order(words, places):
-    """Where entries go that are sorted by their words, equal ones in their own order.
+def order(words, first, known, places, out):
+    """Where entries go that are sorted by their words, equal ones in their own order; whether there are so many of each word as expected.
 
     Parameters
     ----------
-    words : ndarray, shape (m,), integer
-    places : ndarray, shape (W,), int64
-        Where the first entry of each word goes; changed.
-
-    Returns
-    -------
-    ndarray, shape (m,), int64
-        By place, which entry.
+    words : ndarray, shape (m,), uint32
+    first : int
+        The first of the words expected.
+    known : ndarray, shape (W,), int64
+        By word, less the first, its number among the words expected; −1 of others.
+    places : ndarray, shape (P + 1,), int64
+        Where the entries of each begin, and the last end.
+    out : ndarray, shape (m,), int64
+        Filled: the place of each.
     """
-    entries = np.empty(len(words), np.int64)
+    following = places[:-1].copy()
     for number in range(len(words)):
-        word = words[number]
-        entries[places[word]] = number
-        places[word] += 1
-    return entries
+        word = np.int64(words[number]) - first
+        if not 0 <= word < len(known) or known[word] < 0:
+            return False
+        place = following[known[word]]
+        if place >= places[known[word] + 1]:
+            return False
+        out[number] = place
+        following[known[word]] = place + 1
+    return len(words) == places[-1]
+
+
+@compiled
+def put_rows(rows, start, width, places, out):
+    """Move `width` bytes from `start` on of each row (m, bytes), uint8, to its place in `out` (m, width), uint8."""
+    for number in range(len(rows)):
+        row, into = rows[number], out[places[number]]
+        for byte in range(width):
+            into[byte] = row[start + byte]
 
 
 @compiled

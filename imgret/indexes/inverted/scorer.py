@@ -57,12 +57,14 @@ class Scorer:
         What it may have besides, and is kept.
     together : bool
         Whether the entries of a photo that are of one word are one.
+    numbers : bool
+        Whether numbers may ask where photos have bits.
     lengths : bool
         Whether it needs photos' lengths, the sums of their weights.
     """
 
     carries = optional = ()
-    together = lengths = False
+    together = lengths = numbers = False
 
     @dataclasses.dataclass(frozen=True)
     class SearchParams(Weighted):
