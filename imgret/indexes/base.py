@@ -31,6 +31,8 @@ class Index(Component):
     ----------
     takes : str
         The kind of store that its rows come from: a row is a photo's vector. The step `index` reads no other kind.
+    encoding : tuple of str
+        Search-time parameters that say how queries are encoded; see `asked`.
     trains : bool
         Whether `train` needs rows.
     quantizer : type or None
@@ -44,6 +46,7 @@ class Index(Component):
     """
 
     takes = "vectors"
+    encoding = ()
     trains = True
     quantizer = None
     hashes = None

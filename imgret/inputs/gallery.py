@@ -112,7 +112,7 @@ class Gallery:
         ------
         ImgretError
         """
-        for name in self._given & self.asked.keys():
+        for name in sorted(self._given.intersection(self.index.encoding)):
             raise ImgretError(
                 f"{shown} holds words already, and `{name}` says how descriptors get theirs: ask with features, or leave it out"
             )

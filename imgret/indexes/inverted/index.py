@@ -45,6 +45,7 @@ class Inverted(Index):
 
     name = "inverted"
     takes = "words"
+    encoding = ("ma", "asymmetric")
     trains = False
 
     def __init__(self, params, metric="cosine", encoder=None):
