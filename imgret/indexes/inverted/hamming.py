@@ -81,7 +81,7 @@ class Hamming(Scorer):
             burst={"none": matching.ALL, "query": matching.QUERY, "both": matching.BOTH, "root": matching.ROOT}[settings.burst],
             inter=settings.inter,
             loose=settings.loose,
-            places=(0,) * settings.wgc,
+            wgc=settings.wgc,
             entries=(0,) * (settings.wgc or lists.weight is not None),
         )
         count = int(descriptor.max(initial=-1)) + 1

@@ -26,15 +26,16 @@ MAGNITUDES = 4  # planes of bits that the magnitudes of an asked number are in
 
 
 class Columns(typing.NamedTuple):
-    """The entries of all lists, as bytes. `width` and `kind` are tuples of a length: what they are compiled for."""
+    """The entries of all lists, as bytes. `width` and `weighted` are tuples of a length: what they are compiled for."""
 
     photos: np.ndarray
     signatures: np.ndarray
     weights: np.ndarray
     geometry: np.ndarray
     size: int  # bytes of a signature
-    width: tuple  # one item for each 8 bytes of a signature that is packed bits; empty of other sizes
-    kind: tuple  # one item for each byte of a weight: uint8, uint16 or float32; empty where there are none
+    each: int  # bytes of a weight: uint8, uint16 or float32
+    width: tuple  # of signatures of 8 or 16 bytes, one item for each 8; else empty
+    weighted: tuple  # of one item where there are weights
 
 
 class Asked(typing.NamedTuple):
@@ -72,13 +73,13 @@ def how(takes, *, table=NONE[:0], alpha=3.0, tau=0.0, form=PLAIN, k1=0.0, softne
 @inlined
 def weight(columns, entry):
     """The weight of an entry; 1 where there are none."""
-    if len(columns.kind) == 1:
+    if not len(columns.weighted):
+        return np.float32(1)
+    if columns.each == 1:
         return np.float32(read_u8(columns.weights, entry))
-    if len(columns.kind) == 2:
+    if columns.each == 2:
         return np.float32(read_u16(columns.weights, 2 * entry))
-    if len(columns.kind) == 4:
-        return read_f32(columns.weights, 4 * entry)
-    return np.float32(1)
+    return read_f32(columns.weights, 4 * entry)
 
 
 @inlined
@@ -90,13 +91,11 @@ def distance(columns, entry, asked, number, ends):
         return popcount(read_u64(columns.signatures, 16 * entry) ^ ends[0]) + popcount(
             read_u64(columns.signatures, 16 * entry + 8) ^ ends[1]
         )
-    bits, at, other = np.int64(0), columns.size * entry, columns.size * number
-    if len(columns.width):
-        for byte in range(0, columns.size, 8):
-            bits += popcount(read_u64(columns.signatures, at + byte) ^ read_u64(asked, other + byte))
-    else:
-        for byte in range(columns.size):
-            bits += popcount(np.uint64(read_u8(columns.signatures, at + byte) ^ read_u8(asked, other + byte)))
+    bits, at, other, whole = np.int64(0), columns.size * entry, columns.size * number, columns.size // 8 * 8
+    for byte in range(0, whole, 8):
+        bits += popcount(read_u64(columns.signatures, at + byte) ^ read_u64(asked, other + byte))
+    for byte in range(whole, columns.size):
+        bits += popcount(np.uint64(read_u8(columns.signatures, at + byte) ^ read_u8(asked, other + byte)))
     return bits
 
 
