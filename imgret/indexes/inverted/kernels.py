@@ -57,6 +57,7 @@ class How(typing.NamedTuple):
     table: np.ndarray  # (bits + 1,), float32: by the distance of two signatures; empty but for `BITS`
     alpha: np.float32
     tau: np.float32
+    inter: bool  # whether what an entry is worth is multiplied by its root
     form: int
     k1: np.float32
     softness: np.ndarray  # (N,), float32, of `SATURATED`; of one item elsewhere
@@ -65,9 +66,11 @@ class How(typing.NamedTuple):
 NONE = np.zeros(1, np.float32)
 
 
-def how(takes, *, table=NONE[:0], alpha=3.0, tau=0.0, form=PLAIN, k1=0.0, softness=NONE):
+def how(takes, *, table=NONE[:0], alpha=3.0, tau=0.0, inter=False, form=PLAIN, k1=0.0, softness=NONE):
     """A `How`, in the types that the loops are compiled for."""
-    return How((0,) * takes, np.asarray(table, np.float32), np.float32(alpha), np.float32(tau), int(form), np.float32(k1), softness)
+    return How(
+        (0,) * takes, np.asarray(table, np.float32), np.float32(alpha), np.float32(tau), bool(inter), int(form), np.float32(k1), softness
+    )
 
 
 @inlined
@@ -189,16 +192,27 @@ def frequency(how, tf, photo):
 
 
 @inlined
-def worth(columns, entry, asked, number, ends, factor, line, how, photo):
-    """What an entry adds to its photo's score."""
+def worth(columns, entry, asked, number, ends, line, how, photo):
+    """What an entry adds to its photo's score, but for the list's factor."""
     if len(how.takes) == BITS:
-        return item(how.table, distance(columns, entry, asked.signatures, number, ends)) * factor * weight(columns, entry)
-    if len(how.takes) == FLOATS:
-        return factor * selective(product(columns, entry, asked.signatures, number), how.alpha, how.tau) * weight(columns, entry)
-    if len(how.takes) == PLANES:
+        found = item(how.table, distance(columns, entry, asked.signatures, number, ends)) * weight(columns, entry)
+    elif len(how.takes) == FLOATS:
+        found = selective(product(columns, entry, asked.signatures, number), how.alpha, how.tau) * weight(columns, entry)
+    elif len(how.takes) == PLANES:
         similarity = line[0] - line[1] * np.float32(disagreement(columns, entry, asked.signatures, number))
-        return factor * selective(similarity, how.alpha, how.tau) * weight(columns, entry)
-    return factor * frequency(how, weight(columns, entry), photo)
+        found = selective(similarity, how.alpha, how.tau) * weight(columns, entry)
+    else:
+        found = frequency(how, weight(columns, entry), photo)
+    return found * np.float32(math.sqrt(abs(found))) if how.inter else found
+
+
+@compiled
+def totals(columns, asked, how, sums):
+    """What all entries of each list are worth, all counting as positive, in `sums` (n,), float64: what `inter` divides by."""
+    for number in range(len(sums)):
+        ends, line = ends_of(columns, asked.signatures, number), line_of(asked, number, how)
+        for entry in range(asked.start[number], asked.end[number]):
+            sums[number] += abs(worth(columns, entry, asked, number, ends, line, how, 0))
 
 
 @inlined
@@ -246,11 +260,11 @@ def scan(columns, asked, how, scores):
                         if columns.size > 8:
                             fetch(columns.signatures, ahead_at + 64)
                         for ahead in range(EIGHT):
-                            add(scores, photo, worth(columns, entry + ahead, asked, number, ends, factor, line, how, photo))
+                            add(scores, photo, factor * worth(columns, entry + ahead, asked, number, ends, line, how, photo))
                             photo += step_of(steps, ahead)
                         entry, at = entry + EIGHT, at + EIGHT
                         continue
-                add(scores, photo, worth(columns, entry, asked, number, ends, factor, line, how, photo))
+                add(scores, photo, factor * worth(columns, entry, asked, number, ends, line, how, photo))
                 entry += 1
                 if entry >= end:
                     photo = np.int64(NO_MORE)

@@ -244,7 +244,7 @@ def _share(match, vote, matches, how):
     if how.burst == QUERY:
         return 1 / matches
     if how.burst == BOTH:
-        return 1 / (matches + np.float32(match >> np.uint64(COUNT)) - 1)
+        return 1 / (matches * np.float32(match >> np.uint64(COUNT)))
     if how.burst == ROOT and vote > 0:
         return np.float32(math.sqrt(vote / matches))
     return np.float32(1)
