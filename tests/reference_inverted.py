@@ -63,18 +63,30 @@ def asymmetric(numbers, bits):
     return agree / math.sqrt(sum(n * n for n in whole) * len(whole))
 
 
-def kernel(query, photo, idf, *, alpha=3.0, tau=0.0, power=1.0, norm="self"):
-    """SMK, and ASMK of photos that have one entry a word."""
+def kernels(query, photos, idf, *, alpha=3.0, tau=0.0, power=1.0, norm="self", inter=False):
+    """The scores of all photos by SMK, and by ASMK of photos that have one entry a word."""
 
-    def of(one, other):
-        total = 0.0
-        for x in one:
+    def pairs(one, other):
+        for i, x in enumerate(one):
             for y in other:
                 if x.word == y.word:
-                    total += idf(x.word) ** power * x.weight * y.weight * selected(similarity(x.signature, y.signature), alpha, tau)
-        return total
+                    yield i, idf(x.word) ** power, x.weight * y.weight * selected(similarity(x.signature, y.signature), alpha, tau)
 
-    return of(query, photo) / (_lengths(of(query, query), of(photo, photo)) if norm == "self" else 1.0)
+    def squared(photo):
+        return sum(photo[i].weight * of_word * value for i, of_word, value in pairs([x._replace(weight=1.0) for x in photo], photo))
+
+    everywhere = collections.defaultdict(float)
+    bare = [x._replace(weight=1.0) for x in query]
+    for photo in photos:
+        for i, _, value in pairs(bare, photo):
+            everywhere[i] += abs(value)
+    scores = []
+    for photo in photos:
+        score = 0.0
+        for i, of_word, value in pairs(bare, photo):
+            score += query[i].weight * of_word * value * (math.sqrt(abs(value) / everywhere[i]) if inter and value else 1.0)
+        scores.append(score / (_lengths(squared(query), squared(photo)) if norm == "self" else 1.0))
+    return scores
 
 
 def votes(query, photos, idf, *, threshold=24.0, weight="gaussian", sigma=12.0, power=2.0, burst="both", inter=False):
@@ -105,13 +117,13 @@ def _share(vote, i, j, matches, query, burst):
     mine = [other for other, k, _ in matches if query[k].descriptor == query[i].descriptor]
     theirs = [other for other, _, k in matches if k == j]
     if burst == "both":
-        return 1 / (len(mine) + len(theirs) - 1)
+        return 1 / len(mine) / len(theirs)
     if burst == "query":
         return 1 / len(mine)
     return math.sqrt(vote / sum(mine)) if burst == "root" and vote else 1.0
 
 
-def hamming(query, photos, idf, *, norm="tfidf", power=2.0, wgc=False, loose=0.3, **how):
+def hamming(query, photos, idf, *, norm="tfidf", power=2.0, wgc=False, loose=0.4, **how):
     """The scores of all photos."""
     scores = []
     for photo, matches in zip(photos, votes(query, photos, idf, power=power, **how), strict=True):

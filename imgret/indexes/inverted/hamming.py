@@ -20,7 +20,7 @@ class Hamming(Scorer):
 
     Two descriptors of one word match where their signatures differ in h bits, at most `threshold`; their vote is idf² g(h), g being
     exp(−h²/σ²), exp(−h/σ) or 1. Of a match of the query's descriptor x with y in a photo, x matches n(x) descriptors of that photo and y
-    n(y) of the query: the vote is divided by n(x) + n(y) − 1 (`burst=both`), by n(x) (`query`), multiplied by
+    n(y) of the query: the vote is divided by n(x) n(y) (`burst=both`), by n(x) (`query`), multiplied by
     sqrt(vote / sum of x's votes in that photo) (`root`), or counts as it is (`none`). With `inter` it is multiplied by
     sqrt(V / W) besides, V being x's votes in that photo and W those in all photos. With `wgc` a vote goes to the bin of a difference of
     angles and to that of a difference of log scales; of each histogram the largest sum of three neighbouring bins counts, and of these two
@@ -46,7 +46,7 @@ class Hamming(Scorer):
         power: float = param(2.0, "power of the idf", minimum=0.0)
         norm: str = param("tfidf", "what scores are divided by: the L2 norm of a photo's tf idf, or nothing", choices=("tfidf", "none"))
         wgc: bool = param(False, "weak geometric consistency: count only what agrees in angle and scale")
-        loose: float = param(0.3, "share of the votes that count all the same, of wgc", minimum=0.0, maximum=1.0)
+        loose: float = param(0.4, "share of the votes that count all the same, of wgc", minimum=0.0, maximum=1.0)
         ma: int = param(3, "words that a query descriptor gets", minimum=1)
 
     def norm(self, settings):
@@ -81,7 +81,7 @@ class Hamming(Scorer):
             burst={"none": matching.ALL, "query": matching.QUERY, "both": matching.BOTH, "root": matching.ROOT}[settings.burst],
             inter=settings.inter,
             loose=settings.loose,
-            places=(0,) * settings.wgc,
+            wgc=settings.wgc,
             entries=(0,) * (settings.wgc or lists.weight is not None),
         )
         count = int(descriptor.max(initial=-1)) + 1

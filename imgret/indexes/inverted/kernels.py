@@ -26,15 +26,16 @@ MAGNITUDES = 4  # planes of bits that the magnitudes of an asked number are in
 
 
 class Columns(typing.NamedTuple):
-    """The entries of all lists, as bytes. `width` and `kind` are tuples of a length: what they are compiled for."""
+    """The entries of all lists, as bytes. `width` and `weighted` are tuples of a length: what they are compiled for."""
 
     photos: np.ndarray
     signatures: np.ndarray
     weights: np.ndarray
     geometry: np.ndarray
     size: int  # bytes of a signature
-    width: tuple  # one item for each 8 bytes of a signature that is packed bits; empty of other sizes
-    kind: tuple  # one item for each byte of a weight: uint8, uint16 or float32; empty where there are none
+    each: int  # bytes of a weight: uint8, uint16 or float32
+    width: tuple  # of signatures of 8 or 16 bytes, one item for each 8; else empty
+    weighted: tuple  # of one item where there are weights
 
 
 class Asked(typing.NamedTuple):
@@ -56,6 +57,7 @@ class How(typing.NamedTuple):
     table: np.ndarray  # (bits + 1,), float32: by the distance of two signatures; empty but for `BITS`
     alpha: np.float32
     tau: np.float32
+    inter: bool  # whether what an entry is worth is multiplied by its root
     form: int
     k1: np.float32
     softness: np.ndarray  # (N,), float32, of `SATURATED`; of one item elsewhere
@@ -64,21 +66,23 @@ class How(typing.NamedTuple):
 NONE = np.zeros(1, np.float32)
 
 
-def how(takes, *, table=NONE[:0], alpha=3.0, tau=0.0, form=PLAIN, k1=0.0, softness=NONE):
+def how(takes, *, table=NONE[:0], alpha=3.0, tau=0.0, inter=False, form=PLAIN, k1=0.0, softness=NONE):
     """A `How`, in the types that the loops are compiled for."""
-    return How((0,) * takes, np.asarray(table, np.float32), np.float32(alpha), np.float32(tau), int(form), np.float32(k1), softness)
+    return How(
+        (0,) * takes, np.asarray(table, np.float32), np.float32(alpha), np.float32(tau), bool(inter), int(form), np.float32(k1), softness
+    )
 
 
 @inlined
 def weight(columns, entry):
     """The weight of an entry; 1 where there are none."""
-    if len(columns.kind) == 1:
+    if not len(columns.weighted):
+        return np.float32(1)
+    if columns.each == 1:
         return np.float32(read_u8(columns.weights, entry))
-    if len(columns.kind) == 2:
+    if columns.each == 2:
         return np.float32(read_u16(columns.weights, 2 * entry))
-    if len(columns.kind) == 4:
-        return read_f32(columns.weights, 4 * entry)
-    return np.float32(1)
+    return read_f32(columns.weights, 4 * entry)
 
 
 @inlined
@@ -90,13 +94,11 @@ def distance(columns, entry, asked, number, ends):
         return popcount(read_u64(columns.signatures, 16 * entry) ^ ends[0]) + popcount(
             read_u64(columns.signatures, 16 * entry + 8) ^ ends[1]
         )
-    bits, at, other = np.int64(0), columns.size * entry, columns.size * number
-    if len(columns.width):
-        for byte in range(0, columns.size, 8):
-            bits += popcount(read_u64(columns.signatures, at + byte) ^ read_u64(asked, other + byte))
-    else:
-        for byte in range(columns.size):
-            bits += popcount(np.uint64(read_u8(columns.signatures, at + byte) ^ read_u8(asked, other + byte)))
+    bits, at, other, whole = np.int64(0), columns.size * entry, columns.size * number, columns.size // 8 * 8
+    for byte in range(0, whole, 8):
+        bits += popcount(read_u64(columns.signatures, at + byte) ^ read_u64(asked, other + byte))
+    for byte in range(whole, columns.size):
+        bits += popcount(np.uint64(read_u8(columns.signatures, at + byte) ^ read_u8(asked, other + byte)))
     return bits
 
 
@@ -190,16 +192,27 @@ def frequency(how, tf, photo):
 
 
 @inlined
-def worth(columns, entry, asked, number, ends, factor, line, how, photo):
-    """What an entry adds to its photo's score."""
+def worth(columns, entry, asked, number, ends, line, how, photo):
+    """What an entry adds to its photo's score, but for the list's factor."""
     if len(how.takes) == BITS:
-        return item(how.table, distance(columns, entry, asked.signatures, number, ends)) * factor * weight(columns, entry)
-    if len(how.takes) == FLOATS:
-        return factor * selective(product(columns, entry, asked.signatures, number), how.alpha, how.tau) * weight(columns, entry)
-    if len(how.takes) == PLANES:
+        found = item(how.table, distance(columns, entry, asked.signatures, number, ends)) * weight(columns, entry)
+    elif len(how.takes) == FLOATS:
+        found = selective(product(columns, entry, asked.signatures, number), how.alpha, how.tau) * weight(columns, entry)
+    elif len(how.takes) == PLANES:
         similarity = line[0] - line[1] * np.float32(disagreement(columns, entry, asked.signatures, number))
-        return factor * selective(similarity, how.alpha, how.tau) * weight(columns, entry)
-    return factor * frequency(how, weight(columns, entry), photo)
+        found = selective(similarity, how.alpha, how.tau) * weight(columns, entry)
+    else:
+        found = frequency(how, weight(columns, entry), photo)
+    return found * np.float32(math.sqrt(abs(found))) if how.inter else found
+
+
+@compiled
+def totals(columns, asked, how, sums):
+    """What all entries of each list are worth, all counting as positive, in `sums` (n,), float64: what `inter` divides by."""
+    for number in range(len(sums)):
+        ends, line = ends_of(columns, asked.signatures, number), line_of(asked, number, how)
+        for entry in range(asked.start[number], asked.end[number]):
+            sums[number] += abs(worth(columns, entry, asked, number, ends, line, how, 0))
 
 
 @inlined
@@ -247,11 +260,11 @@ def scan(columns, asked, how, scores):
                         if columns.size > 8:
                             fetch(columns.signatures, ahead_at + 64)
                         for ahead in range(EIGHT):
-                            add(scores, photo, worth(columns, entry + ahead, asked, number, ends, factor, line, how, photo))
+                            add(scores, photo, factor * worth(columns, entry + ahead, asked, number, ends, line, how, photo))
                             photo += step_of(steps, ahead)
                         entry, at = entry + EIGHT, at + EIGHT
                         continue
-                add(scores, photo, worth(columns, entry, asked, number, ends, factor, line, how, photo))
+                add(scores, photo, factor * worth(columns, entry, asked, number, ends, line, how, photo))
                 entry += 1
                 if entry >= end:
                     photo = np.int64(NO_MORE)

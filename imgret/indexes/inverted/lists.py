@@ -109,10 +109,10 @@ class Lists:
         from imgret.indexes.inverted.kernels import Columns
 
         size = 0 if self.signature is None else self.signature.shape[1] * self.signature.dtype.itemsize
-        width = () if self.floats or size % 8 else (0,) * (size // 8)
-        kind = () if self.weight is None else (0,) * self.weight.dtype.itemsize
+        width = (0,) * (size // 8) if size in (8, 16) and not self.floats else ()
+        each, weighted = (0, ()) if self.weight is None else (self.weight.dtype.itemsize, (0,))
         columns = (self.photo, self.signature, self.weight, self.geometry)
-        return Columns(*map(as_bytes, columns), size, width, kind)
+        return Columns(*map(as_bytes, columns), size, each, width, weighted)
 
 
 def starts_of(*columns):

@@ -23,19 +23,19 @@ MOST_BITS, MOST_ENTRIES, MOST_COUNT = (1 << NUMBER - BITS) - 1, 1 << COUNT - NUM
 
 
 class Votes(typing.NamedTuple):
-    """What is asked, and how matches vote. `places` and `entries` are tuples of a length: what it is compiled for."""
+    """What is asked, and how matches vote. `entries` is a tuple of a length: what it is compiled for."""
 
     first: np.ndarray  # (G + 1,), int64: the entries of the query that each list is asked by
     signatures: np.ndarray  # of each entry, as bytes
     factor: np.ndarray  # (n,), float32, of each entry
     descriptor: np.ndarray  # (n,), int64: which descriptor each entry is of, below D
-    geometry: np.ndarray  # (n, 2), uint8, of `places`
+    geometry: np.ndarray  # (n, 2), uint8, of `wgc`
     table: np.ndarray  # (bits + 1,), float32: what a match counts by its distance
     threshold: int
     burst: int
     inter: bool
-    loose: float  # of `places`: the share of votes that count wherever they are
-    places: tuple  # of one item where angles and scales count
+    loose: float  # of `wgc`: the share of votes that count wherever they are
+    wgc: bool
     entries: tuple  # of one item where something is looked up of the gallery's entries: these, or weights
 
 
@@ -74,7 +74,7 @@ def votes(columns, asked, how, noted, scores):
         if sound != SOUND:
             return DAMAGED
         for base in range(0, len(scores), STRETCH):
-            last, count = min(base + STRETCH, len(scores)), 0
+            last, count = min(base + STRETCH, len(scores)), np.int64(0)
             for number in range(len(state)):
                 while state[number, 0] < last:
                     if count + ROOM + how.first[number + 1] - how.first[number] > len(matches):
@@ -94,7 +94,8 @@ def votes(columns, asked, how, noted, scores):
 @compiled
 def _larger(array):
     larger = np.empty(2 * len(array), array.dtype)
-    larger[: len(array)] = array
+    for place in range(len(array)):
+        larger[place] = array[place]
     return larger
 
 
@@ -154,7 +155,8 @@ def _photo(match):
 @inlined
 def _sort(matches, entries, count, ends, other, others, how):
     """Put matches into `other`, their entries into `others`, by photo, those of one in their own order."""
-    ends[:] = 0
+    for photo in range(len(ends)):
+        ends[photo] = 0
     for place in range(count):
         ends[_photo(matches[place]) + 1] += 1
     for photo in range(1, len(ends)):
@@ -171,7 +173,7 @@ def _sort(matches, entries, count, ends, other, others, how):
 def _count(columns, matches, entries, count, base, how, noted, turn, scores):
     """Count the votes of photo after photo."""
     bins = np.zeros(TURNS + OCTAVES, np.float32)
-    start = 0
+    start = np.int64(0)  # a literal would be compiled for once more
     while start < count:
         photo, end = _photo(matches[start]), start
         while end < count and _photo(matches[end]) == photo:
@@ -187,7 +189,7 @@ def _count(columns, matches, entries, count, base, how, noted, turn, scores):
             vote *= _share(matches[place], vote, noted.matches[how.descriptor[number]], how)
             if not how.inter:
                 total += vote
-                if len(how.places):
+                if len(how.entries) and how.wgc:
                     _place(columns, entries[place], number, vote, how, bins)
             elif turn:
                 noted.votes[how.descriptor[number]] += vote
@@ -198,9 +200,10 @@ def _count(columns, matches, entries, count, base, how, noted, turn, scores):
         for place in range(start, end):
             x = how.descriptor[_number(matches[place])]
             noted.matches[x] = noted.votes[x] = 0
-        if len(how.places):
+        if how.wgc:
             total = np.float32(how.loose) * total + np.float32(1 - how.loose) * consistent(bins)
-            bins[:] = 0
+            for place in range(len(bins)):
+                bins[place] = 0
         scores[base + photo] = total
         start = end
 
@@ -217,7 +220,7 @@ def _everywhere(columns, matches, entries, start, end, how, noted, bins):
         if vote > 0:
             vote *= np.float32(math.sqrt(noted.votes[x] / noted.total[x]))
         total += vote
-        if len(how.places):
+        if len(how.entries) and how.wgc:
             _place(columns, entries[place], number, vote, how, bins)
     return total
 
@@ -232,7 +235,7 @@ def _vote(columns, matches, entries, place, number, how):
     """What a match counts before bursts."""
     bits = np.int64((matches[place] >> np.uint64(BITS)) & np.uint64(MOST_BITS))
     vote = how.table[bits] * how.factor[number]
-    return vote * weight(columns, entries[place]) if len(columns.kind) else vote
+    return vote * weight(columns, entries[place]) if len(columns.weighted) else vote
 
 
 @inlined
@@ -241,7 +244,7 @@ def _share(match, vote, matches, how):
     if how.burst == QUERY:
         return 1 / matches
     if how.burst == BOTH:
-        return 1 / (matches + np.float32(match >> np.uint64(COUNT)) - 1)
+        return 1 / (matches * np.float32(match >> np.uint64(COUNT)))
     if how.burst == ROOT and vote > 0:
         return np.float32(math.sqrt(vote / matches))
     return np.float32(1)
