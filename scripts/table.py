@@ -147,6 +147,8 @@ def changed(tables, **changes):
         for key, value in change.items():
             if key == "set":
                 tables[name]["set"] = {k: v for k, v in {**tables[name].get("set", {}), **value}.items() if v is not None}
+            elif value is None:
+                tables[name].pop(key, None)
             else:
                 tables[name][key] = value
     return tables
@@ -191,6 +193,10 @@ def cnn_rows(data):
     yield section, "columns of features.13, VLAD 64", middle
     yield section, "columns of features.13, VLAD 256", changed(middle, words={"size": 256})
     yield section, "columns of features.13, VLAD 64, PCA-w 256", with_projection(middle, "vlad", 256)
+    bags = changed(
+        config("cnn-bow-layers"), middle={"set": {**network, "layer": ["features.7"]}}, late={"set": {**network, "layer": ["features.13"]}}
+    )
+    yield section, "bags of 4096 words of features.7 and features.13", bags
     section = "RootSIFT and MobileNetV2"
     fused = changed(config("cnn-rootsift-fused"), rmac={"set": network})
     reduced = changed(config("cnn-rootsift-pca256"), rmac={"set": network}, projection={"crops": False})
@@ -206,6 +212,54 @@ def cnn_rows(data):
         tables = changed(plain, gem={"method": method})
         tables["gem"]["set"] = {}
         yield section, method, tables
+
+
+def word_rows():
+    """The lines of visual words in inverted files: K, weights, bursts, several words, assignment, bits."""
+    bow, hamming, asmk = (config(name) for name in ("bow-20k", "hamming-20k", "asmk-65k"))
+    section = "visual words: bag of words"
+    yield section, "bow-20k", bow
+    for label, settings in {
+        "idf": {"lp": False},
+        "idf, binary": {"lp": False, "tf": "binary"},
+        "idf, tf": {"lp": False, "tf": "tf"},
+    }.items():
+        yield section, label, changed(bow, ranking={"set": settings})
+    yield section, "K=65,536", changed(bow, words={"size": 65536})
+    yield section, "hkm 16^4, leaves", changed(bow, words=TREE, ranking={"set": {"lp": False}})
+    levels = {"set": {"levels": "all"}}
+    yield section, "hkm 16^4, all levels", changed(bow, words=TREE, statistics=levels, entries=levels, ranking={"set": {"lp": False}})
+    section = "visual words: Hamming embedding"
+    yield section, "hamming-20k", hamming
+    asked = {
+        "inter=false": {"inter": False},
+        "inter=false burst=query": {"inter": False, "burst": "query"},
+        "inter=false burst=none": {"inter": False, "burst": "none"},
+        "ma=1": {"ma": 1},
+        "wgc=true": {"wgc": True},
+        "wgc=true loose=0": {"wgc": True, "loose": 0.0},
+    }
+    for label, settings in asked.items():
+        yield section, label, changed(hamming, ranking={"set": settings})
+    yield section, "exact words", changed(hamming, words={"set": {"assign": "exact"}})
+    yield section, "K=65,536", changed(hamming, words={"size": 65536})
+    section = "visual words: ASMK"
+    yield section, "asmk-65k", asmk
+    asked = {
+        "inter=false alpha=3": {"inter": False, "alpha": 3.0},
+        "inter=false alpha=3 asymmetric=false": {"inter": False, "alpha": 3.0, "asymmetric": False},
+        "inter=false alpha=3 ma=1": {"inter": False, "alpha": 3.0, "ma": 1},
+    }
+    for label, settings in asked.items():
+        yield section, label, changed(asmk, ranking={"set": settings})
+    yield section, "K=20,000", changed(asmk, words={"size": 20000})
+    yield section, "bits=64", changed(asmk, entries={"set": {"bits": 64}})
+    yield section, "asmk-float-65k", config("asmk-float-65k")
+    plain = changed(asmk, entries={"set": {"dtype": "float16"}}, ranking={"set": {"inter": False, "alpha": 3.0}})
+    yield section, "float, inter=false alpha=3", plain
+
+
+TREE = {"method": "hkm", "size": None, "set": {"branch": 16, "depth": 4}}
 
 
 def with_projection(tables, vectors, size):
@@ -255,6 +309,7 @@ def rows(data):
                 changed(small, index={"method": method, "set": {"bytes": size}}),
             )
     yield "bytes (VLAD 64, PCA-whitened 128)", "uncompressed", changed(small, index=flat)
+    yield from word_rows()
     yield from cnn_rows(data)
 
 
