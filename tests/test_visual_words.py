@@ -208,7 +208,7 @@ def test_geometry_comes_back():
     [
         (
             lambda: Asmk(Asmk.Params(), Bits()),
-            "asmk needs words that are points, and those of a scalar codebook are none: take bow",
+            "asmk needs words that are points, and those of a scalar codebook are none: take bow or hamming",
         ),
         (
             lambda: Bow(Bow.Params(far=2.0), Points()),
@@ -356,7 +356,11 @@ def test_words_that_are_none_are_refused(worded, stores, tmp_path):
     wanted = "words is learned with words (kmeans or akm or hkm or product or scalar): give those with -c"
     refused(result, 1, f"{stores.gmm} is a gmm codebook; {wanted}")
     result = call("encode", worded.features, "-c", worded.words, "-m", "hamming", "-o", tmp_path / "x.h5")
-    refused(result, 1, "hamming needs a hamming codebook (thresholds) too: give it with another -c")
+    refused(
+        result,
+        1,
+        "hamming needs a hamming codebook (thresholds) too: give it with another -c (imgret codebook FEATURES -m hamming -c WORDS)",
+    )
 
 
 def test_exported_as_scipy_has_it(worded, tmp_path):

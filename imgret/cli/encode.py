@@ -17,7 +17,7 @@ def _default(codebooks, settings):
 
 @click.command("encode")
 @click.argument("inputs", nargs=-1, type=options.PATH)
-@options.out("vectors store")
+@options.out("vectors or words store")
 @click.option(
     "-c",
     "--codebook",
@@ -34,9 +34,10 @@ def _default(codebooks, settings):
 @options.shard
 @options.run
 def command(inputs, codebooks, out, method, settings, **given):
-    """Turn each photo's descriptors, its vector, or several vectors of it, into one vector.
+    """Turn each photo's descriptors, its vector, or several vectors of it, into one vector, or descriptors into visual words.
 
-    INPUTS are features stores (vlad, fisher) or vectors stores (project), or vectors stores of the same photos (concat).
+    INPUTS are features stores (to a vector: vlad, fisher; to words: bow, hamming, smk, asmk) or vectors stores (project), or vectors
+    stores of the same photos (concat).
     """
     options.explain(ENCODERS, "encoder", method or _default(codebooks, settings), settings)
     from imgret.stages.encode import encode

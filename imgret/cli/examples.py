@@ -5,9 +5,9 @@ EXAMPLES = {
     "build": ("imgret build photos -o photos.imgret", "imgret search photos.imgret query.jpg"),
     "extract": ("imgret extract photos -o features.h5", "imgret extract photos -m cnn --set pool=gem -o vectors.h5"),
     "import": ("imgret import vectors.fvecs --names names.txt -o vectors.h5",),
-    "codebook": ("imgret codebook features.h5 -o words.h5 --size 64", "imgret codebook vectors.h5 -m pca --size 128 -o pca.h5"),
-    "encode": ("imgret encode features.h5 -c words.h5 -o vectors.h5", "imgret encode vectors.h5 -c pca.h5 -o small.h5"),
-    "index": ("imgret index vectors.h5 -o index.h5", "imgret index vectors.h5 -m pq --set bytes=20 -o pq-index.h5"),
+    "codebook": ("imgret codebook features.h5 -o words.h5 --size 64", "imgret codebook features.h5 -m hamming -c words.h5 -o he.h5"),
+    "encode": ("imgret encode features.h5 -c words.h5 -o vectors.h5", "imgret encode features.h5 -c he.h5 -o entries.h5"),
+    "index": ("imgret index vectors.h5 -o index.h5", "imgret index entries.h5 -o inverted.h5"),
     "search": ("imgret search index.h5 query.jpg -k 10", "imgret search index.h5 queries/ --html found.html --photos photos"),
     "evaluate": (
         "imgret evaluate ranking.h5 --protocol groups --truth groundtruth.csv",

@@ -38,10 +38,12 @@ def _one(ctx, param, values):
 @options.jobs
 @options.run
 def command(inputs, out, method, settings, factory, **given):
-    """Make vectors searchable.
+    """Make vectors, or visual words, searchable.
 
-    INPUTS are vectors stores. The index is built in memory, where it takes about as much as its file will (inverted files 1.4 times),
-    beside 100 MB; learning, where a method does, comes before that and takes up to 2.5 times the vectors to learn from (--max-memory).
+    INPUTS are vectors stores, or words stores. The index is built in memory, where it takes about as much as its file will (inverted files
+    of vectors 1.4 times), beside 100 MB; learning, where a method does, comes before that and takes up to 2.5 times the vectors to learn
+    from (--max-memory). Words make an inverted file: what --max-memory does not hold is sorted on the disk.
+
     Where an index is made again as photos have come and gone, what it has learned is kept, until more than half of the photos are new.
     """
     options.explain(INDEXES, "index", method, settings, searched=True)

@@ -65,7 +65,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
     """Rank an index's photos for each query.
 
     INDEX is an index, or the folder that `imgret build` made. PHOTOS are the queries: photos, folders, - for a list on standard input, or
-    features or vectors stores made as the index's own.
+    features, vectors or words stores made as the index's own.
 
     What is printed is judged: "sure" is what one photo in two hundred searches reaches by chance, "likely" one in ten,
     and "no match" what photos that do not match reach as well (`imgret help search`). A photo that is in the index itself is marked

@@ -1,10 +1,11 @@
 """Compiled loops over candidates: the words of the largest scores, and how far they are."""
 
-import numba
 import numpy as np
 
+from imgret.compiled import compiled
 
-@numba.njit(cache=True, nogil=True)
+
+@compiled
 def offer(scores, bias, rows, first, best, found):
     """Offer words of consecutive numbers to rows, each of which keeps the best it has seen.
 
@@ -40,7 +41,7 @@ def offer(scores, bias, rows, first, best, found):
                 worst = best[row, last]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def settle(x, centroids, found, squared):
     """Squared distances of each row to the words found for it, nearest first; the lowest number wins a tie.
 
@@ -76,7 +77,7 @@ def settle(x, centroids, found, squared):
 
 # The terms of this sum may be taken in another order and joined, as a vector register does (and as BLAS does); no value is taken to be
 # finite. It only chooses a way down: the distances of what is found are taken anew.
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _apart(x, c):
     """Squared distance of two points, float32."""
     total = np.float32(0)
@@ -86,7 +87,7 @@ def _apart(x, c):
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def descend(x, points, children, depth, beam, leaves, found):
     """Go down a tree of points with each row, keeping the nearest nodes of each level.
 
@@ -131,7 +132,7 @@ def descend(x, points, children, depth, beam, leaves, found):
             found[i, j] = nodes[now, j] - 1 - leaves if j < kept else -1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def flip(costs, order, flips, squared):
     """The cheapest sets of bits to turn over, cheapest first: each row's smallest sums of some of its costs.
 

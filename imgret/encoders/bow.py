@@ -99,6 +99,7 @@ class Bow(EntryEncoder):
         if self.params.geometry:
             found = dataclasses.replace(found, descriptors=found.descriptors[each])
             return self._word(words) | {"weight": weights[each]} | self._geometry(features, found)
+        words, each = words[weights[each] > 0], each[weights[each] > 0]  # of words so far off that nothing is left of their share
         present, starts = np.unique(words, return_index=True)
         sums = np.add.reduceat(weights[each].astype(np.float64), starts) if len(words) else np.zeros(0)
         return self._vector(present, sums) if self.params.dense else self._word(present) | {"weight": sums.astype(np.float32)}

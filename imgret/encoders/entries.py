@@ -77,7 +77,9 @@ class EntryEncoder(Encoder):
         super().__init__(params, codebook, statistics)
         self.statistics = statistics
         if self.residuals and not codebook.has_centroids:
-            raise ImgretError(f"{self.name} needs words that are points, and those of a {codebook.name} codebook are none: take bow")
+            raise ImgretError(
+                f"{self.name} needs words that are points, and those of a {codebook.name} codebook are none: take bow or hamming"
+            )
         for name in ("far", "stop"):
             if getattr(params, name) and statistics is None:
                 raise ImgretError(

@@ -117,6 +117,16 @@ class Gallery:
                 f"{shown} holds words already, and `{name}` says how descriptors get theirs: ask with features, or leave it out"
             )
 
+    def asked_with_less(self, store):
+        """What to say of words that ask where photos and features would ask with more, '' elsewhere."""
+        more, given = self.asked.get("ma", 0), store.pipeline["params"].get("ma", 0) if store.kind == "words" else 0
+        if not 0 < given < more:
+            return ""
+        return (
+            f"{store.shown} has {given} of the {more} words for each descriptor that photos and features ask with: these may find more, or "
+            f"words that were encoded with --set ma={more}"
+        )
+
     @property
     def asking(self):
         """The pipeline by which queries are described: with more words for each descriptor, where that is asked for."""

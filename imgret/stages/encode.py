@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 
 from imgret import ready
+from imgret.codebooks import CODEBOOKS
 from imgret.encoders import ENCODERS
 from imgret.errors import ImgretError, UsageError, changed, counted, quoted
 from imgret.indexes import INDEXES
@@ -167,6 +168,8 @@ def _learned(method, words):
         raise UsageError(f"{words[0].shown} is a {quoted(names[0])} codebook, of which several things can be made: name a method (-m)")
     kind = load(ENCODERS, method, "encoder")
     places, missing, left = kind.assigned(names)
+    if missing is not None and len(words) > 1:
+        raise _lacking(kind, missing)
     if left is not None:
         methods = " or ".join(dict.fromkeys(name for need in kind.needs for name in need.methods))
         if len(words) > 1:
@@ -177,10 +180,17 @@ def _learned(method, words):
             f"{words[left].shown} is a {quoted(names[left])} codebook; {kind.name} needs {methods}: leave -m out, and the codebook decides"
         )
     if missing is not None:
-        raise ImgretError(f"{kind.name} needs a {missing} codebook ({missing.role}) too: give it with another -c")
+        raise _lacking(kind, missing)
     kept = [place for place in places if place is not None]
     fitted = kind.arranged([pipelines[place].component() for place in kept])
     return kind, Codebooks([words[place] for place in kept], [pipelines[place] for place in kept], fitted, files)
+
+
+def _lacking(kind, need):
+    """The error for a codebook that is not there, with how to come by it where that is not `imgret codebook FEATURES`."""
+    about = load(CODEBOOKS, need.methods[0], "codebook").needs
+    how = f" (imgret codebook FEATURES -m {need.methods[0]} -c WORDS)" if about else ""
+    return ImgretError(f"{kind.name} needs a {need} codebook ({need.role}) too: give it with another -c{how}")
 
 
 def _check_bare(stores):

@@ -129,6 +129,9 @@ def _source(stack, queries, gallery, failures, run, weights):
         opened = stack.enter_context(Stores())
         stores = [opened.add(path, ("features", "vectors", "words"), "search") for path in stores]
         tell_inputs(run.report, stores, "asks with")
+        for store in stores:
+            if text := gallery.asked_with_less(store):
+                run.report.note(text)
         return StoreQueries(stores, gallery, run.jobs), None
     listing = queries.listed()
     tell_unread(listing, run.report)

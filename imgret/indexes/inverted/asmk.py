@@ -39,7 +39,7 @@ class Asmk(Scorer):
             "self", "what scores are divided by: the root of a photo's similarity to itself, or nothing", choices=("self", "none")
         )
         asymmetric: bool = param(True, "where photos have bits, ask with the numbers that a query's would be made of")
-        ma: int = param(5, "words that a query descriptor gets", minimum=1)
+        ma: int = param(5, "words that a query descriptor gets", minimum=1, maximum=64)
 
     def asked(self, settings):
         """See `Scorer.asked`."""

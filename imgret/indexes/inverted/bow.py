@@ -33,7 +33,7 @@ class Bow(Scorer):
         norm: str = param("l2", "what scores are divided by", choices=("l2", "none"))
         k1: float = param(1.2, "how soon a frequency counts no more, of bm25", minimum=0.0)
         b: float = param(0.75, "how much a photo's length counts, of bm25", minimum=0.0, maximum=1.0)
-        ma: int = param(1, "words that a query descriptor gets", minimum=1)
+        ma: int = param(1, "words that a query descriptor gets", minimum=1, maximum=64)
 
     def norm(self, settings):
         """See `Scorer.norm`."""

@@ -47,7 +47,7 @@ class Hamming(Scorer):
         norm: str = param("tfidf", "what scores are divided by: the L2 norm of a photo's tf idf, or nothing", choices=("tfidf", "none"))
         wgc: bool = param(False, "weak geometric consistency: count only what agrees in angle and scale")
         loose: float = param(0.4, "share of the votes that count all the same, of wgc", minimum=0.0, maximum=1.0)
-        ma: int = param(3, "words that a query descriptor gets", minimum=1)
+        ma: int = param(3, "words that a query descriptor gets", minimum=1, maximum=64)
 
     def norm(self, settings):
         """See `Scorer.norm`."""

@@ -188,6 +188,8 @@ def frequency(how, tf, photo):
         return np.float32(math.sqrt(tf))
     if how.form == BINARY:
         return np.float32(1)
+    if tf == 0:
+        return np.float32(0)  # also where k1 is 0
     return tf * (how.k1 + np.float32(1)) / (tf + item(how.softness, photo))
 
 

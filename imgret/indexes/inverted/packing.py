@@ -5,13 +5,12 @@ four bytes, little-endian. The first gap is the number of the first photo. A mil
 bytes each; the plain numbers would take 4.
 """
 
-import numba
 import numpy as np
 
+from imgret.compiled import compiled
 from imgret.indexes.inverted.memory import read_u8, read_u32
 
-compiled = numba.njit(cache=True, nogil=True)
-inlined = numba.njit(cache=True, nogil=True, forceinline=True)  # a call counts references to every array that it is given
+inlined = compiled(forceinline=True)  # a call counts references to every array that it is given
 
 ONE, LONG = 224, 255
 TWO = ONE + ((LONG - ONE) << 8)  # from here on a gap takes five
