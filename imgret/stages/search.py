@@ -129,10 +129,11 @@ def _source(stack, queries, gallery, failures, run, weights):
         opened = stack.enter_context(Stores())
         stores = [opened.add(path, ("features", "vectors", "words"), "search") for path in stores]
         tell_inputs(run.report, stores, "asks with")
+        source = StoreQueries(stores, gallery, run.jobs)
         for store in stores:
             if text := gallery.asked_with_less(store):
                 run.report.note(text)
-        return StoreQueries(stores, gallery, run.jobs), None
+        return source, None
     listing = queries.listed()
     tell_unread(listing, run.report)
     run.report.detail(f"asks with {counted(len(listing), 'photo')}, at most {run.jobs} described at once")
