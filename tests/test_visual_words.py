@@ -20,6 +20,7 @@ from imgret.features import LocalFeatures
 from imgret.store.reader import Store
 
 DIMS, WORDS = 16, 7
+HOW = "hamming needs a hamming codebook (thresholds) too: give it with another -c (imgret codebook FEATURES -m hamming -c WORDS)"
 KEYPOINTS = ("x", "y", "scale", "angle")
 
 
@@ -359,7 +360,7 @@ def test_words_that_are_none_are_refused(worded, stores, tmp_path):
     refused(
         result,
         1,
-        "hamming needs a hamming codebook (thresholds) too: give it with another -c (imgret codebook FEATURES -m hamming -c WORDS)",
+        HOW,
     )
 
 

@@ -220,7 +220,10 @@ INDEX = Kind(
             (),
             NUMBERS,
             "the searchable structure, as its method lays it out: `structure/faiss` is the bytes of a FAISS index; where that is a graph "
-            "which has equal rows once, node i stands for the rows `structure/members[starts[i]:starts[i+1]]`, `structure/starts`",
+            "which has equal rows once, node i stands for the rows `structure/members[starts[i]:starts[i+1]]`, `structure/starts`; of an "
+            "inverted file, word `words[i]` has the entries `word_offsets[i]` to `word_offsets[i+1]` of `signature`, `weight` and "
+            "`geometry`, whose rows are in `photo[byte_offsets[i]:byte_offsets[i+1]]` as gaps of one byte below 224, two, or five; "
+            "`idf`, `lp_idf` by word, `norms` and `lengths` by row",
         ),
         *CHANCE,
         HASHES,
