@@ -22,6 +22,7 @@ import click
 
 from imgret import config
 from imgret.cli import help as pages
+from imgret.indexes.base import Index
 from imgret.registry import kind_of, load
 from imgret.store import blocks, layout
 
@@ -77,9 +78,10 @@ def _method(name, kind):
     yield f"### `{name}`"
     yield _filled(inspect.getdoc(kind).splitlines()[0])
     yield _parameters(kind.Params, "`--set`")
-    search = getattr(kind, "SearchParams", None)
-    if search is not None:
-        yield _parameters(search, "`search --set`", {field.name for field in dataclasses.fields(kind.Params)})
+    if issubclass(kind, Index):
+        for encoder, search in kind.searches().items():
+            title = "`search --set`" + (f", of `{encoder}`" if encoder else "")
+            yield _parameters(search, title, {field.name for field in dataclasses.fields(kind.Params)})
 
 
 def _parameters(params, title, without=()):

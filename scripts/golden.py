@@ -2,6 +2,7 @@
 
     python scripts/golden.py tests/data/schema-2
     python scripts/golden.py tests/data/hnsw/shared.h5
+    python scripts/golden.py tests/data/inverted/index.h5
 
 They are made once and then stay as they are, readable for ever. Version 1 has every kind, made of four small synthetic photos; a later
 one is made of the photos and files of version 1 beside it. A file is a graph of rows of which some are equal: `each.h5` was made when each
@@ -46,6 +47,7 @@ STEPS = {
     "features": ("extract", "photos", "--max-failed", "1", "--set", "max_keypoints=40", "--set", "contrast_threshold=0.01"),
     "codebook": ("codebook", "features.h5", "--size", "4", "--set", "pca=0"),
     "vectors": ("encode", "features.h5", "-c", "codebook.h5", "--set", "norm=intra,l2"),
+    "words": ("encode", "features.h5", "-c", "codebook.h5", "-m", "asmk"),
     "index": ("index", "vectors.h5"),
     "ranking": ("search", "index.h5", "vectors.h5"),
 }
@@ -65,7 +67,7 @@ def make(folder):
     version = int(folder.rstrip("/").rpartition("-")[2])
     os.makedirs(folder, exist_ok=True)
     os.chdir(folder)
-    if version == 1:
+    if version == 1 and not os.path.exists("photos"):
         make_photos()
     for kind, (name, *arguments) in STEPS.items():
         if layout.KINDS[kind].version == version and not os.path.exists(f"{kind}.h5"):
@@ -91,5 +93,18 @@ def make_graph(path):
         step("index", paths["vectors.h5"], "-o", path, "-m", "hnsw", "--set", "m=4", "--metric", "l2")
 
 
+def make_inverted(path):
+    """An inverted index of Hamming embedding with several words for each descriptor, and the entries that it is of, beside it."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.chdir(os.path.dirname(path))
+    features, codebook = (f"../schema-1/{name}.h5" for name in ("features", "codebook"))
+    step("codebook", features, "-m", "hamming", "-c", codebook, "--set", "bits=16", "-o", "thresholds.h5")
+    step("encode", features, "-c", "thresholds.h5", "--set", "ma=2", "-o", "words.h5")
+    os.remove("thresholds.h5")
+    step("index", "words.h5", "-o", os.path.basename(path))
+
+
+SPECIAL = {"hnsw": make_graph, "inverted": make_inverted}  # by the folder
+
 if __name__ == "__main__":
-    (make_graph if sys.argv[1].endswith(".h5") else make)(sys.argv[1])
+    SPECIAL.get(os.path.basename(os.path.dirname(sys.argv[1])), make)(sys.argv[1])

@@ -69,7 +69,7 @@ class Runner:
     def output(self, tables, name, dataset, others=(TRAIN,)):
         """Path of a table's output for a dataset, made if need be; `others` are those that are in an index besides."""
         table = tables[name]
-        inputs = [*table.get("inputs", ()), *(table[key] for key in ("codebook",) if table.get(key) in tables)]
+        inputs = [*table.get("inputs", ()), *imgret_config.made_of(tables, name, "codebook")]
         identity = of_json([table, [str(self.output(tables, other, TRAIN)) for other in inputs]])[:12]
         shown = "learned" if table["run"] == "codebook" else dataset
         if table["run"] == "index" and others != (TRAIN,):
@@ -85,13 +85,13 @@ class Runner:
             sources = [self.output(tables, other, TRAIN) for other in table["inputs"]]
             if table["method"] == "pca" and table.get("crops", True):
                 sources += [self.output(tables, other, CROPS) for other in table["inputs"]]
-            imgret("codebook", *sources, *common, *settings, "--size", table["size"])
+            imgret("codebook", *sources, *common, *settings, *self.codebook(tables, table), *_size(table))
         elif table["run"] == "encode":
             sources = [self.output(tables, other, dataset) for other in table["inputs"]]
             imgret("encode", *sources, *common, *settings, *self.codebook(tables, table))
         elif table["run"] == "index":
             sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, *others)]
-            learned_on = () if table["method"] == "flat" else (TRAIN, CROPS)
+            learned_on = () if table["method"] in ("flat", "inverted") else (TRAIN, CROPS)
             teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in learned_on]
             imgret("index", *sources, *common, *settings, *teachers)
         return path
@@ -104,14 +104,15 @@ class Runner:
         return ["-c", name if ready.is_ready(name) else self.output(tables, name, TRAIN)]
 
     def score(self, tables):
-        """mAP on each set, dimension of the vectors and bytes per photo in the index."""
+        """mAP on each set, dimension of the vectors (words, of an inverted file) and bytes per photo in the index."""
         index = next(name for name, table in tables.items() if table["run"] == "index")
-        vectors = tables[index]["inputs"][0]
+        asked = next(table for table in tables.values() if table["run"] == "search")
+        settings = [f"--set={key}={_text(value)}" for key, value in asked.get("set", {}).items()]
         maps = []
         for dataset in SETS:
             gallery = self.output(tables, index, dataset)
-            ranking = gallery.with_name(gallery.name.replace(".h5", "-ranking.h5"))
-            imgret("search", gallery, self.output(tables, vectors, dataset), "-k", "all", "-o", ranking, "-q")
+            ranking = gallery.with_name(gallery.name.replace(".h5", f"-ranking{of_json(settings)[:6] if settings else ''}.h5"))
+            imgret("search", gallery, self.output(tables, asked["queries"][0], dataset), "-k", "all", "-o", ranking, "-q", *settings)
             truth = self.photos / dataset / "groundtruth.csv"
             maps.append(
                 json.loads(imgret("evaluate", ranking, "--protocol", "groups", "--truth", truth, "--json", "--resamples", "0"))["runs"][0][
@@ -119,9 +120,15 @@ class Runner:
                 ]["map"]
             )
         facts = json.loads(imgret("info", self.output(tables, index, SETS[0]), "--json"))
+        if "dim" not in facts["info"]:
+            return maps, "sparse", round(facts["file_size"] / facts["photos"])
         dim = facts["info"]["dim"]
         size = facts["params"]["params"].get("bytes", 4 * dim)
         return maps, dim, size
+
+
+def _size(table):
+    return ["--size", table["size"]] if "size" in table else []
 
 
 def _text(value):
@@ -140,6 +147,8 @@ def changed(tables, **changes):
         for key, value in change.items():
             if key == "set":
                 tables[name]["set"] = {k: v for k, v in {**tables[name].get("set", {}), **value}.items() if v is not None}
+            elif value is None:
+                tables[name].pop(key, None)
             else:
                 tables[name][key] = value
     return tables
@@ -184,6 +193,10 @@ def cnn_rows(data):
     yield section, "columns of features.13, VLAD 64", middle
     yield section, "columns of features.13, VLAD 256", changed(middle, words={"size": 256})
     yield section, "columns of features.13, VLAD 64, PCA-w 256", with_projection(middle, "vlad", 256)
+    bags = changed(
+        config("cnn-bow-layers"), middle={"set": {**network, "layer": ["features.7"]}}, late={"set": {**network, "layer": ["features.13"]}}
+    )
+    yield section, "bags of 4096 words of features.7 and features.13", bags
     section = "RootSIFT and MobileNetV2"
     fused = changed(config("cnn-rootsift-fused"), rmac={"set": network})
     reduced = changed(config("cnn-rootsift-pca256"), rmac={"set": network}, projection={"crops": False})
@@ -199,6 +212,54 @@ def cnn_rows(data):
         tables = changed(plain, gem={"method": method})
         tables["gem"]["set"] = {}
         yield section, method, tables
+
+
+def word_rows():
+    """The lines of visual words in inverted files: K, weights, bursts, several words, assignment, bits."""
+    bow, hamming, asmk = (config(name) for name in ("bow-20k", "hamming-20k", "asmk-65k"))
+    section = "visual words: bag of words"
+    yield section, "bow-20k", bow
+    for label, settings in {
+        "idf": {"lp": False},
+        "idf, binary": {"lp": False, "tf": "binary"},
+        "idf, tf": {"lp": False, "tf": "tf"},
+    }.items():
+        yield section, label, changed(bow, ranking={"set": settings})
+    yield section, "K=65,536", changed(bow, words={"size": 65536})
+    yield section, "hkm 16^4, leaves", changed(bow, words=TREE, ranking={"set": {"lp": False}})
+    levels = {"set": {"levels": "all"}}
+    yield section, "hkm 16^4, all levels", changed(bow, words=TREE, statistics=levels, entries=levels, ranking={"set": {"lp": False}})
+    section = "visual words: Hamming embedding"
+    yield section, "hamming-20k", hamming
+    asked = {
+        "inter=false": {"inter": False},
+        "inter=false burst=query": {"inter": False, "burst": "query"},
+        "inter=false burst=none": {"inter": False, "burst": "none"},
+        "ma=1": {"ma": 1},
+        "wgc=true": {"wgc": True},
+        "wgc=true loose=0": {"wgc": True, "loose": 0.0},
+    }
+    for label, settings in asked.items():
+        yield section, label, changed(hamming, ranking={"set": settings})
+    yield section, "exact words", changed(hamming, words={"set": {"assign": "exact"}})
+    yield section, "K=65,536", changed(hamming, words={"size": 65536})
+    section = "visual words: ASMK"
+    yield section, "asmk-65k", asmk
+    asked = {
+        "inter=false alpha=3": {"inter": False, "alpha": 3.0},
+        "inter=false alpha=3 asymmetric=false": {"inter": False, "alpha": 3.0, "asymmetric": False},
+        "inter=false alpha=3 ma=1": {"inter": False, "alpha": 3.0, "ma": 1},
+    }
+    for label, settings in asked.items():
+        yield section, label, changed(asmk, ranking={"set": settings})
+    yield section, "K=20,000", changed(asmk, words={"size": 20000})
+    yield section, "bits=64", changed(asmk, entries={"set": {"bits": 64}})
+    yield section, "asmk-float-65k", config("asmk-float-65k")
+    plain = changed(asmk, entries={"set": {"dtype": "float16"}}, ranking={"set": {"inter": False, "alpha": 3.0}})
+    yield section, "float, inter=false alpha=3", plain
+
+
+TREE = {"method": "hkm", "size": None, "set": {"branch": 16, "depth": 4}}
 
 
 def with_projection(tables, vectors, size):
@@ -248,6 +309,7 @@ def rows(data):
                 changed(small, index={"method": method, "set": {"bytes": size}}),
             )
     yield "bytes (VLAD 64, PCA-whitened 128)", "uncompressed", changed(small, index=flat)
+    yield from word_rows()
     yield from cnn_rows(data)
 
 

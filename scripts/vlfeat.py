@@ -1,6 +1,7 @@
 """A small ctypes binding to VLFeat's `libvl`: the peer that the encoders are checked and timed against.
 
-Only what that takes: `quantize` (k-means assignment), `vlad`, `fisher` and `set_threads`. Debian and Ubuntu: `apt install libvlfeat-dev`.
+Only what that takes: `quantize` (k-means assignment), a forest of kd-trees, hierarchical k-means, `vlad`, `fisher` and `set_threads`.
+Debian and Ubuntu: `apt install libvlfeat-dev`.
 """
 
 import ctypes
@@ -26,6 +27,16 @@ _SIGNATURES = {
     "vl_kmeans_delete": (None, [_pointer]),
     "vl_kmeans_set_centers": (None, [_pointer, _pointer, _size, _size]),
     "vl_kmeans_quantize": (None, [_pointer, _pointer, _pointer, _pointer, _size]),
+    "vl_kdforest_new": (_pointer, [_int, _size, _size, _int]),
+    "vl_kdforest_delete": (None, [_pointer]),
+    "vl_kdforest_build": (None, [_pointer, _size, _pointer]),
+    "vl_kdforest_set_max_num_comparisons": (None, [_pointer, _size]),
+    "vl_kdforest_query_with_array": (_size, [_pointer, _pointer, _size, _size, _pointer, _pointer]),
+    "vl_hikm_new": (_pointer, [_int]),
+    "vl_hikm_delete": (None, [_pointer]),
+    "vl_hikm_init": (None, [_pointer, _size, _size, _size]),
+    "vl_hikm_train": (None, [_pointer, _pointer, _size]),
+    "vl_hikm_push": (None, [_pointer, _pointer, _pointer, _size]),
     "vl_vlad_encode": (None, [_pointer, _int, _pointer, _size, _size, _pointer, _size, _pointer, _int]),
     "vl_fisher_encode": (_size, [_pointer, _int, _pointer, _size, _size, _pointer, _pointer, _pointer, _size, _int]),
     "vl_set_num_threads": (None, [_size]),
@@ -83,6 +94,44 @@ class Quantizer:
         distances = np.empty(len(x), np.float32)
         _vl.vl_kmeans_quantize(self._kmeans, words.ctypes.data, distances.ctypes.data, x.ctypes.data, len(x))
         return words
+
+
+class Forest:
+    """`vl_kdforest` over given centroids (K, D); `quantize` gives the nearest words of each row that it finds, uint32 (T, count)."""
+
+    def __init__(self, centroids, trees, comparisons):
+        self._centroids = _floats(centroids)  # which it does not copy
+        self._forest = _vl.vl_kdforest_new(FLOAT, self._centroids.shape[1], trees, L2)
+        _vl.vl_kdforest_build(self._forest, len(self._centroids), self._centroids.ctypes.data)
+        _vl.vl_kdforest_set_max_num_comparisons(self._forest, comparisons)
+
+    def __del__(self):
+        _vl.vl_kdforest_delete(self._forest)
+
+    def quantize(self, x, count=1):
+        x = _floats(x)
+        words, distances = np.empty((len(x), count), np.uint32), np.empty((len(x), count), np.float32)
+        _vl.vl_kdforest_query_with_array(self._forest, words.ctypes.data, count, len(x), distances.ctypes.data, x.ctypes.data)
+        return words
+
+
+class Tree:
+    """`vl_hikm`, learned of bytes (N, D); `push` gives the way of each row down it, uint32 (T, depth)."""
+
+    def __init__(self, x, branch, depth):
+        x = np.ascontiguousarray(x, np.uint8)
+        self._depth, self._tree = depth, _vl.vl_hikm_new(LLOYD)
+        _vl.vl_hikm_init(self._tree, x.shape[1], branch, depth)
+        _vl.vl_hikm_train(self._tree, x.ctypes.data, len(x))
+
+    def __del__(self):
+        _vl.vl_hikm_delete(self._tree)
+
+    def push(self, x):
+        x = np.ascontiguousarray(x, np.uint8)
+        way = np.empty((len(x), self._depth), np.uint32)
+        _vl.vl_hikm_push(self._tree, way.ctypes.data, x.ctypes.data, len(x))
+        return way
 
 
 def vlad(x, words, centroids, flags=0):

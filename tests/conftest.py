@@ -9,6 +9,7 @@ from helpers import call, photo
 from helpers import run as run_command
 
 PHOTOS = 28  # three parts of eight, and a short one
+ENTRIES = ("bow", "hamming", "smk", "asmk")  # encoders of visual words
 IN_MEMORY, ROOM = "/dev/shm", 8 << 30
 
 
@@ -51,6 +52,30 @@ def stores(photos, tmp_path_factory):
         ("encode", made.vlad, "-c", made.pca, "-o", made.projected),
         ("index", made.vlad, "-m", "flat", "-o", made.index),
         ("search", made.index, made.vlad, "-k", 5, "-o", made.ranking),
+    ):
+        result = call(*command)
+        assert result.code == 0, result.err
+    return made
+
+
+@pytest.fixture(scope="session")
+def worded(stores, tmp_path_factory):
+    """Words, what they are like, and of each encoder of words its entries and an inverted index, of `stores`' photos: attributes are
+    paths."""
+    folder = tmp_path_factory.mktemp("words")
+    made = types.SimpleNamespace(features=stores.features, folder=folder)
+    names = ("words", "statistics", "thresholds", *ENTRIES, *(f"{name}_index" for name in ENTRIES))
+    for name in names:
+        setattr(made, name, folder / f"{name}.h5")
+    for command in (
+        ("codebook", stores.features, "--size", 24, "--set", "pca=0", "-o", made.words),
+        ("codebook", stores.features, "-m", "words", "-c", made.words, "-o", made.statistics),
+        ("codebook", stores.features, "-m", "hamming", "-c", made.words, "-o", made.thresholds),
+        ("encode", stores.features, "-c", made.statistics, "-o", made.bow),
+        ("encode", stores.features, "-c", made.thresholds, "-o", made.hamming),
+        ("encode", stores.features, "-c", made.words, "-m", "smk", "-o", made.smk),
+        ("encode", stores.features, "-c", made.words, "-m", "asmk", "-o", made.asmk),
+        *(("index", getattr(made, name), "-o", getattr(made, f"{name}_index")) for name in ENTRIES),
     ):
         result = call(*command)
         assert result.code == 0, result.err

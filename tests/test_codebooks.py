@@ -21,6 +21,10 @@ from imgret.indexes import INDEXES
 CASES = [
     ("kmeans", {"size": 12, "iterations": 6}),
     ("kmeans", {"size": 12, "iterations": 4, "init": "random", "pca": 5, "tolerance": 0.0}),
+    ("akm", {"size": 40, "iterations": 5, "probes": 2, "assign": "ivf"}),
+    ("hkm", {"branch": 3, "depth": 3, "iterations": 3}),
+    ("product", {"size": 6, "iterations": 4}),
+    ("scalar", {"bits": 6, "seed": 2}),
     ("gmm", {"size": 8, "iterations": 5, "start_iterations": 3}),
     ("gmm", {"size": 8, "iterations": 4, "start_iterations": 2, "pca": 5, "tolerance": 0.0}),
     ("pca", {"size": 6}),
@@ -33,17 +37,20 @@ CASES = [
 QUANTISERS = {name: settings for name, settings in CASES if name in INDEXES}
 OTHERWISE = ("lw", "words", "hamming")  # learned from groups of rows, or from photos: tests/test_lw.py, tests/test_visual_words.py
 SAMPLED = [name for name in CODEBOOKS if name not in OTHERWISE]
+SIZES = {"pca": 128, "akm": 65536, "product": 256, "hkm": None, "scalar": None}  # by default, where that is not 64
+SMALL = {**QUANTISERS, "hkm": {"branch": 3, "depth": 2}, "scalar": {"bits": 4}}
 HUGE = 1.0e18
 
 
 def small(name, size=4):
     """Settings of a small codebook."""
-    return QUANTISERS.get(name, {"size": size})
+    return SMALL.get(name, {"size": size})
 
 
 def other(name, settings):
     """Settings by which what is learned has other shapes."""
-    return {**settings, **({"lists": 5} if "lists" in settings else {"bytes": 3} if name in QUANTISERS else {"size": 5})}
+    changed = {"hkm": {"branch": 4}, "scalar": {"bits": 5}, **dict.fromkeys(QUANTISERS, {"bytes": 3}), "ivfpq": {"lists": 5}}
+    return {**settings, **({"lists": 5} if "lists" in settings else changed.get(name, {"size": 5}))}
 
 
 def build(name, settings):
@@ -98,22 +105,23 @@ def test_is_described(name):
     component = registry.load(CODEBOOKS, name, "codebook")
     assert component.name == name
     assert component.version == 1
-    assert component.default_encoder in ("vlad", "fisher", "project") or name in QUANTISERS
+    assert component.default_encoder in ("vlad", "fisher", "project", "bow") or name in QUANTISERS
     assert component.__doc__
     params = component.Params()
-    assert name in QUANTISERS or params.size == (128 if name == "pca" else 64)
+    size = None if name in QUANTISERS else SIZES.get(name, 64)
+    assert size is None or params.size == size
     assert params.seed == 0
-    assert "seed" not in params.space()
+    assert ("seed" in params.space()) == (name == "scalar")
     assert all(field.metadata["help"] for field in dataclasses.fields(params))
-    if name not in QUANTISERS:
-        with pytest.raises(UsageError, match=r"^`size` must be a positive integer, got 0$"):
+    if size:
+        with pytest.raises(UsageError, match=r"^`size` must be (a positive integer|an integer from 1 to 4096), got 0$"):
             component.Params(size=0)
 
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_defaults_work(name):
     x = clusters(1000, 130)
-    codebook = build(name, {}).fit(x)
+    codebook = build(name, {"size": 500} if name == "akm" else {}).fit(x)
     assert codebook.dim_ == 130
     assert codebook.transform(x[:3]).shape == (3, {"pca": 128, "pq": 140, "opq": 140, "ivfpq": 140}.get(name, 130))
     assert codebook.transform(x[:3]).dtype == np.float32
@@ -203,7 +211,7 @@ def test_arrays_from_strangers_are_refused(name, settings, x):
             {**arrays, key: value.astype(np.int32)},
             {**arrays, key: value[:-1]},
             {**arrays, key: value[None]},
-            {**arrays, key: np.full_like(value, np.nan)},
+            {**arrays, key: np.full_like(value, np.nan if value.dtype.kind == "f" else -1)},
             {**arrays, key: np.array([b"x"] * 3)},
         ):
             with pytest.raises(ImgretError, match=r": train it again$"):

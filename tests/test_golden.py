@@ -13,9 +13,11 @@ from imgret.store.reader import Store
 
 DATA = os.path.join(ROOT, "tests", "data")
 # of each kind the versions there have been, each in a folder that scripts/golden.py made when the version was new
-VERSIONS = {"features": (1, 2), "codebook": (1, 2), "vectors": (1, 2), "index": (1, 2, 3), "ranking": (1, 2)}
+VERSIONS = {"features": (1, 2), "codebook": (1, 2), "vectors": (1, 2), "index": (1, 2, 3), "ranking": (1, 2), "words": (1,)}
 # of a graph of rows, some of which are equal: one where each has a node of its own, as it was, and one where they share them
 GRAPHS = ("each", "shared")
+# entries of Hamming embedding with all that they may have, and the inverted index of them
+INVERTED = tuple(os.path.join(DATA, "inverted", f"{name}.h5") for name in ("words", "index"))
 EVERY = pytest.mark.parametrize(("kind", "version"), [(kind, version) for kind, versions in VERSIONS.items() for version in versions])
 
 
@@ -36,8 +38,8 @@ def test_every_version_has_golden_files():
     assert {kind: max(versions) for kind, versions in VERSIONS.items()} == {name: kind.version for name, kind in layout.KINDS.items()}
     files = [os.path.join(here, name) for here, _, names in os.walk(DATA) for name in names]
     wanted = {golden(version, f"{kind}.h5") for kind, versions in VERSIONS.items() for version in versions}
-    assert {path for path in files if path.endswith(".h5")} == wanted | {graph(nodes) for nodes in GRAPHS}
-    assert sum(map(os.path.getsize, files)) < 300_000
+    assert {path for path in files if path.endswith(".h5")} == wanted | {graph(nodes) for nodes in GRAPHS} | set(INVERTED)
+    assert sum(map(os.path.getsize, files)) < 400_000
 
 
 @EVERY
@@ -133,3 +135,42 @@ def test_graphs_with_equal_rows(nodes):
     assert [(hit.name, hit.score) for hit in hits][:5] == [(f"{row:02d}.png", 0.0) for row in (1, 3, 5, 7, 9)]
     assert [hit.name for hit in hits[5:]] == ["00.png", "02.png"]
     assert len({hit.score for hit in hits[5:]} - {0.0}) >= 1
+
+
+@every("words")
+def test_what_is_in_words(version):
+    with Store(golden(version, "words.h5")) as store:
+        assert list(store.texts("names")) == [b"0.png", b"1.png", b"2.png", b"3.png"]
+        assert store.read("offsets").tolist() == [0, 4, 8, 11, 15]
+        assert store.read("word").tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 2, 3, 0, 1, 2, 3]
+        assert store.shape("signature") == (15, 16)
+
+
+def test_encoded_again_they_give_the_same_words(tmp_path):
+    out = tmp_path / "w.h5"
+    assert call("encode", golden(1, "features.h5"), "-c", golden(1, "codebook.h5"), "-m", "asmk", "-o", out, "-j1").code == 0
+    with Store(out) as store, Store(golden(1, "words.h5")) as old:
+        assert np.array_equal(store.read("word"), old.read("word"))
+        assert np.mean(np.unpackbits(store.read("signature")) != np.unpackbits(old.read("signature"))) < 0.01
+        assert (store.recipe, store.fingerprint) == (old.recipe, old.fingerprint)
+
+
+def test_an_inverted_index_stays_searchable(tmp_path):
+    words, index = INVERTED
+    for path in INVERTED:
+        assert call("info", path, "--check").lines[-1] == "check           sound"
+    with Store(words) as store:
+        assert [path for path in store.column_names() if path in ("word", "signature", "geometry", "descriptor")] == [
+            "word", "signature", "geometry", "descriptor"
+        ]  # fmt: skip
+    for queries in (words, golden(1, "features.h5"), os.path.join(golden(1, "photos"), "2.png")):
+        result = call("search", index, queries, "-k", 4, "--keep-self")
+        assert (result.code, result.err) == (0, "")
+        best = [line.split("\t") for line in result.lines[1::4]]
+        assert [row[0].rpartition("/")[2] for row in best] == [row[2] for row in best]
+    again = tmp_path / "i.h5"
+    assert call("index", words, "-o", again).code == 0
+    with Store(again) as store, Store(index) as old:
+        assert {path: store.checksums[path] for path in store.group("structure").values()} == {
+            path: old.checksums[path] for path in old.group("structure").values()
+        }

@@ -110,11 +110,11 @@ def statistics():
 
 BOW = [
     {},
-    {"lp": False},
+    {"lp": True},
     {"tf": "tf", "power": 0.5},
     {"tf": "binary", "idf": "none"},
     {"norm": "none", "idf": "gallery"},
-    {"idf": "gallery", "lp": False},
+    {"idf": "gallery", "lp": True},
     {"stop": 100.0},
 ]
 
@@ -123,7 +123,7 @@ BOW = [
 def test_bow(settings, statistics):
     gallery = photos("weights")
     index, queries = made("bow", gallery, ("word", "weight"), statistics), photos("weights", 1, 3)
-    idf = idf_of(settings, statistics, gallery, True)
+    idf = idf_of(settings, statistics, gallery)
     lengths = [sum(any(entry.word == w for entry in photo) for photo in gallery) for w in range(K)]
     stopped = sorted(range(K), key=lambda w: (-lengths[w], w))[: int(K * settings.get("stop", 0) / 1000)]
     how = {name: value for name, value in settings.items() if name in ("tf", "power", "norm")}
@@ -144,7 +144,7 @@ def idf_of(settings, statistics, gallery, lp=False):
 @pytest.mark.parametrize("settings", [{}, {"k1": 2.0, "b": 0.3, "power": 2.0}])
 def test_bm25(settings):
     gallery, query = photos("weights"), photos("weights", 1, 1)[0]
-    index, idf = made("bow", gallery, ("word", "weight")), slow.gallery_idf(gallery)[1]
+    index, idf = made("bow", gallery, ("word", "weight")), slow.gallery_idf(gallery)[0]
     mean = sum(entry.weight for photo in gallery for entry in photo) / len(gallery)
     expected = [slow.bm25(query, photo, idf, mean, **settings) for photo in gallery]
     check(index, asked(query, ("word", "weight")), expected, tf="bm25", **settings)

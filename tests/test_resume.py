@@ -84,6 +84,16 @@ def test_step_killed_at_random_events(stores, watched, out, step):
 
 
 @linux
+def test_many_words_killed_at_random_events(stores, watched, out, tmp_path):
+    arguments = ("codebook", stores.features, "-m", "akm", "--size", 30, "-o")
+    assert call(*arguments, tmp_path / "wanted.h5", "-j", 1).code == 0
+    killed = watched.until_done(np.random.default_rng(1), *arguments, out, "-j", 2, most=12, code=-signal.SIGKILL, often=True)
+    assert killed
+    same(out, tmp_path / "wanted.h5")
+    tidy(out)
+
+
+@linux
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_extract_stopped_by_a_signal(photos, stores, watched, out, number):
     code = 130 if number == signal.SIGINT else 75

@@ -255,33 +255,12 @@ def test_settings_refused(settings, message):
 # Stores
 
 
-@pytest.fixture(scope="module")
-def made(stores, tmp_path_factory):
-    """Words, what they are like, and a store of each encoder, of `stores`' photos: attributes are paths."""
-    folder = tmp_path_factory.mktemp("words")
-    found = types.SimpleNamespace(features=stores.features, kmeans=stores.folder / "words.h5", folder=folder)
-    for name in ("words", "statistics", "thresholds", "bow", "hamming", "smk", "asmk"):
-        setattr(found, name, folder / f"{name}.h5")
-    for command in (
-        ("codebook", stores.features, "--size", 24, "--set", "pca=0", "-o", found.words),
-        ("codebook", stores.features, "-m", "words", "-c", found.words, "-o", found.statistics),
-        ("codebook", stores.features, "-m", "hamming", "-c", found.words, "-o", found.thresholds),
-        ("encode", stores.features, "-c", found.statistics, "-o", found.bow),
-        ("encode", stores.features, "-c", found.thresholds, "-o", found.hamming),
-        ("encode", stores.features, "-c", found.words, "-m", "smk", "-o", found.smk),
-        ("encode", stores.features, "-c", found.words, "-m", "asmk", "-o", found.asmk),
-    ):
-        result = call(*command)
-        assert result.code == 0, result.err
-    return found
-
-
 @pytest.mark.parametrize("name", ["bow", "hamming", "smk", "asmk"])
-def test_stores_are_sound_and_open_to_python(made, name):
-    path = getattr(made, name)
+def test_stores_are_sound_and_open_to_python(worded, name):
+    path = getattr(worded, name)
     result = call("info", path, "--check")
     assert result.lines[-1] == "check           sound"
-    with imgret.open(path) as words, Store(path) as store, imgret.open(made.features) as features:
+    with imgret.open(path) as words, Store(path) as store, imgret.open(worded.features) as features:
         assert words.kind == "words"
         first = words[words.names[0]]
         assert len(first["word"]) == store.read("offsets", 1, 2)[0]
@@ -290,8 +269,12 @@ def test_stores_are_sound_and_open_to_python(made, name):
             assert len(first["word"]) == len(features[words.names[0]])
 
 
-def test_what_words_are_like(made):
-    with imgret.open(made.words) as words, imgret.open(made.statistics) as learned, imgret.open(made.features) as features:
+def test_what_words_are_like(worded):
+    with (
+        imgret.open(worded.words) as words,
+        imgret.open(worded.statistics) as learned,
+        imgret.open(worded.features) as features,
+    ):
         found = [words.fitted.nearest_words(words.fitted.transform(features[name].descriptors)) for name in features.names]
         known, size = learned.fitted, words.fitted.words
         photos = np.sum([np.bincount(np.unique(each), minlength=size) for each, _ in found], axis=0)
@@ -306,8 +289,12 @@ def test_what_words_are_like(made):
         np.testing.assert_allclose(known.spread_[3], np.concatenate(far).mean(), rtol=1e-4)
 
 
-def test_thresholds_are_medians_of_each_word(made):
-    with imgret.open(made.words) as words, imgret.open(made.thresholds) as learned, imgret.open(made.features) as features:
+def test_thresholds_are_medians_of_each_word(worded):
+    with (
+        imgret.open(worded.words) as words,
+        imgret.open(worded.thresholds) as learned,
+        imgret.open(worded.features) as features,
+    ):
         x = np.concatenate([words.fitted.transform(features[name].descriptors) for name in features.names])
         found, known = words.fitted.nearest_words(x)[0][:, 0], learned.fitted
         np.testing.assert_allclose(known.projection_ @ known.projection_.T, np.eye(64), atol=1e-5)
@@ -317,21 +304,32 @@ def test_thresholds_are_medians_of_each_word(made):
             np.testing.assert_allclose(known.thresholds_[word], wanted, atol=1e-5)
 
 
-def test_words_travel_with_what_was_learned_about_them(made, tmp_path):
-    both = call("encode", made.features, "-c", made.words, "-c", made.thresholds, "-m", "hamming", "-o", tmp_path / "both.h5")
+def test_words_travel_with_what_was_learned_about_them(worded, tmp_path):
+    both = call(
+        "encode",
+        worded.features,
+        "-c",
+        worded.words,
+        "-c",
+        worded.thresholds,
+        "-m",
+        "hamming",
+        "-o",
+        tmp_path / "both.h5",
+    )
     assert both.code == 0, both.err
-    with Store(tmp_path / "both.h5") as first, Store(made.hamming) as second:
+    with Store(tmp_path / "both.h5") as first, Store(worded.hamming) as second:
         assert first.checksums["signature"] == second.checksums["signature"]
         assert first.pipeline == second.pipeline
     other = tmp_path / "other.h5"
-    assert call("codebook", made.features, "--size", 5, "--set", "pca=0", "-o", other).code == 0
-    result = call("encode", made.features, "-c", other, "-c", made.thresholds, "-m", "hamming", "-o", tmp_path / "x.h5")
-    refused(result, 1, f"{made.thresholds} was learned with other words than {other}: leave -c {other} out")
+    assert call("codebook", worded.features, "--size", 5, "--set", "pca=0", "-o", other).code == 0
+    result = call("encode", worded.features, "-c", other, "-c", worded.thresholds, "-m", "hamming", "-o", tmp_path / "x.h5")
+    refused(result, 1, f"{worded.thresholds} was learned with other words than {other}: leave -c {other} out")
 
 
-def test_photos_are_drawn_whole(made, tmp_path):
-    result = call("codebook", made.features, "-m", "words", "-c", made.words, "--sample", 500, "-o", tmp_path / "s.h5")
-    with imgret.open(tmp_path / "s.h5") as learned, imgret.open(made.features) as features:
+def test_photos_are_drawn_whole(worded, tmp_path):
+    result = call("codebook", worded.features, "-m", "words", "-c", worded.words, "--sample", 500, "-o", tmp_path / "s.h5")
+    with imgret.open(tmp_path / "s.h5") as learned, imgret.open(worded.features) as features:
         counts = [len(features[name]) for name in features.names]
         assert 500 - max(counts) < learned.fitted.counts_.sum() <= 500, result.err
 
@@ -348,40 +346,40 @@ def test_photos_are_drawn_whole(made, tmp_path):
         ),
     ],
 )
-def test_codebooks_refused(made, monkeypatch, tmp_path, arguments, code, message):
-    monkeypatch.chdir(made.folder)
-    refused(call("codebook", made.features, *arguments, "-o", tmp_path / "x.h5"), code, message)
+def test_codebooks_refused(worded, monkeypatch, tmp_path, arguments, code, message):
+    monkeypatch.chdir(worded.folder)
+    refused(call("codebook", worded.features, *arguments, "-o", tmp_path / "x.h5"), code, message)
 
 
-def test_words_that_are_none_are_refused(made, stores, tmp_path):
-    result = call("codebook", made.features, "-m", "words", "-c", stores.gmm, "-o", tmp_path / "x.h5")
+def test_words_that_are_none_are_refused(worded, stores, tmp_path):
+    result = call("codebook", worded.features, "-m", "words", "-c", stores.gmm, "-o", tmp_path / "x.h5")
     wanted = "words is learned with words (kmeans or akm or hkm or product or scalar): give those with -c"
     refused(result, 1, f"{stores.gmm} is a gmm codebook; {wanted}")
-    result = call("encode", made.features, "-c", made.words, "-m", "hamming", "-o", tmp_path / "x.h5")
+    result = call("encode", worded.features, "-c", worded.words, "-m", "hamming", "-o", tmp_path / "x.h5")
     refused(result, 1, "hamming needs a hamming codebook (thresholds) too: give it with another -c")
 
 
-def test_exported_as_scipy_has_it(made, tmp_path):
+def test_exported_as_scipy_has_it(worded, tmp_path):
     sparse = pytest.importorskip("scipy.sparse")
     for name in ("bow", "hamming"):
         out = tmp_path / f"{name}.npz"
-        result = call("export", getattr(made, name), "-o", out)
+        result = call("export", getattr(worded, name), "-o", out)
         assert (result.code, "warning" in result.err) == (0, False)
         matrix = sparse.load_npz(out)
-        with imgret.open(getattr(made, name)) as words:
+        with imgret.open(getattr(worded, name)) as words:
             assert matrix.shape == (len(words), 24)
             for row, photo in enumerate(words.names):
                 entries = words[photo]
                 tf = np.bincount(entries["word"], entries.get("weight"), minlength=24)
                 np.testing.assert_array_equal(matrix[[row]].toarray()[0], tf)
-    with np.load(out) as arrays, Store(made.hamming) as store:
+    with np.load(out) as arrays, Store(worded.hamming) as store:
         np.testing.assert_array_equal(arrays["signature"], store.read("signature"))
         np.testing.assert_array_equal(arrays["geometry"], store.read("geometry"))
 
 
-def test_exported_as_lines(made, tmp_path):
-    assert call("export", made.bow, "-o", tmp_path / "bow.txt").code == 0
-    with imgret.open(made.bow) as words:
+def test_exported_as_lines(worded, tmp_path):
+    assert call("export", worded.bow, "-o", tmp_path / "bow.txt").code == 0
+    with imgret.open(worded.bow) as words:
         wanted = [
             f"{name} {word} {weight:g}"
             for name in words.names
@@ -390,9 +388,9 @@ def test_exported_as_lines(made, tmp_path):
     assert (tmp_path / "bow.txt").read_text().splitlines() == wanted
 
 
-def test_words_beyond_the_codebook_are_damage(made, tmp_path):
+def test_words_beyond_the_codebook_are_damage(worded, tmp_path):
     path = tmp_path / "w.h5"
-    path.write_bytes(made.bow.read_bytes())
+    path.write_bytes(worded.bow.read_bytes())
     flip(path, "word", 3)  # the highest byte of the first
     resign(path)
     with imgret.open(path) as words, pytest.raises(ImgretError) as error:
@@ -400,14 +398,14 @@ def test_words_beyond_the_codebook_are_damage(made, tmp_path):
     assert str(error.value).startswith(f"{path} is damaged: it has the word 167772")
 
 
-def test_taken_over_photo_by_photo(made, photos, tmp_path):
+def test_taken_over_photo_by_photo(worded, photos, tmp_path):
     """What one photo has does not change what is made of another."""
     features, words = tmp_path / "f.h5", tmp_path / "w.h5"
     for number in (3, 0):
         chosen = sorted(os.path.join(photos, name) for name in os.listdir(photos) if name.endswith("png"))[number:]
         assert call("extract", *chosen, "-o", features).code == 0
-        assert call("encode", features, "-c", made.thresholds, "-o", words).code == 0
-    assert call("encode", features, "-c", made.thresholds, "-o", tmp_path / "new.h5").code == 0
+        assert call("encode", features, "-c", worded.thresholds, "-o", words).code == 0
+    assert call("encode", features, "-c", worded.thresholds, "-o", tmp_path / "new.h5").code == 0
     with Store(words) as first, Store(tmp_path / "new.h5") as second:
         assert first.checksums["signature"] == second.checksums["signature"]
         assert first.checksums["offsets"] == second.checksums["offsets"]

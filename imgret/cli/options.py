@@ -232,7 +232,7 @@ def explain(table, family, method, settings, searched=False):
         kind = load(table, name, family)
         _list_params(kind.Params)
         if searched:
-            _list_params(kind.SearchParams, " (search --set)")
+            _list_searches(kind, " (search --set)")
     raise click.exceptions.Exit(0)
 
 
@@ -246,12 +246,17 @@ def explain_search(index):
     if index is None:
         for name in INDEXES:
             click.echo(click.style(name, bold=True))
-            _list_params(load(INDEXES, name, "index").SearchParams)
+            _list_searches(load(INDEXES, name, "index"))
     else:
         gallery = Gallery(index_of(index))
         gallery.close()
         _list_params(type(gallery.settings))
     raise click.exceptions.Exit(0)
+
+
+def _list_searches(kind, title=""):
+    for encoder, params in kind.searches().items():
+        _list_params(params, title + (f" (of {encoder})" if encoder else ""))
 
 
 def _list_params(params, title=""):

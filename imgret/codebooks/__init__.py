@@ -8,6 +8,9 @@ others are the quantisers of the indexes of these names.
 CODEBOOKS = {
     "kmeans": "imgret.codebooks.kmeans:KMeans",
     "akm": "imgret.codebooks.akm:AKM",
+    "hkm": "imgret.codebooks.hkm:HKM",
+    "product": "imgret.codebooks.product:Product",
+    "scalar": "imgret.codebooks.scalar:Scalar",
     "gmm": "imgret.codebooks.gmm:GMM",
     "pca": "imgret.codebooks.pca:PCA",
     "lw": "imgret.codebooks.lw:LW",

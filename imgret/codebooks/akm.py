@@ -4,20 +4,17 @@ import dataclasses
 
 import numpy as np
 
-from imgret.arrays import rows
-from imgret.codebooks.base import Codebook
 from imgret.codebooks.common import check_rows, offsets_of, take
 from imgret.codebooks.listed import ListedPasses, list_count
 from imgret.codebooks.lloyd import Lloyd
 from imgret.codebooks.nearness import Nearest, NearestOfLists
-from imgret.codebooks.visual import VisualWords
+from imgret.codebooks.visual import Points
 from imgret.registry import SAMPLING, Params, param
 
 EXACT = 4096  # words among which all are looked at as fast
-PROBED = 4096  # rows by which the share of other words is told
 
 
-class AKM(VisualWords, Codebook):
+class AKM(Points):
     """Visual words by Lloyd's k-means with approximate assignment, to a million of them.
 
     Words are kept in about 2 sqrt(K) lists, which lie at the means of their words; a descriptor looks into the `probes` nearest lists, in
@@ -29,9 +26,10 @@ class AKM(VisualWords, Codebook):
     half of the iterations each such word, and in all iterations each word without descriptors, moves to one of those of the largest
     summed squared distances, which is split: one to either side of its mean, towards the farthest of its descriptors and away from it,
     so that about half of them go with each (Linde, Buzo & Gray). `summary()` counts what is left as `single_words` and `empty_words`,
-    and tells as `differs_from_exact` the share of sampled descriptors whose nearest word among all is another.
+    and tells as `differs_from_exact` the share of sampled descriptors whose nearest word among all is another. (Words lie nearer to
+    the descriptors that they were learned from than to others, of which more differ.)
 
-    Memory beyond the sample: 8 bytes a row, 28 bytes a centroid value, and about 40 MB a job.
+    Memory beyond the sample: 8 bytes a row, 30 bytes a centroid value, and about 40 MB a job.
 
     Attributes
     ----------
@@ -49,7 +47,6 @@ class AKM(VisualWords, Codebook):
     """
 
     name = "akm"
-    default_encoder = "bow"
     learned = ("centroids", "lists", "list_offsets")
 
     @dataclasses.dataclass(frozen=True)
@@ -70,10 +67,6 @@ class AKM(VisualWords, Codebook):
     def fewest(self):
         """As many rows as words; see `Codebook.fewest`."""
         return self.params.size
-
-    def transform(self, x):
-        """Descriptors as they are; see `Codebook.transform`."""
-        return rows(x, self.dim_, "the matrix of descriptors")
 
     def fit(self, x, *, jobs=1, checkpoint=None, progress=None):
         """Learn the words, with a checkpoint after each iteration; see `Codebook.fit`.
@@ -104,13 +97,9 @@ class AKM(VisualWords, Codebook):
             "empty_words": int(np.count_nonzero(counts == 0)),
             "single_words": int(np.count_nonzero(counts == 1)),
             "largest_word": int(counts.max()),
-            "differs_from_exact": self._differs(x[:: -(-len(x) // PROBED)]),
+            "differs_from_exact": self._differs(x),
         }
         return self
-
-    def _differs(self, x):
-        """The share of rows whose nearest word of all is another than that found."""
-        return float(np.mean(self.nearest_words(x)[0] != Nearest(self.centroids_).find(x)[0]))
 
     def _searched(self):
         exact = self.words <= EXACT if self.params.assign == "auto" else self.params.assign == "exact"

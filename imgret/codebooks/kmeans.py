@@ -8,11 +8,11 @@ from imgret.codebooks.common import check_pca, check_rows, take
 from imgret.codebooks.lloyd import Lloyd
 from imgret.codebooks.local import FULL, LocalCodebook
 from imgret.codebooks.passes import Passes
-from imgret.codebooks.visual import VisualWords
+from imgret.codebooks.visual import Points
 from imgret.registry import SAMPLING, SPACE, Params, param
 
 
-class KMeans(VisualWords, LocalCodebook):
+class KMeans(LocalCodebook, Points):
     """Visual words by Lloyd's k-means.
 
     Each iteration goes through the sample in blocks of 8192 rows: nearest words by a BLAS product, sums of each block, added up in

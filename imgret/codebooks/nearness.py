@@ -30,12 +30,35 @@ def repeated(centroids):
     return same
 
 
+def framed(points):
+    """Points of which float32 products keep their digits: those given, or a centred and scaled copy where they are far from the origin for
+    their spread, or so long or short that float32 does not hold squares.
+
+    Parameters
+    ----------
+    points : ndarray, shape (K, d), float32
+
+    Returns
+    -------
+    frame : imgret.codebooks.frames.Frame or None
+        What rows have to go through; None where nothing is needed.
+    points : ndarray, shape (K, d), float32
+    """
+    frame = frame_of(points)
+    with np.errstate(over="ignore"):
+        squares = 2 * words.half_squares(points)
+        mean = float(frame.mean.astype(np.float64) @ frame.mean)
+    square = float(squares.mean(dtype=np.float64))
+    if SMALLEST**2 < squares.max() < LARGEST**2 and mean <= FAR * (square - mean):
+        return None, points
+    return frame, frame.apply(points)
+
+
 class Nearest:
     """The nearest words of rows.
 
     Candidates have the largest x·c − |c|²/2; their distances are then taken anew, from differences, and order them. Of equal words only the
-    first is ever found. Where products of the words as they are would lose digits (their mean is far from them, or they are so long or
-    short that float32 does not hold squares), those of a centred and scaled copy are taken.
+    first is ever found.
 
     Parameters
     ----------
@@ -49,22 +72,14 @@ class Nearest:
 
     def __init__(self, centroids):
         self.centroids = centroids
-        self._frame, self._c = None, centroids
-        frame = frame_of(centroids)
-        with np.errstate(over="ignore"):
-            half = words.half_squares(centroids)
-            mean = float(frame.mean.astype(np.float64) @ frame.mean)
-        longest, square = 2 * float(half.max()), 2 * float(half.mean(dtype=np.float64))
-        if not SMALLEST**2 < longest < LARGEST**2 or mean > FAR * max(square - mean, 0.0):
-            self._frame, self._c = frame, frame.apply(centroids)
-            half = words.half_squares(self._c)
+        self._frame, self._c = framed(centroids)
+        self._half = words.half_squares(self._c)
         again = repeated(centroids)
         self.distinct = len(centroids) - int(np.count_nonzero(again))
-        half[again] = np.inf
-        self._half = half
+        self._half[again] = np.inf
 
     def find(self, x, ma=1):
-        """The `ma` nearest words of each row, and their squared distances; see `imgret.codebooks.visual.VisualWords.nearest_words`."""
+        """The `ma` nearest words of each row, and their squared distances; see `imgret.codebooks.visual.Words.nearest_words`."""
         ma = min(ma, self.distinct)
         found, squared = np.empty((len(x), ma), np.int64), np.empty((len(x), ma), np.float32)
         with one_thread(), np.errstate(over="ignore", invalid="ignore"):

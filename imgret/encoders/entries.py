@@ -62,11 +62,14 @@ class EntryEncoder(Encoder):
     ----------
     words : int
         Number of words: K.
+    bits : int
+        Bits, or numbers, of a signature; 0 where there is none.
     residuals : bool
         Whether the method needs words that are points in the space of descriptors.
     """
 
     gives = "words"
+    bits = 0
     residuals = False
     needs = (Need("words", VOCABULARIES), Need("statistics", STATISTICS, optional=True))
 

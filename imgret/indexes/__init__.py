@@ -11,7 +11,7 @@ INDEXES = {
     "ivfpq": "imgret.indexes.ivf:IVFPQ",
     "ivf-flat": "imgret.indexes.ivf:IVFFlat",
     "hnsw": "imgret.indexes.hnsw:HNSW",
-    "inverted": "imgret.indexes.inverted:Inverted",
+    "inverted": "imgret.indexes.inverted.index:Inverted",
     "factory": "imgret.indexes.factory:Factory",
 }
 DEFAULT = "flat"

@@ -31,8 +31,8 @@ class Index(Component):
     ----------
     takes : str
         The kind of store that its rows come from: a row is a photo's vector. The step `index` reads no other kind.
-    asked_with : tuple of str
-        Search-time parameters that are the encoder's as well, and say how queries are encoded.
+    encoding : tuple of str
+        Search-time parameters that say how queries are encoded; see `asked`.
     trains : bool
         Whether `train` needs rows.
     quantizer : type or None
@@ -46,7 +46,7 @@ class Index(Component):
     """
 
     takes = "vectors"
-    asked_with = ()
+    encoding = ()
     trains = True
     quantizer = None
     hashes = None
@@ -66,6 +66,11 @@ class Index(Component):
     def search_params(cls, encoder):
         """The class of its search-time parameters, over what an encoder of that name gives."""
         return cls.SearchParams
+
+    @classmethod
+    def searches(cls):
+        """The classes of all search-time parameters that it may have: by the name of the encoder, "" where that makes no difference."""
+        return {"": cls.SearchParams}
 
     def plan(self, dim, n_train, n):
         """Choose the layout for `n` rows of `dim` columns, `n_train` to learn from, before any work; return what was chosen, in a line.
@@ -163,6 +168,10 @@ class Index(Component):
         `ImgretError` if they are not what this index writes.
         """
         raise NotImplementedError(cls.__name__)
+
+    def asked(self, settings):
+        """What the encoder is told of queries that it is not told of photos: its parameters by name, as JSON."""
+        return {}
 
     def visited(self, xq, settings=None):
         """Which rows of its arrays a search for some queries looks at: these are verified first where the arrays lie in a file.

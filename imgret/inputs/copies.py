@@ -87,6 +87,8 @@ def where(path, features=None, roots=(), exact=False, report=None):
         if text and report is not None:
             report.warn(text)
         roots = tuple(roots) or (() if text else build.roots)
+        if not exact and _kind_of(build.vectors) == "words":
+            raise _of_words(os.fsdecode(path))
         return Where(build.index, (build.vectors,), features or build.features, build.index, roots)
     if os.path.isdir(path):
         raise unbuilt(path, "imgret duplicates {}")
@@ -100,10 +102,25 @@ def where(path, features=None, roots=(), exact=False, report=None):
         raise ImgretError(f"{store.shown} holds features, which say nothing of copies but exact ones: encode it first, or give --exact")
 
 
+def _kind_of(path):
+    """The kind of a store; None where there is no sound one, which is told when it is read."""
+    with contextlib.suppress(ImgretError), Store(path) as store:
+        return store.kind
+    return None
+
+
+def _of_words(shown):
+    return ImgretError(
+        f"{shown} was made of visual words, by which copies are not looked for: name vectors of the photos in its place, or give --exact"
+    )
+
+
 def _made_of(index):
     """The vectors that an index was made of, where they are still what they were."""
     found = []
     for entry in index.inputs:
+        if isinstance(entry, dict) and entry.get("kind") == "words":
+            raise _of_words(index.shown)
         if not isinstance(entry, dict) or entry.get("kind") != "vectors":
             continue
         path = str(entry.get("path"))

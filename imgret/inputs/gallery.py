@@ -8,6 +8,7 @@ import numpy as np
 from imgret.errors import ImgretError, quoted
 from imgret.indexes import INDEXES
 from imgret.inputs.chances import known
+from imgret.inputs.makers import Maker
 from imgret.pipeline import Pipeline, libraries
 from imgret.registry import load
 from imgret.store.reader import Store
@@ -93,15 +94,28 @@ class Gallery:
         made_with = kind.Params.from_json(params.get("params"))
         self.pipeline = Pipeline.load(store)
         self.settings = kind.search_params(self.pipeline.node["component"]).parse(settings)
-        self.asked = {name: value for name, value in self.settings.to_json().items() if name in kind.asked_with}
+        self._given = {setting.partition("=")[0].strip() for setting in settings}
         zero = store.info.get("zero", 0)
         self.zero = zero if isinstance(zero, int) else 0
         self._structure = structure = _Mapped(store, store.group("structure"))
-        codebooks = (self.pipeline.component(),) if kind.takes == "words" else self.pipeline.codebooks_for(kind)
-        self.index = kind.opened(made_with, params.get("metric", "cosine"), structure, store.facts, store.sizes["R"], codebooks)
+        made_by = Maker(self.pipeline, store.facts, store.shown) if kind.takes == "words" else self.pipeline.codebooks_for(kind)
+        self.index = kind.opened(made_with, params.get("metric", "cosine"), structure, store.facts, store.sizes["R"], made_by)
+        self.asked = self.index.asked(self.settings)
         self.names, self._rows = store.texts("names"), store.read("rows")
         if len(self._rows) and (self._rows.min() < 0 or self._rows.max() >= len(self.names)):
             raise ImgretError(f"{store.shown} is damaged: 'rows' point outside its photos")
+
+    def check_encoded(self, shown):
+        """Refuse settings of how queries are encoded, where those of a store have been.
+
+        Raises
+        ------
+        ImgretError
+        """
+        for name in sorted(self._given.intersection(self.index.encoding)):
+            raise ImgretError(
+                f"{shown} holds words already, and `{name}` says how descriptors get theirs: ask with features, or leave it out"
+            )
 
     @property
     def asking(self):

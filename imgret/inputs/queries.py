@@ -99,17 +99,19 @@ class StoreQueries:
 
     def __init__(self, stores, gallery, jobs=1):
         self.stores, self._jobs, self._positions = stores, jobs, []
-        self._describers = Describers(gallery.asking)
+        self._describers, stored = Describers(gallery.asking), Describer(gallery.pipeline)
         self.boxed = any(store.has("box") for store in stores)
         for store in stores:
             node = Pipeline.load(store).node
-            position = self._describers.first.position_of(node)
+            position = stored.position_of(node)
             if position < 0:
-                nearest = self._describers.first.nodes[0 if store.kind == "features" else -1]
+                nearest = stored.nodes[0 if store.kind == "features" else -1]
                 raise ImgretError(
                     f"{store.shown} was not made as the photos in {gallery.store.shown} were ({differences(node, nearest)}): "
                     "give photos, or a store made in the same way"
                 )
+            if store.kind == "words":
+                gallery.check_encoded(store.shown)
             self._positions.append(position)
 
     def __len__(self):

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 
-from imgret.errors import bounded, one_line
+from imgret.errors import bounded, counted, one_line
 
 LINE_SECONDS = 30.0  # between progress lines where stderr is no terminal
 SLOW = 0.1  # done in a second: of less than that, one is told to take so many seconds
@@ -158,7 +158,7 @@ class Progress:
     def _words(self, seconds, message):
         rate = (self.count - self.start) / seconds
         done = f"{self.count:.1f}" if isinstance(self.count, float) else self.count
-        words = [f"{done} of {self.total} {self.unit}s"]
+        words = [f"{done} of {counted(self.total, self.unit)}"]
         if rate > 0:
             words.append(f"{rate:.3g} a second" if rate >= SLOW else f"{_duration(1 / rate)} each")
             words.append(f"{_duration((self.total - self.count) / rate)} left")

@@ -151,7 +151,8 @@ def _instead(store):
     """What to do with a store that cannot be exported."""
     if not store.layout.export_instead:
         return ", which cannot be exported"
-    source = layout.KINDS[store.layout.export_instead]
+    kinds = [entry.get("kind") for entry in store.inputs if isinstance(entry, dict)]
+    source = layout.KINDS["words" if "words" in kinds else store.layout.export_instead]
     made_of = [str(entry.get("path")) for entry in store.inputs if isinstance(entry, dict) and entry.get("kind") == source.name]
     where = f" ({listed(made_of)})" if made_of else ""
     return f": export the {source.noun.partition(' ')[2]} that it was made from{where}"

@@ -24,6 +24,7 @@ from imgret.runs.failures import MaxGone
 from imgret.runs.kept import Before
 from imgret.runs.output import Output
 from imgret.runs.run import Run
+from imgret.store.erasing import remove
 from imgret.store.photos import PhotoWriter, boxed, totals_of
 from imgret.store.reader import Store
 
@@ -142,15 +143,25 @@ def _holds_words(path):
 def _make_of_words(output, built, photos, memory, pipeline):
     """Fill an inverted file and write it."""
     run, source = output.run, Entries(photos, pipeline.component().words)
-    with output.being_made() as parts:
-        with run.report.progress(source.entries, "entry") as progress:
-            built.fill(source, parts.folder, memory, progress.reach)
-            info = {"entries": source.entries}
-            _write(output, photos, built, pipeline, info, None)
+    with output.being_made() as parts, _sorting(parts) as folder:
+        with run.report.progress(2 * source.photos, "photo") as progress:  # each is read twice
+            built.fill(source, folder, memory, progress.update)
+        _write(output, photos, built, pipeline, {"entries": source.entries}, None)
         size = os.stat(output.path).st_size
         run.report.note(
             f"{output.shown}: {counted(source.photos, 'photo')}, {counted(source.entries, 'entry', 'entries')}, {size / 1e6:.3g} MB"
         )
+
+
+@contextlib.contextmanager
+def _sorting(parts):
+    """A folder for what is sorted on the disk, which the next run sweeps up if this one is killed."""
+    folder = parts.temporary()
+    os.mkdir(folder)
+    try:
+        yield folder
+    finally:
+        remove(folder)
 
 
 def _check_alone(method, metric, options):

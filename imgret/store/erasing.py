@@ -6,7 +6,7 @@ import re
 import stat
 
 FOLDERS = re.compile(r"\d{4,9}|[0-9a-f]{16}|tmp-.+-[0-9a-f]{8}\.h5")
-FILES = re.compile(r"(?:plan|checkpoint|finished|looking|\d{6,}(?:\.retry)?|(?:tmp|own)-.+-[0-9a-f]{8})\.h5")
+FILES = re.compile(r"(?:plan|checkpoint|finished|looking|\d{6,}(?:\.retry)?|(?:tmp|own)-.+-[0-9a-f]{8})\.h5|\d{4,9}\.entries")
 
 
 def remove(path):

@@ -41,6 +41,10 @@ class Asmk(Scorer):
         asymmetric: bool = param(True, "where photos have bits, ask with the numbers that a query's would be made of")
         ma: int = param(5, "words that a query descriptor gets", minimum=1)
 
+    def asked(self, settings):
+        """See `Scorer.asked`."""
+        return super().asked(settings) | ({"dtype": "float16"} if settings.asymmetric else {})
+
     def norm(self, settings):
         """See `Scorer.norm`."""
         if settings.norm == "none":

@@ -28,7 +28,6 @@ class Bow(Scorer):
 
     @dataclasses.dataclass(frozen=True)
     class SearchParams(Weighted):
-        lp: bool = param(True, "idf from the frequencies themselves, not from the number of photos (Zheng et al.)")
         tf: str = param("sqrt", "what a frequency counts", choices=("tf", "sqrt", "binary", "bm25"))
         power: float = param(1.0, "power of the idf, in each of the two vectors", minimum=0.0)
         norm: str = param("l2", "what scores are divided by", choices=("l2", "none"))

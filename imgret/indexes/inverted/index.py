@@ -45,6 +45,7 @@ class Inverted(Index):
 
     name = "inverted"
     takes = "words"
+    encoding = ("ma", "asymmetric")
     trains = False
 
     def __init__(self, params, metric="cosine", encoder=None):
@@ -62,6 +63,11 @@ class Inverted(Index):
     def search_params(cls, encoder):
         """The class of the search-time parameters for entries of an encoder, by its name."""
         return registry.load(SCORERS, encoder, "scorer").SearchParams
+
+    @classmethod
+    def searches(cls):
+        """Those of each encoder; see `Index.searches`."""
+        return {encoder: cls.search_params(encoder) for encoder in SCORERS}
 
     # Building
 
@@ -90,6 +96,7 @@ class Inverted(Index):
         carried = [name for name in ("signature", "weight", *scorer.optional) if name in source.columns]
         entries = Entries(source, self.encoder.words, scorer.together)
         self._counts = entries.count(progress)
+        self._norm = self._identity(scorer.SearchParams(), Idf(self.encoder.statistics, self._counts.words, self.size, {}))
         if scorer.together and "weight" not in carried:
             carried.append("weight")
         self._ranges = Ranges(self._counts, _row(source.columns, carried), folder, max_memory)
@@ -119,7 +126,6 @@ class Inverted(Index):
                 first += len(lists.words)
                 for name, into in entries.items():
                     into.append(run[name])
-        self._norm = self._identity(settings, idf)
         small = {"words": counts.words, "word_offsets": counts.word_offsets, "byte_offsets": counts.byte_offsets} | of_gallery
         small |= {"norms": np.sqrt(sums).astype(np.float32)} | ({"lengths": counts.lengths} if self.scorer.lengths else {})
         for name, array in small.items():
@@ -132,8 +138,8 @@ class Inverted(Index):
         return {name: rows.array() for name, rows in made.items()}
 
     def facts(self):
-        """What its norms were made with."""
-        return {"norms": self._norm}
+        """What its norms were made with, how many words the encoder has, and bits in a signature."""
+        return {"norms": self._norm, "words": self.encoder.words, "bits": self.encoder.bits}
 
     def _carried(self):
         """Of each entry: {name: (row shape, dtype)}."""
@@ -164,6 +170,10 @@ class Inverted(Index):
             if array.shape != (count,) or array.dtype != np.float32:
                 raise ImgretError(damage(f"'{name}' is not a number for each"))
         return index
+
+    def asked(self, settings):
+        """How many words a descriptor gets, and what else the scorer wants; see `Index.asked`."""
+        return self.scorer.asked(settings)
 
     def visited(self, queries, settings=None):
         """Its words' lists, and a number for each photo; all there is where norms must be made anew. See `Index.visited`."""

@@ -83,6 +83,10 @@ class Scorer:
             if lists.signature.shape[1] != (bits if lists.floats else -(-bits // 8)):
                 raise ImgretError(damage(f"its signatures are not of {bits} bits"))
 
+    def asked(self, settings):
+        """What the encoder is told of queries: its parameters by name, as JSON."""
+        return {"ma": settings.ma}
+
     def norm(self, settings):
         """What photos' norms depend on, as JSON; None where nothing is divided by them."""
         raise NotImplementedError(type(self).__name__)
