@@ -22,11 +22,11 @@ def planes(rows, magnitudes):
     line : ndarray, shape (n, 2), float32
         The similarity where nothing disagrees, and by how much it falls for each 1 of magnitude that does.
     """
-    rows = rows.astype(np.float64)
-    largest = np.abs(rows).max(axis=1, initial=0, keepdims=True)
-    whole = np.rint(np.abs(rows) * ((1 << magnitudes) - 1) / np.where(largest > 0, largest, 1)).astype(np.int64)
-    bits = np.stack([rows > 0, *(whole >> plane & 1 for plane in range(magnitudes))], axis=1)
-    length = np.sqrt((whole**2).sum(axis=1) * max(1, rows.shape[1]))
+    sizes = np.abs(rows.astype(np.float32))
+    largest = sizes.max(axis=1, initial=0, keepdims=True)
+    whole = np.rint(sizes * (np.float32((1 << magnitudes) - 1) / np.where(largest > 0, largest, 1))).astype(np.uint8)
+    bits = [rows > 0, *(whole & (1 << plane) for plane in range(magnitudes))]
+    length = np.sqrt(np.einsum("nd,nd->n", whole, whole, dtype=np.int64) * max(1, rows.shape[1]))
     length = np.where(length > 0, length, np.inf)
-    line = np.stack([whole.sum(axis=1) / length, 2 / length], axis=1).astype(np.float32)
-    return np.packbits(bits.astype(np.uint8), axis=2, bitorder="little"), line
+    line = np.stack([whole.sum(axis=1, dtype=np.int64) / length, 2 / length], axis=1).astype(np.float32)
+    return np.stack([np.packbits(plane, axis=1, bitorder="little") for plane in bits], axis=1), line
