@@ -1,8 +1,33 @@
 """Loops that are compiled when they are first called, and kept compiled: beside the package, or where the user's caches are."""
 
+import contextlib
 import functools
+import pickle
 
 import numba
+from numba.core.caching import FunctionCache
+
+UNREADABLE = (pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError)
+
+
+class Kept(FunctionCache):
+    """What is kept of a function that has been compiled: where it cannot be read, it is compiled again."""
+
+    def load_overload(self, signature, context):
+        """See `numba.core.caching.FunctionCache`; None for what is damaged."""
+        try:
+            return super().load_overload(signature, context)
+        except UNREADABLE:
+            return None
+
+    def save_overload(self, signature, data):
+        """Keep it, in the place of what is damaged."""
+        with contextlib.suppress(*UNREADABLE):
+            try:
+                super().save_overload(signature, data)
+            except UNREADABLE:
+                self.flush()
+                super().save_overload(signature, data)
 
 
 def compiled(function=None, **how):
@@ -18,8 +43,7 @@ def compiled(function=None, **how):
     """
     if function is None:
         return functools.partial(compiled, **how)
-    how = {"nogil": True, "error_model": "numpy"} | how
-    try:
-        return numba.njit(cache=True, **how)(function)
-    except RuntimeError:  # no folder for it
-        return numba.njit(**how)(function)
+    loop = numba.njit(**{"nogil": True, "error_model": "numpy"} | how)(function)
+    with contextlib.suppress(RuntimeError):  # there is no folder for it
+        loop._cache = Kept(function)  # what `cache=True` does, with another class
+    return loop

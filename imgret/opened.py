@@ -210,11 +210,11 @@ class Words(Described):
     def __getitem__(self, name):
         """A photo's visual words and what is kept beside them: dict of str to ndarray, shape (e, ...); KeyError where there is no photo."""
         row = self._row(name)
-        return entries_of(self._store, range(row, row + 1), self._words)[0]
+        return entries_of(self._store, range(row, row + 1), self._encoder)[0]
 
     @functools.cached_property
-    def _words(self):
-        return self.pipeline.component().words
+    def _encoder(self):
+        return self.pipeline.component()
 
 
 class Index(Described):
@@ -269,6 +269,8 @@ class Index(Described):
         elif self._gallery.index.takes == "words":
             single = isinstance(query, dict)
             vectors = [query] if single else list(query)
+            if not all(isinstance(each, dict) and "word" in each for each in vectors):
+                raise ImgretError("an inverted index is asked with photos, or with visual words: what a words store has of a photo")
         else:
             vectors = np.asarray(query)
             single, vectors = vectors.ndim == 1, np.atleast_2d(vectors)

@@ -221,7 +221,7 @@ def test_geometry_comes_back():
         ),
         (
             lambda: Bow(Bow.Params(levels="all"), Tree(), statistics()),
-            "the statistics are of 7 words, and there are 9: learn them with the same levels",
+            "the statistics are of 7 words, and bow has 9: learn them with the same levels",
         ),
         (
             lambda: Asmk(Asmk.Params(bits=17), Points()),

@@ -11,6 +11,7 @@ from imgret.codebooks.statistics import Statistics
 from imgret.errors import ImgretError
 from imgret.registry import SAMPLING, param
 
+MOST = 1 << 28  # thresholds: a gigabyte
 LEAST = 8  # descriptors of a word whose median is trusted
 
 
@@ -47,6 +48,11 @@ class HammingThresholds(Statistics):
         columns = z[0].shape[1]
         if self.params.bits > columns:
             raise ImgretError(f"`bits` of {columns} dimensions must be at most as many, got {self.params.bits}: ask for fewer")
+        if words.words * self.params.bits > MOST:
+            raise ImgretError(
+                f"thresholds of {self.params.bits} bits for {words.words} words would take {words.words * self.params.bits >> 18} MB: "
+                "take fewer words, or bits"
+            )
         self.projection_ = random_rotation(self.params.bits, columns, self.params.seed)
         projected = np.concatenate([rows @ self.projection_.T for rows in z])
         if words.has_centroids:

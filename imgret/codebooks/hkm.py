@@ -60,7 +60,7 @@ class HKM(Points):
         assign: str = param(
             "tree", "how descriptors are assigned: down the tree, or among all words", role=SAMPLING, choices=("tree", "exact")
         )
-        beam: int = param(8, "nodes of a level that are kept on the way down", role=SAMPLING, minimum=1)
+        beam: int = param(8, "nodes of a level that are kept on the way down", role=SAMPLING, minimum=1, maximum=4096)
 
         def __post_init__(self):
             super().__post_init__()

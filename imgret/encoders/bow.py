@@ -71,10 +71,6 @@ class Bow(EntryEncoder):
             raise ImgretError(
                 f"a dense vector of {self.words} words is too long ({MOST_DENSE} at most): leave dense out, or take fewer words"
             )
-        if statistics is not None and len(statistics.idf_) != self.words:
-            raise ImgretError(
-                f"the statistics are of {len(statistics.idf_)} words, and there are {self.words}: learn them with the same levels"
-            )
 
     @property
     def words(self):

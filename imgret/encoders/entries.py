@@ -85,6 +85,10 @@ class EntryEncoder(Encoder):
                 raise ImgretError(
                     f"`{name}` needs to know how words are spread: learn that with imgret codebook -m words, and give it with another -c"
                 )
+        if statistics is not None and len(statistics.photos_) != self.words:
+            raise ImgretError(
+                f"the statistics are of {len(statistics.photos_)} words, and {self.name} has {self.words}: learn them with the same levels"
+            )
         self._stopped = None if not params.stop else stopped(statistics.photos_, params.stop)
 
     @property

@@ -6,6 +6,7 @@ import numpy as np
 
 from imgret.components import VOCABULARIES, Need
 from imgret.encoders.entries import EntryEncoder, EntryParams
+from imgret.errors import ImgretError
 from imgret.registry import SAMPLING, param
 
 
@@ -37,6 +38,12 @@ class Hamming(EntryEncoder):
     @dataclasses.dataclass(frozen=True)
     class Params(EntryParams):
         geometry: bool = param(True, "keep the place, scale and angle of each descriptor", role=SAMPLING)
+
+    def __init__(self, params, codebook, thresholds):
+        super().__init__(params, codebook, thresholds)
+        columns = thresholds.projection_.shape[1]
+        if codebook.has_centroids and codebook.centroids_of(np.zeros(1, np.int64)).shape[1] != columns:
+            raise ImgretError(f"the thresholds were learned on {columns} columns, and the words have others: learn them with these words")
 
     @property
     def bits(self):

@@ -15,8 +15,8 @@ class Entries:
     Parameters
     ----------
     photos : imgret.inputs.photos.Photos
-    words : int
-        Number of words that the codebook has: K.
+    encoder : imgret.encoders.entries.EntryEncoder
+        It made them.
 
     Attributes
     ----------
@@ -31,12 +31,14 @@ class Entries:
         If the stores do not keep the same.
     """
 
-    def __init__(self, photos, words):
-        self._photos, self._words = photos, words
+    def __init__(self, photos, encoder):
+        self._photos, self._words = photos, encoder.words
         self.photos = len(photos.names)
         self.entries = sum(store.sizes["E"] for store in photos.stores)
         first, *others = photos.stores
         self.columns = columns_of(first)
+        for store in photos.stores:
+            check_columns(store, encoder)
         for store in others:
             if columns_of(store) != self.columns:
                 raise ImgretError(
@@ -82,29 +84,43 @@ def check_rows(store, path, rows, words):
         raise ImgretError(f"{store.shown} is damaged: '{path}' holds NaN or infinite values")
 
 
+def check_columns(store, encoder):
+    """Refuse a store whose entries are not what its encoder gives.
+
+    Raises
+    ------
+    ImgretError
+    """
+    given, found = encoder.columns(), columns_of(store)
+    for path, (shape, dtype, _) in given.items():
+        if path not in ALONE and found.get(path) != (shape, np.dtype(dtype)):
+            raise ImgretError(f"{store.shown} is damaged: '{path}' is not what {encoder.name} makes: make it again")
+
+
 def columns_of(store):
     """What each entry of a store has, as an index keeps it."""
     paths = ("word", *(path for path in BESIDE if store.has(path)))
     return {path: (store.shape(path)[1:], store.dtype(path)) for path in paths}
 
 
-def entries_of(store, rows, words):
+def entries_of(store, rows, encoder):
     """The entries of some photos of a store, which follow each other: a list of dict of str to ndarray, shape (e, ...).
 
     Parameters
     ----------
     store : Store
     rows : range
-    words : int
-        Number of words that the codebook has.
+    encoder : imgret.encoders.entries.EntryEncoder
+        It made them.
     """
     if not len(rows):
         return []
+    check_columns(store, encoder)
     offsets = store.descriptor_range(rows[0], rows[-1] + 1)
     paths = ("word", *(path for path in (*BESIDE, *ALONE) if store.has(path)))
     columns = {path: store.read(path, int(offsets[0]), int(offsets[-1])) for path in paths}
     for path, column in columns.items():
-        check_rows(store, path, column, words)
+        check_rows(store, path, column, encoder.words)
     ends = (offsets - offsets[0]).tolist()
     return [{path: column[start:stop] for path, column in columns.items()} for start, stop in zip(ends[:-1], ends[1:], strict=True)]
 

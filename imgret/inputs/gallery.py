@@ -26,7 +26,7 @@ class _Mapped(collections.abc.Mapping):
 
     def __getitem__(self, name):
         array = self._store.map(self._paths[name])
-        if len(array):
+        if array.size:
             self._pending.add(name)
             self._verify(name, [(0, 1)])
         return array

@@ -140,8 +140,8 @@ class StoreQueries:
         """Yield the vectors of a store's rows, `size` at a time."""
         ranges = [range(start, min(start + size, len(store))) for start in range(0, len(store), size)]
         if store.kind == "words":
-            size = self._describers.first.component().words
-            yield from (entries_of(store, rows, size) for rows in ranges)
+            encoder = Pipeline.load(store).component()
+            yield from (entries_of(store, rows, encoder) for rows in ranges)
             return
         if store.kind == "features":
             reader = FeatureReader(store)

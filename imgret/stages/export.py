@@ -12,7 +12,7 @@ from imgret.formats.matrices import block_rows, encode_rows, npy_header
 from imgret.formats.pairs import pair_lines
 from imgret.formats.sparse import npz, word_lines
 from imgret.formats.trec import trec_lines
-from imgret.inputs.entries import ALONE, BESIDE
+from imgret.inputs.entries import ALONE, BESIDE, check_rows
 from imgret.names import shown, tsv_escape
 from imgret.paths import check_apart, plain
 from imgret.pipeline import Pipeline
@@ -309,18 +309,31 @@ def _entries(store, form, given):
     size, count = Pipeline.load(store).component().words, store.sizes["E"]
     store.descriptor_range(0, len(store))
     number = np.int32 if max(size, count) < 2**31 else np.int64  # SciPy wants both alike
-    ones = (np.ones(len(block), np.float32) for block in store.blocks("word"))
-    members = [
-        ("indices", (count,), number, store.blocks("word")),
-        ("indptr", (len(store) + 1,), number, store.blocks("offsets")),
-        ("format", (), "S3", [np.array(b"csr")]),
-        ("shape", (2,), np.int64, [np.array([len(store), size])]),
-        ("data", (count,), np.float32, store.blocks("weight") if store.has("weight") else ones),
-    ]
     beside = [path for path in (*BESIDE[1:], *ALONE) if store.has(path)]
-    members += [(path, store.shape(path), store.dtype(path), store.blocks(path)) for path in beside]
+
+    def rows(path):
+        for block in store.blocks(path):
+            check_rows(store, path, block, size)
+            yield block
+
+    def content():  # each time anew: what is there already is compared with it
+        yield from npz(
+            [
+                ("indices", (count,), number, rows("word")),
+                ("indptr", (len(store) + 1,), number, store.blocks("offsets")),
+                ("format", (), "S3", [np.array(b"csr")]),
+                ("shape", (2,), np.int64, [np.array([len(store), size])]),
+                ("data", (count,), np.float32, rows("weight") if store.has("weight") else map(_ones, store.blocks("word"))),
+                *((path, store.shape(path), store.dtype(path), rows(path)) for path in beside),
+            ]
+        )
+
     what = f"{counted(count, 'entry', 'entries')}, {len(store)} × {size}"
-    return functools.partial(npz, members), what + (f", and {', '.join(beside)}" if beside else "")
+    return content, what + (f", and {', '.join(beside)}" if beside else "")
+
+
+def _ones(block):
+    return np.ones(len(block), np.float32)
 
 
 def _word_lines(store):

@@ -133,16 +133,13 @@ def _asked(method, settings, metric, seed, train):
 
 def _holds_words(path):
     """Whether a file is a store of visual words."""
-    try:
-        with Store(path) as store:
-            return store.kind == "words"
-    except ImgretError:
-        return False  # told when it is opened
+    with Store(path) as store:
+        return store.kind == "words"
 
 
 def _make_of_words(output, built, photos, memory, pipeline):
     """Fill an inverted file and write it."""
-    run, source = output.run, Entries(photos, pipeline.component().words)
+    run, source = output.run, Entries(photos, built.encoder)
     with output.being_made() as parts, _sorting(parts) as folder:
         with run.report.progress(2 * source.photos, "photo") as progress:  # each is read twice
             built.fill(source, folder, memory, progress.update)
