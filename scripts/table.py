@@ -226,9 +226,6 @@ def word_rows():
     }.items():
         yield section, label, changed(bow, ranking={"set": settings})
     yield section, "K=65,536", changed(bow, words={"size": 65536})
-    yield section, "hkm 16^4, leaves", changed(bow, words=TREE, ranking={"set": {"lp": False}})
-    levels = {"set": {"levels": "all"}}
-    yield section, "hkm 16^4, all levels", changed(bow, words=TREE, statistics=levels, entries=levels, ranking={"set": {"lp": False}})
     section = "visual words: Hamming embedding"
     yield section, "hamming-20k", hamming
     asked = {
@@ -241,8 +238,7 @@ def word_rows():
     }
     for label, settings in asked.items():
         yield section, label, changed(hamming, ranking={"set": settings})
-    yield section, "exact words", changed(hamming, words={"set": {"assign": "exact"}})
-    yield section, "K=65,536", changed(hamming, words={"size": 65536})
+    yield section, "K=10,000", changed(hamming, words={"size": 10000})
     section = "visual words: ASMK"
     yield section, "asmk-65k", asmk
     asked = {
@@ -257,6 +253,13 @@ def word_rows():
     yield section, "asmk-float-65k", config("asmk-float-65k")
     plain = changed(asmk, entries={"set": {"dtype": "float16"}}, ranking={"set": {"inter": False, "alpha": 3.0}})
     yield section, "float, inter=false alpha=3", plain
+
+    section = "assignment of visual words"
+    yield section, "BoW, hkm 16^4, leaves", changed(bow, words=TREE, ranking={"set": {"lp": False}})
+    levels = {"set": {"levels": "all"}}
+    yield section, "BoW, hkm 16^4, all levels", changed(bow, words=TREE, statistics=levels, entries=levels, ranking={"set": {"lp": False}})
+    yield section, "ASMK, hkm 16^4", changed(asmk, words=TREE)
+    yield section, "Hamming, exact words", changed(hamming, words={"set": {"assign": "exact"}})
 
 
 TREE = {"method": "hkm", "size": None, "set": {"branch": 16, "depth": 4}}

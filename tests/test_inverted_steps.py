@@ -118,6 +118,18 @@ def test_several_stores_are_one_index(worded, photos, tmp_path):
             assert store.checksums[path] == whole.checksums[path]
 
 
+@pytest.mark.parametrize("memory", ["1G", "10K"])
+def test_words_without_end_are_counted_as_they_come(worded, monkeypatch, tmp_path, memory):
+    """Where there are so many words that a count of each would not fit, as of pairs of words."""
+    from imgret.indexes.inverted import building
+
+    monkeypatch.setattr(building, "MOST_COUNTED", 4)
+    for name in ("bow", "hamming"):
+        out = tmp_path / f"{name}.h5"
+        assert call("index", getattr(worded, name), "--max-memory", memory, "-o", out).code == 0
+        same(out, index_of(worded, name))
+
+
 @linux
 @pytest.mark.parametrize("step", ["encode", "index", "thresholds"])
 def test_killed_at_random_events(worded, tmp_path, step):

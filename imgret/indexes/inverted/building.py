@@ -14,6 +14,8 @@ from imgret.indexes.inverted.lists import starts_of
 
 SHARE = 6  # of the memory allowed: what the entries of a range may take, unsorted; sorting takes them several times
 MOST_RANGES = 1 << 12
+CHANGED = "the words stores have changed while they were being read: run the same command again"
+MOST_COUNTED = 1 << 22  # words of which each has a count
 
 
 @dataclasses.dataclass
@@ -99,10 +101,14 @@ class Entries:
         """The `Counts` of all entries."""
         from imgret.indexes.inverted.packing import count
 
-        tally, powers = np.zeros((self.words, 4), np.int64), np.zeros(self.words)
+        present = None if self.words <= MOST_COUNTED else self._present()
+        size = self.words if present is None else len(present)
+        tally, powers = np.zeros((size, 4), np.int64), np.zeros(size)
         lengths, weights = np.zeros(self.source.photos), np.dtype(np.uint8)
         for photos, columns in self.blocks(("word", "weight") if "weight" in self.source.columns else ("word",)):
-            word = columns["word"]
+            word = columns["word"] if present is None else numbered(present, columns["word"])
+            if len(word) and int(word.max()) >= size:
+                raise ImgretError(CHANGED)
             weight = columns.get("weight", np.ones(len(word), np.float32))
             weights = max(weights, narrowest(weight), key=lambda dtype: dtype.itemsize)
             count(word, photos, weight, tally, powers)
@@ -113,7 +119,23 @@ class Entries:
                 progress(len(photos))
         there = np.flatnonzero(tally[:, 0])
         entries, sizes, having = tally[there, :3].T.copy()
-        return Counts(there.astype(np.uint32), entries, sizes, having, powers[there], lengths.astype(np.float32), weights)
+        words = there if present is None else present[there]
+        return Counts(words.astype(np.uint32), entries, sizes, having, powers[there], lengths.astype(np.float32), weights)
+
+    def _present(self):
+        """The words that there are, of so many that there is no room for a count of each: (P,), uint32, ascending."""
+        found, pending = np.empty(0, np.uint32), []
+        for _, columns in self.blocks(("word",)):
+            pending.append(np.unique(columns["word"]))
+            if sum(map(len, pending)) > MOST_COUNTED:
+                found, pending = np.unique(np.concatenate([found, *pending])), []
+        return np.unique(np.concatenate([found, *pending]))
+
+
+def numbered(words, of):
+    """Positions of words (m,) among those that there are, (P,), ascending, P > 0; P where one is not among them."""
+    at = np.minimum(np.searchsorted(words, of), len(words) - 1)
+    return np.where(words[at] == of, at, len(words))
 
 
 def narrowest(weight):
@@ -145,9 +167,7 @@ class Ranges:
         self._inside = len(self.edges) <= 2
         self._held = []
         self._paths = [] if self._inside else [os.path.join(folder, f"{number:04d}.entries") for number in range(len(self.edges) - 1)]
-        self._of_word = np.zeros(int(counts.words[-1]) + 1 if len(counts.words) else 0, np.uint16)
-        for number, start in enumerate(self.edges[1:-1], 1):
-            self._of_word[counts.words[start] :] = number
+        self._first = counts.words[self.edges[1:-1]]  # of each range but the first
         self._files = [open(path, "xb", buffering=0) for path in self._paths]
 
     def add(self, photos, columns):
@@ -160,7 +180,7 @@ class Ranges:
         if self._inside:
             self._held.append(rows)
             return
-        of = self._of_word[rows["word"]]
+        of = np.searchsorted(self._first, rows["word"], side="right").astype(np.uint16)  # which numpy sorts by radix
         rows = rows[np.argsort(of, kind="stable")]
         ends = np.cumsum(np.bincount(of, minlength=len(self._files)))
         for file, start, end in zip(self._files, [0, *ends[:-1]], ends, strict=True):
@@ -191,12 +211,15 @@ class Ranges:
 
         counts = self._counts
         words, word_offsets, byte_offsets = counts.words[of], _offsets(counts.entries[of]), _offsets(counts.sizes[of])
-        first = int(words[0]) if len(words) else 0
-        known = np.full(int(words[-1]) - first + 1 if len(words) else 0, -1)
-        known[words.astype(np.int64) - first] = np.arange(len(words))
+        number, numbers = rows["word"], words.astype(np.int64)
+        if len(words) and numbers[-1] - numbers[0] >= MOST_COUNTED:
+            number, numbers = numbered(words, number), np.arange(len(words))
+        first = int(numbers[0]) if len(words) else 0
+        known = np.full(int(numbers[-1]) - first + 1 if len(words) else 0, -1)
+        known[numbers - first] = np.arange(len(words))
         places = np.empty(len(rows), np.int64)
-        if not order(rows["word"], first, known, word_offsets, places):
-            raise ImgretError("the words stores have changed while they were being read: run the same command again")
+        if not order(number, first, known, word_offsets, places):
+            raise ImgretError(CHANGED)
         data, columns = rows.view(np.uint8).reshape(len(rows), self.row.itemsize), {}
         for name in self.row.names[1:]:
             kind, start = self.row.fields[name]
