@@ -177,11 +177,10 @@ class Inverted(Index):
 
     def visited(self, queries, settings=None):
         """Its words' lists, and a number for each photo; all there is where norms must be made anew. See `Index.visited`."""
-        settings = settings or self.scorer.SearchParams()
+        settings, lists = settings or self.scorer.SearchParams(), self._lists
         identity = self._identity(settings, self._idf)
         if identity is not None and identity != self._norm and _key(identity) not in self._norms:
             return None
-        lists = self._lists
         at = [self._query(query, settings).at for query in queries]
         at = np.unique(np.concatenate([np.empty(0, np.int64), *at]))
         at = at[at >= 0]
