@@ -254,7 +254,8 @@ def test_gaps_of_any_size():
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_company_and_jobs_change_nothing(jobs):
-    gallery, queries = photos("bits", count=50), [asked(query, ("word", "signature")) for query in photos("bits", 1, 8) if query]
+    gallery = photos("bits", count=50, bits=21)
+    queries = [asked(query, ("word", "signature")) for query in photos("bits", 1, 8, bits=21) if query]
     index = made("smk", gallery, ("word", "signature"))
     scores, rows = index.search(queries, 7, jobs=jobs)
     for number, query in enumerate(queries):

@@ -21,10 +21,10 @@ class Asmk(Scorer):
 
     References
     ----------
-    H. Jégou, M. Douze & C. Schmid, "On the burstiness of visual elements", CVPR 2009, section 4: `inter`.
-    G. Tolias, Y. Avrithis & H. Jégou, "To aggregate or not to aggregate: selective match kernels for image search", ICCV 2013, equations 4
-    (γ), 7 (σ), 12 (aggregated) and 20 (binary); "Image search with selective match kernels: aggregation across single and multiple images",
-    IJCV 2016.
+    H. Jégou, M. Douze & C. Schmid, "On the burstiness of visual elements", CVPR 2009: `inter`.
+    G. Tolias, Y. Avrithis & H. Jégou, "To aggregate or not to aggregate: selective match kernels for image search", ICCV 2013, sections 3
+    (σ, γ) and 4 (aggregated, and binary); "Image search with selective match kernels: aggregation across single and multiple images", IJCV
+    2016.
     """
 
     carries, numbers = ("signature",), True
@@ -88,5 +88,5 @@ class Smk(Asmk):
 
     References
     ----------
-    G. Tolias, Y. Avrithis & H. Jégou, "To aggregate or not to aggregate: selective match kernels for image search", ICCV 2013, equation 9.
+    G. Tolias, Y. Avrithis & H. Jégou, "To aggregate or not to aggregate: selective match kernels for image search", ICCV 2013.
     """

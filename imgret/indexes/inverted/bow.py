@@ -20,7 +20,7 @@ class Bow(Scorer):
     ----------
     J. Sivic & A. Zisserman, "Video Google: a text retrieval approach to object matching in videos", ICCV 2003, section 4.
     H. Jégou, M. Douze & C. Schmid, "On the burstiness of visual elements", CVPR 2009: the root.
-    S. Robertson & H. Zaragoza, "The probabilistic relevance framework: BM25 and beyond", 2009, equation 3.15.
+    S. Robertson & H. Zaragoza, "The probabilistic relevance framework: BM25 and beyond", 2009.
     L. Zheng, S. Wang, Z. Liu & Q. Tian, "Lp-norm IDF for large scale image search", CVPR 2013.
     """
 

@@ -3,6 +3,7 @@
 A range's sorted entries are a run of whole lists: what a later update would merge with those that an index has.
 """
 
+import contextlib
 import dataclasses
 import os
 
@@ -240,3 +241,35 @@ def _cut(entries, most):
         edges.append(max(edges[-1] + 1, int(np.searchsorted(ends, start + most, side="right"))))
         start = ends[edges[-1] - 1]
     return edges if len(edges) > 1 else [0, 0]
+
+
+def row_of(columns, carried):
+    """The dtype of an entry of a words store, its geometry in two bytes."""
+    kinds = {"weight": np.dtype(np.float32), "geometry": np.dtype((np.uint8, (2,)))}
+    fields = [(name, kinds.get(name) or np.dtype((columns[name][1], columns[name][0]))) for name in carried]
+    return np.dtype([("word", np.uint32), ("photo", np.uint32), *fields])
+
+
+@contextlib.contextmanager
+def closed_on_error(ranges):
+    """Remove the files of `Ranges` if what follows fails."""
+    try:
+        yield
+    except BaseException:
+        ranges.close()
+        raise
+
+
+class Rows:
+    """A column in memory."""
+
+    def __init__(self, shape, dtype):
+        self._blocks = [np.empty((0, *shape), dtype)]
+
+    def append(self, block):
+        """Add rows."""
+        self._blocks.append(block)
+
+    def array(self):
+        """All of them."""
+        return np.concatenate(self._blocks)

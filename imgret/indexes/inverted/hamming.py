@@ -30,7 +30,7 @@ class Hamming(Scorer):
 
     References
     ----------
-    H. Jégou, M. Douze & C. Schmid, "Improving bag-of-features for large scale image search", IJCV 2010, sections 4 and 5.
+    H. Jégou, M. Douze & C. Schmid, "Improving bag-of-features for large scale image search", IJCV 2010.
     H. Jégou, M. Douze & C. Schmid, "On the burstiness of visual elements", CVPR 2009: the root, and `inter`.
     """
 

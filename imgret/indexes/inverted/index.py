@@ -10,7 +10,7 @@ from imgret.errors import ImgretError, UsageError, quoted
 from imgret.indexes import keys
 from imgret.indexes.base import Index, damage
 from imgret.indexes.inverted import SCORERS
-from imgret.indexes.inverted.building import Entries, Ranges
+from imgret.indexes.inverted.building import Entries, Ranges, Rows, closed_on_error, row_of
 from imgret.indexes.inverted.geometry import quantised
 from imgret.indexes.inverted.lists import Lists
 from imgret.indexes.inverted.scorer import Query
@@ -99,9 +99,9 @@ class Inverted(Index):
         self._norm = self._identity(scorer.SearchParams(), Idf(self.encoder.statistics, self._counts.words, self.size, {}))
         if scorer.together and "weight" not in carried:
             carried.append("weight")
-        self._ranges = Ranges(self._counts, _row(source.columns, carried), folder, max_memory)
+        self._ranges = Ranges(self._counts, row_of(source.columns, carried), folder, max_memory)
         names = [name for name in ("word", *carried) if name in source.columns]
-        with _closed_on_error(self._ranges):
+        with closed_on_error(self._ranges):
             for photos, columns in entries.blocks(names):
                 if "geometry" in columns:
                     columns = columns | {"geometry": quantised(columns["geometry"])}
@@ -116,7 +116,7 @@ class Inverted(Index):
         entries["photo"] = column("photo", (), np.dtype(np.uint8), int(counts.sizes.sum()))
         settings, sums, first = self.scorer.SearchParams(), np.zeros(self.size), 0
         of_gallery = {"idf": inverse(self.size, counts.photos), "lp_idf": inverse(self.size, counts.powers)}
-        idf = Idf(self.encoder.statistics, counts.words, self.size, dict(zip((False, True), of_gallery.values(), strict=True)))
+        idf = Idf(self.encoder.statistics, counts.words, self.size, dict(enumerate(of_gallery.values())))
         of_lists = idf.of_lists(settings)
         with contextlib.closing(self._ranges) as ranges:
             for run in ranges.runs():
@@ -134,7 +134,7 @@ class Inverted(Index):
     def arrays(self):
         """The columns, in memory; see `Index.arrays`."""
         made = {}
-        self.save(lambda name, shape, dtype, length: made.setdefault(name, _Rows(shape, dtype)))
+        self.save(lambda name, shape, dtype, length: made.setdefault(name, Rows(shape, dtype)))
         return {name: rows.array() for name, rows in made.items()}
 
     def facts(self):
@@ -177,11 +177,10 @@ class Inverted(Index):
 
     def visited(self, queries, settings=None):
         """Its words' lists, and a number for each photo; all there is where norms must be made anew. See `Index.visited`."""
-        settings = settings or self.scorer.SearchParams()
+        settings, lists = settings or self.scorer.SearchParams(), self._lists
         identity = self._identity(settings, self._idf)
         if identity is not None and identity != self._norm and _key(identity) not in self._norms:
             return None
-        lists = self._lists
         at = [self._query(query, settings).at for query in queries]
         at = np.unique(np.concatenate([np.empty(0, np.int64), *at]))
         at = at[at >= 0]
@@ -227,12 +226,12 @@ class Inverted(Index):
 
     def _answer(self, query, settings, norms, k):
         """Keys (k,) of the best photos for one query."""
-        from imgret.indexes.inverted.kernels import best, divided
+        from imgret.indexes.inverted.ranking import best, divided
 
         query, scores = self._query(query, settings), np.zeros(self.size, np.float32)
         self.scorer.score(self._lists, query, settings, scores, self._array("lengths"))
         own = 1.0 if norms is None else np.sqrt(self.scorer.asked_as_one(query, settings))
-        divided(scores, self._ones if norms is None else norms, np.float32(1 / own if own > 0 else 0))
+        divided(scores, np.ones_like(scores) if norms is None else norms, np.float32(1 / own if own > 0 else 0))
         if 4 * k >= self.size:
             return np.sort(keys.pack(scores, np.arange(self.size)))[:k]
         found = np.full(k, keys.MISSING)
@@ -267,12 +266,7 @@ class Inverted(Index):
 
     @functools.cached_property
     def _idf(self):
-        of_gallery = dict(zip((False, True), (self._arrays[name] for name in OF_WORDS), strict=True))
-        return Idf(self.encoder.statistics, self._lists.words, self.size, of_gallery)
-
-    @functools.cached_property
-    def _ones(self):
-        return np.ones(self.size, np.float32)
+        return Idf(self.encoder.statistics, self._lists.words, self.size, dict(enumerate(self._arrays[name] for name in OF_WORDS)))
 
     def _array(self, name):
         """A number for each photo, aligned in memory: kept when it has been read once. None where there is no such column."""
@@ -302,34 +296,5 @@ class Inverted(Index):
         return self._norms[key]
 
 
-class _Rows:
-    """A column in memory."""
-
-    def __init__(self, shape, dtype):
-        self._blocks = [np.empty((0, *shape), dtype)]
-
-    def append(self, block):
-        self._blocks.append(block)
-
-    def array(self):
-        return np.concatenate(self._blocks)
-
-
-def _row(columns, carried):
-    """The dtype of an entry of a words store, its geometry in two bytes."""
-    kinds = {"weight": np.dtype(np.float32), "geometry": np.dtype((np.uint8, (2,)))}
-    fields = [(name, kinds.get(name) or np.dtype((columns[name][1], columns[name][0]))) for name in carried]
-    return np.dtype([("word", np.uint32), ("photo", np.uint32), *fields])
-
-
 def _key(identity):
     return tuple(sorted(identity.items()))
-
-
-@contextlib.contextmanager
-def _closed_on_error(ranges):
-    try:
-        yield
-    except BaseException:
-        ranges.close()
-        raise

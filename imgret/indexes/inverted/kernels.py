@@ -141,7 +141,7 @@ def product(columns, entry, asked, number):
 
 @inlined
 def selective(similarity, alpha, tau):
-    """σ(u) = sign(u)|u|^α where u > τ, else 0 (Tolias et al. 2016, equation 18)."""
+    """σ(u) = sign(u)|u|^α where u > τ, else 0 (Tolias et al. 2013)."""
     if alpha == 3:
         return similarity * similarity * similarity * np.float32(similarity > tau)  # a branch would be guessed wrongly half of the time
     return _power(similarity, alpha, tau)
@@ -277,44 +277,3 @@ def scan(columns, asked, how, scores):
                 photo += step
             state[number, 0], state[number, 1], state[number, 2] = photo, at, entry
     return ended(asked, state)
-
-
-@compiled
-def divided(scores, norms, factor):
-    """Scores times `factor`, by each photo's norm, in place; 0 where that is 0."""
-    for photo in range(len(scores)):
-        norm = norms[photo]
-        score = scores[photo] * factor / norm if norm > 0 else np.float32(0)
-        scores[photo] = score + np.float32(0) if score == score else np.float32(-np.inf)  # −0 becomes 0
-
-
-@compiled
-def best(bits, kept):
-    """The smallest keys (`imgret.indexes.keys`) of scores, as a heap.
-
-    Parameters
-    ----------
-    bits : ndarray, shape (N,), uint32
-        The scores, float32, as integers; none of them −0 or NaN.
-    kept : ndarray, shape (k,), uint64
-        Of the largest integer each; changed.
-    """
-    sign = np.uint32(0x80000000)
-    for row in range(len(bits)):
-        score = bits[row]
-        descending = score if score & sign else np.uint32(~(score | sign))
-        key = (np.uint64(descending) << np.uint64(32)) | np.uint64(row)
-        if key >= kept[0]:
-            continue
-        place = 0
-        while True:
-            child = 2 * place + 1
-            if child >= len(kept):
-                break
-            if child + 1 < len(kept) and kept[child + 1] > kept[child]:
-                child += 1
-            if kept[child] <= key:
-                break
-            kept[place] = kept[child]
-            place = child
-        kept[place] = key

@@ -39,6 +39,13 @@ class Votes(typing.NamedTuple):
     entries: tuple  # of one item where something is looked up of the gallery's entries: these, or weights
 
 
+class Found(typing.NamedTuple):
+    """Room for matches."""
+
+    matches: np.ndarray  # uint64
+    entries: np.ndarray  # int64: of the gallery; empty where nothing is looked up of them
+
+
 class Noted(typing.NamedTuple):
     """What is noted of each descriptor."""
 
@@ -66,29 +73,33 @@ def votes(columns, asked, how, noted, scores):
     int
         `SOUND` or `DAMAGED`.
     """
-    matches, entries = np.empty(4 * ROOM, np.uint64), np.empty(4 * ROOM * len(how.entries), np.int64)
-    other, others = np.empty(0, np.uint64), np.empty(0, np.int64)
+    found, other = _room(4 * ROOM, how), _room(0, how)
     ends = np.empty(STRETCH + 1, np.int64)
     for turn in range(2 if how.inter else 1):
         sound, state = begin(columns, asked)
         if sound != SOUND:
             return DAMAGED
         for base in range(0, len(scores), STRETCH):
-            last, count = min(base + STRETCH, len(scores)), np.int64(0)
+            stretch, count = (base, min(base + STRETCH, len(scores))), np.int64(0)
             for number in range(len(state)):
-                while state[number, 0] < last:
-                    if count + ROOM + how.first[number + 1] - how.first[number] > len(matches):
-                        matches, entries = _larger(matches), _larger(entries)
-                    count = _take(columns, asked, number, how, state, base, last, matches, entries, count)
+                while state[number, 0] < stretch[1]:
+                    if count + ROOM + how.first[number + 1] - how.first[number] > len(found.matches):
+                        found = Found(_larger(found.matches), _larger(found.entries))
+                    count = _take(columns, asked, number, how, state, stretch, found, count)
                     if count < 0:
                         return DAMAGED
-            if len(other) < count:
-                other, others = np.empty(len(matches), np.uint64), np.empty(len(entries), np.int64)
-            _sort(matches, entries, count, ends, other, others, how)
-            _count(columns, other, others, count, base, how, noted, turn, scores)
+            if len(other.matches) < count:
+                other = _room(len(found.matches), how)
+            _sort(found, count, ends, other)
+            _count(columns, other, count, base, how, noted, turn, scores)
         if ended(asked, state) != SOUND:
             return DAMAGED
     return SOUND
+
+
+@compiled
+def _room(count, how):
+    return Found(np.empty(count, np.uint64), np.empty(count * len(how.entries), np.int64))
 
 
 @compiled
@@ -100,8 +111,9 @@ def _larger(array):
 
 
 @inlined
-def _take(columns, asked, number, how, state, base, last, matches, entries, count):
-    """Append the matches of one list, of photos below `last`, while there is room; their number then, −1 where it is damaged."""
+def _take(columns, asked, number, how, state, stretch, found, count):
+    """Append the matches of one list, of a stretch of photos, while there is room; their number then, −1 where it is damaged."""
+    base, last, matches, entries = stretch[0], stretch[1], found.matches, found.entries
     photo, at, entry = state[number, 0], state[number, 1], state[number, 2]
     end, stop, threshold = asked.end[number], asked.stop[number], how.threshold
     first, beyond = how.first[number], how.first[number + 1]
@@ -153,8 +165,9 @@ def _photo(match):
 
 
 @inlined
-def _sort(matches, entries, count, ends, other, others, how):
-    """Put matches into `other`, their entries into `others`, by photo, those of one in their own order."""
+def _sort(found, count, ends, other):
+    """Put matches, and their entries, into `other` by photo, those of one in their own order."""
+    matches, entries = found.matches, found.entries
     for photo in range(len(ends)):
         ends[photo] = 0
     for place in range(count):
@@ -163,15 +176,16 @@ def _sort(matches, entries, count, ends, other, others, how):
         ends[photo] += ends[photo - 1]
     for place in range(count):
         photo = _photo(matches[place])
-        put(other, ends[photo], matches[place])
-        if len(how.entries):
-            put(others, ends[photo], entries[place])
+        put(other.matches, ends[photo], matches[place])
+        if len(entries):
+            put(other.entries, ends[photo], entries[place])
         ends[photo] += 1
 
 
 @inlined
-def _count(columns, matches, entries, count, base, how, noted, turn, scores):
+def _count(columns, found, count, base, how, noted, turn, scores):
     """Count the votes of photo after photo."""
+    matches, entries = found.matches, found.entries
     bins = np.zeros(TURNS + OCTAVES, np.float32)
     start = np.int64(0)  # a literal would be compiled for once more
     while start < count:
