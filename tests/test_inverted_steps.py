@@ -215,6 +215,31 @@ def test_stores_that_keep_different_things_are_not_mixed(worded, tmp_path):
     refused(result, 1, f"{words} keeps {kept}, geometry (uint16 × 4) of an entry, {worded.bow} {kept}: encode both with the same settings")
 
 
+def test_entries_that_their_encoder_does_not_make(worded, tmp_path):
+    path = tmp_path / "w.h5"
+    shutil.copy(worded.asmk, path)
+    with h5py.File(path, "r+", locking=False) as file:
+        signature = file["signature"][:]
+        del file["signature"]
+        file["signature"] = np.concatenate([signature, signature], axis=1)
+    resign(path)
+    for command in (("index", path, "-o", tmp_path / "i.h5"), ("search", worded.asmk_index, path, "--set", "norm=none")):
+        result = call(*command)
+        assert (result.code, result.err.splitlines()[-1]) == (
+            1,
+            f"imgret: error: {path} is damaged: 'signature' is not what asmk makes: make it again",
+        )
+
+
+def test_exported_over_what_is_there(worded, tmp_path):
+    """All of it is written, whatever it is compared with first."""
+    out, again = tmp_path / "a.npz", tmp_path / "b.npz"
+    for name in ("bow", "hamming"):
+        assert call("export", getattr(worded, name), "-o", out, "--overwrite").code == 0
+    assert call("export", worded.hamming, "-o", again).code == 0
+    assert out.read_bytes() == again.read_bytes()
+
+
 def test_words_of_other_codebooks_are_not_mixed(worded, tmp_path):
     other, words = tmp_path / "other.h5", tmp_path / "w.h5"
     assert call("codebook", worded.features, "--size", 23, "--set", "pca=0", "-o", other).code == 0

@@ -37,14 +37,13 @@ class Entries:
         self.entries = sum(store.sizes["E"] for store in photos.stores)
         first, *others = photos.stores
         self.columns = columns_of(first)
-        for store in photos.stores:
-            check_columns(store, encoder)
         for store in others:
             if columns_of(store) != self.columns:
                 raise ImgretError(
                     f"{first.shown} keeps {_shown(columns_of(first))} of an entry, {store.shown} {_shown(columns_of(store))}: "
                     "encode both with the same settings"
                 )
+        check_columns(first, encoder)
 
     def blocks(self, paths):
         """Yield (counts, columns) of the next photos: how many entries each has (n,), int64, and of all these entries the columns `paths`.

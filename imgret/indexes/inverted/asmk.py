@@ -31,10 +31,10 @@ class Asmk(Scorer):
 
     @dataclasses.dataclass(frozen=True)
     class SearchParams(Weighted):
-        alpha: float = param(3.0, "power of a similarity", above=0.0)
+        alpha: float = param(3.0, "power of a similarity", above=0.0, maximum=64.0)
         tau: float = param(0.0, "similarity that counts nothing, and all below it", minimum=-1.0, maximum=1.0)
         inter: bool = param(False, "count less what matches many photos")
-        power: float = param(1.0, "power of the idf", minimum=0.0)
+        power: float = param(1.0, "power of the idf", minimum=0.0, maximum=16.0)
         norm: str = param(
             "self", "what scores are divided by: the root of a photo's similarity to itself, or nothing", choices=("self", "none")
         )

@@ -29,9 +29,9 @@ class Bow(Scorer):
     @dataclasses.dataclass(frozen=True)
     class SearchParams(Weighted):
         tf: str = param("sqrt", "what a frequency counts", choices=("tf", "sqrt", "binary", "bm25"))
-        power: float = param(1.0, "power of the idf, in each of the two vectors", minimum=0.0)
+        power: float = param(1.0, "power of the idf, in each of the two vectors", minimum=0.0, maximum=16.0)
         norm: str = param("l2", "what scores are divided by", choices=("l2", "none"))
-        k1: float = param(1.2, "how soon a frequency counts no more, of bm25", minimum=0.0)
+        k1: float = param(1.2, "how soon a frequency counts no more, of bm25", minimum=0.0, maximum=1e6)
         b: float = param(0.75, "how much a photo's length counts, of bm25", minimum=0.0, maximum=1.0)
         ma: int = param(1, "words that a query descriptor gets", minimum=1, maximum=64)
 

@@ -38,12 +38,14 @@ class Hamming(Scorer):
 
     @dataclasses.dataclass(frozen=True)
     class SearchParams(Weighted):
-        threshold: float = param(24.0, "bits of 64 in which signatures may differ; of other lengths in proportion", minimum=0.0)
+        threshold: float = param(
+            24.0, "bits of 64 in which signatures may differ; of other lengths in proportion", minimum=0.0, maximum=64.0
+        )
         weight: str = param("gaussian", "what a match counts by its distance", choices=("gaussian", "exponential", "none"))
         sigma: float = param(12.0, "bits of 64 at which that has fallen to 1/e", above=0.0)
         burst: str = param("both", "what is one of several matches is divided by: see above", choices=("both", "query", "root", "none"))
         inter: bool = param(False, "count less what matches many photos")
-        power: float = param(2.0, "power of the idf", minimum=0.0)
+        power: float = param(2.0, "power of the idf", minimum=0.0, maximum=16.0)
         norm: str = param("tfidf", "what scores are divided by: the L2 norm of a photo's tf idf, or nothing", choices=("tfidf", "none"))
         wgc: bool = param(False, "weak geometric consistency: count only what agrees in angle and scale")
         loose: float = param(0.4, "share of the votes that count all the same, of wgc", minimum=0.0, maximum=1.0)
@@ -63,6 +65,22 @@ class Hamming(Scorer):
 
     def score(self, lists, query, settings, scores, lengths):
         """See `Scorer.score`."""
+        if settings.burst == "none" and not settings.inter and not settings.wgc:
+            self._add_up(lists, query, settings, scores)
+        else:
+            self._vote(lists, query, settings, scores)
+
+    def _add_up(self, lists, query, settings, scores):
+        """Votes that know nothing of one another, as they come."""
+        from imgret.indexes.inverted import kernels
+
+        table = self._table(lists, settings)
+        table[int(settings.threshold * self.encoder.bits / PER_BITS) + 1 :] = 0
+        asked = lists.asked(*query.asking(query.weight * query.idf**settings.power, self.signature(query, True)))
+        sound(kernels.scan(lists.columns, asked, kernels.how(kernels.BITS, table=table), scores))
+
+    def _vote(self, lists, query, settings, scores):
+        """Votes that count by what else there is."""
         from imgret.indexes.inverted import matching
 
         order = np.flatnonzero(query.at >= 0)

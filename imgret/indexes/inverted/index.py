@@ -18,6 +18,7 @@ from imgret.indexes.inverted.weighting import Idf, inverse
 from imgret.parallel import ordered_map
 
 DEFAULT_MEMORY = 1 << 31
+LEAST = 1e-30  # no norm is so short
 ENTRIES = ("words", "word_offsets", "byte_offsets", "photo")
 OF_WORDS, OF_PHOTOS = ("idf", "lp_idf"), ("norms", "lengths")
 
@@ -248,7 +249,7 @@ class Inverted(Index):
         if "signature" in self.scorer.carries:
             given = columns.get("signature", np.empty(0))
             wide = lists.signature.shape[1] if given.dtype == np.uint8 or lists.floats else self.encoder.bits
-            right = self.scorer.numbers or lists.floats == (given.dtype != np.uint8)
+            right = given.dtype != np.uint8 if lists.floats else given.dtype == np.uint8 or self.scorer.numbers
             if given.shape != (len(words), wide) or not right or given.dtype.kind not in "uf":
                 raise ImgretError("a query's signatures are not like those of the index: encode them alike")
         at = lists.find(words)
@@ -273,7 +274,9 @@ class Inverted(Index):
         if name not in self._arrays:
             return None
         if name not in self._norms:
-            self._norms[name] = np.array(self._arrays[name])
+            self._norms[name] = array = np.array(self._arrays[name])
+            if not (np.isfinite(array).all() and ((array == 0) | (array > LEAST)).all()):
+                raise ImgretError(damage(f"its {name} are none"))
         return self._norms[name]
 
     def _identity(self, settings, idf):
