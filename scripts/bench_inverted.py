@@ -211,7 +211,7 @@ def peer_lists(index, query):
 
 def count_bits(index, lists):
     """Run the bare loop over the entries of some queries."""
-    from bench_inverted_loop import loop
+    from bare_inverted import loop
 
     signatures = np.asarray(index._lists.signature).reshape(-1).view(np.uint64).reshape(index._lists.entries, -1)
     return [loop(starts, ends, asked, signatures) for starts, ends, asked in lists]
