@@ -1,6 +1,6 @@
 """How fast is an inverted file of a million photos, how large, and what does it take to build?
 
-    python scripts/bench_inverted.py STORE.h5... [--photos 50000] [--entries 1000] [--folder .] [--peer asmk]
+    python scripts/bench_inverted.py [STORE.h5...] [--photos 50000] [--entries 1000] [--folder .] [--peer asmk]
 
 The photos are made by resampling: each has `--entries` entries, drawn at random, of those of the words stores given (asmk or hamming; where
 a photo has one entry a word, repeated words are dropped). Building runs in a process of its own, whose peak memory is told; its columns
@@ -33,7 +33,7 @@ BLOCK, QUERIES, RANKS, ROUNDS, PEER_PHOTOS = 500, 20, 100, 3, 2000
 def main():
     """Build, open, search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stores", nargs="+", help="words stores of one encoder")
+    parser.add_argument("stores", nargs="*", help="words stores of one encoder; without any, entries of asmk are made of IMGRET_TEST_DATA")
     parser.add_argument("--photos", type=int, default=50_000)
     parser.add_argument("--entries", type=int, default=1000, help="of each photo, and of each query")
     parser.add_argument("--max-memory", type=float, default=2, help="GiB that building may take for entries")
@@ -44,13 +44,27 @@ def main():
     parser.add_argument("--peer", choices=("asmk",))
     given = parser.parse_args()
     print(bench.machine("numpy", "numba", "faiss-cpu"), "\n")
-    pool = Pool(given.stores)
+    with tempfile.TemporaryDirectory() as folder:
+        pool = Pool(given.stores or made_of_photos(pathlib.Path(folder)))
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         build(pool, given, pathlib.Path(folder))
         index = opening(pool, pathlib.Path(folder))
         searches(index, pool, given)
     if given.peer:
         asmk_package(pool, given)
+
+
+def made_of_photos(folder):
+    """A words store of real photos, with 8,192 words of their own."""
+    import imgret
+
+    photos = os.path.join(os.environ.get("IMGRET_TEST_DATA", ""), "photos", "scenes", "images")
+    if not os.path.isdir(photos):
+        raise SystemExit("bench_inverted.py: name words stores, or set IMGRET_TEST_DATA: nothing is measured")
+    imgret.extract(photos, str(folder / "features.h5"))
+    imgret.codebook(str(folder / "features.h5"), str(folder / "words.h5"), method="akm", size=8192)
+    imgret.encode(str(folder / "features.h5"), str(folder / "words.h5"), str(folder / "entries.h5"), method="asmk")
+    return [str(folder / "entries.h5")]
 
 
 class Pool:
