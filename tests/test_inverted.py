@@ -8,6 +8,7 @@ import reference_inverted as slow
 from reference_inverted import Entry
 
 from imgret.errors import ImgretError, UsageError
+from imgret.indexes.inverted import matching
 from imgret.indexes.inverted.index import Inverted
 
 K, PHOTOS, BITS = 40, 30, 64
@@ -165,7 +166,10 @@ HAMMING = [
 
 @pytest.mark.parametrize("settings", HAMMING)
 @pytest.mark.parametrize("alone", [True, False])
-def test_hamming(settings, alone, statistics):
+def test_hamming(settings, alone, statistics, monkeypatch):
+    if alone:  # three photos at once
+        monkeypatch.setattr(matching, "HELD", 1)
+        monkeypatch.setattr(matching, "LEAST_STRETCH", 3)
     gallery, query = photos("bits"), [entry for photo in photos("bits", 1, 3) for entry in photo]
     query = [entry._replace(weight=0.5 + 0.1 * place, descriptor=entry.descriptor % 4) for place, entry in enumerate(query)]
     query = [entry._replace(descriptor=place) for place, entry in enumerate(query)] if alone else query

@@ -100,11 +100,19 @@ class Hamming(Scorer):
             inter=settings.inter,
             loose=settings.loose,
             wgc=settings.wgc,
+            stretch=self._stretch(lists, query.at[order], len(scores)),
             entries=(0,) * (settings.wgc or lists.weight is not None),
         )
         count = int(descriptor.max(initial=-1)) + 1
         noted = matching.Noted(np.zeros(count, np.float32), np.zeros(count, np.float32), np.zeros(count))
         sound(matching.votes(lists.columns, lists.asked(query.at[order][first], np.ones(len(first))), how, noted, scores))
+
+    def _stretch(self, lists, at, photos):
+        """Photos whose matches are held at once: the fewer, the more each may have, all that share a word being matches."""
+        from imgret.indexes.inverted import matching
+
+        each = float((lists.word_offsets[at + 1] - lists.word_offsets[at]).sum()) / max(1, photos)
+        return int(np.clip(matching.HELD / max(1, each), matching.LEAST_STRETCH, matching.STRETCH))
 
     def _geometry(self, lists, query, settings):
         """Angle and scale of a query's entries, in two bytes."""

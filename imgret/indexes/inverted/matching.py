@@ -15,7 +15,8 @@ from imgret.indexes.inverted.packing import DAMAGED, EIGHT, ONE, SOUND, compiled
 
 ALL, QUERY, BOTH, ROOT = range(4)  # what a burst counts
 TURNS, OCTAVES = 16, 16  # bins of differences: 22.5 degrees each, half an octave each; no difference is in the middle of one
-STRETCH = 1 << 16  # photos
+STRETCH, LEAST_STRETCH = 1 << 16, 64  # photos whose matches are held at once, at most and at least
+HELD = 1 << 24  # matches, about, that the photos of a stretch may have: twice 128 MB
 ROOM = 1 << 12  # matches that there is room for before a list is looked at
 # a match in 64 bits: the photo, less the first of its stretch; the distance; the query's entry; how many of those match the gallery's entry
 PHOTO, BITS, NUMBER, COUNT = 0, 18, 30, 54
@@ -36,6 +37,7 @@ class Votes(typing.NamedTuple):
     inter: bool
     loose: float  # of `wgc`: the share of votes that count wherever they are
     wgc: bool
+    stretch: int  # photos whose matches are held at once: nothing depends on it but memory
     entries: tuple  # of one item where something is looked up of the gallery's entries: these, or weights
 
 
@@ -74,13 +76,13 @@ def votes(columns, asked, how, noted, scores):
         `SOUND` or `DAMAGED`.
     """
     found, other = _room(4 * ROOM, how), _room(0, how)
-    ends = np.empty(STRETCH + 1, np.int64)
+    ends = np.empty(how.stretch + 1, np.int64)
     for turn in range(2 if how.inter else 1):
         sound, state = begin(columns, asked)
         if sound != SOUND:
             return DAMAGED
-        for base in range(0, len(scores), STRETCH):
-            stretch, count = (base, min(base + STRETCH, len(scores))), np.int64(0)
+        for base in range(0, len(scores), how.stretch):
+            stretch, count = (base, min(base + how.stretch, len(scores))), np.int64(0)
             for number in range(len(state)):
                 while state[number, 0] < stretch[1]:
                     if count + ROOM + how.first[number + 1] - how.first[number] > len(found.matches):
