@@ -187,11 +187,15 @@ def searches(index, pool, given):
         count_bits(index, lists)
         visited = np.mean([(ends - starts).sum() for starts, ends, _ in lists])
         asked = np.mean([len(query["word"]) for query in drawn])
-        kinds = {"bits": drawn} | ({"numbers": [numbers(query, pool) for query in drawn]} if pool.once else {})
-        for kind, queries in kinds.items():
+        kinds = {"bits": (drawn, None)}
+        if pool.encoder.name == "hamming":
+            kinds["bits, burst=none"] = drawn, type(index).search_params("hamming")(burst="none")
+        else:
+            kinds["numbers"] = [numbers(query, pool) for query in drawn], None
+        for kind, (queries, settings) in kinds.items():
             ms = milliseconds(
                 {
-                    "imgret": lambda queries=queries: index.search(queries, RANKS),
+                    "imgret": lambda queries=queries, settings=settings: index.search(queries, RANKS, settings),
                     "loop": lambda lists=lists: count_bits(index, lists),
                 }
             )
