@@ -63,7 +63,7 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
 
     Returns
     -------
-    Features, Vectors, Codebook, Index or Ranking
+    Features, Vectors, Words, Codebook, Index or Ranking
 
     Raises
     ------
