@@ -53,8 +53,8 @@ def test_unknown_words():
 
 GOOD_METHODS = {
     "extract": "'sift', 'rootsift', 'dense-sift', 'cnn', 'hsv-hist', 'color-moments', 'lbp', 'hog', 'gist'",
-    "codebook": "'kmeans', 'gmm', 'pca', 'lw', 'pq', 'opq', 'ivfpq', 'ivf-flat'",
-    "index": "'flat', 'pq', 'opq', 'ivfpq', 'ivf-flat', 'hnsw'",
+    "codebook": "'kmeans', 'akm', 'hkm', 'product', 'scalar', 'gmm', 'pca', 'lw', 'words', 'hamming', 'pq', 'opq', 'ivfpq', 'ivf-flat'",
+    "index": "'flat', 'pq', 'opq', 'ivfpq', 'ivf-flat', 'hnsw', 'inverted'",
 }
 
 
