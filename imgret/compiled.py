@@ -2,12 +2,13 @@
 
 import contextlib
 import functools
-import pickle
 
 import numba
+from numba.core import serialize
 from numba.core.caching import FunctionCache
 
-UNREADABLE = (pickle.UnpicklingError, EOFError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError)
+DAMAGED = serialize.pickle.UnpicklingError  # Numba's files, which nobody else writes
+UNREADABLE = (DAMAGED, EOFError, OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError)
 
 
 class Kept(FunctionCache):

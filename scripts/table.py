@@ -9,6 +9,7 @@ that is scored; all distractors are in every gallery. Every file is kept in the 
 import argparse
 import copy
 import json
+import math
 import os
 import subprocess
 import sys
@@ -121,10 +122,19 @@ class Runner:
             )
         facts = json.loads(imgret("info", self.output(tables, index, SETS[0]), "--json"))
         if "dim" not in facts["info"]:
-            return maps, "sparse", round(facts["file_size"] / facts["photos"])
+            return maps, "sparse", round(sum(map(_bytes, _of_entries(facts["columns"]))) / facts["photos"])
         dim = facts["info"]["dim"]
         size = facts["params"]["params"].get("bytes", 4 * dim)
         return maps, dim, size
+
+
+def _of_entries(columns):
+    """What an inverted index has of its entries: without words and codebooks, which do not grow with the photos."""
+    return [columns[f"structure/{name}"] for name in ("photo", "signature", "weight", "geometry") if f"structure/{name}" in columns]
+
+
+def _bytes(column):
+    return math.prod(column["shape"]) * int(column["dtype"].lstrip("uintfloa")) // 8
 
 
 def _size(table):

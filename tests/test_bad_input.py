@@ -354,7 +354,7 @@ STEPS = {
     "index": (["index", "{}", "-o", "out.h5"], "vectors"),
     "--train": (["index", "@vectors", "--train", "{}", "-o", "out.h5"], "vectors"),
     "search": (["search", "{}", "@vectors"], "an index"),
-    "queries": (["search", "@index", "{}"], "features or vectors"),
+    "queries": (["search", "@index", "{}"], "features or vectors or words"),
     "evaluate": (["evaluate", "{}", "--protocol", "ukbench"], "a ranking"),
     "info": (["info", "{}"], ""),
 }

@@ -157,7 +157,7 @@ def test_misuse_is_told_before_any_file_is_looked_at():
         (["v.ivecs", "--names", "n", "--space", "s"], "--space is for vectors and features: leave it out"),
     ):
         refused(call("import", *arguments, "-o", "x.h5"), 2, text)
-    endings = ".npy, .fvecs, .bvecs, .ivecs, .trec, .run, .txt, .tsv"
+    endings = ".npy, .fvecs, .bvecs, .ivecs, .trec, .run, .txt, .tsv, .npz"
     refused(call("export", "v.h5", "-o", "v.dat"), 2, f"-o v.dat: its ending does not say what it is to be ({endings}): give --format")
     refused(call("export", "v.h5", "-o", "v.npy", "--names", "./v.npy"), 2, "-o and --names are both v.npy: give each a file of its own")
 
@@ -381,7 +381,7 @@ def test_what_a_store_does_not_give(here):
         (good.vectors, "vectors", ["--decoded"], "features"),
         (good.features, "features", ["--queries", "q"], "ranking"),
         (good.features, "features", ["--array", "a"], "codebook"),
-        (good.words, "a codebook", ["--names", "n"], "features, vectors and ranking"),
+        (good.words, "a codebook", ["--names", "n"], "features, vectors, words and ranking"),
     ):
         refused(call("export", store, "-o", "x.npy", *more), 1, f"{more[0]} is for {kinds}; {store} holds {held}: leave it out")
     assert left_over(".") == []

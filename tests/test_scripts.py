@@ -526,7 +526,8 @@ def test_shipped_configs_are_whole_pipelines_that_imgret_accepts(tmp_path, monke
                 missing = "scripts/fetch_weights.py resnet50" if content["method"] == "cnn" else "none"
                 assert (result.code, missing in result.err) == (1, True), result.err
             elif content["run"] in ("codebook", "index"):
-                result = call(content["run"], "--config", f"{path}:{table}", "-o", tmp_path / "x.h5", tmp_path / "none.h5")
+                learned = ["-c", tmp_path / "none.h5"] if "codebook" in content else []
+                result = call(content["run"], "--config", f"{path}:{table}", "-o", tmp_path / "x.h5", *learned, tmp_path / "none.h5")
                 assert (result.code, "none.h5" in result.err) == (1, True), result.err
             elif content["run"] == "encode":
                 missing = tmp_path / "none.h5"
