@@ -51,10 +51,6 @@ class Describer:
             self._ready.add(key)
         return extractor
 
-    def component(self):
-        """The last component of the pipeline."""
-        return self._component(self.pipeline.node)
-
     def position_of(self, node):
         """Where in the chain of this pipeline another store's output fits in: the position of the node of the same space, or -1."""
         for position in range(len(self.nodes) - 1, -1, -1):

@@ -125,22 +125,18 @@ class Statistics(Codebook):
         }
 
     def _take(self, arrays):
-        self.counts_ = _counts(arrays, "counts", None)
+        self.counts_ = _not_negative(arrays, "counts", None, np.int64)
         size = len(self.counts_)
-        self.photos_ = _counts(arrays, "photos", size)
-        for name in ("idf", "lp_idf", "spread"):
-            array = take(arrays, name, (size,))
-            if array.min(initial=0) < 0:
-                raise ImgretError(f"the codebook's `{name}` holds values below zero: train it again")
-            setattr(self, f"{name}_", array)
+        self.photos_ = _not_negative(arrays, "photos", size, np.int64)
+        self.idf_, self.lp_idf_, self.spread_ = (_not_negative(arrays, name, size, np.float32) for name in ("idf", "lp_idf", "spread"))
 
     def transform(self, x):
         """Nothing: it is no space of its own."""
         raise ImgretError(f"a {self.name} codebook says what words are like: nothing is transformed by it")
 
 
-def _counts(arrays, name, size):
-    array = take(arrays, name, (size,), np.int64)
+def _not_negative(arrays, name, size, dtype):
+    array = take(arrays, name, (size,), dtype)
     if array.min(initial=0) < 0:
         raise ImgretError(f"the codebook's `{name}` holds values below zero: train it again")
     return array

@@ -1,7 +1,5 @@
 """Aggregated selective match kernel: for each visual word, what lies between it and all its descriptors."""
 
-import dataclasses
-
 import numpy as np
 
 from imgret import words
@@ -27,10 +25,7 @@ class Asmk(ResidualEncoder):
     """
 
     name = "asmk"
-
-    @dataclasses.dataclass(frozen=True)
-    class Params(ResidualParams):
-        pass
+    Params = ResidualParams
 
     def encode(self, features):
         """One photo's descriptors to its words and their signatures; see `Encoder.encode`."""

@@ -73,14 +73,13 @@ def arranged_codebooks(stores):
     ImgretError
         If one was learned with another that is given in another form.
     """
-    found, own = {}, {}
-    for store in stores:
-        first, *others = codebooks_in(store)
-        own[_key(first.node)] = store
-        for pipeline in (first, *others):
+    found, own, given = {}, {}, [(store, codebooks_in(store)) for store in stores]
+    for store, pipelines in given:
+        own[_key(pipelines[0].node)] = store
+        for pipeline in pipelines:
             found.setdefault(_key(pipeline.node), (store, pipeline))
-    for store in stores:
-        for pipeline in codebooks_in(store)[1:]:
+    for store, (_, *others) in given:
+        for pipeline in others:
             for key, other in own.items():
                 if other is not store and _alike(found[key][1].node, pipeline.node) and key != _key(pipeline.node):
                     raise ImgretError(f"{store.shown} was learned with other words than {other.shown}: leave -c {other.shown} out")

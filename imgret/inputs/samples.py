@@ -101,9 +101,7 @@ def draw(stores, count, seed, max_memory):
     rng = np.random.default_rng([seed, 0x73616D70])
     picked = np.arange(total) if n == total else np.sort(rng.choice(total, n, replace=False, shuffle=False))
     which, rows = _places(stores, picked)
-    sample = _read(stores, which, rows, columns)
-    if not np.isfinite(sample).all():
-        raise ImgretError(f"the rows of {', '.join(store.shown for store in stores)} hold NaN or infinite values")
+    sample = _sound(stores, which, rows, columns)
     each = zip(stores, lengths, np.bincount(which, minlength=len(stores)).tolist(), strict=True)
     drawn = [{"path": store.shown, "rows": length, "drawn": count} for store, length, count in each]
     info = {"asked": count, "rows": total, "drawn": n, "limited_by_memory": bool(n == bound < min(count, total)), "stores": drawn}
@@ -141,9 +139,7 @@ def draw_photos(stores, count, seed, max_memory):
     starts = np.cumsum(lengths) - lengths
     counts = lengths[photos]
     picked = np.repeat(starts[photos] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-    sample = _read(stores, *_places(stores, picked), columns)
-    if not np.isfinite(sample).all():
-        raise ImgretError(f"the rows of {', '.join(store.shown for store in stores)} hold NaN or infinite values")
+    sample = _sound(stores, *_places(stores, picked), columns)
     drawn = [
         {"path": store.shown, "photos": len(store), "drawn": int(np.count_nonzero(which[photos] == number))}
         for number, store in enumerate(stores)
@@ -247,6 +243,14 @@ def _places(stores, picked):
     last = np.cumsum(lengths)
     run = np.searchsorted(last, picked, side="right")
     return which[run], picked - (last - lengths - first)[run]
+
+
+def _sound(stores, which, rows, columns):
+    """What `_read` gives, refused where it is not finite."""
+    sample = _read(stores, which, rows, columns)
+    if not np.isfinite(sample).all():
+        raise ImgretError(f"the rows of {', '.join(store.shown for store in stores)} hold NaN or infinite values")
+    return sample
 
 
 def _read(stores, which, rows, columns):

@@ -75,7 +75,7 @@ class Hamming(Scorer):
         from imgret.indexes.inverted import kernels
 
         table = self._table(lists, settings)
-        table[int(settings.threshold * self.encoder.bits / PER_BITS) + 1 :] = 0
+        table[self._threshold(settings) + 1 :] = 0
         asked = lists.asked(*query.asking(query.weight * query.idf**settings.power, self.signature(query, True)))
         sound(kernels.scan(lists.columns, asked, kernels.how(kernels.BITS, table=table), scores))
 
@@ -95,7 +95,7 @@ class Hamming(Scorer):
             descriptor=descriptor,
             geometry=self._geometry(lists, query, settings)[order] if settings.wgc else np.zeros((0, 2), np.uint8),
             table=self._table(lists, settings),
-            threshold=int(settings.threshold * self.encoder.bits / PER_BITS),
+            threshold=self._threshold(settings),
             burst={"none": matching.ALL, "query": matching.QUERY, "both": matching.BOTH, "root": matching.ROOT}[settings.burst],
             inter=settings.inter,
             loose=settings.loose,
@@ -120,6 +120,10 @@ class Hamming(Scorer):
             if not there:
                 raise ImgretError(f"wgc=true needs angles and scales, and the {where} has none: encode with geometry, or leave it out")
         return quantised(query.columns["geometry"])
+
+    def _threshold(self, settings):
+        """Bits in which the signatures of a match differ at most."""
+        return int(settings.threshold * self.encoder.bits / PER_BITS)
 
     def _table(self, lists, settings):
         if lists.floats:
