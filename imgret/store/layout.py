@@ -26,6 +26,7 @@ AXES = {
     "B": "bytes",
     "Q": "queries",
     "k": "ranks",
+    "L": "ranks that were looked at",
     "M": "reference photos",
     "W": "1 of a crowded gallery, 0 of any other",
     "C": "columns of what an index keeps of a photo",
@@ -247,6 +248,25 @@ INDEX = Kind(
     export_instead="vectors",
 )
 
+EVIDENCE = (
+    Column(
+        "evidence",
+        ("Q", "L"),
+        ("float32",),
+        "what was counted of the first ranks (the fact `counts` says what: inliers); NaN where nobody looked",
+        optional="evidence",
+        finite=False,
+    ),
+    Column(
+        "maps",
+        ("Q", "L", 3, 3),
+        ("float32",),
+        "homographies from places of the query photo to places of the photo found, in pixels of the upright photos; NaN where none is known",
+        optional="maps",
+        finite=False,
+    ),
+)
+
 RANKING = Kind(
     "ranking",
     "a ranking",
@@ -264,6 +284,7 @@ RANKING = Kind(
         Column("names", ("N",), ("text",), "the names of the photos that were searched, in byte order"),
         Column("ids", ("Q", "k"), ("int32",), "positions in `names`, best first; -1 where the list is shorter"),
         Column("scores", ("Q", "k"), ("float32",), "higher is always better (L2 as -d²); NaN where there is no id", finite=False),
+        *EVIDENCE,
         *FAILED,
     ),
     counted={"Q": "queries", "k": "ranks", "N": "gallery"},
