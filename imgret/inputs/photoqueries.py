@@ -53,9 +53,7 @@ class PhotoQueries:
 
     def inputs(self):
         """How they are recorded: by name, size and time."""
-        listing = self._listing
-        rows = [[os.fsdecode(name), *map(int, row)] for name, *row in zip(listing.names, listing.sizes, listing.mtimes, strict=True)]
-        return [{"path": "photos", "kind": "photos", "content": of_json(rows)}]
+        return [entry_of(self._listing)]
 
     def made_by(self):
         """The `generated_by` of whatever describes them."""
@@ -118,6 +116,12 @@ class QueryWorker:
             found = list(self._describers.map(answer, range(len(task["paths"])), threads))
         starting(None)
         return found
+
+
+def entry_of(listing):
+    """How photos that ask are recorded: by name, size and time."""
+    rows = [[os.fsdecode(name), *map(int, row)] for name, *row in zip(listing.names, listing.sizes, listing.mtimes, strict=True)]
+    return {"path": "photos", "kind": "photos", "content": of_json(rows)}
 
 
 def _photo(describer, path, crashed):

@@ -20,7 +20,7 @@ from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import Output
 from imgret.runs.report import Report
 from imgret.runs.run import Run
-from imgret.store.photos import write_failed
+from imgret.store.photos import sameness_of, write_failed
 from imgret.store.reader import is_hdf5
 
 BLOCK_QUERIES = 64
@@ -231,5 +231,6 @@ def _store(output, gallery, blocks, k, failures, boxed):
         if not answered:
             raise ImgretError("no query could be used")
         writer.texts("names", gallery.names)
+        writer.photos = sameness_of(gallery.store)
         write_failed(writer, failures.rows)
     return answered
