@@ -5,4 +5,5 @@ What a reranker takes it says itself (`base.Reranker`).
 
 RERANKERS = {
     "fuse": "imgret.rerankers.fuse:Fuse",
+    "spatial": "imgret.rerankers.spatial:Spatial",
 }
