@@ -11,7 +11,7 @@ from helpers import ROOT
 from imgret.cli import COMMANDS
 
 PACKAGE = os.path.join(ROOT, "imgret")
-FAMILIES = {"extractors", "codebooks", "encoders", "indexes"}
+FAMILIES = {"extractors", "codebooks", "encoders", "indexes", "rerankers"}
 BASE = {"errors", "registry", "arrays", "parallel", "features", "components"}
 LEARNING = {"words", "checkpoints", "metrics", "quantizers"}
 # what each part of the package may import of the others

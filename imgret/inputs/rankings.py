@@ -11,6 +11,8 @@ from imgret.inputs import owned
 from imgret.pipeline import check_tree, from_elsewhere
 from imgret.store.reader import Store, is_hdf5
 
+MOST_DEEP = 8  # rankings that are made of rankings
+
 
 def read_ranking(path, wanted_by="evaluate"):
     """The ranked lists in a file.
@@ -36,7 +38,7 @@ def read_ranking(path, wanted_by="evaluate"):
         return read_trec(path)
     with Store(path, ("ranking",), wanted_by) as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
-        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=_boxes(store))
+        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=boxes_of(store))
 
 
 def is_store(path):
@@ -65,16 +67,31 @@ def photo_roots(paths):
     for path in paths:
         indexes = [path]
         if os.path.isfile(path) and is_hdf5(path):
-            with Store(path) as store:
-                if store.kind == "ranking":
-                    indexes = [entry["path"] for entry in store.inputs if entry.get("kind") == "index"]
+            indexes = _searched(path)
         for index in indexes:
             roots |= dict.fromkeys(owned.photo_roots(index))
     return tuple(roots)
 
 
-def _boxes(store):
-    """The boxes that the queries of a ranking asked with; None where their vectors came from elsewhere."""
+def _searched(path, depth=0):
+    """The indexes that a ranking was asked of, or those that it was made of; what is no ranking stands for itself."""
+    try:
+        with Store(path) as store:
+            if store.kind != "ranking":
+                return [path]
+            inputs = [entry for entry in store.inputs if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
+    except ImgretError:
+        if depth:
+            return []  # it is gone: what was made of it is still there
+        raise
+    found = [entry["path"] for entry in inputs if entry.get("kind") == "index"]
+    if found or depth == MOST_DEEP:
+        return found
+    return [index for entry in inputs if entry.get("kind") == "ranking" for index in _searched(entry["path"], depth + 1)]
+
+
+def boxes_of(store):
+    """The boxes that the queries of a ranking asked with; None where nothing is known of them, as of vectors from elsewhere."""
     if store.has("query_box"):
         return store.read("query_box")
     if store.pipeline is None:

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from imgret.errors import ImgretError
 from imgret.registry import SAMPLING, Params, param
 from imgret.rerankers import tentative
 from imgret.rerankers.base import Listed, Reranker, Taken, below
