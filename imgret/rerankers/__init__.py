@@ -7,4 +7,5 @@ ROLES = ("features", "words", "vectors", "index", "graph", "reference")  # what 
 
 RERANKERS = {
     "fuse": "imgret.rerankers.fuse:Fuse",
+    "fuse-adaptive": "imgret.rerankers.fuse_adaptive:FuseAdaptive",
 }

@@ -72,7 +72,10 @@ class FuseAdaptive(LateFusion):
             )
         areas = [self._area(listed, itself, number) for listed, number in zip(lists, numbers, strict=True)]
         weights = weights / areas
-        parts = [logs(spread(listed, itself), self.params.floor) * np.float32(w) for listed, w in zip(lists, weights / weights.sum(), strict=True)]
+        parts = [
+            logs(spread(listed, itself), self.params.floor) * np.float32(w)
+            for listed, w in zip(lists, weights / weights.sum(), strict=True)
+        ]
         return [(part, float(part[-1])) for part in parts]
 
     def _area(self, listed, itself, number):
