@@ -34,9 +34,13 @@ def fused(kind, lists, size=10, itself=-1, references=(), **settings):
     reranker = kind(kind.Params(**settings))
     reranker.begin(known)
     (found,) = reranker.rerank([query], known)
-    assert np.isfinite(found.scores).all() and (np.diff(found.scores) <= 0).all()
-    assert found.ids.dtype == np.int64 and found.scores.dtype == np.float32 and len(set(found.ids)) == len(found.ids)
-    assert found.evidence is None and found.maps is None
+    assert np.isfinite(found.scores).all()
+    assert (np.diff(found.scores) <= 0).all()
+    assert found.ids.dtype == np.int64
+    assert found.scores.dtype == np.float32
+    assert len(set(found.ids)) == len(found.ids)
+    assert found.evidence is None
+    assert found.maps is None
     return found
 
 
@@ -99,7 +103,8 @@ def test_a_silent_ranking_leaves_the_others_to_decide(how):
     one, other = (listed(*each) for each in LISTS[:2])
     with_it = fused(Fuse, [one, silent(), other], how=how, weights=(2.0, 5.0, 1.0))
     without = fused(Fuse, [one, other], how=how, weights=(2.0, 1.0))
-    assert with_it.ids.tolist() == without.ids.tolist() and with_it.scores.tolist() == without.scores.tolist()
+    assert with_it.ids.tolist() == without.ids.tolist()
+    assert with_it.scores.tolist() == without.scores.tolist()
     alone = fused(Fuse, [silent(), one], how=how)
     assert alone.ids.tolist() == one.ids.tolist()
     assert len(fused(Fuse, [silent(), silent()], how=how).ids) == 0
@@ -113,7 +118,8 @@ def test_equal_scores_go_by_the_first_list_then_by_the_second(how):
         assert found.ids.tolist() == [5, 2, 8, 0]
     # the same photos the other way round: every sum is equal
     both = fused(Fuse, [listed([4, 1], [2, 1]), listed([1, 4], [2, 1])], how=how)
-    assert both.ids.tolist() == [4, 1] and both.scores[0] == pytest.approx(both.scores[1])
+    assert both.ids.tolist() == [4, 1]
+    assert both.scores[0] == pytest.approx(both.scores[1])
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -134,7 +140,8 @@ def test_the_photo_that_asks_does_not_stretch_the_scores():
     there, elsewhere = (
         fused(FuseAdaptive, [listed(range(6), curve), listed(range(6)[::-1], FLAT)], itself=0) for curve in (STEEP, STEEP / [9, *[1] * 5])
     )
-    assert there.ids.tolist() == elsewhere.ids.tolist() and there.scores.tolist() == elsewhere.scores.tolist()
+    assert there.ids.tolist() == elsewhere.ids.tolist()
+    assert there.scores.tolist() == elsewhere.scores.tolist()
 
 
 def test_weights_are_one_for_each_ranking():
@@ -154,7 +161,8 @@ def test_joined_lists_are_sums_in_a_stable_order():
             sums[ids] += values - np.float32(missing)
         wanted = sorted(order, key=lambda photo: -sums[photo])[: max(lengths)]  # noqa: B023 - called here
         found = joined(lists, size, max(lengths))
-        assert found.ids.tolist() == wanted and found.scores.tolist() == sums[wanted].tolist()
+        assert found.ids.tolist() == wanted
+        assert found.scores.tolist() == sums[wanted].tolist()
 
 
 def test_a_photo_outside_the_gallery_is_refused():
@@ -224,4 +232,5 @@ def test_what_is_given_for_a_query_does_not_depend_on_others():
         together = reranker.rerank(queries, Gallery(40))
         for query, found in zip(queries, together, strict=True):
             (alone,) = reranker.rerank([query], Gallery(40))
-            assert alone.ids.tobytes() == found.ids.tobytes() and alone.scores.tobytes() == found.scores.tobytes()
+            assert alone.ids.tobytes() == found.ids.tobytes()
+            assert alone.scores.tobytes() == found.scores.tobytes()
