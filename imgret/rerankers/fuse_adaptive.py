@@ -14,18 +14,18 @@ from imgret.rerankers.late import LateFusion, LateParams, spread
 class FuseAdaptive(LateFusion):
     """Late fusion whose weights are the query's own.
 
-    A ranking that has found something starts high and falls at once; one that has not falls slowly. Of each list the curve of the first `k`
-    scores is taken, without the photo that asks; the reference curve that is nearest to it in its tail (the mean of the `nearest`), of queries
-    that match nothing, is subtracted; what is left is spread from 0 to 1, and the ranking's weight is its `weights` over the area beneath
-    (the mean of the curve). A photo's score is Π (f + (1 - f) u_i)^w_i as in `fuse`, with the weights divided by their sum.
+    A ranking that has found something starts high and falls at once; one that has not falls slowly. Of each list the curve of the first
+    `k` scores is taken, without the photo that asks; the reference curve that is nearest to it in its tail (the mean of the `nearest`), of
+    queries that match nothing, is subtracted; what is left is spread from 0 to 1, and the ranking's weight is its `weights` over the area
+    beneath (the mean of the curve). A photo's score is Π (f + (1 - f) u_i)^w_i as in `fuse`, with the weights divided by their sum.
 
     Without references the curve is spread from its own last score: what the tail of a list says of its head. References are scores of other
     queries in the same galleries, by the same features: rankings of photos that match nothing there.
 
     References
     ----------
-    L. Zheng, S. Wang, L. Tian, F. He, Z. Liu & Q. Tian, Query-adaptive late fusion for image search and person re-identification, CVPR 2015,
-    section 3 (there are no weights of rankings there, and a score of 0 is no floor).
+    L. Zheng, S. Wang, L. Tian, F. He, Z. Liu & Q. Tian, Query-adaptive late fusion for image search and person re-identification, CVPR
+    2015, section 3 (there are no weights of rankings there, and a score of 0 is no floor).
     """
 
     name = "fuse-adaptive"
