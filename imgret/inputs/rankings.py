@@ -12,7 +12,7 @@ from imgret.pipeline import check_tree, from_elsewhere
 from imgret.store.reader import Store, is_hdf5
 
 
-def read_ranking(path, wanted_by="evaluate"):
+def read_ranking(path, wanted_by="evaluate", evidence=False):
     """The ranked lists in a file.
 
     Parameters
@@ -21,6 +21,8 @@ def read_ranking(path, wanted_by="evaluate"):
         A ranking store, or a TREC run.
     wanted_by : str
         The step that asks, for messages.
+    evidence : bool
+        Whether what was counted of the photos is read as well, with the maps.
 
     Returns
     -------
@@ -36,7 +38,8 @@ def read_ranking(path, wanted_by="evaluate"):
         return read_trec(path)
     with Store(path, ("ranking",), wanted_by) as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
-        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=_boxes(store))
+        looked_at = _looked_at(store) if evidence else {}
+        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=_boxes(store), **looked_at)
 
 
 def is_store(path):
@@ -71,6 +74,13 @@ def photo_roots(paths):
         for index in indexes:
             roots |= dict.fromkeys(owned.photo_roots(index))
     return tuple(roots)
+
+
+def _looked_at(store):
+    """What was counted of photos in the first ranks, and where they show what the query does: by the names of `RankedLists`' fields."""
+    columns = {path: store.read(path) for path in ("evidence", "maps") if store.has(path)}
+    counts = store.facts.get("counts")
+    return columns | ({"counts": counts} if columns and isinstance(counts, str) else {})
 
 
 def _boxes(store):

@@ -40,6 +40,15 @@ class Block:
         Positions in the gallery's names; -1 where there are no more.
     levels, itself : see `imgret.inputs.answers.Found`
         None where the ranking is stored.
+    evidence : ndarray, shape (Q, k), float32, or None
+        What a reranker counted of each result, NaN where it did not look; None where none counted.
+    counts : str
+        What it counts ("inliers").
+    maps : ndarray, shape (Q, k, 3, 3), float32, or None
+        Homographies that take places of the query photo to places of each result, in pixels of the upright photos at full size; NaN where
+        none is known.
+    matches : list of (list of (ndarray, shape (n, 4), float32, or None)), or None
+        Of each query, of each of the first results: x, y in the query photo and x, y in the result of what matches, in the same pixels.
     """
 
     names: list
@@ -50,6 +59,10 @@ class Block:
     ids: np.ndarray
     levels: np.ndarray | None = None
     itself: np.ndarray | None = None
+    evidence: np.ndarray | None = None
+    counts: str = ""
+    maps: np.ndarray | None = None
+    matches: list | None = None
 
 
 def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run(), emit=None, wanted=None, spared_by=()):

@@ -261,7 +261,7 @@ EVIDENCE = (
         "maps",
         ("Q", "L", 3, 3),
         ("float32",),
-        "homographies from places of the query photo to places of the photo found, in pixels of the upright photos; NaN where none is known",
+        "homographies from places of the query photo to places of the photo found, in pixels of upright photos; NaN where none is known",
         optional="maps",
         finite=False,
     ),
