@@ -105,7 +105,9 @@ class Runner:
             imgret("index", *sources, *common, *settings, *teachers)
         elif table["run"] == "search":
             queries = self.output(tables, imgret_config.named(table, "queries")[0], dataset)
-            imgret("search", self.output(tables, table["index"], dataset), queries, "-k", table.get("k", "all"), "-q", "-o", path, *settings)
+            imgret(
+                "search", self.output(tables, table["index"], dataset), queries, "-k", table.get("k", "all"), "-q", "-o", path, *settings
+            )
         elif table["run"] == "rerank":
             imgret("rerank", *self.reranked(tables, table, dataset), *common, *settings)
         return path

@@ -21,6 +21,7 @@ MAY = {
     "arrays": {"errors"},
     "parallel": {"errors"},
     "tails": set(),
+    "evidence": set(),
     "chance": {"errors", "arrays", "parallel", "tails"},
     "words": {"errors", "arrays", "parallel"},
     "features": set(),
@@ -57,7 +58,7 @@ MAY = {
     "duplicates": BASE,
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
-    "html": BASE | {"chance", "endings", "paths", "images", "names", "evaluation", "store"},
+    "html": BASE | {"chance", "evidence", "endings", "paths", "images", "names", "evaluation", "store"},
     "inputs": BASE
     | FAMILIES
     | {
@@ -85,6 +86,7 @@ MAY = {
     | FAMILIES
     | {
         "builds",
+        "evidence",
         "metrics",
         "describer",
         "duplicates",
@@ -103,7 +105,7 @@ MAY = {
         "ready",
     },
     "cli": BASE
-    | {"chance"}
+    | {"chance", "evidence"}
     | FAMILIES
     | {"builds", "names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", "ready", "importing", ""},
     "opened": {"errors", "arrays", "chance", "images", "names", "store", "pipeline", "describer", "inputs", "runs"},

@@ -113,9 +113,7 @@ def test_search_in_one_go(stores, photos, better, tmp_path):
     assert itself.lines[1].split("\t")[2] == "01.png"
     named = ("--set", "spatial.depth=3", "--set", "enough=5", "--json")
     assert call("search", stores.index, photos / "01.png", "--rerank", "spatial", "--features", stores.features, *named).code == 0
-    refused(
-        call("search", stores.index, photos / "01.png", "--rerank", "spatial"), 2, "-m spatial needs --features or --words to match"
-    )
+    refused(call("search", stores.index, photos / "01.png", "--rerank", "spatial"), 2, "-m spatial needs --features or --words to match")
     misused(call("search", stores.index, photos / "01.png", "--features", stores.features), "--features is for --rerank")
     refused(
         call("search", stores.index, photos / "01.png", "--rerank", "fuse"),
@@ -225,11 +223,15 @@ def test_what_a_method_takes(stores, tmp_path):
     refused(
         call("rerank", ranking, *SPATIAL, "--features", stores.vlad, *out),
         1,
-        f"{stores.vlad} is a vectors store; --features needs local features" if False else f"{stores.vlad} is a vectors store; --features needs features",
+        f"{stores.vlad} is a vectors store; --features needs local features"
+        if False
+        else f"{stores.vlad} is a vectors store; --features needs features",
     )
     refused(call("rerank", stores.vlad, ranking, "-m", "fuse", *out), 1, f"{stores.vlad} is a vectors store; rerank needs a ranking")
     misused(call("rerank", ranking, *out), "Missing option '-m' / '--method'.")
-    refused(call("rerank", ranking, ranking, "-m", "fuse", "-o", ranking), 1, f"{ranking} is both an input and the output: choose another -o")
+    refused(
+        call("rerank", ranking, ranking, "-m", "fuse", "-o", ranking), 1, f"{ranking} is both an input and the output: choose another -o"
+    )
 
 
 def test_a_query_that_is_nowhere(stores, photos, tmp_path):
