@@ -69,7 +69,8 @@ def _rows(gallery, block, number):
             return
         itself = block.itself is not None and bool(block.itself[number, column])
         rank += not itself
-        judgement = ITSELF if itself else "" if block.levels is None else LEVELS[block.levels[number, column]]
+        level = -1 if block.levels is None else int(block.levels[number, column])
+        judgement = ITSELF if itself else LEVELS[level] if level >= 0 else ""
         evidence = math.nan if block.evidence is None else float(block.evidence[number, column])
         yield 0 if itself else rank, gallery[position], score, judgement, evidence
 
