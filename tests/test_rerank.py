@@ -176,8 +176,8 @@ def test_other_photos(stores, tmp_path):
     refused(
         call("rerank", ranking, *SPATIAL, "--features", features, *out),
         1,
-        f"{features}: the photos are called as those that {ranking} ranks, and are others: they have changed since, so make the ranking again, "
-        "or give stores of the photos that were searched",
+        f"{features}: the photos are called as those that {ranking} ranks, and are others: they have changed since, so make the ranking "
+        "again, or give stores of the photos that were searched",
     )
 
 
@@ -190,8 +190,8 @@ def test_a_store_that_lacks_photos(stores, photos, tmp_path):
     refused(
         result,
         1,
-        f"{few}: {missing} of the 28 photos that {stores.ranking} ranks are not there, for example '01.png': give stores of the photos that "
-        "were searched",
+        f"{few}: {missing} of the 28 photos that {stores.ranking} ranks are not there, for example '01.png': give stores of the photos "
+        "that were searched",
     )
     assert not os.path.exists(tmp_path / "o.h5")
 

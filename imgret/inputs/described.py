@@ -117,8 +117,8 @@ class Asking:
         As what queries are described.
     stores : list of InputStore
         What is given of the queries.
-    paths : dict of bytes to str
-        The photos that are given of the queries, by their names.
+    paths : dict of str to str
+        The photos that are given of the queries, by their names, as `os.fsdecode` gives them.
     device : str
     """
 
@@ -153,8 +153,8 @@ class Asking:
                 row = self._rows[store].find(name)
                 if row >= 0:
                     return "given", store, row, position
-        if photo in self._paths:
-            return "photo", self._paths[photo]
+        if os.fsdecode(photo) in self._paths:
+            return "photo", self._paths[os.fsdecode(photo)]
         if not self._stores and not self._paths:
             place = self._names.find(photo)
             if place >= 0:
