@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import call, misused, refused, resign
 from killing import Watched, same, tidy
+from PIL import Image
 
 from imgret.inputs.ranked import EMPTY, Ranked
 from imgret.inputs.reranked import reranked
@@ -305,16 +306,52 @@ def test_rankings_of_other_photos(stores, tmp_path):
 
 
 def test_sameness():
-    def of(*photos):
+    def of(*photos, failed=()):
         found = Sameness()
         for name, digest in photos:
             found.add(name, digest)
+        for name, digest in failed:
+            found.fail(name, digest)
         return found
 
     a, b, c = (b"a", b"1" * 32), (b"b", b"2" * 32), (b"a", b"3" * 32)
     assert of(a, b).is_of(of(b, a)) and (of(a) + of(b)).is_of(of(a, b))
     assert not of(a).is_of(of(b)) and not of(a).is_of(of(c)) and not of(a, b).is_of(of(a))
     assert of((b"a", bytes(32))).is_of(of(c)) and Sameness.of_names([b"a"]).is_of(of(a))
-    assert Sameness.parse(str(of(a, b))).is_of(of(a, b)) and Sameness.parse(str(of(a))).photos == of(a).photos
-    for text in ("", "xyz", "0" * 31, "-", "g" * 32):
+    assert of(a, failed=[b]).is_of(of(b, failed=[a])) and not of(a, failed=[b]).is_of(of(b, failed=[c]))
+    for same in (of(a, failed=[b]), Sameness.of_names([b"a", b"b"])):
+        again = Sameness.parse(str(same))
+        assert str(again) == str(same) and again.is_of(same)
+    for text in ("", "xyz", "0" * 31, "-", "---", "-".join(["g" * 32] * 4), "-".join(["0" * 32] * 3)):
         assert Sameness.parse(text) is None
+
+
+def test_photos_that_failed_somewhere(photos, tmp_path):
+    """A photo without local features is ranked by what has a vector of it, and is left where it was by what has none."""
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    with Image.open(folder / "01.png") as image:
+        Image.new("RGB", image.size).save(folder / "01.png")
+    made = {
+        name: tmp_path / f"{name}.h5" for name in ("features", "vlad", "index", "run", "hsv", "colours", "other", "fused", "better", "qe")
+    }
+    for command in (
+        ("extract", folder, "-o", made["features"]),
+        ("encode", made["features"], "-c", "ready:rootsift-vlad64", "-o", made["vlad"]),
+        ("index", made["vlad"], "-o", made["index"]),
+        ("search", made["index"], made["vlad"], "-k", "all", "-o", made["run"]),
+        ("extract", folder, "-m", "hsv-hist", "-o", made["hsv"]),
+        ("index", made["hsv"], "-o", made["colours"]),
+        ("search", made["colours"], made["hsv"], "-k", "all", "-o", made["other"]),
+        ("rerank", made["run"], made["other"], "-m", "fuse", "-o", made["fused"]),
+        ("rerank", made["fused"], *SPATIAL, "--features", made["features"], "-o", made["better"]),
+    ):
+        result = call(*command)
+        assert result.code == 0, result.err
+    with Store(made["fused"]) as fused, Store(made["better"]) as better:
+        names = list(fused.texts("names"))
+        assert len(names) == 28 and fused.sizes["Q"] == 28
+        row = list(fused.texts("query_ids")).index(b"01.png")
+        assert np.array_equal(fused.read("ids")[row], better.read("ids")[row])
+        assert not np.nan_to_num(better.read("evidence")[row]).any()
+        assert fused.photos == better.photos

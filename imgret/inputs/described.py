@@ -8,7 +8,7 @@ from imgret import images
 from imgret.describer import Describer
 from imgret.errors import ImgretError
 from imgret.features import LocalFeatures
-from imgret.inputs.entries import entries_of
+from imgret.inputs.entries import columns_of, entries_of
 from imgret.inputs.features import FeatureReader, vectors_of
 from imgret.inputs.photos import Photos
 from imgret.names import shown
@@ -16,7 +16,7 @@ from imgret.parallel import one_thread
 from imgret.pipeline import Pipeline, differences
 from imgret.runs.kept import positions
 from imgret.store.photos import sameness_of
-from imgret.store.sameness import Sameness
+from imgret.store.sameness import Sameness, Sum
 
 
 class Reader:
@@ -26,13 +26,15 @@ class Reader:
         self._opened = {}
 
     def read(self, store, row):
-        """What a row holds: `LocalFeatures`, the columns of visual words, or a vector, (V,), float32."""
+        """What a row holds: `LocalFeatures`, the columns of visual words, or a vector, (V,), float32; of row -1, nothing of these."""
         if store.kind == "vectors":
-            return vectors_of(store, [row])[0]
+            return np.zeros(store.sizes["V"], np.float32) if row < 0 else vectors_of(store, [row])[0]
         if store not in self._opened:
             self._opened[store] = FeatureReader(store) if store.kind == "features" else self.encoder(store)
         if store.kind == "features":
-            return next(self._opened[store].photos(range(row, row + 1)))
+            return self._opened[store].none() if row < 0 else next(self._opened[store].photos(range(row, row + 1)))
+        if row < 0:
+            return {path: store.read(path, 0, 0) for path in columns_of(store)}
         return entries_of(store, range(row, row + 1), self._opened[store])[0]
 
     @staticmethod
@@ -63,40 +65,63 @@ class Gallery:
 
     def __init__(self, stores, names, sameness, ranking):
         self.stores, self.kind, self._reader = stores, stores[0].kind, Reader()
-        self._photos, self._places = Photos(stores), None
+        self._photos, self._places, self._shown = Photos(stores), None, ", ".join(store.shown for store in stores)
         there = sum(map(sameness_of, stores), Sameness())
-        if len(self._photos.names) == len(names) and sameness is not None and there.is_of(sameness):
+        if sameness is not None and there.described.is_of(sameness.described) and len(self._photos.names) == len(names):
             return
         self._places = positions(names, self._photos.names)
-        shown_stores = ", ".join(store.shown for store in stores)
-        missing = np.flatnonzero(self._places < 0)
-        if len(missing):
+        failed = self._failed(names, np.flatnonzero(self._places < 0), ranking)
+        if sameness is not None and not there.is_of(sameness) and not self._of_these(failed).is_of(sameness.described):
             raise ImgretError(
-                f"{shown_stores}: {len(missing)} of the {len(names)} photos that {ranking} ranks are not there, for example "
-                f"{shown(names[int(missing[0])])}: give stores of the photos that were searched"
-            )
-        if sameness is not None and not self._of_these().is_of(sameness):
-            raise ImgretError(
-                f"{shown_stores}: the photos are called as those that {ranking} ranks, and are others: they have changed since, so make "
+                f"{self._shown}: the photos are called as those that {ranking} ranks, and are others: they have changed since, so make "
                 "the ranking again, or give stores of the photos that were searched"
             )
 
-    def _of_these(self):
+    def failed(self, name):
+        """The digest of a photo that could not be described; None of one that is not there."""
+        for store in self.stores:
+            names = store.texts("failed/names") if store.sizes["F"] else ()
+            row = names.find(name) if len(names) else -1
+            if row >= 0:
+                return store.read("failed/digest", row, row + 1)[0].tobytes()
+        return None
+
+    def _failed(self, names, missing, ranking):
+        """The digests of photos that are ranked and could not be described here, by their names; refused where others are missing."""
+        found = {name: self.failed(name) for name in map(names.__getitem__, missing.tolist())}
+        absent = [name for name, digest in found.items() if digest is None]
+        if absent:
+            raise ImgretError(
+                f"{self._shown}: {len(absent)} of the {len(names)} photos that {ranking} ranks are not there, for example "
+                f"{shown(absent[0])}: give stores of the photos that were searched"
+            )
+        return found
+
+    def _of_these(self, failed):
         """Which photos of the stores the ranking's names stand for."""
-        found, digests = Sameness(), self._photos.values("digest")
-        for name, place in zip(self._photos.names.taken(self._places), self._places, strict=True):
+        found, digests, places = Sum(), self._photos.values("digest"), self._places[self._places >= 0]
+        for name, place in zip(self._photos.names.taken(places), places, strict=True):
             found.add(name, digests[place].tobytes())
+        for name, digest in failed.items():
+            found.add(name, digest)
         return found
 
     def row(self, photo):
-        """(store, row) of a photo, by its position in the ranking's names."""
+        """(store, row) of a photo, by its position in the ranking's names; row -1 of one that could not be described."""
         place = int(photo if self._places is None else self._places[photo])
+        if place < 0:
+            return self.nowhere
         store, row, _ = next(self._photos.runs(place, place + 1))
         return store, row
 
     def of(self, photo):
-        """What describes a photo."""
+        """What describes a photo; of one that could not be described, no features, no words, or a zero vector."""
         return self._reader.read(*self.row(photo))
+
+    @property
+    def nowhere(self):
+        """(store, row) of what could not be described."""
+        return self.stores[0], -1
 
     def matrix(self, photos):
         """The vectors of some photos, (n, V), float32."""
@@ -134,7 +159,7 @@ class Asking:
         self._misfit = stores[0] if stores and not self._stores else None
 
     def find(self, query, photo):
-        """Where a query is described: ("given" or "gallery", store, row, position), or ("photo", path).
+        """Where a query is described: ("given" or "gallery", store, row, position), or ("photo", path); row -1 where it could not be.
 
         Parameters
         ----------
@@ -153,12 +178,16 @@ class Asking:
                 row = self._rows[store].find(name)
                 if row >= 0:
                     return "given", store, row, position
+                if store.sizes["F"] and store.texts("failed/names").find(name) >= 0:
+                    return "gallery", *self._gallery.nowhere, -1
         if os.fsdecode(photo) in self._paths:
             return "photo", self._paths[os.fsdecode(photo)]
         if not self._stores and not self._paths:
             place = self._names.find(photo)
             if place >= 0:
                 return "gallery", *self._gallery.row(place), -1
+            if self._gallery.failed(photo) is not None:
+                return "gallery", *self._gallery.nowhere, -1
             if self._misfit is not None:
                 node, nearest = Pipeline.load(self._misfit).node, self._describer.nodes[-1]
                 raise ImgretError(

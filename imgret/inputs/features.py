@@ -48,6 +48,10 @@ class FeatureReader:
             place = int(row) - first
             yield self._features(int(offsets[place]), int(offsets[place + 1]), tuple(sizes[place].tolist()))
 
+    def none(self):
+        """The features of a photo that has none."""
+        return self._features(0, 0, None)
+
     def sample(self, start, stop, picked):
         """Some of the descriptors `start` to `stop`, whichever photos they are of, as `LocalFeatures`; `picked` counts from `start`."""
         return self._features(start, stop, None, picked)

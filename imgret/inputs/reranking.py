@@ -15,7 +15,9 @@ from imgret.names import shown
 from imgret.pipeline import Pipeline, differences, same_space
 from imgret.rerankers import ROLES
 from imgret.rerankers.base import Known, Listed, Query
+from imgret.runs.kept import positions
 from imgret.store.photos import sameness_of
+from imgret.store.sameness import Sameness
 from imgret.store.text import Texts
 
 DESCRIBING = ("features", "words", "vectors")  # roles that stores of this kind have
@@ -124,10 +126,10 @@ class Opened(contextlib.ExitStack):
         stores = self.enter_context(Stores())
         self.rankings = [Ranked(path, stores) for path in given.rankings]
         first = next((each for each in self.rankings if each.whole), self.rankings[0])
-        self.names = _names(self.rankings, first)
-        self._places = [None if each.names == self.names else self._place(each) for each in self.rankings]
         for each in self.rankings:
             _check_same(each, first)
+        self.names = _names(self.rankings, first)
+        self._places = [None if each.names == self.names else self._place(each) for each in self.rankings]
         self._first = first
         asked = {query: photo for each in reversed(self.rankings) for query, photo in zip(each.query_ids, each.query_names, strict=True)}
         ordered = dict.fromkeys(query for each in self.rankings for query in each.query_ids)
@@ -137,7 +139,7 @@ class Opened(contextlib.ExitStack):
         self.entries = [each.entry for each in self.rankings] + self.known.recorded
 
     def _place(self, ranking):
-        """What the positions of a TREC run's photos are among all."""
+        """What the positions of a ranking's photos are among all."""
         return np.fromiter((self.names.find(name) for name in ranking.names), np.int64, len(ranking.names))
 
     def close(self):
@@ -148,6 +150,16 @@ class Opened(contextlib.ExitStack):
     def first(self):
         """The ranking that says which photos were searched."""
         return self._first
+
+    @property
+    def sameness(self):
+        """Which photos were searched."""
+        whole = [each for each in self.rankings if each.sameness is not None]
+        same = next((each.sameness for each in whole if each.names == self.names), None)
+        if same is not None:
+            return same
+        named = Sameness.of_names(self.names)
+        return Sameness(named.described, whole[0].sameness.all) if whole else named
 
     @property
     def boxed(self):
@@ -188,10 +200,12 @@ def _by_row(rows, read, missing):
 
 
 def _names(rankings, first):
-    """The names of the gallery's photos: those of a ranking that knows them all, or what TREC runs hold together."""
-    if first.whole:
+    """The names of the gallery's photos: what rankings hold together, as a photo may have failed in one of them; of TREC runs what they add
+    up to where no ranking knows them all."""
+    several = [each.names for each in rankings if each.whole or not first.whole]
+    if all(names == first.names for names in several):
         return first.names
-    return Texts.of(sorted({name for each in rankings for name in each.names}))
+    return Texts.of(sorted({name for names in several for name in names}))
 
 
 def _check_same(ranking, first):
@@ -200,8 +214,7 @@ def _check_same(ranking, first):
         return
     if ranking.whole:
         known = None not in (ranking.sameness, first.sameness)
-        same = ranking.sameness.is_of(first.sameness) if known else ranking.names == first.names
-        if same and len(ranking.names) == len(first.names):
+        if ranking.sameness.is_of(first.sameness) if known else ranking.names == first.names:
             return
         raise ImgretError(
             f"{ranking.shown} ranks other photos than {first.shown} ({len(ranking.names)} and {len(first.names)}, or others of the same "
@@ -296,7 +309,7 @@ class KnownStores(Known):
             if found:
                 self._check_alike(found)
                 self._galleries[role] = Gallery(found, self.names, searched.sameness, searched.shown)
-        self._index = index
+        self._index, self._found = index, None
         if index is None and given.roles.get("index"):
             self._index = self._opened_index(stack, given.roles["index"][0])
         self._graphs = [self._graph(path, stores) for path in given.roles.get("graph", ())]
@@ -320,29 +333,42 @@ class KnownStores(Known):
         gallery = OpenIndex(path)
         stack.callback(gallery.close)
         self.recorded.append(gallery.store.as_input())
-        if len(gallery.names) != self.size or not self._same(sameness_of(gallery.store), gallery.names):
+        if not self._same(sameness_of(gallery.store), gallery.names):
             raise ImgretError(
                 f"{gallery.store.shown} holds other photos than {self._searched.shown} ranks: give the index that was searched, as --index"
             )
+        self._found = self._places(gallery.names, gallery.store.shown)
         return gallery
+
+    def _places(self, names, shown_as):
+        """Where the photos of something are among all, (n,), int64; None where they are the same."""
+        if names == self.names:
+            return None
+        places = positions(names, self.names)
+        if (places < 0).any():
+            raise ImgretError(
+                f"{shown_as} is damaged: it holds {shown(names[int((places < 0).argmax())])}, which {self._searched.shown} does not rank"
+            )
+        return places
 
     def _same(self, sameness, names):
         if self._searched.sameness is None or sameness is None:
             return names == self.names
-        return sameness.is_of(self._searched.sameness)
+        return sameness.is_of(self._searched.sameness)  # whichever of the photos could be used
 
     def _graph(self, path, stores):
         graph = Ranked(path, stores, "--graph")
         self.recorded.append(graph.entry)
-        if len(graph.names) != self.size or not self._same(graph.sameness, graph.names):
+        if not self._same(graph.sameness, graph.names):
             raise ImgretError(f"{graph.shown} ranks other photos than {self._searched.shown}: search the same index with its own vectors")
-        missing = [name for name in self.names if name not in graph.rows]
+        places = self._places(graph.names, graph.shown)
+        missing = [name for name in graph.names if name not in graph.rows]
         if missing:
             raise ImgretError(
                 f"{graph.shown} has no list for {len(missing)} of the {self.size} photos, for example {shown(missing[0])}: "
                 "`imgret search INDEX VECTORS -k 50 -o GRAPH` asks with all of them"
             )
-        return graph, np.fromiter((graph.rows[name] for name in self.names), np.int64, self.size)
+        return graph, np.fromiter((graph.rows.get(name, -1) for name in self.names), np.int64, self.size), places
 
     def _reference(self, path, stores):
         reference = Ranked(path, stores, "--reference")
@@ -397,7 +423,9 @@ class KnownStores(Known):
 
     def search(self, asking, k):
         """See `Known`."""
-        scores, ids = self._index.search(asking, min(k, self.size))
+        scores, ids = self._index.search(asking, min(k, len(self._index.names)))
+        if self._found is not None:
+            ids = np.where(ids >= 0, self._found[ids], -1)
         counts = (ids >= 0).sum(axis=1)
         return [Listed(row[:count], of[:count]) for row, of, count in zip(ids, scores, counts, strict=True)]
 
@@ -408,8 +436,8 @@ class KnownStores(Known):
 
     def graph(self, start, stop, number=0):
         """See `Known`."""
-        ranked, rows = self._graphs[number]
-        lists = _by_row(rows[start:stop].tolist(), ranked.lists, EMPTY)
+        ranked, rows, places = self._graphs[number]
+        lists = _by_row(rows[start:stop].tolist(), lambda first, last: ranked.lists(first, last, places), EMPTY)
         most = max((len(each) for each in lists), default=0)
         ids, scores = np.full((stop - start, most), -1, np.int64), np.zeros((stop - start, most), np.float32)
         for row, each in enumerate(lists):

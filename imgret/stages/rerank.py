@@ -21,7 +21,6 @@ from imgret.runs.run import Run
 from imgret.store.photos import write_failed
 from imgret.store.plans import FolderVanished, Plan
 from imgret.store.reader import is_hdf5
-from imgret.store.sameness import Sameness
 
 WORKER = "imgret.stages.rerank:RerankWorker"
 
@@ -129,7 +128,7 @@ def _make(output, parts, setup, opened, evidence):
         if opened.boxed:
             writer.array("query_box", np.stack([query.box for query in opened.described(0, len(opened.queries))]).astype(np.float32))
         writer.texts("names", opened.names)
-        writer.photos = opened.first.sameness or Sameness.of_names(opened.names)
+        writer.photos = opened.sameness
         write_failed(writer, [])
     return True
 

@@ -328,8 +328,8 @@ ATTRIBUTES = {
     "recipe": "identity of how it was made, known before work starts: kind, method, versions, parameters, the inputs' `content` (hex)",
     "content": "identity of what is in it: hash over the columns, the pipeline and the facts (hex, XXH3-128)",
     "fingerprint": "per-photo kinds: hash of the recipe and every (name, digest): the same on every machine (hex)",
-    "photos": "per-photo kinds and rankings: which photos they are about: the sum of the XXH3-128 of all names, then of all "
-    "digests with names where these are known (hex)",
+    "photos": "per-photo kinds and rankings: which photos they are about: the sum of the XXH3-128 of all names, and that of digests with "
+    "names where these are known; the same with those that could not be used (hex)",
 }
 
 # JSON, each a dataset of `META_GROUP`: unlike an attribute it may be of any size, and unlike a text of variable length it is where the

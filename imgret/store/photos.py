@@ -22,6 +22,8 @@ def sameness_of(store):
         known = Sameness()
         for name, digest in zip(store.texts("names"), store.read("digest"), strict=True):
             known.add(name, digest.tobytes())
+        for name, digest in zip(store.texts("failed/names"), store.read("failed/digest"), strict=True):
+            known.fail(name, digest.tobytes())
     return known
 
 
@@ -132,6 +134,7 @@ class PhotoWriter:
         self._columns["failed/digest"].append(np.frombuffer(digest, np.uint8)[None])
         self._columns["failed/file_size"].append(np.array([size]))
         self._columns["failed/file_mtime_ns"].append(np.array([mtime_ns]))
+        self._identity.photos.fail(name, bytes(digest))
         self.failed += 1
 
     def copy_meta(self, store, start, stop, mtimes=None, origins=None):
@@ -192,6 +195,8 @@ class PhotoWriter:
             read = store.texts if column.text else store.read
             given = mtimes is not None and column.path == "failed/file_mtime_ns"
             self._columns[column.path].append(mtimes if given else read(column.path, start, stop))
+        for name, digest in zip(store.texts("failed/names", start, stop), store.read("failed/digest", start, stop), strict=True):
+            self._identity.photos.fail(name, digest.tobytes())
         self.failed += stop - start
 
     def copy_all_failed(self, stores):

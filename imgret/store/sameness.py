@@ -6,11 +6,8 @@ WIDE = 1 << 128
 NOTHING_KNOWN = bytes(32)  # the digest of what came without its photo
 
 
-class Sameness:
-    """Sums over photos: of hashes of their names, and of their names with digests.
-
-    Sums do not depend on the order of the photos, and those of several stores are added: together they are about a ranking's photos if
-    they come to its sums.
+class Sum:
+    """Sums over photos: of hashes of their names, and of their names with digests. They do not depend on the order of the photos.
 
     Attributes
     ----------
@@ -24,28 +21,17 @@ class Sameness:
         self.names, self.photos = names, photos
 
     @classmethod
-    def parse(cls, text):
-        """From the text that a store has; None where it has none that is one."""
-        names, dash, photos = text.partition("-")
-        try:
-            return cls(int(names, 16), int(photos, 16) if dash else None) if len(names) == 32 else None
-        except ValueError:
-            return None
-
-    @classmethod
-    def of_names(cls, names):
-        """Of photos of which nothing is known but what they are called."""
-        found = cls(0, None)
-        for name in names:
-            found.add(name)
-        return found
+    def parse(cls, names, photos):
+        """From hexadecimal digits; `photos` may be empty. ValueError for what is none."""
+        if len(names) != 32 or len(photos) not in (0, 32):
+            raise ValueError(names)
+        return cls(int(names, 16), int(photos, 16) if photos else None)
 
     def __str__(self):
-        """As a store has it."""
-        return f"{self.names:032x}" + ("" if self.photos is None else f"-{self.photos:032x}")
+        return f"{self.names:032x}-{'' if self.photos is None else f'{self.photos:032x}'}"
 
-    def add(self, name, digest=NOTHING_KNOWN):
-        """One more photo: its name, and the SHA-256 of its bytes, zeros where that is not known."""
+    def add(self, name, digest):
+        """One more photo."""
         self.names = (self.names + xxhash.xxh3_128_intdigest(name)) % WIDE
         if digest == NOTHING_KNOWN:
             self.photos = None
@@ -54,8 +40,58 @@ class Sameness:
 
     def __add__(self, other):
         known = None not in (self.photos, other.photos)
-        return Sameness((self.names + other.names) % WIDE, (self.photos + other.photos) % WIDE if known else None)
+        return Sum((self.names + other.names) % WIDE, (self.photos + other.photos) % WIDE if known else None)
 
     def is_of(self, other):
         """Whether the photos are the same as those of another: by name, and where both know them by content."""
         return self.names == other.names and (None in (self.photos, other.photos) or self.photos == other.photos)
+
+
+class Sameness:
+    """Which photos a store, or several stores together, are about.
+
+    Attributes
+    ----------
+    described, all : Sum
+        Of the photos that are described, and of these and those that could not be used.
+    """
+
+    def __init__(self, described=None, everyone=None):
+        self.described, self.all = described or Sum(), everyone or Sum()
+
+    @classmethod
+    def parse(cls, text):
+        """From the text that a store has; None where it has none that is one."""
+        parts = text.split("-")
+        try:
+            return cls(Sum.parse(*parts[:2]), Sum.parse(*parts[2:])) if len(parts) == 4 else None
+        except ValueError:
+            return None
+
+    @classmethod
+    def of_names(cls, names):
+        """Of photos of which nothing is known but what they are called."""
+        found = cls()
+        for name in names:
+            found.add(name)
+        return found
+
+    def __str__(self):
+        """As a store has it."""
+        return f"{self.described}-{self.all}"
+
+    def add(self, name, digest=NOTHING_KNOWN):
+        """One more photo that is described: its name, and the SHA-256 of its bytes, zeros where that is not known."""
+        self.described.add(name, digest)
+        self.all.add(name, digest)
+
+    def fail(self, name, digest):
+        """One more that could not be used."""
+        self.all.add(name, digest)
+
+    def __add__(self, other):
+        return Sameness(self.described + other.described, self.all + other.all)
+
+    def is_of(self, other):
+        """Whether the photos are the same as those of another, whichever of them could be used."""
+        return self.all.is_of(other.all) or self.described.is_of(other.described)
