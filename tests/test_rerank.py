@@ -36,7 +36,8 @@ def test_sound_and_up_to_date(stores, better):
     assert call("info", better, "--check").lines[-1] == "check           sound"
     with Store(better) as store, Store(stores.ranking) as before:
         assert store.facts == {"counts": "inliers", "enough": 6.0}
-        assert store.shape("evidence") == (28, 4) and store.shape("maps") == (28, 4, 3, 3)
+        assert store.shape("evidence") == (28, 4)
+        assert store.shape("maps") == (28, 4, 3, 3)
         assert store.photos == before.photos
         for path in ("names", "query_names", "query_ids"):
             assert list(store.texts(path)) == list(before.texts(path))
@@ -100,14 +101,16 @@ def test_search_in_one_go(stores, photos, better, tmp_path):
     out = tmp_path / "o.h5"
     assert call("search", stores.index, stores.vlad, "-k", 5, "--rerank", "spatial", "--features", stores.features, "-o", out).code == 0
     with Store(out) as store:
-        assert store.params["rerank"]["method"] == "spatial" and store.params["rerank"]["params"]["depth"] == 100
+        assert store.params["rerank"]["method"] == "spatial"
+        assert store.params["rerank"]["params"]["depth"] == 100
         assert store.facts == {"counts": "inliers", "enough": 6.0}
         evidence, ids = store.read("evidence"), store.read("ids")
     itself = call("search", stores.index, photos / "01.png", "-k", 5, "--rerank", "spatial", "--features", stores.features, "--keep-self")
     assert itself.code == 0, itself.err
     with Store(stores.index) as index:
         row = list(index.texts("names")).index(b"01.png")
-    assert ids[row, 0] == row and evidence[row, 0] > 20
+    assert ids[row, 0] == row
+    assert evidence[row, 0] > 20
     assert itself.lines[1].split("\t")[2] == "01.png"
     named = ("--set", "spatial.depth=3", "--set", "enough=5", "--json")
     assert call("search", stores.index, photos / "01.png", "--rerank", "spatial", "--features", stores.features, *named).code == 0
@@ -146,14 +149,16 @@ def test_evidence_follows_its_photo():
     np.testing.assert_array_equal(found.evidence, np.float32([1, nan, 8]))
     assert found.verified.tolist() == [False, False, True]
     (found,) = reranked(Turned(Turned.Params()), [Query([EMPTY])], None)
-    assert found.evidence is None and not len(found)
+    assert found.evidence is None
+    assert not len(found)
 
 
 def test_below():
     low = np.float32([0.9, 0.2, -3])
     assert below(low, 6, 0.95) is low
     cut = below(np.float32([40, 7, 0, -5]), 6, 40)
-    assert (cut < 6).all() and (np.diff(cut) < 0).all()
+    assert (cut < 6).all()
+    assert (np.diff(cut) < 0).all()
 
 
 def answers(first, second):
@@ -288,7 +293,9 @@ def test_hostile_rankings(stores, tmp_path, column, value, what):
         query = file["query_ids"][()].tobytes()
     resign(bad)
     result = call("rerank", bad, stores.ranking, "-m", "fuse", "-o", tmp_path / "o.h5")
-    assert result.code == 1 and "Traceback" not in result.err and query
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    assert query
     assert what in result.err or "damaged" in result.err
 
 
@@ -302,7 +309,8 @@ def test_rankings_of_other_photos(stores, tmp_path):
         assert Ranked(stores.ranking, opened).sameness.is_of(Sameness.parse(Store(stores.features).photos))
     resign(other)
     result = call("rerank", stores.ranking, other, "-m", "fuse", "-o", tmp_path / "o.h5")
-    assert result.code == 1 and "Traceback" not in result.err
+    assert result.code == 1
+    assert "Traceback" not in result.err
 
 
 def test_sameness():
@@ -315,13 +323,19 @@ def test_sameness():
         return found
 
     a, b, c = (b"a", b"1" * 32), (b"b", b"2" * 32), (b"a", b"3" * 32)
-    assert of(a, b).is_of(of(b, a)) and (of(a) + of(b)).is_of(of(a, b))
-    assert not of(a).is_of(of(b)) and not of(a).is_of(of(c)) and not of(a, b).is_of(of(a))
-    assert of((b"a", bytes(32))).is_of(of(c)) and Sameness.of_names([b"a"]).is_of(of(a))
-    assert of(a, failed=[b]).is_of(of(b, failed=[a])) and not of(a, failed=[b]).is_of(of(b, failed=[c]))
-    for same in (of(a, failed=[b]), Sameness.of_names([b"a", b"b"])):
-        again = Sameness.parse(str(same))
-        assert str(again) == str(same) and again.is_of(same)
+    assert of(a, b).is_of(of(b, a))
+    assert (of(a) + of(b)).is_of(of(a, b))
+    assert not of(a).is_of(of(b))
+    assert not of(a).is_of(of(c))
+    assert not of(a, b).is_of(of(a))
+    assert of((b"a", bytes(32))).is_of(of(c))
+    assert Sameness.of_names([b"a"]).is_of(of(a))
+    assert of(a, failed=[b]).is_of(of(b, failed=[a]))
+    assert not of(a, failed=[b]).is_of(of(b, failed=[c]))
+    for known in (of(a, failed=[b]), Sameness.of_names([b"a", b"b"])):
+        again = Sameness.parse(str(known))
+        assert str(again) == str(known)
+        assert again.is_of(known)
     for text in ("", "xyz", "0" * 31, "-", "---", "-".join(["g" * 32] * 4), "-".join(["0" * 32] * 3)):
         assert Sameness.parse(text) is None
 
@@ -350,7 +364,8 @@ def test_photos_that_failed_somewhere(photos, tmp_path):
         assert result.code == 0, result.err
     with Store(made["fused"]) as fused, Store(made["better"]) as better:
         names = list(fused.texts("names"))
-        assert len(names) == 28 and fused.sizes["Q"] == 28
+        assert len(names) == 28
+        assert fused.sizes["Q"] == 28
         row = list(fused.texts("query_ids")).index(b"01.png")
         assert np.array_equal(fused.read("ids")[row], better.read("ids")[row])
         assert not np.nan_to_num(better.read("evidence")[row]).any()
