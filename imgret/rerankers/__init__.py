@@ -9,4 +9,7 @@ RERANKERS = {
     "spatial": "imgret.rerankers.spatial:Spatial",
     "fuse": "imgret.rerankers.fuse:Fuse",
     "fuse-adaptive": "imgret.rerankers.fuse_adaptive:FuseAdaptive",
+    "aqe": "imgret.rerankers.aqe:Aqe",
+    "alpha-qe": "imgret.rerankers.alpha_qe:AlphaQe",
+    "diffusion": "imgret.rerankers.diffusion:Diffusion",
 }
