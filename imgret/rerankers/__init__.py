@@ -8,4 +8,5 @@ ROLES = ("features", "words", "vectors", "index", "graph", "reference")  # what 
 RERANKERS = {
     "fuse": "imgret.rerankers.fuse:Fuse",
     "fuse-adaptive": "imgret.rerankers.fuse_adaptive:FuseAdaptive",
+    "fuse-graph": "imgret.rerankers.fuse_graph:FuseGraph",
 }
