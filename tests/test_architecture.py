@@ -21,11 +21,13 @@ MAY = {
     "arrays": {"errors"},
     "parallel": {"errors"},
     "tails": set(),
+    "evidence": set(),
     "chance": {"errors", "arrays", "parallel", "tails"},
     "words": {"errors", "arrays", "parallel"},
     "features": set(),
     "geometry": {"errors"},
     "compiled": set(),
+    "memory": set(),
     "components": {"registry"},
     "checkpoints": set(),
     "metrics": {"errors", "arrays"},
@@ -51,12 +53,12 @@ MAY = {
     "extractors": BASE | {"images", "networks"},
     "codebooks": BASE | LEARNING | {"compiled"},
     "encoders": BASE | {"words", "geometry"},
-    "indexes": BASE | LEARNING | {"compiled"},
-    "rerankers": BASE | {"compiled", "geometry"},
+    "indexes": BASE | LEARNING | {"compiled", "memory"},
+    "rerankers": BASE | {"geometry", "compiled", "memory"},
     "duplicates": BASE,
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
-    "html": BASE | {"chance", "endings", "paths", "images", "names", "evaluation", "store"},
+    "html": BASE | {"chance", "evidence", "endings", "paths", "images", "names", "evaluation", "store"},
     "inputs": BASE
     | FAMILIES
     | {
@@ -84,6 +86,7 @@ MAY = {
     | FAMILIES
     | {
         "builds",
+        "evidence",
         "metrics",
         "describer",
         "duplicates",
@@ -102,7 +105,7 @@ MAY = {
         "ready",
     },
     "cli": BASE
-    | {"chance"}
+    | {"chance", "evidence"}
     | FAMILIES
     | {"builds", "names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", "ready", "importing", ""},
     "opened": {"errors", "arrays", "chance", "images", "names", "store", "pipeline", "describer", "inputs", "runs"},

@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 
+import numpy as np
 import pages
 import pytest
 from helpers import call, photo
@@ -216,8 +217,18 @@ def test_a_search_without_a_protocol(show, tmp_path):
         pages.names(2), [pages.run("index")], [pages.query("0.png", 0, pages.results([1])), pages.query("1.png", 1, pages.results([]))]
     )
     tab = show(pages.made(tmp_path, contents))
-    for hidden in ("#failures-label", "#changed-label", "#setting-label", "#legend", "#curves", "#conventions", "#summary table"):
-        assert tab.locator(hidden).is_hidden(), hidden
+    for hidden in (
+        "#failures-label",
+        "#changed-label",
+        "#gains-label",
+        "[data-switch]",
+        "#setting-label",
+        "#legend",
+        "#curves",
+        "#conventions",
+        "#summary table",
+    ):
+        assert not any(each.is_visible() for each in tab.locator(hidden).all()), hidden
     assert texts(tab, ".facts") == ["0.png", "1.png"]
     assert texts(tab, ".run p") == ["no result"]
     assert texts(tab, "#order option") == ["order of the queries", "name"]
@@ -319,6 +330,21 @@ def test_only_changed_and_failures_of_two_runs(show, two):
     tab.check("#failures")
     assert cards(tab) == ["gained", "lost"]
     assert texts(tab, "#failures-label") == ["only failures (first result that counts is no hit) in any run"]
+
+
+def test_only_what_was_gained_or_lost(show, two):
+    tab = show(two)
+    assert tab.locator("#gains option").all_text_contents() == ["all", "better in after", "worse in after"]
+    for label, wanted in (
+        ("better in after", ["gained"]),
+        ("worse in after", ["lost"]),
+        ("all", ["gained", "same", "lost", "only before"]),
+    ):
+        tab.select_option("#gains", label=label)
+        assert cards(tab) == wanted
+    tab.select_option("#gains", label="worse in after")
+    tab.select_option("#setting", "easy")
+    assert cards(tab) == ["gained"]
 
 
 @pytest.mark.parametrize(
@@ -486,7 +512,7 @@ def test_the_keys_are_told(show, one):
     for way in (lambda: tab.keyboard.press("?"), lambda: tab.click("#help")):
         way()
         assert tab.locator("#keys").is_visible()
-        assert len(texts(tab, "#keys dt")) == 8
+        assert len(texts(tab, "#keys dt")) == 10
         tab.keyboard.press("f")
         tab.keyboard.press("Escape")
         assert tab.locator("#keys").is_hidden()
@@ -535,6 +561,125 @@ def test_paper_gets_all_cards(show, many):
     assert tab.locator("#tools").is_hidden()
     assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert tab.evaluate("getComputedStyle(document.querySelector('.strip')).flexWrap") == "wrap"
+
+
+# --- what was counted, boxes and matches
+
+
+SHIFTED = np.array([[1, 0, 30], [0, 1, -20], [0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def evident(tmp_path_factory):
+    """A page of two queries, one with a box, whose first result was verified."""
+    answer = Answer(
+        [(1, 0.875), (2, 0.5), (3, 0.25)],
+        matches=["sure"],
+        evidence=["23 inliers", "1 inlier", None],
+        maps=[SHIFTED, np.full((3, 3), np.nan)],
+        points=[[10, 20, 40, 5, 100.5, 90, 130, 70, 60, 40, 90, 20]],
+    )
+    queries = [pages.query("boxed", 0, answer, box=[10, 40, 60, 90]), pages.query("whole", 4, answer)]
+    contents = pages.contents(pages.names(5), [pages.run("index")], queries)
+    return pages.made(tmp_path_factory.mktemp("evident"), contents)
+
+
+def shapes(tab, place):
+    return [shape.get_attribute("points") for shape in tab.locator(f"{place} polygon.box:not(.under)").all()]
+
+
+def test_what_was_counted_is_seen(show, evident):
+    tab = show(evident)
+    assert texts(tab, ".card:first-child .strip .score") == ["0.875 · sure · 23 inliers", "0.500 · 1 inlier", "0.250"]
+    tile = tab.locator(".strip .tile").first
+    assert tile.get_attribute("aria-label") == "rank 1, score 0.875, sure, 23 inliers, 1.png"
+    tile.click()
+    assert texts(tab, "#large figcaption")[1] == "1.png\nrank 1 · score 0.875 · sure · 23 inliers · 160 × 120 pixels"
+
+
+def test_boxes_are_drawn_where_the_query_lies(show, evident):
+    """In the photo found and large: the corners as they were made, at the places of the thumbnail that stand for them."""
+    tab = show(evident)
+    assert shapes(tab, ".card:first-child") == ["40 20 90 20 90 70 40 70"]
+    assert shapes(tab, ".card:last-child") == ["160 0 160 100 30 100 30 0"]  # all of the photo, clipped
+    tile = tab.locator(".card .strip .tile").first
+    assert tile.locator("svg").get_attribute("viewBox") == "0 0 160 120"
+    at, drawn = tile.bounding_box(), tile.locator("polygon").last.bounding_box()
+    inner = at["width"] - 8  # within the frame; a photo of 160 × 120 leaves room above and below
+    assert drawn["x"] - at["x"] == pytest.approx(4 + inner * 40 / 160, abs=2)
+    assert drawn["y"] - at["y"] == pytest.approx(4 + inner / 8 + inner * 20 / 160, abs=2)
+    tile.click()
+    assert shapes(tab, "#large") == ["40 20 90 20 90 70 40 70"]
+    assert tab.locator("#large rect.box").count() == 2
+
+
+def place_in(tab, number, x, y):
+    """Where a place of a photo of 160 × 120 is in the window, in the first or the second large photo."""
+    frame = tab.locator("#large .large").nth(number).bounding_box()
+    factor = min(frame["width"] / 160, frame["height"] / 120)
+    left, top = frame["x"] + (frame["width"] - 160 * factor) / 2, frame["y"] + (frame["height"] - 120 * factor) / 2
+    return pytest.approx((left + x * factor, top + y * factor), abs=1)
+
+
+def middles(circles):
+    return [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in (each.bounding_box() for each in circles.all())]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_matches_join_the_large_photos(show, evident, width):
+    tab = show(evident, width=width)
+    tab.locator(".strip .tile").first.click()
+    playwright.expect(tab.locator("#large .links line")).to_have_count(3)
+    for _ in range(2):
+        wanted = []
+        for x1, y1, x2, y2 in ((10, 20, 40, 5), (60, 40, 90, 20), (100.5, 90, 130, 70)):  # from left to right
+            wanted += [place_in(tab, 0, x1, y1), place_in(tab, 1, x2, y2)]
+        assert middles(tab.locator("#large .links circle")) == wanted
+        assert len(set(tab.locator("#large .links line").evaluate_all("lines => lines.map(line => line.getAttribute('stroke'))"))) == 3
+        width -= 60
+        tab.set_viewport_size({"width": width, "height": 700})
+        tab.wait_for_timeout(50)
+    tab.keyboard.press("ArrowRight")  # nothing was found there
+    assert tab.locator("#large .links").count() == 0
+    tab.keyboard.press("ArrowLeft")
+    assert tab.locator("#large .links line").count() == 3
+    tab.keyboard.press("ArrowLeft")  # the query alone
+    assert tab.locator("#large .links").count() == 0
+
+
+def test_boxes_and_matches_are_switched(show, evident):
+    tab = show(evident)
+    boxes = tab.locator(".card .box").first
+    own, other = tab.locator("#tools [data-switch=boxes] input"), tab.locator("#large [data-switch=boxes] input")
+    assert boxes.is_visible()
+    for turn in (own.uncheck, lambda: tab.keyboard.press("b"), lambda: tab.keyboard.press("b"), own.check):
+        before = boxes.is_visible()
+        turn()
+        assert (boxes.is_visible(), own.is_checked(), other.is_checked()) == (not before,) * 3
+    tab.fill("#search", "")
+    tab.keyboard.type("bm")
+    assert own.is_checked()
+    tab.fill("#search", "")
+    tab.locator(".strip .tile").first.click()
+    lines = tab.locator("#large .links")
+    matches = tab.locator("#large [data-switch=matches] input")
+    for turn in (matches.uncheck, lambda: tab.keyboard.press("m")):
+        before = lines.is_visible()
+        turn()
+        assert (lines.is_visible(), matches.is_checked()) == (not before,) * 2
+    other.uncheck()
+    assert not own.is_checked()
+    assert not tab.locator("#large .box").first.is_visible()
+    tab.keyboard.press("Escape")
+    assert tab.locator("#tools [data-switch=matches]").count() == 0
+
+
+def test_a_page_without_boxes_has_no_switch(show, one):
+    tab = show(one)
+    tab.keyboard.press("b")
+    assert tab.locator(".box").first.is_visible()
+    tab.locator(".strip .tile").first.click()
+    assert tab.locator(".switches").is_hidden()
 
 
 # --- hostile names

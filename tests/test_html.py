@@ -350,6 +350,9 @@ def test_the_page_holds_the_data_and_the_thumbnails(tmp_path):
                 "top": [[0, 0.9], [1, 0.8], [2, 0.7]],
                 "settings": {"": {"ap": 0.75, "positives": 2, "found": 1, "first_hit": 1, "marks": "qhm"}},
                 "matches": [],
+                "evidence": [],
+                "points": [],
+                "outlines": [],
             }
         ],
     }

@@ -1,11 +1,13 @@
 """How rankings are printed."""
 
 import json
+import math
 import os
 import sys
 
 from imgret.chance import LEVELS
 from imgret.errors import one_line
+from imgret.evidence import cell, counted, said
 from imgret.names import to_text, tsv_escape
 
 ITSELF = "itself"  # in the place of a judgement, of the photo that asks
@@ -42,11 +44,12 @@ def printer(form, build=None, lost=None):
         Is told which photos are not there, where paths are all that is printed.
     """
     form = form or ("table" if sys.stdout.isatty() else "tsv")
-    headers = {"tsv": "query\trank\tname\tscore\tjudgement\n"}
+    headers = {"tsv": "query\trank\tname\tscore\tjudgement"}
     writers = {"table": _table, "tsv": _tsv, "jsonl": _jsonl, "trec": _trec}
 
     def emit(gallery, block):
-        sys.stdout.write(headers.pop(form, ""))  # with the first answer, not before an error
+        if header := headers.pop(form, ""):  # with the first answer, not before an error
+            sys.stdout.write(header + ("" if block.evidence is None else "\tevidence") + "\n")
         sys.stdout.writelines(line + "\n" for line in writers[form](gallery, block, build))
         sys.stdout.flush()
 
@@ -58,44 +61,54 @@ def printer(form, build=None, lost=None):
 
 
 def _rows(gallery, block, number):
-    """Yield (rank, name, score, judgement) of a query's results: rank 0 for the photo that asks, a judgement '' where there is none."""
+    """Yield (rank, name, score, judgement, evidence) of a query's results: rank 0 for the photo that asks, a judgement '' where there is
+    none, an evidence NaN."""
     rank = 0
     for column, (position, score) in enumerate(zip(block.ids[number].tolist(), block.scores[number].tolist(), strict=True)):
         if position < 0:
             return
         itself = block.itself is not None and bool(block.itself[number, column])
         rank += not itself
-        judgement = ITSELF if itself else "" if block.levels is None else LEVELS[block.levels[number, column]]
-        yield 0 if itself else rank, gallery[position], score, judgement
+        level = -1 if block.levels is None else int(block.levels[number, column])
+        judgement = ITSELF if itself else LEVELS[level] if level >= 0 else ""
+        evidence = math.nan if block.evidence is None else float(block.evidence[number, column])
+        yield 0 if itself else rank, gallery[position], score, judgement, evidence
 
 
 def _table(gallery, block, build):
     width = 0 if block.levels is None else max(map(len, LEVELS)) + 2
     for number, query in enumerate(block.names):
         yield one_line(tsv_escape(query))
-        for rank, name, score, judgement in _rows(gallery, block, number):
+        rows = [(*row, said(evidence, block.counts)) for *row, evidence in _rows(gallery, block, number)]
+        wide = max((len(row[-1]) for row in rows), default=0)
+        for rank, name, score, judgement, evidence in rows:
             first, judged = (rank, judgement) if rank else (ITSELF, "")
-            yield f"{first:>6}  {score:9.5f}  {judged:{width}}{one_line(tsv_escape(_place(name, build)))}"
+            looked_at = evidence.rjust(wide) + "  " if wide else ""
+            yield f"{first:>6}  {score:9.5f}  {judged:{width}}{looked_at}{one_line(tsv_escape(_place(name, build)))}"
 
 
 def _tsv(gallery, block, build):
     for number, query in enumerate(block.names):
-        for rank, name, score, judgement in _rows(gallery, block, number):
-            yield f"{tsv_escape(query)}\t{rank}\t{tsv_escape(name)}\t{score:.7g}\t{judgement}"
+        for rank, name, score, judgement, evidence in _rows(gallery, block, number):
+            more = "" if block.evidence is None else "\t" + cell(evidence)
+            yield f"{tsv_escape(query)}\t{rank}\t{tsv_escape(name)}\t{score:.7g}\t{judgement}{more}"
 
 
 def _jsonl(gallery, block, build):
     for number, query in enumerate(block.names):
         results = []
-        for rank, name, score, judgement in _rows(gallery, block, number):
+        for rank, name, score, judgement, evidence in _rows(gallery, block, number):
             result = {"rank": rank, "name": to_text(name), "score": score, "judgement": judgement or None}
+            if block.evidence is not None:
+                value = counted(evidence)
+                result["evidence"] = None if value is None else {block.counts or "evidence": value}
             results.append(result | ({} if build is None else {"path": to_text(_place(name, build))}))
         yield json.dumps({"query": to_text(query), "results": results})
 
 
 def _paths(gallery, block, build, lost):
     for number in range(len(block.names)):
-        for rank, name, _, _ in _rows(gallery, block, number):
+        for rank, name, *_ in _rows(gallery, block, number):
             if rank:
                 yield _place(name, build, lost)
 

@@ -15,18 +15,23 @@ HELP = {
 }
 
 
-def roles(command):
-    """What the photos that were searched are known by."""
-    for role in reversed(ROLES):
-        command = click.option(f"--{role}", multiple=True, type=options.PATH, help=HELP[role])(command)
-    return command
+def roles(*but):
+    """What the photos that were searched are known by, `but` for some roles."""
+
+    def decorate(command):
+        for role in reversed(ROLES):
+            if role not in but:
+                command = click.option(f"--{role}", multiple=True, type=options.PATH, help=HELP[role])(command)
+        return command
+
+    return decorate
 
 
 @click.command("rerank")
 @click.argument("rankings", nargs=-1, type=options.PATH, metavar="RUN...", callback=options.needed)
 @options.out("ranking store")
 @options.method(RERANKERS, None, "How.  [required]")
-@roles
+@roles()
 @click.option(
     "--queries",
     multiple=True,

@@ -40,6 +40,13 @@ class RankedLists:
     boxes : ndarray, shape (Q, 4), or None
         x1, y1, x2, y2 of the box that each query asked with, in pixels of its photo; NaN where it asked with all of it. None where nothing
         is known of it.
+    evidence : ndarray, shape (Q, L), float32, or None
+        What was counted of the photos in the first L ranks; NaN where nobody looked. Any other value may be there: it decides nothing.
+    counts : str
+        What is counted ("inliers"); "" where that is not known.
+    maps : ndarray, shape (Q, L, 3, 3), float32, or None
+        Homographies from places of the query photo to places of each of these photos, in pixels of the upright photos at full size; NaN
+        where none is known. Any other value may be there.
 
     Raises
     ------
@@ -57,6 +64,9 @@ class RankedLists:
     whole_gallery: bool = True
     warnings: tuple = ()
     boxes: np.ndarray | None = None
+    evidence: np.ndarray | None = None
+    counts: str = ""
+    maps: np.ndarray | None = None
 
     def __post_init__(self):
         for field in ("query_names", "query_ids", "names"):
@@ -92,6 +102,19 @@ class RankedLists:
                     nan = np.isnan(scores).any()
                     raise self._damaged(f"NaN among the scores of query {query}" if nan else f"scores of query {query} that do not descend")
         object.__setattr__(self, "lengths", lengths)
+        for field, beyond in (("evidence", ()), ("maps", (3, 3))):
+            self._check_looked_at(field, beyond)
+
+    def _check_looked_at(self, field, beyond):
+        """Refuse what is not of the first ranks of each query, a number or a matrix each."""
+        values = getattr(self, field)
+        if values is None:
+            return
+        values = np.asarray(values)
+        object.__setattr__(self, field, values)
+        ranks = values.shape[1] if values.ndim > 1 else -1
+        if values.shape != (len(self.ids), ranks, *beyond) or ranks > self.ids.shape[1] or not np.issubdtype(values.dtype, np.floating):
+            raise self._damaged(f"ids of shape {self.ids.shape}, and {field} of shape {values.shape} and type {values.dtype}")
 
     def called(self, label):
         """The same lists under another label."""

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from imgret.evidence import said
+
 
 class Photos:
     """The photos of a page, each once, by position."""
@@ -25,5 +27,25 @@ class Photos:
 
 
 def box_of(corners):
-    """Corners of a box as a page has them; None where they are NaN."""
-    return None if np.isnan(corners).any() else [round(float(corner), 3) for corner in corners]
+    """Corners of a box as a page has them; None where they are NaN, as those of no box are, or no numbers at all."""
+    return None if not np.isfinite(corners).all() else [round(float(corner), 3) for corner in corners]
+
+
+def looked_at(evidence, counts, maps):
+    """What an `Answer` has of the photos that were looked at.
+
+    Parameters
+    ----------
+    evidence : ndarray, shape (n,), or None
+    counts : str
+        What is counted.
+    maps : ndarray, shape (n, 3, 3), or None
+
+    Returns
+    -------
+    dict
+        `evidence` and `maps`.
+    """
+    words = [] if evidence is None else [said(value, counts) or None for value in evidence.tolist()]
+    known = [] if maps is None else [each if np.isfinite(each).all() else None for each in maps]
+    return {"evidence": words if any(words) else [], "maps": known}

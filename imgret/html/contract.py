@@ -1,4 +1,5 @@
-"""What the page shows, as data: the names of the fields here are those that `page.js` reads from the page's JSON.
+"""What the page shows, as data: the names of the fields here are those that `page.js` reads from the page's JSON; `Answer.maps` alone
+become `outlines` there, once the sizes of the photos are known.
 
 Names of photos and queries are text as `imgret.names.to_text` spells them.
 """
@@ -44,11 +45,22 @@ class Answer:
     matches : sequence of str or None
         What is thought of each result of `top`, in a word or two ("sure", "likely"), shown beside its score; None where nothing is. May
         be empty.
+    evidence : sequence of str or None
+        What was counted of each of the first results, in words ("23 inliers"); None where nothing was. May be empty.
+    maps : sequence of (ndarray, shape (3, 3)), or None
+        Homographies from places of the query photo to places of each of the first results, by which the query's box is drawn there. May
+        be empty.
+    points : sequence of (sequence of float, or None)
+        Of each of the first results, the places that match: x, y in the query photo and x, y in the result, one after the other, in
+        pixels. May be empty.
     """
 
     top: list
     settings: dict = dataclasses.field(default_factory=dict)
     matches: tuple = ()
+    evidence: tuple = ()
+    maps: tuple = ()
+    points: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from imgret.evaluation.result import qualified
-from imgret.html.building import Photos, box_of
+from imgret.html.building import Photos, box_of, looked_at
 from imgret.html.contract import Answer, Judgement, Page, Query, Run
 from imgret.names import to_text
 
@@ -76,9 +76,7 @@ def _answers(judged, chosen, top, photos):
             if name not in chosen:
                 continue
             if name not in answers:
-                length = min(top, int(lists.lengths[question.row]))
-                scores = [None] * length if lists.scores is None else lists.scores[question.row, :length].tolist()
-                answers[name] = Answer(photos.top(lists.names, lists.ids[question.row, :length].tolist(), scores))
+                answers[name] = _answer(lists, question.row, top, photos)
             answers[name].settings[setting] = Judgement(
                 ap=None if np.isnan(value) else float(value),
                 positives=record["positives"],
@@ -87,6 +85,14 @@ def _answers(judged, chosen, top, photos):
                 marks=mark,
             )
     return answers
+
+
+def _answer(lists, row, top, photos):
+    """One list as an `Answer`, not judged yet."""
+    length = min(top, int(lists.lengths[row]))
+    scores = [None] * length if lists.scores is None else lists.scores[row, :length].tolist()
+    evidence, maps = (None if values is None else values[row, :length] for values in (lists.evidence, lists.maps))
+    return Answer(photos.top(lists.names, lists.ids[row, :length].tolist(), scores), **looked_at(evidence, lists.counts, maps))
 
 
 def _chosen(names, judged, setting, most):

@@ -63,6 +63,8 @@
     for (const run of query.runs) for (const it of Object.values(run?.settings ?? {})) for (const mark of it.marks) used.add(mark);
   }
   const junk = used.has("j");
+  const drawn = (what) => queries.some((query) => query.runs.some((run) => run?.[what].some(Boolean)));
+  const there = { boxes: drawn("outlines"), matches: drawn("points") }; // what can be switched
   const two = runs.length > 1;
   const photoNames = photos.map(shown);
   const lowerPhotos = photoNames.map((text) => text.toLowerCase());
@@ -194,14 +196,20 @@
     }
   }
 
-  function picture(photo, box, fallback) {
+  function shape({ box, outline }) { // of what is framed in a photo: the name of an element, and its attributes
+    if (outline) return ["polygon", { points: outline.join(" ") }];
+    if (!box) return null;
+    const [x1, y1, x2, y2] = box;
+    return ["rect", { x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1) }];
+  }
+
+  function picture(photo, framed = {}, fallback) {
     const thumbnail = photo === null ? null : thumbnails[photo];
     if (!thumbnail) return [el("span", { class: "absent" }, el("bdi", {}, fallback ?? photoNames[photo]))];
     const parts = [el("img", { alt: "", "data-photo": photo, decoding: "async", draggable: "false" })];
-    if (box) {
-      const [x1, y1, x2, y2] = box;
-      const at = { x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1) };
-      const frame = (kind) => svg("rect", { class: kind, ...at });
+    const drawn = shape(framed);
+    if (drawn) {
+      const frame = (kind) => svg(drawn[0], { class: kind, ...drawn[1] });
       parts.push(svg("svg", { viewBox: `0 0 ${thumbnail[2]} ${thumbnail[3]}`, "aria-hidden": "true" }, frame("box under"), frame("box")));
     }
     return parts;
@@ -212,7 +220,7 @@
 
   function queryTile(query, i) {
     const text = photoNames[query.photo] ?? queryNames[i];
-    const tile = el("button", { type: "button", class: "tile", title: text, "aria-label": `query photo ${text}` }, picture(query.photo, query.box, text));
+    const tile = el("button", { type: "button", class: "tile", title: text, "aria-label": `query photo ${text}` }, picture(query.photo, query, text));
     large.set(tile, [{ photo: query.photo, box: query.box, text, lines: ["query"] }]);
     return tile;
   }
@@ -234,24 +242,25 @@
   }
 
   function result(query, r, i, place, ranks, it, source) {
-    const [photo, value] = query.runs[r].top[i];
+    const { top, matches, evidence, outlines, points } = query.runs[r];
+    const [photo, value] = top[i];
     const letter = it?.marks[i] ?? "-";
     const mark = MARKS[letter];
     const moved = move(photo, r, ranks);
-    const points = score(value);
-    const match = shown(query.runs[r].matches[i] ?? "");
-    const said = [`rank ${i + 1}`, mark?.text, points && `score ${points}`, match, moved && (moved.text === "=" ? "same rank" : moved.text), photoNames[photo]];
+    const exact = score(value);
+    const more = [matches[i], evidence[i]].filter(Boolean).map(shown); // what is thought of it, and what was counted
+    const said = [`rank ${i + 1}`, mark?.text, exact && `score ${exact}`, ...more, moved && (moved.text === "=" ? "same rank" : moved.text), photoNames[photo]];
     const attributes = { type: "button", class: mark ? `tile ${letter}` : "tile", "aria-label": said.filter(Boolean).join(", "), tabindex: place ? -1 : 0 };
-    const tile = el("button", attributes, picture(photo));
-    const lines = [`rank ${i + 1}` + (mark ? `, ${mark.text}` : "") + (two ? `, ${shown(runs[r].label)}` : ""), points && `score ${points}`, match, moved?.title];
-    large.set(tile, [...source, { photo, text: photoNames[photo], lines: lines.filter(Boolean) }]);
+    const tile = el("button", attributes, picture(photo, { outline: outlines[i] }));
+    const lines = [`rank ${i + 1}` + (mark ? `, ${mark.text}` : "") + (two ? `, ${shown(runs[r].label)}` : ""), exact && `score ${exact}`, ...more, moved?.title];
+    large.set(tile, [...source, { photo, outline: outlines[i], points: points[i], text: photoNames[photo], lines: lines.filter(Boolean) }]);
     return el("li", {},
       tile,
       el("span", { class: "line", "aria-hidden": "true" },
         el("span", {}, String(i + 1)),
         mark && el("span", { class: `sign ${letter}-text`, title: mark.text }, mark.sign),
         moved && el("span", { class: `move ${moved.kind}`, title: moved.title }, moved.text)),
-      (points || match) && el("span", { class: "score", title: points, "aria-hidden": "true" }, [short(value), match].filter(Boolean).join(" · ")),
+      (exact || more.length) && el("span", { class: "score", title: exact, "aria-hidden": "true" }, [short(value), ...more].filter(Boolean).join(" · ")),
       brief(photoNames[photo], { class: "name cut", "aria-hidden": "true" }));
   }
 
@@ -331,17 +340,31 @@
     $("order").append(...options.map(([value, text]) => el("option", { value }, text)));
   }
 
+  const byGain = new Map(); // which queries are better or worse in a run than in the first
+  function gains() {
+    const options = [["", "all"]];
+    runs.slice(1).forEach((run, r) => {
+      for (const [word, sign] of [["better", 1], ["worse", -1]]) {
+        byGain.set(`${word}${r + 1}`, (query) => sign * gain(query, r + 1) > 0);
+        options.push([`${word}${r + 1}`, `${word} in ${shown(run.label)}`]);
+      }
+    });
+    $("gains").append(...options.map(([value, text]) => el("option", { value }, text)));
+    $("gains-label").hidden = !judged || !two;
+  }
+
   const collator = new Intl.Collator("en", { numeric: true });
 
   function update() {
     const text = $("search").value.trim().toLowerCase();
     const inResults = $("results").checked && text ? lowerPhotos.map((lower) => lower.includes(text)) : null;
-    const [failures, changed] = [$("failures").checked, $("changed").checked];
+    const [failures, changed, gained] = [$("failures").checked, $("changed").checked, byGain.get($("gains").value)];
     order = [];
     queries.forEach((query, i) => {
       if (text && !lowerQueries[i].includes(text) && !(inResults && query.runs.some((run) => run?.top.some(([photo]) => inResults[photo])))) return;
       if (failures && !runs.some((_, r) => fails(query, r))) return;
       if (changed && !differs(query)) return;
+      if (gained && !gained(query)) return;
       order.push(i);
     });
     const by = byOrder.get($("order").value);
@@ -411,11 +434,12 @@
   let opened = null;
   function open(tile) {
     opened = tile;
-    const figures = large.get(tile).map(({ photo, box, text, lines }) => {
+    const items = large.get(tile);
+    const figures = items.map(({ photo, box, outline, text, lines }) => {
       const size = thumbnails[photo] ? `${thumbnails[photo][2]} × ${thumbnails[photo][3]} pixels` : "no photo at hand";
       const facts = [...lines, size].join(" · ");
       const link = linkOf(photo);
-      const shownLarge = picture(photo, box, text);
+      const shownLarge = picture(photo, { box, outline }, text);
       if (link) shownLarge[0].setAttribute("data-link", link);
       const file = link && el("a", { href: link, target: "_blank", rel: "noopener", hidden: true }, "open the file");
       return el("figure", {}, el("div", { class: "large" }, shownLarge), el("figcaption", {}, name(text, "b"), el("br"), facts, file && " ", file));
@@ -425,6 +449,33 @@
     load(place);
     for (const image of place.querySelectorAll("img[data-link]")) itself(image);
     if (!$("large").open) $("large").showModal();
+    matching = items.length > 1 && items[1].points && items.every(({ photo }) => thumbnails[photo]) ? items : null;
+    links();
+  }
+
+  let matching = null; // the query and the photo whose matches are drawn
+  function links() { // from photo to photo, over both; anew wherever they come to lie
+    const place = $("large").querySelector(".figures");
+    place.querySelector(".links")?.remove();
+    if (!matching) return;
+    const around = place.getBoundingClientRect();
+    const [from, to] = [...place.querySelectorAll(".large")].map((frame, i) => {
+      const [at, [, , width, height]] = [frame.getBoundingClientRect(), thumbnails[matching[i].photo]];
+      const factor = Math.min(at.width / width, at.height / height); // the photo is as large as fits, in the middle
+      const [left, top] = [at.left - around.left + (at.width - width * factor) / 2, at.top - around.top + (at.height - height * factor) / 2];
+      return (x, y) => [left + x * factor, top + y * factor].map((value) => value.toFixed(1));
+    });
+    const { points } = matching[1];
+    const pairs = Array.from({ length: Math.floor(points.length / 4) }, (_, i) => points.slice(4 * i, 4 * i + 4));
+    pairs.sort((a, b) => a[0] - b[0]); // colours go from left to right in the query
+    const drawn = svg("svg", { class: "links", viewBox: `0 0 ${around.width} ${around.height}`, "aria-hidden": "true" });
+    for (const [i, [x1, y1, x2, y2]] of pairs.entries()) {
+      const colour = `hsl(${Math.round((300 * i) / pairs.length)} 95% 60%)`;
+      const [[a, b], [c, d]] = [from(x1, y1), to(x2, y2)];
+      drawn.append(svg("line", { x1: a, y1: b, x2: c, y2: d, stroke: colour }));
+      for (const [cx, cy] of [[a, b], [c, d]]) drawn.append(svg("circle", { cx, cy, r: 3, fill: colour }));
+    }
+    place.append(drawn);
   }
 
   function neighbour(by) { // the photo before or after the one that is large
@@ -436,9 +487,11 @@
   function key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     const target = event.target;
+    const switched = { b: "boxes", m: "matches" }[event.key];
     const down = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[event.key];
     const across = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if ($("large").open && across) neighbour(across);
+    else if (switched && there[switched] && !$("keys").open && !target.matches("[type='search'], select")) turn(switched);
     else if ($("large").open || $("keys").open) return;
     else if (target === $("search")) {
       if (event.key !== "Enter") return;
@@ -461,9 +514,24 @@
     event.preventDefault();
   }
 
+  function turn(what, on = document.body.classList.contains(`no-${what}`)) {
+    document.body.classList.toggle(`no-${what}`, !on);
+    for (const box of document.querySelectorAll(`[data-switch="${what}"] input`)) box.checked = on;
+  }
+
+  function switches() {
+    for (const label of document.querySelectorAll("[data-switch]")) {
+      const what = label.dataset.switch;
+      label.hidden = !there[what];
+      label.querySelector("input").addEventListener("change", (event) => turn(what, event.target.checked));
+    }
+    for (const what of Object.keys(there)) turn(what, true);
+    $("large").querySelector(".switches").hidden = !there.boxes && !there.matches;
+  }
+
   function listen() {
     document.addEventListener("keydown", key);
-    for (const id of ["results", "failures", "changed", "junk", "order"]) $(id).addEventListener("change", update);
+    for (const id of ["results", "failures", "changed", "gains", "junk", "order"]) $(id).addEventListener("change", update);
     $("search").addEventListener("input", update);
     $("setting").addEventListener("change", () => {
       setting = $("setting").value;
@@ -493,6 +561,7 @@
       const kept = getComputedStyle($("tools")).position === "sticky" ? $("tools").offsetHeight : 0;
       document.documentElement.style.scrollPaddingTop = `${kept}px`;
     }).observe($("tools"));
+    new ResizeObserver(links).observe($("large").querySelector(".figures"));
     addEventListener("beforeprint", () => {
       more(Math.max(0, PRINTED - $("cards").children.length));
       load($("cards"));
@@ -501,6 +570,8 @@
 
   head();
   orders();
+  gains();
+  switches();
   $("setting").append(...settings.map((value) => el("option", { value, selected: value === setting }, shown(value))));
   $("setting-label").hidden = settings.length < 2;
   $("failures-label").hidden = !judged;

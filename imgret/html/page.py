@@ -12,7 +12,8 @@ import re
 
 from imgret.errors import ImgretError, one_line
 from imgret.evaluation.result import dumps
-from imgret.html.report import MAX_BYTES, is_report, thumbnail_texts
+from imgret.html.drawing import outline
+from imgret.html.report import MAX_BYTES, is_report, thumbnail_of, thumbnail_texts
 from imgret.names import to_bytes
 from imgret.paths import check_file
 
@@ -80,7 +81,7 @@ def blocks(path, page, thumbnails):
     ImgretError
         If the page would be too large for browsers.
     """
-    data = dumps(_plain(page), default=vars, separators=(",", ":"))
+    data = dumps(_plain(page, thumbnails), default=vars, separators=(",", ":"))
     remedy = "show fewer queries or results (--most, --top)"
     yield from assembled(path, "page", ("page",), page.title, data, thumbnail_texts(page.photos, thumbnails), remedy)
 
@@ -135,11 +136,24 @@ def _parts(name, styles, title, data, thumbnails):
         yield from values[piece] if number % 2 else (piece,)
 
 
-def _plain(page):
+def _plain(page, thumbnails):
     """The page as the script reads it."""
     # JavaScript does not tell 0.0 from 0: which values are counts is said here
     runs = [vars(run) | {"summary": [(name, value, isinstance(value, int)) for name, value in run.summary]} for run in page.runs]
-    return vars(page) | {"runs": runs}
+    sizes = [thumbnail and thumbnail[2] for thumbnail in (thumbnail_of(*photo, thumbnails) for photo in enumerate(page.photos))]
+    queries = [vars(query) | {"runs": [answer and _drawn(answer, query, sizes) for answer in query.runs]} for query in page.queries]
+    return vars(page) | {"runs": runs, "queries": queries}
+
+
+def _drawn(answer, query, sizes):
+    """An answer as the script reads it: outlines in place of maps, of those photos that are shown."""
+    size = None if query.photo is None else sizes[query.photo]
+    box = query.box or (size and (0, 0, *size))
+    outlines = [
+        outline(homography, box, sizes[photo]) if homography is not None and box and sizes[photo] else None
+        for homography, (photo, _) in zip(answer.maps, answer.top, strict=False)
+    ]
+    return {name: value for name, value in vars(answer).items() if name != "maps"} | {"outlines": outlines if any(outlines) else []}
 
 
 def _asset(name):

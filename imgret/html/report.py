@@ -27,11 +27,16 @@ def is_report(path):
         raise ImgretError(f"--html {path} cannot be read: {why(error)}") from None
 
 
+def thumbnail_of(position, name, thumbnails):
+    """The thumbnail of the photo at a position of the page, or None: the one that goes by the position, else the one of the name."""
+    return thumbnails.get(position, thumbnails.get(name))
+
+
 def thumbnail_texts(photos, thumbnails):
     """Yield the JSON of the thumbnails piece by piece, on one line: `[key, base64, width, height]` or null for each of `photos`."""
     separator = "["
     for position, name in enumerate(photos):
-        thumbnail = thumbnails.get(position, thumbnails.get(name))
+        thumbnail = thumbnail_of(position, name, thumbnails)
         text = "null"
         if thumbnail is not None:
             key, jpeg, (width, height) = thumbnail

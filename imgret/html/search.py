@@ -5,8 +5,9 @@ import os
 import numpy as np
 
 from imgret.chance import LEVELS
-from imgret.html.building import Photos, box_of
+from imgret.html.building import Photos, box_of, looked_at
 from imgret.html.contract import Answer, Page, Query, Run
+from imgret.html.drawing import points
 from imgret.names import to_text
 
 
@@ -38,17 +39,17 @@ class Gathering:
         gallery : sequence of bytes
             The gallery photos' names.
         block : imgret.stages.search.Block
-            `names`, `photo_names`, `boxes`, `paths`, `scores`, `ids`, `levels` and `itself` of a few queries; the photo that asks is no
-            result.
+            A few queries; the photo that asks is no result.
         """
         self._total += len(block.names)
         for row in range(min(len(block.names), self._most - len(self._queries))):
             path = None if block.paths is None else os.path.abspath(block.paths[row])
             shown = np.flatnonzero((block.ids[row] >= 0) & ~block.itself[row])[: self._top]
             top = self._photos.top(gallery, block.ids[row, shown].tolist(), block.scores[row, shown].tolist())
-            worth = [] if block.levels is None else [LEVELS[level] for level in block.levels[row, shown].tolist()]
+            worth = [] if block.levels is None else [LEVELS[level] if level >= 0 else None for level in block.levels[row, shown].tolist()]
             self.asking.append((to_text(block.photo_names[row]), path))
-            self._queries.append((to_text(block.names[row]), box_of(block.boxes[row]), Answer(top, matches=worth)))
+            answer = Answer(top, matches=worth, points=_points(block, row, shown), **_looked_at(block, row, shown))
+            self._queries.append((to_text(block.names[row]), box_of(block.boxes[row]), answer))
 
     @property
     def gallery(self):
@@ -70,3 +71,16 @@ class Gathering:
             photos=[*gallery, *(name for name, _ in self.asking)],
             queries=[Query(name, len(gallery) + number, box, [answer]) for number, (name, box, answer) in enumerate(self._queries)],
         )
+
+
+def _looked_at(block, row, shown):
+    """`evidence` and `maps` of the results in some columns."""
+    evidence, maps = (None if values is None else values[row, shown] for values in (block.evidence, block.maps))
+    return looked_at(evidence, block.counts, maps)
+
+
+def _points(block, row, shown):
+    """What matches in them; nothing where nobody looked."""
+    pairs = [] if block.matches is None else block.matches[row]
+    drawn = [points(pairs[column]) if column < len(pairs) else None for column in shown.tolist()]
+    return drawn if any(drawn) else []

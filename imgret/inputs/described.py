@@ -120,11 +120,6 @@ class Asking:
     paths : dict of bytes to str
         The photos that are given of the queries, by their names.
     device : str
-
-    Raises
-    ------
-    ImgretError
-        If no store fits.
     """
 
     def __init__(self, gallery, names, pipeline, stores, paths, device="auto"):
@@ -136,12 +131,7 @@ class Asking:
             position = self._describer.position_of(node)
             if position >= 0:
                 self._stores.append((store, position))
-        if stores and not self._stores:
-            node, nearest = Pipeline.load(stores[0]).node, self._describer.nodes[-1]
-            raise ImgretError(
-                f"{stores[0].shown} was not made as {gallery.stores[0].shown} was ({differences(node, nearest)}): give photos, or a store "
-                "made in the same way, as --queries"
-            )
+        self._misfit = stores[0] if stores and not self._stores else None
 
     def find(self, query, photo):
         """Where a query is described: ("given" or "gallery", store, row, position), or ("photo", path).
@@ -169,6 +159,12 @@ class Asking:
             place = self._names.find(photo)
             if place >= 0:
                 return "gallery", *self._gallery.row(place), -1
+            if self._misfit is not None:
+                node, nearest = Pipeline.load(self._misfit).node, self._describer.nodes[-1]
+                raise ImgretError(
+                    f"{self._misfit.shown} was not made as {self._gallery.stores[0].shown} was ({differences(node, nearest)}), and query "
+                    f"{shown(query)} is no photo of the gallery: give photos, or a store made in the same way, as --queries"
+                )
             raise ImgretError(f"query {shown(query)} is no photo of the gallery: give --queries, photos or a store that describe it")
         raise ImgretError(f"query {shown(query)} is not in --queries: give all photos, or stores, that the ranking was asked with")
 

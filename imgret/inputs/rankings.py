@@ -14,7 +14,7 @@ from imgret.store.reader import Store, is_hdf5
 MOST_DEEP = 8  # rankings that are made of rankings
 
 
-def read_ranking(path, wanted_by="evaluate"):
+def read_ranking(path, wanted_by="evaluate", evidence=False):
     """The ranked lists in a file.
 
     Parameters
@@ -23,6 +23,8 @@ def read_ranking(path, wanted_by="evaluate"):
         A ranking store, or a TREC run.
     wanted_by : str
         The step that asks, for messages.
+    evidence : bool
+        Whether what was counted of the photos is read as well, with the maps.
 
     Returns
     -------
@@ -38,7 +40,8 @@ def read_ranking(path, wanted_by="evaluate"):
         return read_trec(path)
     with Store(path, ("ranking",), wanted_by) as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
-        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=boxes_of(store))
+        looked_at = _looked_at(store) if evidence else {}
+        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=boxes_of(store), **looked_at)
 
 
 def is_store(path):
@@ -88,6 +91,13 @@ def _searched(path, depth=0):
     if found or depth == MOST_DEEP:
         return found
     return [index for entry in inputs if entry.get("kind") == "ranking" for index in _searched(entry["path"], depth + 1)]
+
+
+def _looked_at(store):
+    """What was counted of photos in the first ranks, and where they show what the query does: by the names of `RankedLists`' fields."""
+    columns = {path: store.read(path) for path in ("evidence", "maps") if store.has(path)}
+    counts = store.facts.get("counts")
+    return columns | ({"counts": counts} if columns and isinstance(counts, str) else {})
 
 
 def boxes_of(store):

@@ -8,11 +8,11 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError, counted
 from imgret.inputs.described import Asking, Gallery
-from imgret.inputs.gallery import Gallery as Searched
+from imgret.inputs.gallery import Gallery as OpenIndex
 from imgret.inputs.ranked import EMPTY, Ranked
 from imgret.inputs.stores import Stores
 from imgret.names import shown
-from imgret.pipeline import Pipeline
+from imgret.pipeline import Pipeline, differences, same_space
 from imgret.rerankers import ROLES
 from imgret.rerankers.base import Known, Listed, Query
 from imgret.store.photos import sameness_of
@@ -132,7 +132,8 @@ class Opened(contextlib.ExitStack):
         asked = {query: photo for each in reversed(self.rankings) for query, photo in zip(each.query_ids, each.query_names, strict=True)}
         ordered = dict.fromkeys(query for each in self.rankings for query in each.query_ids)
         self.queries = [(query, asked[query]) for query in ordered]
-        self.known = KnownStores(self, stores)
+        searched = Searched(self.names, first.sameness if first.whole else None, first.shown, lambda: self.rankings[0].best)
+        self.known = KnownStores(given, searched, stores, self)
         self.entries = [each.entry for each in self.rankings] + self.known.recorded
 
     def _place(self, ranking):
@@ -238,37 +239,76 @@ class StoredQuery(Query):
         return self._of("vectors")
 
 
-class KnownStores(Known):
-    """What is known of the photos of rankings; see `Opened`."""
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """The photos that were searched.
 
-    def __init__(self, opened, stores):
-        given, self.names = opened.given, opened.names
+    Attributes
+    ----------
+    names : Texts
+        In byte order.
+    sameness : imgret.store.sameness.Sameness or None
+        Which photos they are; None where that is not known.
+    shown : str
+        What says so, for messages.
+    best : callable
+        Gives the highest score of all that is to be reranked.
+    """
+
+    names: Texts
+    sameness: object
+    shown: str
+    best: object
+
+
+class KnownStores(Known):
+    """What is known of the photos that were searched.
+
+    Parameters
+    ----------
+    given : Given
+    searched : Searched
+    stores : imgret.inputs.stores.Stores
+        Where stores are held open.
+    stack : contextlib.ExitStack
+        Closes what is opened besides.
+    index : imgret.inputs.gallery.Gallery, optional
+        The index, where it is open already.
+
+    Attributes
+    ----------
+    names : Texts
+    recorded : list of dict
+        How all that is read is recorded.
+
+    Raises
+    ------
+    ImgretError
+        If anything does not fit the others.
+    """
+
+    def __init__(self, given, searched, stores, stack, index=None):
+        self.names, self._searched, self._given = searched.names, searched, given
         self.size, self.given = len(self.names), frozenset(role for role, paths in given.roles.items() if paths)
-        self._first, self._asking, self._given, self.recorded = opened.first, {}, given, []
-        self._galleries = {}
+        self._asking, self.recorded, self._galleries = {}, [], {}
         for role in DESCRIBING:
             found = [self._note(stores.add(path, (role,), f"--{role}")) for path in given.roles.get(role, ())]
             if found:
                 self._check_alike(found)
-                self._galleries[role] = Gallery(found, self.names, self._sameness, self._first.shown)
-        self._index = self._opened_index(opened, given.roles["index"][0]) if given.roles.get("index") else None
+                self._galleries[role] = Gallery(found, self.names, searched.sameness, searched.shown)
+        self._index = index
+        if index is None and given.roles.get("index"):
+            self._index = self._opened_index(stack, given.roles["index"][0])
         self._graphs = [self._graph(path, stores) for path in given.roles.get("graph", ())]
         self.graphs = len(self._graphs)
         self._references = [self._reference(path, stores) for path in given.roles.get("reference", ())]
         self._queries = [self._note(stores.add(path, QUERIES, "--queries")) for path in given.queries]
-        self._rankings = opened.rankings
-
-    @property
-    def _sameness(self):
-        return self._first.sameness if self._first.whole else None
 
     def _note(self, store):
         self.recorded.append(store.as_input())
         return store
 
     def _check_alike(self, found):
-        from imgret.pipeline import differences, same_space
-
         first, *others = [(store, Pipeline.load(store).node) for store in found]
         for store, node in others:
             if not same_space(node, first[1]):
@@ -276,26 +316,26 @@ class KnownStores(Known):
                     f"{store.shown} was not made as {first[0].shown} was ({differences(node, first[1])}): give stores made in the same way"
                 )
 
-    def _opened_index(self, opened, path):
-        gallery = Searched(path)
-        opened.callback(gallery.close)
+    def _opened_index(self, stack, path):
+        gallery = OpenIndex(path)
+        stack.callback(gallery.close)
         self.recorded.append(gallery.store.as_input())
         if len(gallery.names) != self.size or not self._same(sameness_of(gallery.store), gallery.names):
             raise ImgretError(
-                f"{gallery.store.shown} holds other photos than {self._first.shown} ranks: give the index that was searched, as --index"
+                f"{gallery.store.shown} holds other photos than {self._searched.shown} ranks: give the index that was searched, as --index"
             )
         return gallery
 
     def _same(self, sameness, names):
-        if self._sameness is None or sameness is None:
+        if self._searched.sameness is None or sameness is None:
             return names == self.names
-        return sameness.is_of(self._sameness)
+        return sameness.is_of(self._searched.sameness)
 
     def _graph(self, path, stores):
         graph = Ranked(path, stores, "--graph")
         self.recorded.append(graph.entry)
         if len(graph.names) != self.size or not self._same(graph.sameness, graph.names):
-            raise ImgretError(f"{graph.shown} ranks other photos than {self._first.shown}: search the same index with its own vectors")
+            raise ImgretError(f"{graph.shown} ranks other photos than {self._searched.shown}: search the same index with its own vectors")
         missing = [name for name in self.names if name not in graph.rows]
         if missing:
             raise ImgretError(
@@ -312,7 +352,7 @@ class KnownStores(Known):
     @functools.cached_property
     def best(self):
         """See `Known`."""
-        return self._rankings[0].best
+        return self._searched.best()
 
     def asking(self, role):
         """What describes the queries as the photos of a role are: an `Asking`."""
@@ -326,6 +366,10 @@ class KnownStores(Known):
             how = self._queries, self._given.photos, self._given.device
             self._asking[role] = Asking(gallery, self.names, pipeline, *how)
         return self._asking[role]
+
+    def stores_of(self, role):
+        """The stores of a role."""
+        return self._galleries[role].stores
 
     def check_queries(self, roles, queries):
         """Refuse queries that are not described, before any work."""

@@ -224,6 +224,23 @@ class Reranker(Component):
         """
         raise NotImplementedError(type(self).__name__)
 
+    def matches(self, query, photo, known):
+        """What of a query lies where in a photo, for a picture of it.
+
+        Parameters
+        ----------
+        query : Query
+        photo : int
+            Position in the gallery.
+        known : Known
+
+        Returns
+        -------
+        ndarray, shape (n, 4), float32, or None
+            x, y in the query photo and x, y in the photo of what agrees, in pixels of the upright photos; None where it matches nothing so.
+        """
+        return None
+
 
 def below(scores, limit, best):
     """Scores of photos that go below those of others, in their order.

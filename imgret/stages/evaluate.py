@@ -91,7 +91,7 @@ def evaluate(
         _check_pairs(judge, len(rankings), resamples)
     files = ScoreFiles(outputs, [*rankings, *([] if truth is None else [truth]), *run.reads], run)
     tell_versions(run.report)
-    judged = [_judged(judge, path, truth, run.report) for path in rankings]
+    judged = [_judged(judge, path, truth, run.report, page is not None) for path in rankings]
     for each, label in zip(judged, labels, strict=False):  # only now: what is refused is named by its file
         each.lists = each.lists.called(label)
     evaluation = evaluated(judged, resamples=resamples, seed=seed, conventions=conventions, all_pairs=all_pairs)
@@ -101,9 +101,9 @@ def evaluate(
     return evaluation
 
 
-def _judged(judge, path, truth, report):
+def _judged(judge, path, truth, report, evidence):
     """A ranking, read and judged."""
-    lists = judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path)
+    lists = judge.read_folder(path, truth) if os.path.isdir(path) else read_ranking(path, evidence=evidence)
     report.detail(
         f"reads {lists.label}: {counted(len(lists.query_names), 'query')}, "
         f"{counted(lists.ids.shape[1], 'rank')} each of {counted(len(lists.names), 'photo')}"

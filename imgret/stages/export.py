@@ -1,12 +1,14 @@
 """export: what is in a store to files of other programs."""
 
 import functools
+import itertools
 import os
 
 import numpy as np
 
 from imgret import builds, ready
 from imgret.errors import ImgretError, UsageError, counted, listed
+from imgret.evidence import cell
 from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
 from imgret.formats.pairs import pair_lines
@@ -250,8 +252,9 @@ def _ranked_blocks(store, k, column=None):
     for start in range(0, count, step):
         stop = min(start + step, count)
         ids, scores = (store.read(name, start, stop)[:, :k] for name in ("ids", "scores"))
+        evidence = store.read("evidence", start, stop)[:, :k] if store.has("evidence") else None
         names, queries = store.texts(column, start, stop), store.texts("query_ids", start, stop)
-        yield RankedLists(store.shown, names, queries if column == "query_names" else names, gallery, ids, scores)
+        yield RankedLists(store.shown, names, queries if column == "query_names" else names, gallery, ids, scores, evidence=evidence)
 
 
 def _trec(store, k):
@@ -260,7 +263,7 @@ def _trec(store, k):
 
 
 def _tsv(store, k):
-    yield b"query\trank\tname\tscore\n"
+    yield b"query\trank\tname\tscore" + (b"\tevidence\n" if store.has("evidence") else b"\n")
     for lists in _ranked_blocks(store, k):
         yield from encoded(_tsv_lines(lists))
 
@@ -268,9 +271,16 @@ def _tsv(store, k):
 def _tsv_lines(lists):
     for query, name in enumerate(lists.query_ids):
         name, length = tsv_escape(name), int(lists.lengths[query])
-        pairs = zip(lists.ids[query, :length].tolist(), lists.scores[query, :length].tolist(), strict=True)
-        for rank, (photo, score) in enumerate(pairs, 1):
-            yield f"{name}\t{rank}\t{tsv_escape(lists.names[photo])}\t{score:.9g}"  # nine digits give the same float32 back
+        ranked = zip(lists.ids[query, :length].tolist(), lists.scores[query, :length].tolist(), _evidence(lists, query), strict=False)
+        for rank, (photo, score, evidence) in enumerate(ranked, 1):
+            yield f"{name}\t{rank}\t{tsv_escape(lists.names[photo])}\t{score:.9g}{evidence}"  # nine digits give the same float32 back
+
+
+def _evidence(lists, query):
+    """The last cells of a list's lines, without end: empty ones beyond the ranks that were looked at, none where there is no evidence."""
+    if lists.evidence is None:
+        return itertools.repeat("")
+    return itertools.chain(("\t" + cell(value) for value in lists.evidence[query].tolist()), itertools.repeat("\t"))
 
 
 def _ivecs(store, k):

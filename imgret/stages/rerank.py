@@ -7,13 +7,13 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError, changed, counted
 from imgret.inputs.ranked import Counted
+from imgret.inputs.reranked import reranked
 from imgret.inputs.reranking import DESCRIBING, Given, Opened, check_roles
 from imgret.listing import Given as Photos
 from imgret.listing import tell_unread
 from imgret.paths import plain, several
 from imgret.registry import load
 from imgret.rerankers import RERANKERS
-from imgret.rerankers.base import Listed
 from imgret.runs.details import tell_versions
 from imgret.runs.output import Output
 from imgret.runs.ranks import RankParts, write_part
@@ -161,23 +161,3 @@ class RerankWorker:
             if not os.path.isdir(self._setup["plan_folder"]):
                 return {"vanished": True}
             raise
-
-
-def reranked(reranker, queries, known):
-    """The lists that a reranker gives, with what was known of photos before, where it counts nothing itself."""
-    lists = reranker.rerank(queries, known)
-    return [_carried(query, each) if each.evidence is None else each for query, each in zip(queries, lists, strict=True)]
-
-
-def _carried(query, given):
-    """A list with the evidence of the first ranking that has any, photo by photo."""
-    source = next((each for each in query.lists if each.evidence is not None), None)
-    if source is None or not len(source):
-        return given
-    order = np.argsort(source.ids)
-    place = np.minimum(np.searchsorted(source.ids, given.ids, sorter=order), len(order) - 1)
-    there = order[place]
-    same = source.ids[there] == given.ids
-    evidence = np.where(same, source.evidence[there], np.float32(np.nan))
-    maps = None if source.maps is None else np.where(same[:, None, None], source.maps[there], np.float32(np.nan))
-    return Listed(given.ids, given.scores, evidence, maps, source.enough)
