@@ -10,4 +10,5 @@ RERANKERS = {
     "fuse": "imgret.rerankers.fuse:Fuse",
     "fuse-adaptive": "imgret.rerankers.fuse_adaptive:FuseAdaptive",
     "fuse-graph": "imgret.rerankers.fuse_graph:FuseGraph",
+    "max-regions": "imgret.rerankers.max_regions:MaxRegions",
 }
