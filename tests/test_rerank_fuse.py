@@ -9,12 +9,18 @@ from imgret.errors import ImgretError, UsageError
 from imgret.rerankers.base import Known, Listed, Query
 from imgret.rerankers.fuse import HOW, Fuse
 from imgret.rerankers.fuse_adaptive import FuseAdaptive
+from imgret.rerankers.fuse_graph import FuseGraph
 from imgret.rerankers.joining import joined
 
 
 class Gallery(Known):
-    def __init__(self, size, references=()):
+    def __init__(self, size, references=(), graphs=()):
         self.size, self.given, self._references = size, frozenset(["reference"] if references else []), list(references)
+        self.graphs, self._graphs = len(graphs), graphs
+
+    def graph(self, start, stop, number=0):
+        ids, scores = self._graphs[number]
+        return ids[start:stop], scores[start:stop]
 
     def references(self):
         return self._references
@@ -28,8 +34,8 @@ def silent():
     return listed([], [])
 
 
-def fused(kind, lists, size=10, itself=-1, references=(), **settings):
-    query, known = Query(lists), Gallery(size, references)
+def fused(kind, lists, size=10, itself=-1, references=(), graphs=(), **settings):
+    query, known = Query(lists), Gallery(size, references, graphs)
     query.itself = itself
     reranker = kind(kind.Params(**settings))
     reranker.begin(known)
@@ -234,3 +240,88 @@ def test_what_is_given_for_a_query_does_not_depend_on_others():
             (alone,) = reranker.rerank([query], Gallery(40))
             assert alone.ids.tobytes() == found.ids.tobytes()
             assert alone.scores.tobytes() == found.scores.tobytes()
+
+
+def graph_of(similarity, k):
+    """Own lists of photos, without themselves."""
+    similarity = similarity - 9 * np.eye(len(similarity), dtype=similarity.dtype)
+    ids = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    return ids, np.take_along_axis(similarity, ids, axis=1)
+
+
+def edges_by_hand(near, layers, decay):
+    """Weights of the edges around node 0, from the sets of those that are near each: everything is compared with everything."""
+    count = len(near)
+    both = np.array([[one != other and one in near[other] and other in near[one] for other in range(count)] for one in range(count)])
+    steps = {0: 0}
+    for layer in range(layers):
+        for photo in [photo for photo, step in steps.items() if step == layer]:
+            steps |= {int(other): layer + 1 for other in np.flatnonzero(both[photo]) if other not in steps}
+    weights = np.zeros((count, count))
+    for one in range(count):
+        for other in np.flatnonzero(both[one]):
+            step = min(steps.get(one, layers), steps.get(other, layers))
+            if step < layers:
+                weights[one, other] = decay**step * len(near[one] & near[other]) / len(near[one] | near[other])
+    return weights
+
+
+def similarities(seed, count=30):
+    vectors = np.random.default_rng(seed).standard_normal((count, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors @ vectors.T
+
+
+def near_by_hand(similarity, k, stranger):
+    """Those near each photo, and it itself; photo 0 asks, and takes nobody's place where it is a stranger."""
+    ids, _ = graph_of(similarity, k)
+    near = [{photo, *ids[photo].tolist()} for photo in range(len(similarity))]
+    if stranger:
+        ids, scores = graph_of(similarity[1:, 1:], k)
+        for photo in range(1, len(near)):
+            near[photo] = {photo, *(ids[photo - 1] + 1).tolist(), *([0] if similarity[photo, 0] >= scores[photo - 1][-1] else [])}
+    return near
+
+
+@pytest.mark.parametrize("stranger", [False, True])
+@pytest.mark.parametrize("how", ["pagerank", "density"])
+def test_graphs_are_added_and_walked(how, stranger):
+    k, weights, matrices = 6, (1.0, 0.5), [similarities(0), similarities(1)]
+    near = [near_by_hand(each, k, stranger) for each in matrices]
+    total = sum(weight * edges_by_hand(each, 2, 0.8) for weight, each in zip(weights, near, strict=True))
+    first = 1 if stranger else 0  # the first photo of the gallery
+    lists = [listed(order, row[order]) for row in (each[0, first:] for each in matrices) for order in [np.argsort(-row, kind="stable")]]
+    graphs = [graph_of(each[first:, first:], k) for each in matrices]
+    found = fused(FuseGraph, lists, 30 - first, -1 if stranger else 0, graphs=graphs, weights=weights, how=how, k=k)
+    assert len(found.ids) == 30 - first
+    order = [photo for photo in (found.ids[found.scores > 1] + first).tolist() if photo]
+    assert set(order) == set(np.flatnonzero(total.any(axis=0)).tolist()) - {0}
+    if how == "pagerank":
+        scores, steps = np.eye(30)[0], total / np.maximum(total.sum(axis=1, keepdims=True), 1e-30)
+        for _ in range(500):
+            scores = 0.15 * np.eye(30)[0] + 0.85 * scores @ steps
+        assert scores[order] == pytest.approx(np.sort(scores[order])[::-1])
+    else:
+        for number, photo in enumerate(order):
+            assert total[[0, *order[:number]], photo].sum() == pytest.approx(
+                total[[0, *order[:number]]][:, order[number:]].sum(axis=0).max()
+            )
+
+
+def test_photos_outside_the_graph_go_below_as_fuse_has_them():
+    similarity = similarities(2)
+    order = np.argsort(-similarity[0], kind="stable")
+    lists = [listed(order, similarity[0][order]), listed(order[::-1], similarity[0][order])]
+    found = fused(FuseGraph, lists, 30, 0, graphs=[graph_of(similarity, 3)], k=3, layers=1)
+    rest = [photo for photo in fused(Fuse, lists, 30, 0).ids.tolist() if photo not in found.ids[found.scores > 1]]
+    assert found.ids[found.scores <= 1].tolist() == rest
+    assert len(found.ids) == 30
+    alone = fused(FuseGraph, [listed([4, 2], [2, 1]), silent()], 30, graphs=[graph_of(similarity, 3)], k=3)
+    assert sorted(alone.ids.tolist()) == [2, 4]
+    assert len(fused(FuseGraph, [silent(), silent()], 30, graphs=[graph_of(similarity, 3)]).ids) == 0
+
+
+def test_as_many_graphs_as_rankings_or_one():
+    graph = graph_of(similarities(2), 3)
+    with pytest.raises(UsageError, match=r"^there are 2 graphs for 3 rankings: give one for each, in their order, or one for all$"):
+        fused(FuseGraph, [listed(*each) for each in LISTS], 30, graphs=[graph, graph])

@@ -7,9 +7,11 @@ ROLES = ("features", "words", "vectors", "index", "graph", "reference")  # what 
 
 RERANKERS = {
     "spatial": "imgret.rerankers.spatial:Spatial",
-    "fuse": "imgret.rerankers.fuse:Fuse",
-    "fuse-adaptive": "imgret.rerankers.fuse_adaptive:FuseAdaptive",
+    "max-regions": "imgret.rerankers.max_regions:MaxRegions",
     "aqe": "imgret.rerankers.aqe:Aqe",
     "alpha-qe": "imgret.rerankers.alpha_qe:AlphaQe",
     "diffusion": "imgret.rerankers.diffusion:Diffusion",
+    "fuse": "imgret.rerankers.fuse:Fuse",
+    "fuse-adaptive": "imgret.rerankers.fuse_adaptive:FuseAdaptive",
+    "fuse-graph": "imgret.rerankers.fuse_graph:FuseGraph",
 }

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from imgret.registry import param
-from imgret.rerankers.late import LateFusion, LateParams, spread
+from imgret.rerankers.late import LateFusion, LateParams, product, spread
 
 HOW = ("product", "minmax-sum", "z-sum", "softmax", "rrf", "borda")
 
@@ -47,6 +47,8 @@ class Fuse(LateFusion):
 
     def values(self, lists, itself, weights, numbers):
         """See `LateFusion.values`."""
+        if self.params.how == "product":
+            return product(lists, itself, weights, self.params.floor)
         longest = max(map(len, lists))
         return [self._of(listed, itself, weight, longest) for listed, weight in zip(lists, weights, strict=True)]
 
@@ -58,9 +60,7 @@ class Fuse(LateFusion):
             given = 1 / (params.constant + ranks) if how == "rrf" else 1 - (ranks - 1) / longest
             return (weight * given).astype(np.float32), 0.0
         given = spread(listed, itself)
-        if how == "product":
-            given = logs(given, params.floor)
-        elif how in ("z-sum", "softmax"):
+        if how in ("z-sum", "softmax"):
             given = standard(given)
         if how == "softmax":
             given = np.exp((given - given.max()) / np.float32(params.temperature))
@@ -71,13 +71,6 @@ class Fuse(LateFusion):
     def score(self, sums):
         """See `LateFusion.score`."""
         return np.exp(sums) if self.params.how == "product" else sums
-
-
-def logs(scores, floor):
-    """Logarithms of scores from 0 to 1, (k,) float32, where 0 counts as `floor`."""
-    logs = scores * np.float32(1 - floor)
-    logs += np.float32(floor)
-    return np.log(logs, out=logs)
 
 
 def standard(scores):

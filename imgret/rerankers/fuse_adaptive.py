@@ -7,8 +7,7 @@ import numpy as np
 from imgret.errors import ImgretError, UsageError
 from imgret.registry import param
 from imgret.rerankers.base import Taken
-from imgret.rerankers.fuse import logs
-from imgret.rerankers.late import LateFusion, LateParams, spread
+from imgret.rerankers.late import LateFusion, LateParams, product
 
 
 class FuseAdaptive(LateFusion):
@@ -72,11 +71,7 @@ class FuseAdaptive(LateFusion):
             )
         areas = [self._area(listed, itself, number) for listed, number in zip(lists, numbers, strict=True)]
         weights = weights / areas
-        parts = [
-            logs(spread(listed, itself), self.params.floor) * np.float32(w)
-            for listed, w in zip(lists, weights / weights.sum(), strict=True)
-        ]
-        return [(part, float(part[-1])) for part in parts]
+        return product(lists, itself, weights / weights.sum(), self.params.floor)
 
     def _area(self, listed, itself, number):
         """The area beneath the curve of a list: 1 / k at the least, 1 for one that does not fall."""

@@ -112,3 +112,29 @@ def spread(listed, itself):
     scores = scores - np.float32(low)
     scores /= np.float32(high - low)
     return scores
+
+
+def product(lists, itself, weights, floor):
+    """What lists add to the logarithm of a product: w_i log(f + (1 - f) u_i), of scores u_i as `spread` gives them.
+
+    Parameters
+    ----------
+    lists : list of Listed
+    itself : int
+    weights : sequence of float
+    floor : float
+        f: what the last photo of a list counts, the first being 1.
+
+    Returns
+    -------
+    list of (ndarray of shape (k,), float32; float)
+        See `LateFusion.values`.
+    """
+    parts = []
+    for listed, weight in zip(lists, weights, strict=True):
+        logs = spread(listed, itself) * np.float32(1 - floor)
+        logs += np.float32(floor)
+        np.log(logs, out=logs)
+        logs *= np.float32(weight)
+        parts.append((logs, float(logs[-1])))
+    return parts
