@@ -9,7 +9,7 @@ from imgret.formats import files
 
 LIMIT = 1 << 20  # bytes
 MOST_DOTS = 200  # in a line: TOML's parser takes time and memory by the square of a key's parts
-RUNS = ("extract", "codebook", "encode", "index", "search", "evaluate")
+RUNS = ("extract", "codebook", "encode", "index", "search", "rerank", "evaluate")
 ABOUT = "about"  # the table that says what a config is good for
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")  # a link to those on top of the source
 DEFAULT = "rootsift-vlad64"  # the place to start: what the bare commands make
@@ -19,9 +19,11 @@ FILES = {  # the keys of a table that name other tables
     "encode": ("inputs", "codebook"),
     "index": ("inputs", "train", "codebook"),
     "search": ("index", "queries"),
+    "rerank": ("inputs", "features", "words", "vectors", "index", "graph", "reference", "queries"),
     "evaluate": ("inputs",),
 }
 REQUIRED = {"codebook": ("inputs",), "encode": ("inputs",), "index": ("inputs",), "search": ("index", "queries")}
+REQUIRED["rerank"] = ("inputs", "method")
 REQUIRED["evaluate"] = ("inputs", "protocol")
 
 

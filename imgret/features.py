@@ -48,6 +48,14 @@ class LocalFeatures:
         """Decoded descriptors (T, D), float32."""
         return self.stored.astype(np.float32) if self._decode is None else self._decode(self.stored)
 
+    def within(self, box):
+        """Those that lie in a box, x1, y1, x2, y2 in pixels; all of them where it is NaN."""
+        if not np.isfinite(box).all():
+            return self
+        x, y = self.keypoints[:, 0], self.keypoints[:, 1]
+        kept = (x >= box[0]) & (x <= box[2]) & (y >= box[1]) & (y <= box[3])
+        return LocalFeatures(self.keypoints[kept], self.stored[kept], self.columns, self.image_size, self._decode)
+
     def column(self, name):
         """One column of the keypoints, (T,) float32; NaN where the extractor does not give it."""
         if name not in self.columns:

@@ -111,7 +111,7 @@ class Rules:
             return [(name, self.place(tables[name], dataset)) for name in names]
         if config.learns(content, key):
             datasets = self.train or [dataset]
-        elif content["run"] == "index":
+        elif content["run"] == "index" or (content["run"] == "rerank" and key in ("features", "words", "vectors")):
             datasets += [extra for extra in self.extra if extra != dataset]
         return [(name, where) for name in names for where in datasets]
 
@@ -135,7 +135,7 @@ class Rules:
             if key == "codebook":  # in the config's order: outputs, and those of the package by their names
                 outputs = iter(files)
                 files = [name if ready.is_ready(name) else next(outputs) for name in config.named(content, key)]
-            option = {"codebook": ["-c"], "train": ["--train"]}.get(key, [])
+            option = {"codebook": ["-c"], "train": ["--train"]}.get(key, [f"--{key}"] if run == "rerank" and key != "inputs" else [])
             words += [word for file in files for word in (*option, file)]
         needed += [*map(ready.path_of, config.ready_of(content)), *_named_files(content)]
         step = f"$(IMGRET) {run} --config {path}:{table} -o $@ --overwrite $(IMGRET_FLAGS) {' '.join(words)}"

@@ -11,7 +11,7 @@ from helpers import ROOT
 from imgret.cli import COMMANDS
 
 PACKAGE = os.path.join(ROOT, "imgret")
-FAMILIES = {"extractors", "codebooks", "encoders", "indexes"}
+FAMILIES = {"extractors", "codebooks", "encoders", "indexes", "rerankers"}
 BASE = {"errors", "registry", "arrays", "parallel", "features", "components"}
 LEARNING = {"words", "checkpoints", "metrics", "quantizers"}
 # what each part of the package may import of the others
@@ -53,6 +53,7 @@ MAY = {
     "codebooks": BASE | LEARNING | {"compiled"},
     "encoders": BASE | {"words", "geometry"},
     "indexes": BASE | LEARNING | {"compiled"},
+    "rerankers": BASE | {"compiled", "geometry"},
     "duplicates": BASE,
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},
@@ -61,6 +62,7 @@ MAY = {
     | FAMILIES
     | {
         "tails",
+        "evidence",
         "paths",
         "endings",
         "duplicates",

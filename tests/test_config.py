@@ -104,8 +104,8 @@ def test_lists_of_values_and_options_with_values_of_every_type(config):
 
 
 EXTRACT = (
-    "box-units, boxes, codebook, device, exclude, index, inputs, jobs, list, max-failed, max-gone, method, "
-    "null, overwrite, queries, quiet, root, run, set, shard, train, truncated, verbose"
+    "box-units, boxes, codebook, device, exclude, jobs, list, max-failed, max-gone, method, "
+    "null, overwrite, quiet, root, run, set, shard, truncated, verbose"
 )
 METHODS = ", ".join(f"'{name}'" for name in EXTRACTORS)
 

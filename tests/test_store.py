@@ -75,7 +75,7 @@ META = {f"meta/{name}": ("uint8", 1) for name in ("generated_by", "params", "inp
 SCHEMA = {kind: columns | META for kind, columns in (SCHEMA_1 | SCHEMA_2).items()}
 SCHEMA["index"] |= {"meta/facts": ("uint8", 1)}
 FILES = {"features": "features", "vectors": "vlad", "codebook": "kmeans", "index": "index", "ranking": "ranking"}
-ATTRIBUTES = {"format", "kind", "schema_version", "created", "recipe", "content", "fingerprint"}
+ATTRIBUTES = {"format", "kind", "schema_version", "created", "recipe", "content", "fingerprint", "photos"}
 
 
 def columns(path):

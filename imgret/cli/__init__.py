@@ -1,3 +1,17 @@
 """The command line: one module per command, listed once in `COMMANDS`: the steps in pipeline order, then what is not one."""
 
-COMMANDS = ("build", "extract", "import", "codebook", "encode", "index", "search", "duplicates", "evaluate", "export", "info", "help")
+COMMANDS = (
+    "build",
+    "extract",
+    "import",
+    "codebook",
+    "encode",
+    "index",
+    "search",
+    "rerank",
+    "duplicates",
+    "evaluate",
+    "export",
+    "info",
+    "help",
+)

@@ -5,8 +5,6 @@ import click
 from imgret.cli import completing
 from imgret.errors import UsageError
 
-REFERENCES = ("run", "inputs", "codebook", "train", "index", "queries")  # what a config says about files: the command line names them
-
 
 def config(command):
     """`--config FILE:TABLE` or `NAME:TABLE`."""
@@ -24,7 +22,7 @@ def config(command):
 def _config(ctx, _, value):
     if not value or ctx.resilient_parsing:
         return
-    from imgret.config import path_of, read_table, settings_of
+    from imgret.config import FILES, path_of, read_table, settings_of
     from imgret.ready import is_ready
 
     table = read_table(value)
@@ -32,22 +30,23 @@ def _config(ctx, _, value):
     command = ctx.command.name
     if table.get("run", command) != command:
         raise UsageError(f"--config {value}: this table is for `{table['run']}`, not for `{command}`")
+    references = ("run", *FILES.get(command, ()))  # what a config says about files: the command line names them
     options = {_key(param): param for param in ctx.command.params if isinstance(param, click.Option)}
-    options = {key: param for key, param in options.items() if key not in ("set", "out", "config", "json", "per-query", *REFERENCES)}
+    options = {key: param for key, param in options.items() if key not in ("set", "out", "config", "json", "per-query", *references)}
     values = {}
     for key, setting in table.items():
         if key == "set":
             if not isinstance(setting, dict):
                 raise UsageError(f"--config {value}: `set` must be a table of parameters")
             ctx.meta["imgret.set"] = settings_of(table)
-        elif key in REFERENCES:
+        elif key in references:
             if key == "codebook" and is_ready(setting):  # that is no file which the command line has to name
                 values |= {"codebook": setting, "codebooks": [setting]}
         elif key.replace("_", "-") in options:
             param = options[key.replace("_", "-")]
             values[param.name] = _plain(f"--config {value}: `{key}`", setting, param)
         else:
-            valid = sorted({*options, "set", *REFERENCES})
+            valid = sorted({*options, "set", *references})
             raise UsageError(f"--config {value}: unknown key '{key}'; `{command}` has: {', '.join(valid)}")
     ctx.default_map = values
 

@@ -9,6 +9,10 @@ EXAMPLES = {
     "encode": ("imgret encode features.h5 -c words.h5 -o vectors.h5", "imgret encode features.h5 -c he.h5 -o entries.h5"),
     "index": ("imgret index vectors.h5 -o index.h5", "imgret index entries.h5 -o inverted.h5"),
     "search": ("imgret search index.h5 query.jpg -k 10", "imgret search index.h5 queries/ --html found.html --photos photos"),
+    "rerank": (
+        "imgret rerank run.h5 -m spatial --features features.h5 -o better.h5",
+        "imgret rerank run.h5 other.h5 -m fuse -o fused.h5",
+    ),
     "evaluate": (
         "imgret evaluate ranking.h5 --protocol groups --truth groundtruth.csv",
         "imgret evaluate before.h5 after.h5 --protocol groups --truth groundtruth.csv --html report.html --photos photos",

@@ -7,6 +7,8 @@ import sys
 import click
 
 from imgret.cli import options
+from imgret.cli.rerank import roles
+from imgret.rerankers import RERANKERS, ROLES
 
 
 class Ranks(click.ParamType):
@@ -47,6 +49,13 @@ class Score(click.ParamType):
 @click.option("--matches-only", is_flag=True, help="Print only what is sure or likely to match.")
 @click.option("--min-score", type=Score(), metavar="S", help="Print nothing with a lower score.")
 @click.option("--keep-self", is_flag=True, help="Rank the photo that asks like any other, where it is in the index.")
+@click.option(
+    "--rerank",
+    "method",
+    type=click.Choice(list(RERANKERS)),
+    help="Make the answers better before they are given: what `imgret rerank` does, in one go.",
+)
+@roles("index", "reference")
 @options.settings
 @click.option(
     "--format",
@@ -61,7 +70,7 @@ class Score(click.ParamType):
 @options.jobs
 @options.run
 @click.pass_context
-def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, keep_self, min_score, matches_only, **given):
+def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, keep_self, min_score, matches_only, method, **given):
     """Rank an index's photos for each query.
 
     INDEX is an index, or the folder that `imgret build` made. PHOTOS are the queries: photos, folders, - for a list on standard input, or
@@ -78,6 +87,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
     if "help" in given["settings"]:
         options.explain_search(index)
     _check(out, form, html, keep_self or matches_only or min_score is not None)
+    better = _better(method, index, given)
     photo_roots = options.check_html(html, photo_roots, top, most, [index], large)
     queries, lost, page = options.given_photos(photos, given), Lost(), None
     given = options.running(given)
@@ -94,11 +104,25 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
             printed(gallery, block)
             page.add(gallery, block)
 
-    failed = search(index, queries, out=out, emit=emit, wanted=wanted, spared_by=[("--html", html)] if html else (), **given)
+    failed = search(index, queries, out=out, emit=emit, wanted=wanted, better=better, spared_by=[("--html", html)] if html else (), **given)
     lost.tell(given["run"].report)
     if page is not None:
         page.write()
     ctx.exit(1 if failed else 0)
+
+
+def _better(method, index, given):
+    """How answers are made better, taken out of a command's options: a `Better`; None where that is not asked for."""
+    known = {role: list(given.pop(role)) for role in ROLES if role in given}
+    if method is None:
+        role = next((role for role in ROLES if known.get(role)), None)
+        if role:
+            raise click.UsageError(f"--{role} is for --rerank")
+        return None
+    from imgret.inputs.reranked import Better, divided
+
+    given["settings"], own = divided(index, method, given["settings"])
+    return Better.found(method, own, known, index)
 
 
 def _check(out, form, html, chosen):

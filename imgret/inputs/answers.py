@@ -6,6 +6,8 @@ import numpy as np
 
 from imgret.chance import LEVELS
 from imgret.inputs.chances import rows_of
+from imgret.rerankers.base import Listed
+from imgret.runs.ranks import matrices, widened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +43,20 @@ class Found:
     ids : ndarray, shape (Q, n), int64
         Positions in the gallery's names; -1 where there are no more.
     levels : ndarray, shape (Q, n), int8, or None
-        What scores are worth: positions in `imgret.chance.LEVELS`. None where nothing is judged.
+        What scores are worth: positions in `imgret.chance.LEVELS`, -1 of what was only found by asking again. None where nothing is
+        judged.
     itself : ndarray, shape (Q, n), bool
         Which of them are the photo that asks, and take no rank.
+    evidence, maps : ndarray, shape (Q, n) and (Q, n, 3, 3), float32, or None
+        Of better answers, as `imgret.rerankers.base.Listed` has them.
     """
 
     scores: np.ndarray
     ids: np.ndarray
     levels: np.ndarray | None
     itself: np.ndarray
+    evidence: np.ndarray | None = None
+    maps: np.ndarray | None = None
 
 
 class Answers:
@@ -63,12 +70,14 @@ class Answers:
     wanted : Wanted
     jobs : int
         Threads.
+    reranking : imgret.inputs.reranked.Reranking, optional
+        What makes the answers better.
     """
 
-    def __init__(self, gallery, k, wanted, jobs=1):
-        self._gallery, self._k, self._wanted, self._jobs = gallery, k, wanted, jobs
+    def __init__(self, gallery, k, wanted, jobs=1, reranking=None):
+        self._gallery, self._k, self._wanted, self._jobs, self._reranking = gallery, k, wanted, jobs, reranking
 
-    def of(self, vectors, digests=None):
+    def of(self, vectors, digests=None, asked=None):
         """The answers to some queries.
 
         Parameters
@@ -76,6 +85,8 @@ class Answers:
         vectors : ndarray, shape (Q, V)
         digests : ndarray, shape (Q, 32), uint8, optional
             SHA-256 of the photos that ask; zeros where it is not known.
+        asked : imgret.inputs.queries.Queries, optional
+            The queries, where answers are made better.
 
         Returns
         -------
@@ -84,7 +95,35 @@ class Answers:
         digests = np.zeros((len(vectors), 32), np.uint8) if digests is None else digests
         scores, ids, same = self._searched(vectors, digests)
         levels = None if self._gallery.unjudged() else self._judged(vectors, scores, ids, same)
-        itself = same & (not self._wanted.keep_self)
+        found = Found(scores, ids, levels, same & (not self._wanted.keep_self))
+        return self._chosen(found if self._reranking is None else self._better(found, asked))
+
+    @property
+    def counts(self):
+        """What `Found.evidence` counts, "" where there is none."""
+        return "" if self._reranking is None else self._reranking.counts
+
+    def all(self, asked):
+        """The answers to some queries, of which nothing is left out or judged: a `Found` of `k` ranks less `levels` and `itself`.
+
+        Parameters
+        ----------
+        asked : imgret.inputs.queries.Queries
+        """
+        if self._reranking is None:
+            return Found(*self._gallery.search(asked.vectors, self._k, self._jobs), None, None)
+        k = min(len(self._gallery.names), max(self._k, self._reranking.depth))
+        scores, ids = self._gallery.search(asked.vectors, k, self._jobs)
+        lists = [Listed(row[row >= 0], of[row >= 0]) for row, of in zip(ids, scores, strict=True)]
+        columns = {path: widened(column, k)[:, : self._k] for path, column in matrices(self._reranking.of(asked, lists)).items()}
+        if self.counts:
+            nothing = np.full((len(ids), self._k), np.nan, np.float32)
+            columns = {"evidence": nothing, "maps": np.broadcast_to(nothing[..., None, None], (*nothing.shape, 3, 3))} | columns
+        return Found(levels=None, itself=None, **columns)
+
+    def _chosen(self, found):
+        """What is wanted of what was found."""
+        scores, ids, levels, itself = found.scores, found.ids, found.levels, found.itself
         keep = (ids >= 0) & ~itself
         if self._wanted.min_score is not None:
             reached = scores >= self._wanted.min_score
@@ -95,16 +134,46 @@ class Answers:
         order = np.argsort(~keep, axis=1, kind="stable")[:, : max(1, int(keep.sum(axis=1).max(initial=0)))]
         keep, scores, ids, itself = (np.take_along_axis(each, order, axis=1) for each in (keep, scores, ids, itself))
         levels = None if levels is None else np.take_along_axis(levels, order, axis=1)
-        return Found(np.where(keep, scores, np.float32(np.nan)), np.where(keep, ids, -1), levels, itself)
+        evidence = None if found.evidence is None else np.take_along_axis(found.evidence, order, axis=1)
+        maps = None if found.maps is None else np.take_along_axis(found.maps, order[..., None, None], axis=1)
+        return Found(np.where(keep, scores, np.float32(np.nan)), np.where(keep, ids, -1), levels, itself, evidence, maps)
+
+    def _better(self, found, asked):
+        """The answers, made better; the photo that asks stays before all others."""
+        ranked = (found.ids >= 0) & ~found.itself
+        first = [Listed(ids[kept], scores[kept]) for ids, scores, kept in zip(found.ids, found.scores, ranked, strict=True)]
+        lists = self._reranking.of(asked, first)
+        width = max(int(own.sum()) + len(each) for own, each in zip(found.itself, lists, strict=True))
+        shape = len(lists), width
+        ids, scores, itself = np.full(shape, -1, np.int64), np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
+        levels = None if found.levels is None else np.full(shape, -1, found.levels.dtype)
+        evidence = np.full(shape, np.nan, np.float32) if any(each.evidence is not None for each in lists) else None
+        maps = np.full((*shape, 3, 3), np.nan, np.float32) if any(each.maps is not None for each in lists) else None
+        for row, each in enumerate(lists):
+            own = found.itself[row]
+            first = int(own.sum())
+            last = first + len(each)
+            itself[row, :first] = True
+            ids[row, :first], scores[row, :first] = found.ids[row, own], found.scores[row, own]
+            ids[row, first:last], scores[row, first:last] = each.ids, each.scores
+            if levels is not None:
+                known = dict(zip(found.ids[row].tolist(), found.levels[row].tolist(), strict=True))
+                levels[row, :last] = [known.get(photo, -1) for photo in ids[row, :last].tolist()]
+            if each.evidence is not None:
+                evidence[row, first:last] = each.evidence
+            if each.maps is not None:
+                maps[row, first:last] = each.maps
+        return Found(scores, ids, levels, itself, evidence, maps)
 
     def _searched(self, vectors, digests):
         """Scores, positions, and which are the photo that asks: of each query `k` besides, as far as there are so many."""
         size = len(self._gallery.names)
-        fetch = self._k if self._wanted.keep_self else min(size, self._k + 1)
+        k = self._k if self._reranking is None else min(size, max(self._k, self._reranking.depth))
+        fetch = k if self._wanted.keep_self else min(size, k + 1)
         while True:
             scores, ids = self._gallery.search(vectors, fetch, self._jobs)
             same = self._same(ids, digests)
-            short = (ids[:, -1] >= 0) & ((~same).sum(axis=1) < self._k)  # a photo may be in the gallery several times
+            short = (ids[:, -1] >= 0) & ((~same).sum(axis=1) < k)  # a photo may be in the gallery several times
             if self._wanted.keep_self or fetch == size or not short.any():
                 return scores, ids, same
             fetch = min(size, 2 * fetch)

@@ -9,6 +9,7 @@ import numpy as np
 from imgret import images
 from imgret.describer import Describer, Describers
 from imgret.errors import changed
+from imgret.features import LocalFeatures
 from imgret.inputs.queries import Queries, describing, no_boxes, together
 from imgret.pipeline import Pipeline
 from imgret.runs import workers
@@ -36,26 +37,15 @@ class PhotoQueries:
     boxed = False
 
     def __init__(self, listing, gallery, failures, run, weights=()):
-        self._listing, self._failures, self._jobs = listing, failures, min(run.jobs, max(1, len(listing.paths)))
-        self._one_process = any(extractor.one_process for extractor in Describer(gallery.pipeline).extractors())
-        self._setup = {
-            "index": os.fsdecode(gallery.store.path),
-            "content": gallery.store.content,
-            "asked": gallery.asked,
-            "device": run.device,
-            "weights": list(weights),
-            "jobs": self._jobs,
-            "threads": self._jobs if self._one_process else 1,
-        }
+        self._listing, self._failures = listing, failures
+        self._described = PhotoDescriber(gallery.store, run, weights, gallery.asked)
 
     def __len__(self):
         return len(self._listing.paths)
 
     def inputs(self):
         """How they are recorded: by name, size and time."""
-        listing = self._listing
-        rows = [[os.fsdecode(name), *map(int, row)] for name, *row in zip(listing.names, listing.sizes, listing.mtimes, strict=True)]
-        return [{"path": "photos", "kind": "photos", "content": of_json(rows)}]
+        return [entry_of(self._listing)]
 
     def made_by(self):
         """The `generated_by` of whatever describes them."""
@@ -70,7 +60,7 @@ class PhotoQueries:
             Also if the index's photos cannot be described here.
         """
         names, paths, kept = self._listing.names, self._listing.paths, []
-        for row, (vector, bad, file) in enumerate(self._described()):
+        for row, (vector, bad, file) in enumerate(self._described.of(paths)):
             if bad is not None:
                 self._failures.add(names[row], paths[row], bad, file)
             else:
@@ -80,16 +70,45 @@ class PhotoQueries:
                 yield Queries(asked, asked, no_boxes(len(asked)), places, together(vectors), np.stack(digests))
                 kept = []
 
-    def _described(self):
-        """Yield (vector, `BadPhoto`, `File` less its data) of each photo, in order; None for what there is not."""
-        paths = [os.fsdecode(path) for path in self._listing.paths]
-        length = max(1, min(TASK_PHOTOS, len(paths) // self._jobs))
-        if self._one_process:
-            length = TASK_PHOTOS * self._jobs
+
+class PhotoDescriber:
+    """Describes photos as those of a store are, in processes of their own.
+
+    Parameters
+    ----------
+    store : Store
+        Features, vectors, words or an index.
+    run : imgret.runs.run.Run
+    weights : tuple of str
+        Files to look for networks' weights in, before the recorded places.
+    asked : dict
+        What its encoder is told of queries; see `imgret.indexes.base.Index.asked`.
+
+    Raises
+    ------
+    ImgretError
+        If no photo can be described so.
+    """
+
+    def __init__(self, store, run, weights=(), asked=None):
+        pipeline = Pipeline.load(store)
+        extractors, self._jobs = Describer(pipeline).extractors(), run.jobs
+        self._one_process, self._decode = any(extractor.one_process for extractor in extractors), None
+        if store.kind == "features":
+            self._decode = extractors[0].decode
+        self._setup = {"store": os.fsdecode(store.path), "content": store.content, "asked": asked or {}}
+        self._setup |= {"device": run.device, "weights": list(weights)}
+
+    def of(self, paths):
+        """Yield (what describes it, `BadPhoto`, `File` less its data) of each photo, in order; None for what there is not."""
+        paths = [os.fsdecode(path) for path in paths]
+        jobs = min(self._jobs, max(1, len(paths)))
+        length = TASK_PHOTOS * jobs if self._one_process else max(1, min(TASK_PHOTOS, len(paths) // jobs))
+        setup = self._setup | {"jobs": jobs, "threads": jobs if self._one_process else 1}
         tasks = ({"paths": paths[start : start + length]} for start in range(0, len(paths), length))
-        with contextlib.closing(workers.in_order(WORKER, self._setup, tasks, 1 if self._one_process else self._jobs)) as answers:
+        with contextlib.closing(workers.in_order(WORKER, setup, tasks, 1 if self._one_process else jobs)) as answers:
             for answer in answers:
-                yield from map(_unpacked, answer)
+                yield from (_unpacked(each, self._decode) for each in answer)
 
 
 class QueryWorker:
@@ -97,7 +116,7 @@ class QueryWorker:
 
     def __init__(self, setup):
         self._threads, self._jobs = setup["threads"], setup["jobs"]
-        with Store(setup["index"]) as store:
+        with Store(setup["store"]) as store:
             if store.content != setup["content"]:
                 raise changed(store.shown)
             self._describers = Describers(Pipeline.load(store).asking(setup["asked"]), setup["device"], tuple(setup["weights"]))
@@ -120,6 +139,12 @@ class QueryWorker:
         return found
 
 
+def entry_of(listing):
+    """How photos that ask are recorded: by name, size and time."""
+    rows = [[os.fsdecode(name), *map(int, row)] for name, *row in zip(listing.names, listing.sizes, listing.mtimes, strict=True)]
+    return {"path": "photos", "kind": "photos", "content": of_json(rows)}
+
+
 def _photo(describer, path, crashed):
     """A photo's vector, or what is wrong with it, and what was read."""
     file = None
@@ -134,7 +159,13 @@ def _photo(describer, path, crashed):
 
 def _packed(vector, bad, file):
     """An answer as JSON."""
+    size = columns = None
+    if isinstance(vector, LocalFeatures):
+        size, columns = vector.image_size, list(vector.columns)
+        vector = {"keypoints": vector.keypoints, "stored": vector.stored}
     return {
+        "columns": columns,
+        "size": size,
         "vector": {path: _text(column) for path, column in vector.items()} if isinstance(vector, dict) else _text(vector),
         "bad": None if bad is None else [bad.code, bad.reason],
         "file": None if file is None else [file.digest.hex(), file.size, file.mtime_ns],
@@ -152,10 +183,13 @@ def _array(text):
     return None if text is None else np.frombuffer(base64.b64decode(text[2]), text[0]).reshape(text[1])
 
 
-def _unpacked(answer):
-    vector, bad, file = answer["vector"], answer["bad"], answer["file"]
+def _unpacked(answer, decode=None):
+    vector, bad, file, columns = answer["vector"], answer["bad"], answer["file"], answer["columns"]
+    vector = {path: _array(column) for path, column in vector.items()} if isinstance(vector, dict) else _array(vector)
+    if columns is not None:
+        vector = LocalFeatures(vector["keypoints"], vector["stored"], columns, tuple(answer["size"]), decode)
     return (
-        {path: _array(column) for path, column in vector.items()} if isinstance(vector, dict) else _array(vector),
+        vector,
         None if bad is None else images.BadPhoto(*bad),
         None if file is None else images.File(b"", bytes.fromhex(file[0]), *file[1:]),
     )

@@ -5,11 +5,14 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError
+from imgret.evidence import Counted
 from imgret.formats.lists import RankedLists
 from imgret.formats.trec import read_trec
 from imgret.inputs import owned
 from imgret.pipeline import check_tree, from_elsewhere
 from imgret.store.reader import Store, is_hdf5
+
+MOST_DEEP = 8  # rankings that are made of rankings
 
 
 def read_ranking(path, wanted_by="evaluate", evidence=False):
@@ -39,7 +42,7 @@ def read_ranking(path, wanted_by="evaluate", evidence=False):
     with Store(path, ("ranking",), wanted_by) as store:
         texts = [store.texts(name) for name in ("query_names", "query_ids", "names")]
         looked_at = _looked_at(store) if evidence else {}
-        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=_boxes(store), **looked_at)
+        return RankedLists(path, *texts, store.read("ids"), store.read("scores"), boxes=boxes_of(store), **looked_at)
 
 
 def is_store(path):
@@ -68,9 +71,7 @@ def photo_roots(paths):
     for path in paths:
         indexes = [path]
         if os.path.isfile(path) and is_hdf5(path):
-            with Store(path) as store:
-                if store.kind == "ranking":
-                    indexes = [entry["path"] for entry in store.inputs if entry.get("kind") == "index"]
+            indexes = _searched(path)
         for index in indexes:
             roots |= dict.fromkeys(owned.photo_roots(index))
     return tuple(roots)
@@ -79,12 +80,28 @@ def photo_roots(paths):
 def _looked_at(store):
     """What was counted of photos in the first ranks, and where they show what the query does: by the names of `RankedLists`' fields."""
     columns = {path: store.read(path) for path in ("evidence", "maps") if store.has(path)}
-    counts = store.facts.get("counts")
-    return columns | ({"counts": counts} if columns and isinstance(counts, str) else {})
+    return columns | ({"counts": Counted.of(store.facts).counts} if columns else {})
 
 
-def _boxes(store):
-    """The boxes that the queries of a ranking asked with; None where their vectors came from elsewhere."""
+def _searched(path, depth=0):
+    """The indexes that a ranking was asked of, or those that it was made of; what is no ranking stands for itself."""
+    try:
+        with Store(path) as store:
+            if store.kind != "ranking":
+                return [path]
+            inputs = [entry for entry in store.inputs if isinstance(entry, dict) and isinstance(entry.get("path"), str)]
+    except ImgretError:
+        if depth:
+            return []  # it is gone: what was made of it is still there
+        raise
+    found = [entry["path"] for entry in inputs if entry.get("kind") == "index"]
+    if found or depth == MOST_DEEP:
+        return found
+    return [index for entry in inputs if entry.get("kind") == "ranking" for index in _searched(entry["path"], depth + 1)]
+
+
+def boxes_of(store):
+    """The boxes that the queries of a ranking asked with; None where nothing is known of them, as of vectors from elsewhere."""
     if store.has("query_box"):
         return store.read("query_box")
     if store.pipeline is None:

@@ -3,6 +3,8 @@
 What a reranker takes it says itself (`base.Reranker`).
 """
 
+ROLES = ("features", "words", "vectors", "index", "graph", "reference")  # what may be given besides rankings: each an option of the command
+
 RERANKERS = {
     "fuse": "imgret.rerankers.fuse:Fuse",
 }

@@ -6,8 +6,6 @@ import numpy as np
 
 from imgret.components import Component
 
-ROLES = ("features", "words", "vectors", "index", "graph", "reference")  # what may be given besides rankings: each an option of the command
-
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
@@ -16,7 +14,7 @@ class Taken:
     Attributes
     ----------
     roles : tuple of str
-        Of `ROLES`: one of them has to be given.
+        Of `imgret.rerankers.ROLES`: one of them has to be given.
     why : str
         What it is for, in a few words ("to match").
     optional : bool
@@ -114,9 +112,11 @@ class Known:
         The roles that are given.
     best : float
         The highest score in the (first) ranking.
+    graphs : int
+        How many graphs are given.
     """
 
-    size, given, best = 0, frozenset(), 0.0
+    size, given, best, graphs = 0, frozenset(), 0.0, 0
 
     def features(self, photo):
         """The `imgret.features.LocalFeatures` of a photo."""
@@ -154,12 +154,14 @@ class Known:
         """How the index compares: "cosine", "l2" or "ip"."""
         raise NotImplementedError(type(self).__name__)
 
-    def graph(self, start, stop):
+    def graph(self, start, stop, number=0):
         """What some photos' own lists are, as the gallery was asked with itself.
 
         Parameters
         ----------
         start, stop : int
+        number : int
+            Of the graph, where several are given: one for each ranking, in their order.
 
         Returns
         -------
@@ -221,6 +223,23 @@ class Reranker(Component):
             ranking by whoever calls this.
         """
         raise NotImplementedError(type(self).__name__)
+
+    def matches(self, query, photo, known):
+        """What of a query lies where in a photo, for a picture of it.
+
+        Parameters
+        ----------
+        query : Query
+        photo : int
+            Position in the gallery.
+        known : Known
+
+        Returns
+        -------
+        ndarray, shape (n, 4), float32, or None
+            x, y in the query photo and x, y in the photo of what agrees, in pixels of the upright photos; None where it matches nothing so.
+        """
+        return None
 
 
 def below(scores, limit, best):

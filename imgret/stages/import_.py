@@ -19,6 +19,7 @@ from imgret.runs.details import amount
 from imgret.runs.output import Output
 from imgret.runs.run import Run
 from imgret.store.photos import PhotoWriter, write_failed
+from imgret.store.sameness import Sameness
 from imgret.store.text import Texts
 
 # what a file is by its ending
@@ -207,6 +208,7 @@ def _import_ranking(given):
             writer.texts("query_ids", asked)
             writer.texts("names", [gallery[number] for number in order])
             _copy_ranks(path, ranks, order, writer)
+            writer.photos = Sameness.of_names(gallery)
             write_failed(writer, [])
         count, k = ranks.shape
         given.run.report.note(

@@ -12,15 +12,17 @@ from imgret.inputs.gallery import Gallery
 from imgret.inputs.nextstep import index_in, remedied
 from imgret.inputs.photoqueries import PhotoQueries
 from imgret.inputs.queries import Failures, StoreQueries
+from imgret.inputs.reranked import Reranking
 from imgret.inputs.stores import Stores
 from imgret.listing import Given, tell_unread
 from imgret.paths import check_spared, is_photo, plain, several
 from imgret.pipeline import places
 from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import Output
+from imgret.runs.ranks import LOOKED
 from imgret.runs.report import Report
 from imgret.runs.run import Run
-from imgret.store.photos import write_failed
+from imgret.store.photos import sameness_of, write_failed
 from imgret.store.reader import is_hdf5
 
 BLOCK_QUERIES = 64
@@ -41,14 +43,12 @@ class Block:
     levels, itself : see `imgret.inputs.answers.Found`
         None where the ranking is stored.
     evidence : ndarray, shape (Q, k), float32, or None
-        What a reranker counted of each result, NaN where it did not look; None where none counted.
-    counts : str
-        What it counts ("inliers").
+        What was counted of each photo by what made the answers better, NaN where nobody looked; `counts` says what.
     maps : ndarray, shape (Q, k, 3, 3), float32, or None
-        Homographies that take places of the query photo to places of each result, in pixels of the upright photos at full size; NaN where
-        none is known.
-    matches : list of (list of (ndarray, shape (n, 4), float32, or None)), or None
-        Of each query, of each of the first results: x, y in the query photo and x, y in the result of what matches, in the same pixels.
+        Homographies from places of the query photo to places of each photo, in pixels of upright photos; NaN where none is known.
+    matches : list of list of ndarray, shape (n, 4), float32, or None
+        Of each query, for the first results: x, y in its photo and x, y in the photo found of what agrees; None where they were not asked
+        for.
     """
 
     names: list
@@ -60,12 +60,12 @@ class Block:
     levels: np.ndarray | None = None
     itself: np.ndarray | None = None
     evidence: np.ndarray | None = None
-    counts: str = ""
     maps: np.ndarray | None = None
+    counts: str = ""
     matches: list | None = None
 
 
-def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run(), emit=None, wanted=None, spared_by=()):
+def search(index, queries, *, out=None, k=None, settings=(), better=None, weights=(), run=Run(), emit=None, wanted=None, spared_by=()):
     """Rank an index's photos for each query.
 
     Parameters
@@ -80,6 +80,8 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
         Ranks per query: 10 printed and 1000 stored by default.
     settings : sequence of str
         Search-time parameters, NAME=VALUE.
+    better : imgret.inputs.reranked.Better, optional
+        How the answers are made better.
     weights : sequence of str
         Files to look for networks' weights in, before the recorded places.
     run : imgret.runs.run.Run
@@ -121,12 +123,18 @@ def search(index, queries, *, out=None, k=None, settings=(), weights=(), run=Run
             _spare(path, option, reads, listing)
         if out is None:
             _check_judged(gallery, wanted, run.report)
-        answers = None if out is not None else Answers(gallery, k, wanted, run.jobs)
-        blocks = stack.enter_context(contextlib.closing(_answers(gallery, source, k, run, answers)))
+        reranking = None
+        if better is not None:
+            stores = [] if listing is not None else queries.arguments
+            reranking = stack.enter_context(Reranking(better, gallery, stores, run, weights))
+        answers = Answers(gallery, k, wanted, run.jobs, reranking)
+        blocks = stack.enter_context(contextlib.closing(_answers(gallery, source, k, run, answers, out is not None)))
         if out is not None:
-            output = Output(out, "ranking", _params(gallery, k), [gallery.store.as_input(), *source.inputs()], run)
+            inputs = [gallery.store.as_input(), *source.inputs()]
+            inputs += [] if reranking is None else [entry for entry in reranking.recorded if entry not in inputs]
+            output = Output(out, "ranking", _params(gallery, k, reranking), inputs, run)
             output.spare(reads, listing)
-            _rank(output, gallery, source, blocks, k, failures)
+            _rank(output, gallery, source, blocks, k, failures, reranking)
             return len(failures.rows)
         for block in blocks:
             emit(gallery.names, block)
@@ -170,8 +178,9 @@ def _spare(path, option, reads, listing):
         raise ImgretError(f"{option} {path} is a query photo: choose another {option}")
 
 
-def _params(gallery, k):
-    return {"step": "search", "k": k, "settings": gallery.settings.to_json()}
+def _params(gallery, k, reranking):
+    params = {"step": "search", "k": k, "settings": gallery.settings.to_json()}
+    return params if reranking is None else params | {"rerank": reranking.to_json()}
 
 
 def _check_judged(gallery, wanted, report):
@@ -191,51 +200,58 @@ def _check_judged(gallery, wanted, report):
         (report.note if wanted.told else report.detail)(f"{why}; nothing is judged")
 
 
-def _answers(gallery, source, k, run, answers):
+def _answers(gallery, source, k, run, answers, stored):
     """Yield `Block` after block; what can match nothing is told once, and who describes the queries otherwise."""
     size = max(1, min(BLOCK_QUERIES, BLOCK_RANKS // max(1, k)))
     run.report.zero(gallery.zero, len(gallery.names), f"vectors in {gallery.store.shown}", gallery.index.metric)
     if text := gallery.asked_by_another(source.made_by()):
         run.report.warn(text)
     count = zero = 0
-    with contextlib.closing(source.blocks(size)) as blocks, _progress(run.report, len(source), answers) as progress:
+    with contextlib.closing(source.blocks(size)) as blocks, _progress(run.report, len(source), stored) as progress:
         for asked in blocks:
             count, zero = count + len(asked.names), zero + asked.empty
-            if answers is None:
-                found = gallery.search(asked.vectors, k, run.jobs)
+            if stored:
+                found = answers.all(asked)
             else:
-                found = dataclasses.astuple(answers.of(asked.vectors, asked.digests))
-            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, *found)
+                found = answers.of(asked.vectors, asked.digests, asked)
+            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, **vars(found), counts=answers.counts)
             progress.reach(count)
     run.report.zero(zero, count, "queries", gallery.index.metric)
 
 
-def _progress(report, count, answers):
+def _progress(report, count, stored):
     """A bar for many queries; none where the answers appear on the same terminal."""
-    here = answers is not None and sys.stdout.isatty()
+    here = not stored and sys.stdout.isatty()
     return (Report(-1) if here or count <= BLOCK_QUERIES else report).progress(count, "query")
 
 
-def _rank(output, gallery, source, blocks, k, failures):
+def _rank(output, gallery, source, blocks, k, failures, reranking):
     """Make a ranking store. One in which queries failed is made again: they may be sound by now."""
     if output.up_to_date(whole=lambda store: not store.sizes["F"]):
         return
     with output.being_made():
-        answered = _store(output, gallery, blocks, k, failures, source.boxed)
+        answered = _store(output, gallery, blocks, k, failures, source.boxed, reranking)
         failed = f", {len(failures.rows)} failed" if failures.rows else ""
         output.run.report.note(f"{output.shown}: {counted(answered, 'query')}, {counted(k, 'rank')} each{failed}")
 
 
-def _store(output, gallery, blocks, k, failures, boxed):
+def _store(output, gallery, blocks, k, failures, boxed, reranking):
     """Write a ranking store; the number of queries is known when they have been answered, so its columns grow."""
     answered = 0
-    with output.create(gallery.pipeline.whole()) as writer:
+    facts = None if reranking is None else reranking.facts
+    with output.create(gallery.pipeline.whole(), facts=facts) as writer:
         ids, scores = writer.column("ids", (k,), np.int32), writer.column("scores", (k,), np.float32)
         query_names, query_ids = writer.text("query_names"), writer.text("query_ids")
         boxes = writer.column("query_box", (4,), np.float32) if boxed else None
+        looked = {}
+        if facts:
+            length = min(k, reranking.depth)
+            looked = {path: writer.column(path, (length, *shape), np.float32) for path, shape in LOOKED.items()}
         for block in blocks:
             ids.append(block.ids)
             scores.append(block.scores)
+            for path, column in looked.items():
+                column.append(vars(block)[path][:, :length])
             query_names.append(block.photo_names)
             query_ids.append(block.names)
             if boxed:
@@ -244,5 +260,6 @@ def _store(output, gallery, blocks, k, failures, boxed):
         if not answered:
             raise ImgretError("no query could be used")
         writer.texts("names", gallery.names)
+        writer.photos = sameness_of(gallery.store)
         write_failed(writer, failures.rows)
     return answered

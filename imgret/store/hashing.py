@@ -7,6 +7,7 @@ import numpy as np
 import xxhash
 
 from imgret.errors import ImgretError
+from imgret.store.sameness import Sameness
 
 JSON = ("params", "inputs", "pipeline", "info", "facts")  # the documents that have a checksum
 
@@ -70,15 +71,23 @@ class ColumnHash:
 
 
 class PhotosHash:
-    """Hash of photos' names and digests as they stream past: what a `fingerprint` is made of."""
+    """Hash of photos' names and digests as they stream past: what a `fingerprint` is made of.
+
+    Attributes
+    ----------
+    photos : imgret.store.sameness.Sameness
+        Which photos they are, in whichever order.
+    """
 
     def __init__(self):
-        self._hash = xxhash.xxh3_128()
+        self._hash, self.photos = xxhash.xxh3_128(), Sameness()
 
     def update(self, names, digests):
         """Add photos: their names, and the SHA-256 of each, shape (n, 32), uint8."""
         for name, row in zip(names, digests, strict=True):
-            self._hash.update(len(name).to_bytes(8, "little") + name + row.tobytes())
+            digest = row.tobytes()
+            self._hash.update(len(name).to_bytes(8, "little") + name + digest)
+            self.photos.add(name, digest)
 
     def hexdigest(self, recipe):
         """The fingerprint of the photos added, under a recipe."""

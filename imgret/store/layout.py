@@ -291,6 +291,14 @@ RANKING = Kind(
     export=Export("ranking", ("trec", "tsv", "ivecs", "pairs"), ("names", "queries", "k")),
 )
 
+# What reranking makes for a few queries, in OUT.parts: of a ranking what differs from query to query.
+RANKS = Kind(
+    "ranks",
+    "a part of a ranking",
+    "a part of a ranking",
+    tuple(column for column in RANKING.columns if column.path in ("ids", "scores", "evidence", "maps")),
+)
+
 # What a long step works from, in OUT.parts/<recipe>/<plan>/plan.h5; never published under a user's name.
 PLAN = Kind(
     "plan",
@@ -309,7 +317,7 @@ PLAN = Kind(
 )
 
 KINDS = {kind.name: kind for kind in (FEATURES, VECTORS, WORDS, CODEBOOK, INDEX, RANKING)}  # those that are published
-ALL_KINDS = KINDS | {PLAN.name: PLAN}
+ALL_KINDS = KINDS | {RANKS.name: RANKS, PLAN.name: PLAN}
 
 ATTRIBUTES = {
     "format": 'always "imgret"',
@@ -319,6 +327,8 @@ ATTRIBUTES = {
     "recipe": "identity of how it was made, known before work starts: kind, method, versions, parameters, the inputs' `content` (hex)",
     "content": "identity of what is in it: hash over the columns, the pipeline and the facts (hex, XXH3-128)",
     "fingerprint": "per-photo kinds: hash of the recipe and every (name, digest): the same on every machine (hex)",
+    "photos": "per-photo kinds and rankings: which photos they are about: the sum of the XXH3-128 of all names, then of all "
+    "digests with names where these are known (hex)",
 }
 
 # JSON, each a dataset of `META_GROUP`: unlike an attribute it may be of any size, and unlike a text of variable length it is where the

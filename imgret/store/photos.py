@@ -7,11 +7,22 @@ import numpy as np
 from imgret.arrays import zero_rows
 from imgret.store import layout
 from imgret.store.hashing import PhotosHash, origin_of
+from imgret.store.sameness import Sameness
 from imgret.store.text import Texts
 
 COPY_PHOTOS = 1024  # photos whose columns are copied at once
 COPY_BYTES = 4 << 20
 META = tuple(column.path for column in layout.PHOTO if not column.text and not column.optional)
+
+
+def sameness_of(store):
+    """The `imgret.store.sameness.Sameness` of an open store's photos; computed of one that an older imgret made."""
+    known = Sameness.parse(store.photos)
+    if known is None:
+        known = Sameness()
+        for name, digest in zip(store.texts("names"), store.read("digest"), strict=True):
+            known.add(name, digest.tobytes())
+    return known
 
 
 def _optional(word):
@@ -49,6 +60,7 @@ class PhotoWriter:
         self.count = self.failed = self.zero = 0
         self._layout = layout.ALL_KINDS[kind]
         self._columns, self._end, self._identity, self._made_by = {}, 0, PhotosHash(), writer.made_by
+        writer.photos = self._identity.photos
         for column in self._layout.columns:
             if not column.group and (not column.optional or column.path in data):
                 self._add(writer, column, data, totals)

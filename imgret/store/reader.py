@@ -48,6 +48,8 @@ class Store(Rows):
     kind : str
     recipe, content, fingerprint : str
         The identities, hex; `fingerprint` is empty for kinds that hold no photos.
+    photos : str
+        Which photos it is about, see `imgret.store.sameness`; empty where an older imgret made it, and of kinds that are about none.
     params, inputs, info, pipeline : JSON values
     facts : dict
         What reading the columns takes besides, as JSON.
@@ -101,7 +103,7 @@ class Store(Rows):
     def _read_metadata(self, kinds, wanted_by):
         said = self._said
         self._read_kind(kinds, wanted_by)
-        self.created, self.fingerprint = said.text("created"), said.text("fingerprint")
+        self.created, self.fingerprint, self.photos = said.text("created"), said.text("fingerprint"), said.text("photos")
         self.recipe, self.content = said.text("recipe"), said.text("content")
         self.params = said.json("params", self.layout, dict)
         self.inputs = said.json("inputs", self.layout, list)
@@ -142,7 +144,7 @@ class Store(Rows):
     def identity(self):
         """What it says of itself that has no checksum of its own, as JSON."""
         said = {"kind": self.kind, "schema_version": self.schema_version, "created": self.created, "generated_by": self.generated_by}
-        return said | {"recipe": self.recipe, "fingerprint": self.fingerprint}
+        return said | {"recipe": self.recipe, "fingerprint": self.fingerprint} | ({"photos": self.photos} if self.photos else {})
 
     def as_input(self):
         """How it is recorded as an input of what is made from it."""

@@ -44,6 +44,7 @@ class Writer:
         self.temporary = temporary
         self.shown = shown or os.fsdecode(temporary)
         self.fingerprint = ""  # of a kind that holds photos: to be set before `finish`
+        self.photos = None  # the `Sameness` of the photos that it is about, where it is about any
         self.made_by = MadeBy()
         self._columns, self._kept = [], False
         try:
@@ -144,11 +145,12 @@ class Writer:
             "fingerprint": self.fingerprint,
         }
         made_by = {"generated_by": self.made_by.generated_by}
-        checksums["#"] = of_json(texts | made_by | {"schema_version": version})
+        photos = {} if self.photos is None else {"photos": str(self.photos)}  # older files have none, and a checksum without
+        checksums["#"] = of_json(texts | photos | made_by | {"schema_version": version})
         self._write_documents(values | made_by | {"checksums": checksums})
         attributes = self._file.attrs
         attributes["schema_version"] = version
-        for name, value in (texts | {"content": content, "format": layout.FORMAT}).items():
+        for name, value in (texts | {"photos": ""} | photos | {"content": content, "format": layout.FORMAT}).items():
             attributes.create(name, **fixed(value))
         return content
 

@@ -1,0 +1,72 @@
+"""The compiled loops of `joining`. A key is a score, turned so that larger ones come first, above the photo's number."""
+
+import numpy as np
+
+from imgret.compiled import compiled
+
+
+@compiled
+def add(total, ids, values):
+    """Values added to `total`, in place, at `ids`; the first of them that is outside it, or -1 where none is."""
+    for place in range(len(ids)):
+        photo = ids[place]
+        if photo < 0 or photo >= len(total):
+            return photo
+        total[photo] += values[place]
+    return -1
+
+
+@compiled
+def pack(bits, ids, keys, counts):
+    """Keys of some photos, and how many of them have each digit of 11 bits.
+
+    Parameters
+    ----------
+    bits : ndarray, shape (N,), uint32
+        Scores of all photos, finite float32, as integers.
+    ids : ndarray, shape (k,), int64
+    keys : ndarray, shape (k,), uint64
+        Filled.
+    counts : ndarray, shape (3, 2048), int64
+        Of the lowest digit first; zeros, filled.
+    """
+    sign, digit = np.uint32(1 << 31), np.uint32(2047)
+    for place in range(len(ids)):
+        score = bits[ids[place]]
+        if score == sign:
+            score = np.uint32(0)  # −0 becomes 0
+        descending = score if score & sign else np.uint32(~(score | sign))
+        keys[place] = (np.uint64(descending) << np.uint64(32)) | np.uint64(ids[place])
+        counts[0, descending & digit] += 1
+        counts[1, (descending >> np.uint32(11)) & digit] += 1
+        counts[2, descending >> np.uint32(22)] += 1
+
+
+@compiled
+def place(keys, shift, starts, out):
+    """Keys sorted by 11 of their bits, equal ones in their order.
+
+    Parameters
+    ----------
+    keys : ndarray, shape (k,), uint64
+    shift : uint64
+        The lowest of the bits.
+    starts : ndarray, shape (2048,), int64
+        Where the keys of each digit go; changed.
+    out : ndarray, shape (k,), uint64
+        Filled.
+    """
+    for number in range(len(keys)):
+        digit = (keys[number] >> shift) & np.uint64(2047)
+        out[starts[digit]] = keys[number]
+        starts[digit] += 1
+
+
+@compiled
+def unpack(keys, ids, bits):
+    """The photos of keys, and their scores as integers: both (k,), filled."""
+    sign = np.uint32(1 << 31)
+    for place in range(len(keys)):
+        descending = np.uint32(keys[place] >> np.uint64(32))
+        bits[place] = descending if descending & sign else np.uint32(~(descending | sign))
+        ids[place] = np.int64(keys[place] & np.uint64(0xFFFFFFFF))
