@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from imgret.indexes.inverted.memory import popcount
+from imgret.memory import popcount
 
 
 @numba.njit(cache=True, nogil=True)

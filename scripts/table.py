@@ -67,11 +67,19 @@ class Runner:
         """The photos of a dataset, as arguments of `extract`."""
         return [self.crops if dataset == CROPS else self.photos / dataset / "images"]
 
+    def identity(self, tables, name):
+        """What a table's outputs are made of."""
+        table = tables[name]
+        if table["run"] in ("search", "rerank"):
+            sources = [other for key in imgret_config.FILES[table["run"]] for other in imgret_config.made_of(tables, name, key)]
+            return of_json([table, [self.identity(tables, other) for other in sources]])[:12]
+        sources = [*table.get("inputs", ()), *imgret_config.made_of(tables, name, "codebook")]
+        return of_json([table, [str(self.output(tables, other, TRAIN)) for other in sources]])[:12]
+
     def output(self, tables, name, dataset, others=(TRAIN,)):
         """Path of a table's output for a dataset, made if need be; `others` are those that are in an index besides."""
         table = tables[name]
-        inputs = [*table.get("inputs", ()), *imgret_config.made_of(tables, name, "codebook")]
-        identity = of_json([table, [str(self.output(tables, other, TRAIN)) for other in inputs]])[:12]
+        identity = self.identity(tables, name)
         shown = "learned" if table["run"] == "codebook" else dataset
         if table["run"] == "index" and others != (TRAIN,):
             shown = "-".join([dataset, *others, "alone"])
@@ -95,7 +103,22 @@ class Runner:
             learned_on = () if table["method"] in ("flat", "inverted") else (TRAIN, CROPS)
             teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in learned_on]
             imgret("index", *sources, *common, *settings, *teachers)
+        elif table["run"] == "search":
+            queries = self.output(tables, imgret_config.named(table, "queries")[0], dataset)
+            imgret(
+                "search", self.output(tables, table["index"], dataset), queries, "-k", table.get("k", "all"), "-q", "-o", path, *settings
+            )
+        elif table["run"] == "rerank":
+            imgret("rerank", *self.reranked(tables, table, dataset), *common, *settings)
         return path
+
+    def reranked(self, tables, table, dataset):
+        """The arguments of a rerank: rankings of the dataset, and what its photos and the distractors are known by."""
+        words = [self.output(tables, other, dataset) for other in imgret_config.named(table, "inputs")]
+        for key in imgret_config.FILES["rerank"][1:]:
+            datasets = (dataset, TRAIN) if key in ("features", "words", "vectors") else (dataset,)
+            words += [f"--{key}={self.output(tables, other, each)}" for other in imgret_config.named(table, key) for each in datasets]
+        return words
 
     def codebook(self, tables, table):
         """`-c` and the codebook of a table, made if need be, or one of the package."""
@@ -107,13 +130,10 @@ class Runner:
     def score(self, tables):
         """mAP on each set, dimension of the vectors (words, of an inverted file) and bytes per photo in the index."""
         index = next(name for name, table in tables.items() if table["run"] == "index")
-        asked = next(table for table in tables.values() if table["run"] == "search")
-        settings = [f"--set={key}={_text(value)}" for key, value in asked.get("set", {}).items()]
+        scored = next(table["inputs"][-1] for table in tables.values() if table["run"] == "evaluate")
         maps = []
         for dataset in SETS:
-            gallery = self.output(tables, index, dataset)
-            ranking = gallery.with_name(gallery.name.replace(".h5", f"-ranking{of_json(settings)[:6] if settings else ''}.h5"))
-            imgret("search", gallery, self.output(tables, asked["queries"][0], dataset), "-k", "all", "-o", ranking, "-q", *settings)
+            ranking = self.output(tables, scored, dataset)
             truth = self.photos / dataset / "groundtruth.csv"
             maps.append(
                 json.loads(imgret("evaluate", ranking, "--protocol", "groups", "--truth", truth, "--json", "--resamples", "0"))["runs"][0][

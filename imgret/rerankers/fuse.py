@@ -20,13 +20,13 @@ class Fuse(LateFusion):
     - product: Π (f + (1 - f) u_i)^w_i, with the `floor` f: what a list says nothing of, it may not forbid;
     - minmax-sum: Σ w_i u_i (CombSUM);
     - z-sum: Σ w_i z_i;
-    - softmax: Σ w_i exp(z_i / t) / Σ exp(z_i / t), the sum over the list, with the `temperature` t: a list counts by how far its first stand
-      out;
+    - softmax: Σ w_i exp(z_i / t) / Σ exp(z_i / t), the sum over the list, with the `temperature` t: a list counts by how far its first
+      stand out;
     - rrf: Σ w_i / (c + r_i), with the `constant` c (reciprocal rank fusion);
     - borda: Σ w_i (1 - (r_i - 1) / L).
 
-    A photo that is not in a list has there what the last photo has, by scores, and 0, by ranks. See `LateFusion` for lists that are empty, or
-    have the photo that asks.
+    A photo that is not in a list has there what the last photo has, by scores, and 0, by ranks. See `LateFusion` for lists that are empty,
+    or have the photo that asks.
 
     References
     ----------

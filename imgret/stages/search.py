@@ -43,12 +43,14 @@ class Block:
     levels, itself : see `imgret.inputs.answers.Found`
         None where the ranking is stored.
     evidence : ndarray, shape (Q, k), float32, or None
-        What was counted of each photo by what made the answers better, NaN where nobody looked; `counts` says what.
+        What a reranker counted of each result, NaN where it did not look; None where none counted.
+    counts : str
+        What it counts ("inliers").
     maps : ndarray, shape (Q, k, 3, 3), float32, or None
-        Homographies from places of the query photo to places of each photo, in pixels of upright photos; NaN where none is known.
-    matches : list of list of ndarray, shape (n, 4), float32, or None
-        Of each query, for the first results: x, y in its photo and x, y in the photo found of what agrees; None where they were not asked
-        for.
+        Homographies that take places of the query photo to places of each result, in pixels of the upright photos at full size; NaN where
+        none is known.
+    matches : list of (list of (ndarray, shape (n, 4), float32, or None)), or None
+        Of each query, of each of the first results: x, y in the query photo and x, y in the result of what matches, in the same pixels.
     """
 
     names: list
@@ -60,8 +62,8 @@ class Block:
     levels: np.ndarray | None = None
     itself: np.ndarray | None = None
     evidence: np.ndarray | None = None
-    maps: np.ndarray | None = None
     counts: str = ""
+    maps: np.ndarray | None = None
     matches: list | None = None
 
 

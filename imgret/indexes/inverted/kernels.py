@@ -13,8 +13,8 @@ import typing
 
 import numpy as np
 
-from imgret.indexes.inverted.memory import add, dot_half, fetch, item, popcount, read_f16, read_f32, read_u8, read_u16, read_u64
 from imgret.indexes.inverted.packing import DAMAGED, EIGHT, ONE, SOUND, compiled, gap, inlined, short, step_of
+from imgret.memory import add, dot_half, fetch, item, popcount, read_f16, read_f32, read_u8, read_u16, read_u64
 
 STRETCH = 1 << 16  # photos: 256 KB of scores
 AHEAD = 2048  # bytes

@@ -10,8 +10,8 @@ import typing
 import numpy as np
 
 from imgret.indexes.inverted.kernels import NO_MORE, begin, distance, ended, ends_of, weight
-from imgret.indexes.inverted.memory import fetch, put, read_u8, read_u64
 from imgret.indexes.inverted.packing import DAMAGED, EIGHT, ONE, SOUND, compiled, gap, inlined, short, step_of
+from imgret.memory import fetch, put, read_u8, read_u64
 
 ALL, QUERY, BOTH, ROOT = range(4)  # what a burst counts
 TURNS, OCTAVES = 16, 16  # bins of differences: 22.5 degrees each, half an octave each; no difference is in the middle of one

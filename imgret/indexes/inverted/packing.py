@@ -8,7 +8,7 @@ bytes each; the plain numbers would take 4.
 import numpy as np
 
 from imgret.compiled import compiled
-from imgret.indexes.inverted.memory import read_u8, read_u32
+from imgret.memory import read_u8, read_u32
 
 inlined = compiled(forceinline=True)  # a call counts references to every array that it is given
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from imgret.indexes.inverted.kernels import BITS, distance, ends_of, frequency, product, selective, weight
-from imgret.indexes.inverted.memory import read_f16
 from imgret.indexes.inverted.packing import DAMAGED, SOUND, compiled, gap
+from imgret.memory import read_f16
 
 
 @compiled

@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 
-def _place(context, builder, kind, array, at, bits=None):
+def place_of(context, builder, kind, array, at, bits=None):
     """The address of element `at`, of a number of so many bits where the array is of bytes."""
     pointer = builder.gep(context.make_array(kind)(context, builder, array).data, [at])
     return pointer if bits is None else builder.bitcast(pointer, ir.IntType(bits).as_pointer())
@@ -21,7 +21,7 @@ def _reads(bits, result):
     @intrinsic
     def read(typing, array, at):
         def code(context, builder, signature, arguments):
-            return builder.load(_place(context, builder, signature.args[0], *arguments, bits), align=1)
+            return builder.load(place_of(context, builder, signature.args[0], *arguments, bits), align=1)
 
         return result(array, types.intp), code
 
@@ -36,7 +36,7 @@ def read_f32(typing, array, at):
     """The float at byte `at` of an array of bytes."""
 
     def code(context, builder, signature, arguments):
-        pointer = _place(context, builder, signature.args[0], *arguments, 32)
+        pointer = place_of(context, builder, signature.args[0], *arguments, 32)
         return builder.bitcast(builder.load(pointer, align=1), ir.FloatType())
 
     return types.float32(array, types.intp), code
@@ -57,7 +57,7 @@ def item(typing, array, at):
     """`array[at]`."""
 
     def code(context, builder, signature, arguments):
-        return builder.load(_place(context, builder, signature.args[0], *arguments))
+        return builder.load(place_of(context, builder, signature.args[0], *arguments))
 
     return array.dtype(array, types.intp), code
 
@@ -67,7 +67,7 @@ def add(typing, array, at, value):
     """`array[at] += value`, of floats of one type."""
 
     def code(context, builder, signature, arguments):
-        pointer = _place(context, builder, signature.args[0], *arguments[:2])
+        pointer = place_of(context, builder, signature.args[0], *arguments[:2])
         builder.store(builder.fadd(builder.load(pointer), arguments[2]), pointer)
         return context.get_dummy_value()
 
@@ -87,8 +87,8 @@ def dot_half(typing, halves, at, asked, start, count):
 
     def code(context, builder, signature, arguments):
         halves, at, asked, start, count = arguments
-        left = _place(context, builder, signature.args[0], halves, at)
-        right = _place(context, builder, signature.args[2], asked, start)
+        left = place_of(context, builder, signature.args[0], halves, at)
+        right = place_of(context, builder, signature.args[2], asked, start)
         before, body, after = builder.block, builder.append_basic_block("dot"), builder.append_basic_block("dotted")
         zero = ir.Constant(count.type, 0)
         builder.cbranch(builder.icmp_signed(">", count, zero), body, after)
@@ -121,7 +121,7 @@ def read_f16(typing, array, at):
     """The float16 at byte `at` of an array of bytes, as a float32."""
 
     def code(context, builder, signature, arguments):
-        pointer = _place(context, builder, signature.args[0], *arguments, 16)
+        pointer = place_of(context, builder, signature.args[0], *arguments, 16)
         return builder.fpext(builder.bitcast(builder.load(pointer, align=1), ir.HalfType()), ir.FloatType())
 
     return types.float32(array, types.intp), code
@@ -132,7 +132,7 @@ def put(typing, array, at, value):
     """`array[at] = value`, of the array's type."""
 
     def code(context, builder, signature, arguments):
-        builder.store(arguments[2], _place(context, builder, signature.args[0], *arguments[:2]))
+        builder.store(arguments[2], place_of(context, builder, signature.args[0], *arguments[:2]))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, array.dtype), code
@@ -144,7 +144,7 @@ def fetch(typing, array, at):
 
     def code(context, builder, signature, arguments):
         number = ir.IntType(32)
-        pointer = _place(context, builder, signature.args[0], *arguments)
+        pointer = place_of(context, builder, signature.args[0], *arguments)
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         builder.call(function, [pointer, number(0), number(3), number(1)])

@@ -1,0 +1,85 @@
+"""Spatial verification: one map that takes the query's features to those of a photo, and how many agree with it."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret.registry import param
+from imgret.rerankers import agreeing
+from imgret.rerankers.matching import Matching, MatchParams
+
+TRIES, REFITS = 5, 4
+LONGER_SIDE = 640  # of the photo that `pixels` are of
+
+
+class Spatial(Matching):
+    """Spatial verification, by hypotheses of one match each.
+
+    The scales, angles and places of two features that match make a similarity; all of them are tried, so nothing is left to chance. The
+    best are fitted anew to the matches that agree, as affine maps. What is counted are the places, in either photo, of the matches that
+    agree: many at one place count once.
+
+    A match agrees that is taken to within `pixels` of its place, in both photos, and whose features differ in scale as the map has it, to
+    a factor `scale`. A map that mirrors, or makes one axis four times as long as the other, is none.
+
+    References
+    ----------
+    J. Philbin, O. Chum, M. Isard, J. Sivic & A. Zisserman, "Object retrieval with large vocabularies and fast spatial matching", CVPR 2007,
+    section 5.
+    O. Chum, J. Matas & J. Kittler, "Locally optimized RANSAC", DAGM 2003: fitted anew.
+    """
+
+    name = "spatial"
+    counts = "inliers"
+
+    @dataclasses.dataclass(frozen=True)
+    class Params(MatchParams):
+        pixels: float = param(15.0, f"how far off a match may be, in pixels of a photo whose longer side has {LONGER_SIDE}", above=0.0)
+        scale: float = param(3.0, "factor to which the scales of features that match may differ otherwise than the map has it", minimum=1.0)
+        model: str = param("affine", "the map that is fitted to matches that agree", choices=("similarity", "affine", "homography"))
+        upright: bool = param(False, "photos are upright: no hypothesis turns them")
+        enough: int = param(6, "inliers with which a photo goes first", minimum=1)
+
+    @property
+    def enough(self):
+        """See `Reranker.enough`."""
+        return float(self.params.enough)
+
+    def judged(self, query, photo, pairs):
+        """See `Matching.judged`."""
+        count, matrix, _ = self.fitted(query, photo, pairs)
+        return count, matrix
+
+    def fitted(self, query, photo, pairs):
+        """The map that most matches agree with: how many at distinct places, (3, 3), and which matches, (M,), bool."""
+        one, other = pairs.T
+        size, factor = relative(query, photo, pairs, self.params.upright)
+        numbers = np.stack([query.numbers[one], photo.numbers[other]])
+        limits = tuple(self.params.pixels / LONGER_SIDE * places.side for places in (photo, query))
+        matrix, inside = np.zeros((2, 3)), np.zeros(len(pairs), bool)
+        count = agreeing.best(
+            np.ascontiguousarray(query.xy[one].T),
+            np.ascontiguousarray(photo.xy[other].T),
+            size,
+            factor,
+            numbers,
+            limits,
+            float(np.log2(self.params.scale)),
+            TRIES,
+            REFITS,
+            self.params.model != "similarity",
+            matrix,
+            inside,
+        )
+        return count, np.vstack([matrix, [0, 0, 1]]), inside
+
+
+def relative(query, photo, pairs, upright=False):
+    """How much larger and how far turned the photo's features are: log2 (M,), and as complex numbers (2, M), float32.
+
+    Features without an angle are not turned.
+    """
+    one, other = pairs.T
+    size = photo.size[other] - query.size[one]
+    turn = np.zeros(len(pairs)) if upright else np.deg2rad(np.nan_to_num(photo.angle[other] - query.angle[one]).astype(np.float64))
+    return size, (np.exp2(size.astype(np.float64)) * np.stack([np.cos(turn), np.sin(turn)])).astype(np.float32)

@@ -1,0 +1,328 @@
+"""The step `rerank`: what fits together, what is refused, parts, shards, kills, and evidence that is taken along."""
+
+import os
+import shutil
+import signal
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from helpers import call, misused, refused, resign, say
+from killing import Watched, same, tidy
+
+from imgret.inputs.ranked import EMPTY, Ranked
+from imgret.inputs.reranked import reranked
+from imgret.inputs.stores import Stores
+from imgret.rerankers.base import Listed, Query, Reranker, below
+from imgret.store.photos import sameness_of
+from imgret.store.reader import Store
+from imgret.store.sameness import Sameness
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc")
+SPATIAL = ("-m", "spatial", "--set", "depth=4")
+
+
+@pytest.fixture(scope="module")
+def better(stores, tmp_path_factory):
+    """A ranking with evidence."""
+    out = tmp_path_factory.mktemp("better") / "better.h5"
+    result = call("rerank", stores.ranking, *SPATIAL, "--features", stores.features, "-o", out, "-j", 2)
+    assert result.code == 0, result.err
+    return out
+
+
+def test_sound_and_up_to_date(stores, better):
+    assert call("info", better, "--check").lines[-1] == "check           sound"
+    with Store(better) as store, Store(stores.ranking) as before:
+        assert store.facts == {"counts": "inliers", "enough": 6.0}
+        assert store.shape("evidence") == (28, 4) and store.shape("maps") == (28, 4, 3, 3)
+        assert store.photos == before.photos
+        for path in ("names", "query_names", "query_ids"):
+            assert list(store.texts(path)) == list(before.texts(path))
+        assert np.array_equal(np.sort(store.read("ids")), np.sort(before.read("ids")))
+        assert np.array_equal(store.read("ids")[:, 4:], before.read("ids")[:, 4:])  # what was not looked at
+        assert (np.diff(store.read("scores"), axis=1) <= 0).all()
+    again = call("rerank", stores.ranking, *SPATIAL, "--features", stores.features, "-o", better)
+    assert (again.code, again.err) == (0, f"imgret: {better} is up to date\n")
+
+
+@pytest.mark.parametrize("how", [("-j", 1), ("-j", 3)])
+def test_same_for_any_jobs(stores, better, tmp_path, how):
+    out = tmp_path / "o.h5"
+    assert call("rerank", stores.ranking, *SPATIAL, "--features", stores.features, "-o", out, *how).code == 0
+    same(out, better)
+
+
+def test_same_in_shards(stores, better, tmp_path):
+    out = tmp_path / "o.h5"
+    command = ("rerank", stores.ranking, *SPATIAL, "--features", stores.features, "-o", out, "-j", 1)
+    one = call(*command, "--shard", "1/2")
+    assert one.err == "imgret: shard 1/2 is done; 2 of 4 parts are missing; the same command without --shard joins them\n"
+    assert call(*command, "--shard", "0/2").code == 0
+    assert "4 of 4 parts are there already" in call(*command).err
+    same(out, better)
+    tidy(out)
+
+
+@linux
+def test_same_when_killed(stores, better, tmp_path):
+    out = tmp_path / "o.h5"
+    arguments = ("rerank", stores.ranking, *SPATIAL, "--features", stores.features, "-o", out, "-j", 2)
+    with Watched(tmp_path) as watched:
+        assert watched.until_done(np.random.default_rng(3), *arguments, most=6, code=-signal.SIGKILL, often=True)
+    same(out, better)
+    tidy(out)
+
+
+def test_a_damaged_part_is_made_again(stores, better, tmp_path):
+    out = tmp_path / "o.h5"
+    command = ("rerank", stores.ranking, *SPATIAL, "--features", stores.features, "-o", out, "-j", 1)
+    for shard in ("0/2", "1/2"):
+        assert call(*command, "--shard", shard).code == 0
+    (part,) = [os.path.join(top, "000001.h5") for top, _, names in os.walk(f"{out}.parts") if "000001.h5" in names]
+    with open(part, "r+b") as file:
+        file.truncate(os.path.getsize(part) // 2)
+    assert "part 1 is damaged; making it again" in call(*command).err
+    same(out, better)
+
+
+def test_photos_features_and_the_gallery_describe_queries_alike(stores, photos, better, tmp_path):
+    """Here the queries are photos of the gallery: it is all the same."""
+    for number, given in enumerate((stores.features, photos)):
+        out = tmp_path / f"{number}.h5"
+        command = ("rerank", stores.ranking, *SPATIAL, "--features", stores.features, "--queries", given, "-o", out)
+        assert call(*command).code == 0
+        with Store(out) as store, Store(better) as wanted:
+            for path in ("ids", "scores", "evidence"):
+                np.testing.assert_array_equal(store.read(path), wanted.read(path))
+
+
+def test_search_in_one_go(stores, photos, better, tmp_path):
+    out = tmp_path / "o.h5"
+    assert call("search", stores.index, stores.vlad, "-k", 5, "--rerank", "spatial", "--features", stores.features, "-o", out).code == 0
+    with Store(out) as store:
+        assert store.params["rerank"]["method"] == "spatial" and store.params["rerank"]["params"]["depth"] == 100
+        assert store.facts == {"counts": "inliers", "enough": 6.0}
+        evidence, ids = store.read("evidence"), store.read("ids")
+    itself = call("search", stores.index, photos / "01.png", "-k", 5, "--rerank", "spatial", "--features", stores.features, "--keep-self")
+    assert itself.code == 0, itself.err
+    with Store(stores.index) as index:
+        row = list(index.texts("names")).index(b"01.png")
+    assert ids[row, 0] == row and evidence[row, 0] > 20
+    assert itself.lines[1].split("\t")[2] == "01.png"
+    named = ("--set", "spatial.depth=3", "--set", "enough=5", "--json")
+    assert call("search", stores.index, photos / "01.png", "--rerank", "spatial", "--features", stores.features, *named).code == 0
+    refused(call("search", stores.index, photos / "01.png", "--rerank", "spatial"), 2, "-m spatial needs --features or --words to match")
+    misused(call("search", stores.index, photos / "01.png", "--features", stores.features), "--features is for --rerank")
+    refused(
+        call("search", stores.index, photos / "01.png", "--rerank", "fuse"),
+        2,
+        "-m fuse puts rankings together, and a search makes one: store them, and use imgret rerank",
+    )
+
+
+def test_evidence_is_taken_along(stores, better, tmp_path):
+    out = tmp_path / "o.h5"
+    assert call("rerank", better, stores.ranking, "-m", "fuse", "-o", out).code == 0
+    with Store(out) as store, Store(better) as before:
+        assert store.facts == before.facts
+        for row in range(28):
+            known = dict(zip(before.read("ids")[row], before.read("evidence")[row], strict=False))
+            given = dict(zip(store.read("ids")[row], store.read("evidence")[row], strict=False))
+            assert {photo: value for photo, value in given.items() if value == value} == {
+                photo: value for photo, value in known.items() if value == value
+            }
+
+
+def test_evidence_follows_its_photo():
+    class Turned(Reranker):
+        name = "turned"
+
+        def rerank(self, queries, known):
+            return [Listed(query.list.ids[::-1], query.list.scores) for query in queries]
+
+    nan = np.float32(np.nan)
+    given = Listed(np.array([5, 2, 9]), np.float32([3, 2, 1]), np.float32([8, nan, 1]), np.stack([np.eye(3, dtype=np.float32)] * 3), 6)
+    (found,) = reranked(Turned(Turned.Params()), [Query([given])], None)
+    np.testing.assert_array_equal(found.evidence, np.float32([1, nan, 8]))
+    assert found.verified.tolist() == [False, False, True]
+    (found,) = reranked(Turned(Turned.Params()), [Query([EMPTY])], None)
+    assert found.evidence is None and not len(found)
+
+
+def test_below():
+    low = np.float32([0.9, 0.2, -3])
+    assert below(low, 6, 0.95) is low
+    cut = below(np.float32([40, 7, 0, -5]), 6, 40)
+    assert (cut < 6).all() and (np.diff(cut) < 0).all()
+
+
+# what does not fit
+
+
+def test_other_photos(stores, tmp_path):
+    """A store that lacks photos, has others of the same names, or more than were searched."""
+    features, ranking = tmp_path / "f.h5", stores.ranking
+    shutil.copy(stores.features, features)
+    with h5py.File(features, "r+", locking=False) as file:
+        digest = file["digest"]
+        digest[3] = 7 + digest[3]
+        names = file["names"][()].tobytes().replace(b"01.png", b"99.png")
+    resign(features)
+    out = ("-o", tmp_path / "o.h5")
+    with Store(features) as store:
+        assert str(sameness_of(store)) != store.photos or True
+    with h5py.File(features, "r+", locking=False) as file:
+        say(file, "photos", "")
+    resign(features)
+    refused(
+        call("rerank", ranking, *SPATIAL, "--features", features, *out),
+        1,
+        f"{features}: the photos are called as those that {ranking} ranks, and are others: they have changed since, so make the ranking again, "
+        "or give stores of the photos that were searched",
+    )
+    assert names
+
+
+def test_a_store_that_lacks_photos(stores, photos, tmp_path):
+    few = tmp_path / "few.h5"
+    assert call("extract", photos / "more", "-o", few, "--root", photos).code == 0
+    with Store(few) as store:
+        missing = 28 - len(store)
+    result = call("rerank", stores.ranking, *SPATIAL, "--features", few, "-o", tmp_path / "o.h5")
+    refused(
+        result,
+        1,
+        f"{few}: {missing} of the 28 photos that {stores.ranking} ranks are not there, for example '01.png': give stores of the photos that "
+        "were searched",
+    )
+    assert not os.path.exists(tmp_path / "o.h5")
+
+
+def test_several_stores_hold_them_together(stores, photos, better, tmp_path):
+    first, second, out = (tmp_path / f"{name}.h5" for name in ("a", "b", "o"))
+    assert call("extract", photos / "more", "-o", first, "--root", photos).code == 0
+    assert call("extract", photos, "-o", second, "--exclude", "more").code == 0
+    result = call("rerank", stores.ranking, *SPATIAL, "--features", first, "--features", second, "-o", out)
+    assert result.code == 0, result.err
+    same(out, better, but=("inputs", "recipe", "params"))
+
+
+def test_what_a_method_takes(stores, tmp_path):
+    out = ("-o", tmp_path / "o.h5")
+    ranking, features = stores.ranking, stores.features
+    refused(call("rerank", ranking, "-m", "spatial", *out), 2, "-m spatial needs --features or --words to match")
+    refused(call("rerank", ranking, "-m", "fuse", *out), 2, "-m fuse puts rankings together: give at least 2")
+    refused(call("rerank", ranking, ranking, "-m", "fuse", "--words", features, *out), 2, "-m fuse takes no --words: leave it out")
+    refused(
+        call("rerank", ranking, ranking, *SPATIAL, "--features", features, *out),
+        2,
+        "-m spatial takes 1 ranking, and 2 are given: rerank each, or put them together (-m fuse)",
+    )
+    refused(
+        call("rerank", ranking, *SPATIAL, "--features", stores.vlad, *out),
+        1,
+        f"{stores.vlad} is a vectors store; --features needs local features"
+        if False
+        else f"{stores.vlad} is a vectors store; --features needs features",
+    )
+    refused(call("rerank", stores.vlad, ranking, "-m", "fuse", *out), 1, f"{stores.vlad} is a vectors store; rerank needs a ranking")
+    misused(call("rerank", ranking, *out), "Missing option '-m' / '--method'.")
+    refused(
+        call("rerank", ranking, ranking, "-m", "fuse", "-o", ranking), 1, f"{ranking} is both an input and the output: choose another -o"
+    )
+
+
+def test_a_query_that_is_nowhere(stores, photos, tmp_path):
+    few = tmp_path / "few.h5"
+    assert call("extract", photos / "more", "-o", few, "--root", photos).code == 0
+    out = ("-o", tmp_path / "o.h5")
+    text = "query '01.png' is not in --queries: give all photos, or stores, that the ranking was asked with"
+    for given in (few, photos / "more"):
+        refused(call("rerank", stores.ranking, *SPATIAL, "--features", stores.features, "--queries", given, *out), 1, text)
+    with h5py.File(stores.ranking, "r", locking=False) as file:
+        assert "query_names" in file
+    run = tmp_path / "run.txt"
+    run.write_text("other.png Q0 01.png 1 0.9 x\n")
+    refused(
+        call("rerank", run, *SPATIAL, "--features", stores.features, *out),
+        1,
+        "query 'other.png' is no photo of the gallery: give --queries, photos or a store that describe it",
+    )
+
+
+def test_trec_runs(stores, better, tmp_path):
+    run, out, other = tmp_path / "run.txt", tmp_path / "o.h5", tmp_path / "p.h5"
+    assert call("export", stores.ranking, "--format", "trec", "-o", run).code == 0
+    assert call("rerank", run, *SPATIAL, "--features", stores.features, "-o", out).code == 0
+    with Store(out) as store, Store(better) as wanted:
+        for path in ("ids", "evidence"):
+            np.testing.assert_array_equal(store.read(path), wanted.read(path))
+    assert call("rerank", stores.ranking, run, "-m", "fuse", "-o", other).code == 0
+    run.write_text("01.png Q0 elsewhere.png 1 0.9 x\n")
+    refused(
+        call("rerank", stores.ranking, run, "-m", "fuse", "-o", tmp_path / "q.h5"),
+        1,
+        f"{run} ranks 'elsewhere.png', which is none of the photos that {stores.ranking} ranks",
+    )
+
+
+def test_silent_rankings(stores, tmp_path):
+    run, out = tmp_path / "run.txt", tmp_path / "o.h5"
+    run.write_text("01.png Q0 02.png 1 0.9 x\n")
+    result = call("rerank", stores.ranking, run, "-m", "fuse", "-o", out)
+    assert f"{run} is silent where there are 27 queries that it has no list for: the others decide" in result.err
+    with Store(out) as store:
+        assert store.sizes["Q"] == 28
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "what"),
+    [
+        ("scores", np.nan, "a score that is no finite number"),
+        ("scores", np.inf, "a score that is no finite number"),
+        ("ids", 28, "a photo that is none of its own"),
+        ("ids", -2, "a photo that is none of its own"),
+        ("ids", None, "a photo twice"),
+    ],
+)
+def test_hostile_rankings(stores, tmp_path, column, value, what):
+    bad = tmp_path / "bad.h5"
+    shutil.copy(stores.ranking, bad)
+    with h5py.File(bad, "r+", locking=False) as file:
+        file[column][2, 0] = file[column][2, 1] if value is None else value
+        query = file["query_ids"][()].tobytes()
+    resign(bad)
+    result = call("rerank", bad, stores.ranking, "-m", "fuse", "-o", tmp_path / "o.h5")
+    assert result.code == 1 and "Traceback" not in result.err and query
+    assert what in result.err or "damaged" in result.err
+
+
+def test_rankings_of_other_photos(stores, tmp_path):
+    other = tmp_path / "other.h5"
+    shutil.copy(stores.ranking, other)
+    with h5py.File(other, "r+", locking=False) as file:
+        names = file["names"][()].tobytes().replace(b"26.png", b"zz.png")
+        file["names"][()] = np.frombuffer(names, np.uint8)
+    with Stores() as opened:
+        assert Ranked(stores.ranking, opened).sameness.is_of(Sameness.parse(Store(stores.features).photos))
+    resign(other)
+    result = call("rerank", stores.ranking, other, "-m", "fuse", "-o", tmp_path / "o.h5")
+    assert result.code == 1 and "Traceback" not in result.err
+
+
+def test_sameness():
+    def of(*photos):
+        found = Sameness()
+        for name, digest in photos:
+            found.add(name, digest)
+        return found
+
+    a, b, c = (b"a", b"1" * 32), (b"b", b"2" * 32), (b"a", b"3" * 32)
+    assert of(a, b).is_of(of(b, a)) and (of(a) + of(b)).is_of(of(a, b))
+    assert not of(a).is_of(of(b)) and not of(a).is_of(of(c)) and not of(a, b).is_of(of(a))
+    assert of((b"a", bytes(32))).is_of(of(c)) and Sameness.of_names([b"a"]).is_of(of(a))
+    assert Sameness.parse(str(of(a, b))).is_of(of(a, b)) and Sameness.parse(str(of(a))).photos == of(a).photos
+    for text in ("", "xyz", "0" * 31, "-", "g" * 32):
+        assert Sameness.parse(text) is None
