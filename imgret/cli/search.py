@@ -90,11 +90,14 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
     better = _better(method, index, given)
     photo_roots = options.check_html(html, photo_roots, top, most, [index], large)
     queries, lost, page = options.given_photos(photos, given), Lost(), None
+    pictured = 0
     given = options.running(given)
     emit = printer(form, _build(index, given["run"].report), lost)
     wanted = Wanted(keep_self or form == "trec", min_score, matches_only, told=form == "table" or not form and sys.stdout.isatty())
     if html:
-        from imgret.runs.page import SearchPage
+        from imgret.runs.page import TOP, SearchPage
+
+        pictured = top or TOP
 
         inputs = [index, *(path for path in photos if os.path.isfile(path)), *queries.lists]
         page = SearchPage(html, photo_roots, top, most, label=index, inputs=inputs, large=large, run=given["run"])
@@ -104,7 +107,8 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
             printed(gallery, block)
             page.add(gallery, block)
 
-    failed = search(index, queries, out=out, emit=emit, wanted=wanted, better=better, spared_by=[("--html", html)] if html else (), **given)
+    spared = [("--html", html)] if html else ()
+    failed = search(index, queries, out=out, emit=emit, wanted=wanted, better=better, pictured=pictured, spared_by=spared, **given)
     lost.tell(given["run"].report)
     if page is not None:
         page.write()

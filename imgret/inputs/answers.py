@@ -49,6 +49,8 @@ class Found:
         Which of them are the photo that asks, and take no rank.
     evidence, maps : ndarray, shape (Q, n) and (Q, n, 3, 3), float32, or None
         Of better answers, as `imgret.rerankers.base.Listed` has them.
+    matches : list of list of (ndarray, shape (n, 4), float32, or None), or None
+        Of each query, of the first results: see `imgret.rerankers.base.Reranker.matches`.
     """
 
     scores: np.ndarray
@@ -57,6 +59,7 @@ class Found:
     itself: np.ndarray
     evidence: np.ndarray | None = None
     maps: np.ndarray | None = None
+    matches: list | None = None
 
 
 class Answers:
@@ -72,10 +75,13 @@ class Answers:
         Threads.
     reranking : imgret.inputs.reranked.Reranking, optional
         What makes the answers better.
+    pictured : int
+        Of how many results `matches` are wanted.
     """
 
-    def __init__(self, gallery, k, wanted, jobs=1, reranking=None):
-        self._gallery, self._k, self._wanted, self._jobs, self._reranking = gallery, k, wanted, jobs, reranking
+    def __init__(self, gallery, k, wanted, jobs=1, reranking=None, pictured=0):
+        self._gallery, self._k, self._wanted, self._jobs = gallery, k, wanted, jobs
+        self._reranking, self._pictured = reranking, pictured
 
     def of(self, vectors, digests=None, asked=None):
         """The answers to some queries.
@@ -96,7 +102,18 @@ class Answers:
         scores, ids, same = self._searched(vectors, digests)
         levels = None if self._gallery.unjudged() else self._judged(vectors, scores, ids, same)
         found = Found(scores, ids, levels, same & (not self._wanted.keep_self))
-        return self._chosen(found if self._reranking is None else self._better(found, asked))
+        if self._reranking is None:
+            return self._chosen(found)
+        ranked = (ids >= 0) & ~found.itself
+        lists = [Listed(row[kept], of[kept]) for row, of, kept in zip(ids, scores, ranked, strict=True)]
+        queries = self._reranking.queries(asked, lists)
+        found = self._chosen(_better(found, self._reranking.lists(queries)))
+        return dataclasses.replace(found, matches=[self._matches(*each) for each in zip(queries, found.ids, found.itself, strict=True)])
+
+    def _matches(self, query, ids, itself):
+        """What of a query lies where in the first results."""
+        shown = (ids >= 0) & ~itself & (np.cumsum(~itself) <= self._pictured)
+        return [self._reranking.matches(query, photo) if one else None for photo, one in zip(ids.tolist(), shown, strict=True)]
 
     @property
     def counts(self):
@@ -115,7 +132,8 @@ class Answers:
         k = min(len(self._gallery.names), max(self._k, self._reranking.depth))
         scores, ids = self._gallery.search(asked.vectors, k, self._jobs)
         lists = [Listed(row[row >= 0], of[row >= 0]) for row, of in zip(ids, scores, strict=True)]
-        columns = {path: widened(column, k)[:, : self._k] for path, column in matrices(self._reranking.of(asked, lists)).items()}
+        better = self._reranking.lists(self._reranking.queries(asked, lists))
+        columns = {path: widened(column, k)[:, : self._k] for path, column in matrices(better).items()}
         if self.counts:
             nothing = np.full((len(ids), self._k), np.nan, np.float32)
             columns = {"evidence": nothing, "maps": np.broadcast_to(nothing[..., None, None], (*nothing.shape, 3, 3))} | columns
@@ -137,33 +155,6 @@ class Answers:
         evidence = None if found.evidence is None else np.take_along_axis(found.evidence, order, axis=1)
         maps = None if found.maps is None else np.take_along_axis(found.maps, order[..., None, None], axis=1)
         return Found(np.where(keep, scores, np.float32(np.nan)), np.where(keep, ids, -1), levels, itself, evidence, maps)
-
-    def _better(self, found, asked):
-        """The answers, made better; the photo that asks stays before all others."""
-        ranked = (found.ids >= 0) & ~found.itself
-        first = [Listed(ids[kept], scores[kept]) for ids, scores, kept in zip(found.ids, found.scores, ranked, strict=True)]
-        lists = self._reranking.of(asked, first)
-        width = max(int(own.sum()) + len(each) for own, each in zip(found.itself, lists, strict=True))
-        shape = len(lists), width
-        ids, scores, itself = np.full(shape, -1, np.int64), np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
-        levels = None if found.levels is None else np.full(shape, -1, found.levels.dtype)
-        evidence = np.full(shape, np.nan, np.float32) if any(each.evidence is not None for each in lists) else None
-        maps = np.full((*shape, 3, 3), np.nan, np.float32) if any(each.maps is not None for each in lists) else None
-        for row, each in enumerate(lists):
-            own = found.itself[row]
-            first = int(own.sum())
-            last = first + len(each)
-            itself[row, :first] = True
-            ids[row, :first], scores[row, :first] = found.ids[row, own], found.scores[row, own]
-            ids[row, first:last], scores[row, first:last] = each.ids, each.scores
-            if levels is not None:
-                known = dict(zip(found.ids[row].tolist(), found.levels[row].tolist(), strict=True))
-                levels[row, :last] = [known.get(photo, -1) for photo in ids[row, :last].tolist()]
-            if each.evidence is not None:
-                evidence[row, first:last] = each.evidence
-            if each.maps is not None:
-                maps[row, first:last] = each.maps
-        return Found(scores, ids, levels, itself, evidence, maps)
 
     def _searched(self, vectors, digests):
         """Scores, positions, and which are the photo that asks: of each query `k` besides, as far as there are so many."""
@@ -193,3 +184,28 @@ class Answers:
             levels[row] = chance.judge(asking[row : row + 1], scores[row : row + 1], ids[row : row + 1])[0][0]
         levels[same] = len(LEVELS) - 1
         return levels
+
+
+def _better(found, lists):
+    """The answers as better lists have them; the photo that asks stays before all others."""
+    width = max(int(own.sum()) + len(each) for own, each in zip(found.itself, lists, strict=True))
+    shape = len(lists), width
+    ids, scores, itself = np.full(shape, -1, np.int64), np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
+    levels = None if found.levels is None else np.full(shape, -1, found.levels.dtype)
+    evidence = np.full(shape, np.nan, np.float32) if any(each.evidence is not None for each in lists) else None
+    maps = np.full((*shape, 3, 3), np.nan, np.float32) if any(each.maps is not None for each in lists) else None
+    for row, each in enumerate(lists):
+        own = found.itself[row]
+        first = int(own.sum())
+        last = first + len(each)
+        itself[row, :first] = True
+        ids[row, :first], scores[row, :first] = found.ids[row, own], found.scores[row, own]
+        ids[row, first:last], scores[row, first:last] = each.ids, each.scores
+        if levels is not None:
+            known = dict(zip(found.ids[row].tolist(), found.levels[row].tolist(), strict=True))
+            levels[row, :last] = [known.get(photo, -1) for photo in ids[row, :last].tolist()]
+        if each.evidence is not None:
+            evidence[row, first:last] = each.evidence
+        if each.maps is not None:
+            maps[row, first:last] = each.maps
+    return Found(scores, ids, levels, itself, evidence, maps)

@@ -181,8 +181,12 @@ class Reranking(contextlib.ExitStack):
     def _best(self):
         return {"cosine": 1.0, "l2": 0.0}.get(self._gallery.index.metric, np.inf) if self._gallery.index.takes == "vectors" else np.inf
 
-    def of(self, asked, lists):
-        """The better lists of some queries.
+    def lists(self, queries):
+        """The better lists of some queries: list of Listed."""
+        return list(ordered_map(lambda query: reranked(self._reranker, [query], self.known)[0], queries, self._run.jobs))
+
+    def queries(self, asked, lists):
+        """The queries of a block, with their lists; what describes photos is at hand.
 
         Parameters
         ----------
@@ -191,13 +195,8 @@ class Reranking(contextlib.ExitStack):
 
         Returns
         -------
-        list of Listed
+        list of AskedQuery
         """
-        queries = self.queries(asked, lists)
-        return list(ordered_map(lambda query: reranked(self._reranker, [query], self.known)[0], queries, self._run.jobs))
-
-    def queries(self, asked, lists):
-        """The queries of a block, with their lists; what describes photos is at hand."""
         made = [
             AskedQuery(self.known, *of) for of in zip(asked.names, asked.photo_names, [[each] for each in lists], asked.boxes, strict=True)
         ]

@@ -56,24 +56,25 @@ def agree(matrix, a, b, size, limits, most, inside):
 
 
 @compiled
-def distinct(inside, places, seen):
+def distinct(inside, places, seen, mark):
     """At how many places of either photo, whichever are less, matches agree.
 
     Parameters
     ----------
     inside : ndarray, shape (M,), bool
     places : ndarray, shape (2, M), int32
-        The number of each match's place in the query, and in the photo: below M.
-    seen : ndarray, shape (2, M), bool
-        Written over.
+        The number of each match's place in the query, and in the photo.
+    seen : ndarray, shape (2, S), int32
+        For each place the last `mark` with which it was seen.
+    mark : int
+        Another one each time.
     """
-    seen[:] = False
     first = second = 0
     for one in range(len(inside)):
         if inside[one]:
-            first += not seen[0, places[0, one]]
-            second += not seen[1, places[1, one]]
-            seen[0, places[0, one]] = seen[1, places[1, one]] = True
+            first += seen[0, places[0, one]] != mark
+            second += seen[1, places[1, one]] != mark
+            seen[0, places[0, one]] = seen[1, places[1, one]] = mark
     return min(first, second)
 
 
@@ -166,8 +167,8 @@ def best(a, b, size, factor, places, limits, most, tries, refits, affine, matrix
         scale = np.hypot(factor[0, one], factor[1, one])
         near[one] = min(limits[0], scale * limits[1]) ** 2
     counts(a, b, size, factor, near, most, found)
-    used, now, seen = np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros((2, count), np.bool_)
-    trial, highest = np.zeros((2, 3)), 0
+    used, now, seen = np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros((2, places.max() + 1), np.int32)
+    trial, highest, mark = np.zeros((2, 3)), 0, 0
     for _ in range(tries):
         top, one = 0, -1
         for other in range(count):
@@ -182,7 +183,8 @@ def best(a, b, size, factor, places, limits, most, tries, refits, affine, matrix
         last, held = 0, False
         for turn in range(refits + 1):
             agree(trial, a, b, size, limits, most, now)
-            reached = distinct(now, places, seen)
+            mark += 1
+            reached = distinct(now, places, seen, mark)
             for other in range(count):
                 used[other] |= now[other]
             used[one] = True

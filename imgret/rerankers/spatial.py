@@ -7,6 +7,7 @@ import numpy as np
 from imgret.registry import param
 from imgret.rerankers import agreeing
 from imgret.rerankers.matching import Matching, MatchParams
+from imgret.rerankers.tentative import relative
 
 TRIES, REFITS = 5, 4
 LONGER_SIDE = 640  # of the photo that `pixels` are of
@@ -72,14 +73,3 @@ class Spatial(Matching):
             inside,
         )
         return count, np.vstack([matrix, [0, 0, 1]]), inside
-
-
-def relative(query, photo, pairs, upright=False):
-    """How much larger and how far turned the photo's features are: log2 (M,), and as complex numbers (2, M), float32.
-
-    Features without an angle are not turned.
-    """
-    one, other = pairs.T
-    size = photo.size[other] - query.size[one]
-    turn = np.zeros(len(pairs)) if upright else np.deg2rad(np.nan_to_num(photo.angle[other] - query.angle[one]).astype(np.float64))
-    return size, (np.exp2(size.astype(np.float64)) * np.stack([np.cos(turn), np.sin(turn)])).astype(np.float32)

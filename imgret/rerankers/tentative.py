@@ -60,6 +60,22 @@ class Places:
         return np.unique(self.xy[:, 0] + 1j * self.xy[:, 1], return_inverse=True)[1].reshape(-1).astype(np.int32)
 
 
+def relative(query, photo, pairs, upright=False):
+    """How much larger and how far turned the photo's features are: log2 (M,), and as complex numbers (2, M), float32.
+
+    Features without an angle are not turned.
+    """
+    one, other = pairs.T
+    size = photo.size[other] - query.size[one]
+    turn = np.zeros(len(pairs)) if upright else np.deg2rad(np.nan_to_num(photo.angle[other] - query.angle[one]).astype(np.float64))
+    return size, (np.exp2(size.astype(np.float64)) * np.stack([np.cos(turn), np.sin(turn)])).astype(np.float32)
+
+
+def distinct(query, photo, pairs):
+    """At how many places of either photo, whichever are less, matches are."""
+    return min(len(np.unique(places.numbers[rows])) for places, rows in ((query, pairs[:, 0]), (photo, pairs[:, 1])))
+
+
 def _side(xy):
     return float(xy.max(initial=0)) + 1
 

@@ -67,7 +67,9 @@ class Block:
     matches: list | None = None
 
 
-def search(index, queries, *, out=None, k=None, settings=(), better=None, weights=(), run=Run(), emit=None, wanted=None, spared_by=()):
+def search(
+    index, queries, *, out=None, k=None, settings=(), better=None, pictured=0, weights=(), run=Run(), emit=None, wanted=None, spared_by=()
+):
     """Rank an index's photos for each query.
 
     Parameters
@@ -84,6 +86,8 @@ def search(index, queries, *, out=None, k=None, settings=(), better=None, weight
         Search-time parameters, NAME=VALUE.
     better : imgret.inputs.reranked.Better, optional
         How the answers are made better.
+    pictured : int
+        Of how many results it is wanted what matches in them.
     weights : sequence of str
         Files to look for networks' weights in, before the recorded places.
     run : imgret.runs.run.Run
@@ -129,7 +133,7 @@ def search(index, queries, *, out=None, k=None, settings=(), better=None, weight
         if better is not None:
             stores = [] if listing is not None else queries.arguments
             reranking = stack.enter_context(Reranking(better, gallery, stores, run, weights))
-        answers = Answers(gallery, k, wanted, run.jobs, reranking)
+        answers = Answers(gallery, k, wanted, run.jobs, reranking, pictured)
         blocks = stack.enter_context(contextlib.closing(_answers(gallery, source, k, run, answers, out is not None)))
         if out is not None:
             inputs = [gallery.store.as_input(), *source.inputs()]

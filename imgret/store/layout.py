@@ -280,6 +280,7 @@ RANKING = Kind(
             ("float32",),
             "only where a query asked with a box: x1, y1, x2, y2 in pixels of the query photo; NaN for those that asked with all of it",
             optional="boxes",
+            finite=False,
         ),
         Column("names", ("N",), ("text",), "the names of the photos that were searched, in byte order"),
         Column("ids", ("Q", "k"), ("int32",), "positions in `names`, best first; -1 where the list is shorter"),
