@@ -30,6 +30,23 @@ GRID = 3000  # a unit vector's length in whole numbers: products of two are exac
 BLOCK_BYTES, BLOCK_ROWS = 4 << 20, 512  # scored at once: their scores stay in a cache
 
 
+def worth(levels, row, column):
+    """What one of many scores is worth, in a word.
+
+    Parameters
+    ----------
+    levels : ndarray, shape (Q, n), int8, or None
+        Positions in `LEVELS`; below zero where it is not known. None where nothing is judged.
+    row, column : int
+
+    Returns
+    -------
+    str
+        "" where it is not known.
+    """
+    return "" if levels is None or levels[row, column] < 0 else LEVELS[levels[row, column]]
+
+
 class Directions:
     """Vectors as whole numbers and lengths: their products are exact, so that no bit depends on how BLAS adds them up, or in which block.
 

@@ -1,8 +1,36 @@
 """What was counted of photos that were found ("23 inliers"), as numbers and in words."""
 
+import dataclasses
 import math
 
 _WHOLE = 1e15  # up to here a float is the number that was counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """What an evidence is.
+
+    Attributes
+    ----------
+    counts : str
+        What is counted ("inliers"); "" where nothing is.
+    enough : float
+        From how many on a photo counts as verified.
+    """
+
+    counts: str = ""
+    enough: float = math.inf
+
+    @classmethod
+    def of(cls, facts):
+        """From the facts of a store, which may be a stranger's."""
+        counts, enough = facts.get("counts"), facts.get("enough")
+        known = isinstance(enough, int | float) and abs(enough) < _WHOLE
+        return cls(counts if isinstance(counts, str) else "", float(enough) if known else math.inf)
+
+    def to_json(self):
+        """The facts of a store."""
+        return {"counts": self.counts} | ({"enough": self.enough} if math.isfinite(self.enough) else {})
 
 
 def counted(value):

@@ -63,6 +63,7 @@ MAY = {
     | FAMILIES
     | {
         "tails",
+        "evidence",
         "paths",
         "endings",
         "duplicates",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from imgret.cli.formats import printer
 from imgret.errors import ImgretError
-from imgret.evidence import cell, counted, said
+from imgret.evidence import Counted, cell, counted, said
 from imgret.formats.lists import RankedLists
 from imgret.html import page as page_module
 from imgret.html.contract import Answer
@@ -41,6 +41,21 @@ NAN, INF, BIG = float("nan"), float("inf"), float(np.finfo(np.float32).max)
 )
 def test_what_was_counted_in_words(value, counts, number, text, field):
     assert (counted(value), said(value, counts), cell(value)) == (number, text, field)
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted"),
+    [
+        ({"counts": "inliers", "enough": 6}, Counted("inliers", 6.0)),
+        ({}, Counted("", INF)),
+        ({"counts": ["inliers"], "enough": "6"}, Counted("", INF)),
+        ({"counts": None, "enough": 10**400}, Counted("", INF)),
+        ({"counts": "s", "enough": NAN}, Counted("s", INF)),
+    ],
+)
+def test_facts_may_be_anything(facts, wanted):
+    assert Counted.of(facts) == wanted
+    assert Counted.of(wanted.to_json()) == wanted
 
 
 # --- drawing
@@ -286,11 +301,11 @@ def test_evidence_of_the_wrong_shape_is_refused(ranked):
 GALLERY = [b"a.jpg", b"b.jpg", b"c.jpg"]
 
 
-def answers(evidence, counts="inliers"):
+def answers(evidence, levels=None):
     rows = np.array([[0, 1, 2], [2, 0, -1]])
     scores = np.array([[3, 0.5, 0.25], [1, 0.5, NAN]], np.float32)
-    evidence = None if evidence is None else np.array(evidence, np.float32)
-    return Block([b"q", b"r"], [b"q", b"r"], np.full((2, 4), NAN), None, scores, rows, evidence=evidence, counts=counts)
+    looked_at = {} if evidence is None else {"evidence": np.array(evidence, np.float32), "counts": "inliers"}
+    return Block([b"q", b"r"], [b"q", b"r"], np.full((2, 4), NAN), None, scores, rows, levels, **looked_at)
 
 
 EVIDENCE = [[120, 1, NAN], [0.5, NAN, NAN]]
@@ -332,6 +347,13 @@ def test_json_says_what_was_counted(capfd):
         [{"inliers": 120}, {"inliers": 1}, None],
         [{"inliers": 0.5}, None],
     ]
+
+
+def test_what_was_found_by_asking_again_is_not_judged(capfd):
+    emit = printer("jsonl")
+    emit(GALLERY, answers(EVIDENCE, np.array([[2, -1, 0], [1, -1, -1]], np.int8)))
+    results = [json.loads(line)["results"] for line in capfd.readouterr().out.splitlines()]
+    assert [[result["judgement"] for result in each] for each in results] == [["sure", None, "no match"], ["likely", None]]
 
 
 def test_every_block_has_the_header_of_the_first(capfd):

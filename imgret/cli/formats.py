@@ -5,7 +5,7 @@ import math
 import os
 import sys
 
-from imgret.chance import LEVELS
+from imgret.chance import LEVELS, worth
 from imgret.errors import one_line
 from imgret.evidence import cell, counted, said
 from imgret.names import to_text, tsv_escape
@@ -49,7 +49,7 @@ def printer(form, build=None, lost=None):
 
     def emit(gallery, block):
         if header := headers.pop(form, ""):  # with the first answer, not before an error
-            sys.stdout.write(header + ("" if block.evidence is None else "\tevidence") + "\n")
+            sys.stdout.write(header + ("\tevidence" if block.counts else "") + "\n")
         sys.stdout.writelines(line + "\n" for line in writers[form](gallery, block, build))
         sys.stdout.flush()
 
@@ -69,8 +69,7 @@ def _rows(gallery, block, number):
             return
         itself = block.itself is not None and bool(block.itself[number, column])
         rank += not itself
-        level = -1 if block.levels is None else int(block.levels[number, column])
-        judgement = ITSELF if itself else LEVELS[level] if level >= 0 else ""
+        judgement = ITSELF if itself else worth(block.levels, number, column)
         evidence = math.nan if block.evidence is None else float(block.evidence[number, column])
         yield 0 if itself else rank, gallery[position], score, judgement, evidence
 
@@ -90,7 +89,7 @@ def _table(gallery, block, build):
 def _tsv(gallery, block, build):
     for number, query in enumerate(block.names):
         for rank, name, score, judgement, evidence in _rows(gallery, block, number):
-            more = "" if block.evidence is None else "\t" + cell(evidence)
+            more = "\t" + cell(evidence) if block.counts else ""
             yield f"{tsv_escape(query)}\t{rank}\t{tsv_escape(name)}\t{score:.7g}\t{judgement}{more}"
 
 
@@ -99,9 +98,9 @@ def _jsonl(gallery, block, build):
         results = []
         for rank, name, score, judgement, evidence in _rows(gallery, block, number):
             result = {"rank": rank, "name": to_text(name), "score": score, "judgement": judgement or None}
-            if block.evidence is not None:
+            if block.counts:
                 value = counted(evidence)
-                result["evidence"] = None if value is None else {block.counts or "evidence": value}
+                result["evidence"] = None if value is None else {block.counts: value}
             results.append(result | ({} if build is None else {"path": to_text(_place(name, build))}))
         yield json.dumps({"query": to_text(query), "results": results})
 

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from imgret.chance import LEVELS
+from imgret.chance import worth
 from imgret.html.building import Photos, box_of, looked_at
 from imgret.html.contract import Answer, Page, Query, Run
 from imgret.html.drawing import points
@@ -46,9 +46,9 @@ class Gathering:
             path = None if block.paths is None else os.path.abspath(block.paths[row])
             shown = np.flatnonzero((block.ids[row] >= 0) & ~block.itself[row])[: self._top]
             top = self._photos.top(gallery, block.ids[row, shown].tolist(), block.scores[row, shown].tolist())
-            worth = [] if block.levels is None else [LEVELS[level] if level >= 0 else None for level in block.levels[row, shown].tolist()]
+            judged = [] if block.levels is None else [worth(block.levels, row, column) or None for column in shown.tolist()]
             self.asking.append((to_text(block.photo_names[row]), path))
-            answer = Answer(top, matches=worth, points=_points(block, row, shown), **_looked_at(block, row, shown))
+            answer = Answer(top, matches=judged, points=_points(block, row, shown), **_looked_at(block, row, shown))
             self._queries.append((to_text(block.names[row]), box_of(block.boxes[row]), answer))
 
     @property

@@ -1,12 +1,12 @@
 """Rankings that are to be made better: read a few queries at a time where they are stores, checked, and whole where they are TREC runs."""
 
-import dataclasses
 import functools
 import hashlib
 
 import numpy as np
 
 from imgret.errors import ImgretError
+from imgret.evidence import Counted
 from imgret.inputs.queries import no_boxes
 from imgret.inputs.rankings import boxes_of, is_store, read_ranking
 from imgret.names import shown
@@ -16,32 +16,6 @@ from imgret.store.text import Texts
 
 EMPTY = Listed(np.zeros(0, np.int64), np.zeros(0, np.float32))
 KINDS = ("ranking",)
-
-
-@dataclasses.dataclass(frozen=True)
-class Counted:
-    """What an evidence is.
-
-    Attributes
-    ----------
-    counts : str
-        What is counted ("inliers"); "" where nothing is.
-    enough : float
-        From how many on a photo counts as verified.
-    """
-
-    counts: str = ""
-    enough: float = np.inf
-
-    @classmethod
-    def of(cls, facts):
-        """From the facts of a store, which may be a stranger's."""
-        counts, enough = facts.get("counts"), facts.get("enough")
-        return cls(counts if isinstance(counts, str) else "", float(enough) if isinstance(enough, int | float) else np.inf)
-
-    def to_json(self):
-        """The facts of a store."""
-        return {"counts": self.counts} | ({"enough": self.enough} if np.isfinite(self.enough) else {})
 
 
 class Ranked:

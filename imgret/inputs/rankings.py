@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError
+from imgret.evidence import Counted
 from imgret.formats.lists import RankedLists
 from imgret.formats.trec import read_trec
 from imgret.inputs import owned
@@ -76,6 +77,12 @@ def photo_roots(paths):
     return tuple(roots)
 
 
+def _looked_at(store):
+    """What was counted of photos in the first ranks, and where they show what the query does: by the names of `RankedLists`' fields."""
+    columns = {path: store.read(path) for path in ("evidence", "maps") if store.has(path)}
+    return columns | ({"counts": Counted.of(store.facts).counts} if columns else {})
+
+
 def _searched(path, depth=0):
     """The indexes that a ranking was asked of, or those that it was made of; what is no ranking stands for itself."""
     try:
@@ -91,13 +98,6 @@ def _searched(path, depth=0):
     if found or depth == MOST_DEEP:
         return found
     return [index for entry in inputs if entry.get("kind") == "ranking" for index in _searched(entry["path"], depth + 1)]
-
-
-def _looked_at(store):
-    """What was counted of photos in the first ranks, and where they show what the query does: by the names of `RankedLists`' fields."""
-    columns = {path: store.read(path) for path in ("evidence", "maps") if store.has(path)}
-    counts = store.facts.get("counts")
-    return columns | ({"counts": counts} if columns and isinstance(counts, str) else {})
 
 
 def boxes_of(store):

@@ -8,6 +8,7 @@ import numpy as np
 
 from imgret import builds
 from imgret.errors import ImgretError, UsageError
+from imgret.evidence import Counted
 from imgret.inputs.gallery import Gallery as OpenIndex
 from imgret.inputs.nextstep import index_in
 from imgret.inputs.photoqueries import PhotoDescriber
@@ -175,8 +176,6 @@ class Reranking(contextlib.ExitStack):
     @property
     def facts(self):
         """What its evidence is, as the facts of a ranking; None where it gives none."""
-        from imgret.inputs.ranked import Counted
-
         return Counted(self.counts, self._reranker.enough).to_json() if self.counts else None
 
     def _best(self):

@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from imgret.errors import ImgretError, UsageError, changed, counted
-from imgret.inputs.ranked import Counted
+from imgret.evidence import Counted
 from imgret.inputs.reranked import reranked
 from imgret.inputs.reranking import DESCRIBING, Given, Opened, check_roles
 from imgret.listing import Given as Photos
