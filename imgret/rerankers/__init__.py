@@ -8,4 +8,8 @@ ROLES = ("features", "words", "vectors", "index", "graph", "reference")  # what 
 RERANKERS = {
     "fuse": "imgret.rerankers.fuse:Fuse",
     "spatial": "imgret.rerankers.spatial:Spatial",
+    "weak-geometry": "imgret.rerankers.weak_geometry:WeakGeometry",
+    "hpm": "imgret.rerankers.hpm:Hpm",
+    "scsm": "imgret.rerankers.scsm:Scsm",
+    "offsets": "imgret.rerankers.offsets:Offsets",
 }
