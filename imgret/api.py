@@ -74,7 +74,7 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
     """
     path = builds.index_of(ready.path_of(os.fspath(path)))
     if os.path.exists(path) and not is_store(path):
-        return Ranking(read_ranking(path, "imgret.open"))
+        return Ranking(read_ranking(path, "imgret.open", evidence=True))
     store = Store(path)
     if settings and store.kind != "index":
         store.close()
@@ -82,4 +82,4 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
     if store.kind in KINDS:
         return KINDS[store.kind](store)
     store.close()
-    return Index(Gallery(path, settings)) if store.kind == "index" else Ranking(read_ranking(path, "imgret.open"))
+    return Index(Gallery(path, settings)) if store.kind == "index" else Ranking(read_ranking(path, "imgret.open", evidence=True))
