@@ -233,13 +233,13 @@ def ranked(made, tmp_path, monkeypatch):
     return tmp_path
 
 
-def looked_at(path, evidence, maps, counts="inliers"):
+def looked_at(path, evidence, maps, counts="inliers", enough=6):
     """Give a ranking store evidence."""
     with h5py.File(path, "r+") as file:
         for name, values in (("evidence", evidence), ("maps", maps)):
             if values is not None:
                 file.create_dataset(name, data=values)
-        say(file, "facts", json.dumps({"counts": counts, "enough": 6}))
+        say(file, "facts", json.dumps({"counts": counts, "enough": enough}))
     resign(path)
 
 
@@ -264,6 +264,13 @@ def test_evaluate_shows_what_was_counted(ranked):
         assert answer["evidence"] == ["23 inliers", None, None]
         assert answer["outlines"] == [[100, 0, 100, 60, 30, 60, 30, 0], None, None]
         assert before[query]["runs"][0] == answer | {"evidence": [], "outlines": []}
+
+
+@pytest.mark.parametrize(("enough", "drawn"), [(23, True), (24, False), (None, True), ("24", True)])
+def test_what_is_not_verified_has_no_box(ranked, enough, drawn):
+    looked_at("r.h5", None, None, enough=enough)
+    assert call("evaluate", "--protocol", "groups", "--truth", "truth.csv", "r.h5", "--html", "p.html", "--photos", "photos").code == 0
+    assert bool(block((ranked / "p.html").read_text())["queries"][0]["runs"][0]["outlines"]) == drawn
 
 
 def test_counts_that_are_no_text_are_unknown(ranked):

@@ -76,7 +76,7 @@ class Gathering:
 def _looked_at(block, row, shown):
     """`evidence` and `maps` of the results in some columns."""
     evidence, maps = (None if values is None else values[row, shown] for values in (block.evidence, block.maps))
-    return looked_at(evidence, block.counts, maps)
+    return looked_at(evidence, maps, block.counts, block.enough)
 
 
 def _points(block, row, shown):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from imgret.chance import LEVELS
+from imgret.evidence import Counted
 from imgret.inputs.chances import rows_of
 from imgret.rerankers.base import Listed
 from imgret.runs.ranks import matrices, widened
@@ -124,9 +125,9 @@ class Answers:
         return [self._reranking.matches(query, photo) if one else None for photo, one in zip(ids.tolist(), shown, strict=True)]
 
     @property
-    def counts(self):
-        """What `Found.evidence` counts, "" where there is none."""
-        return "" if self._reranking is None else self._reranking.counts
+    def counted(self):
+        """What `Found.evidence` is: an `imgret.evidence.Counted`."""
+        return Counted() if self._reranking is None else self._reranking.counted
 
     def all(self, asked):
         """The answers to some queries, of which nothing is left out or judged: a `Found` of `k` ranks less `levels` and `itself`.
@@ -142,7 +143,7 @@ class Answers:
         lists = [Listed(row[row >= 0], of[row >= 0]) for row, of in zip(ids, scores, strict=True)]
         better = self._reranking.lists(self._reranking.queries(asked, lists))
         columns = {path: widened(column, k)[:, : self._k] for path, column in matrices(better).items()}
-        if self.counts:
+        if self.counted.counts:
             nothing = np.full((len(ids), self._k), np.nan, np.float32)
             columns = {"evidence": nothing, "maps": np.broadcast_to(nothing[..., None, None], (*nothing.shape, 3, 3))} | columns
         return Found(levels=None, itself=None, **columns)

@@ -137,8 +137,8 @@ class Reranking(contextlib.ExitStack):
     ----------
     depth : int
         How many ranks it looks at.
-    counts : str
-        What its evidence counts; "".
+    counted : imgret.evidence.Counted
+        What its evidence is.
     recorded : list of dict
         How what it reads is recorded.
 
@@ -150,7 +150,7 @@ class Reranking(contextlib.ExitStack):
     def __init__(self, better, gallery, queries, run, weights=()):
         super().__init__()
         self._reranker, self._gallery, self._run, self._weights = better.reranker(), gallery, run, weights
-        self.better, self.counts = better, self._reranker.counts
+        self.better, self.counted = better, Counted(self._reranker.counts, self._reranker.enough)
         try:
             stores = self.enter_context(Stores())
             searched = Searched(gallery.names, sameness_of(gallery.store), gallery.store.shown, self._best)
@@ -176,7 +176,7 @@ class Reranking(contextlib.ExitStack):
     @property
     def facts(self):
         """What its evidence is, as the facts of a ranking; None where it gives none."""
-        return Counted(self.counts, self._reranker.enough).to_json() if self.counts else None
+        return self.counted.to_json() if self.counted.counts else None
 
     def _best(self):
         return {"cosine": 1.0, "l2": 0.0}.get(self._gallery.index.metric, np.inf) if self._gallery.index.takes == "vectors" else np.inf

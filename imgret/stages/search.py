@@ -46,6 +46,8 @@ class Block:
         What a reranker counted of each result, NaN where it did not look; None where none counted.
     counts : str
         What it counts ("inliers").
+    enough : float
+        From how many on a photo counts as verified; infinite where none does.
     maps : ndarray, shape (Q, k, 3, 3), float32, or None
         Homographies that take places of the query photo to places of each result, in pixels of the upright photos at full size; NaN where
         none is known.
@@ -63,6 +65,7 @@ class Block:
     itself: np.ndarray | None = None
     evidence: np.ndarray | None = None
     counts: str = ""
+    enough: float = np.inf
     maps: np.ndarray | None = None
     matches: list | None = None
 
@@ -220,7 +223,7 @@ def _answers(gallery, source, k, run, answers, stored):
                 found = answers.all(asked)
             else:
                 found = answers.of(asked.vectors, asked.digests, asked)
-            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, **vars(found), counts=answers.counts)
+            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, **vars(found), **vars(answers.counted))
             progress.reach(count)
     run.report.zero(zero, count, "queries", gallery.index.metric)
 
