@@ -108,8 +108,16 @@ class Answers:
         ranked = (ids >= 0) & ~found.itself
         lists = [Listed(row[kept], of[kept]) for row, of, kept in zip(ids, scores, ranked, strict=True)]
         queries = self._reranking.queries(asked, lists)
-        found = self._chosen(_better(found, self._reranking.lists(queries)))
+        better = self._reranking.lists(queries)
+        if not self._wanted.keep_self:  # where the index is asked again, that photo is found again
+            better = [self._without(each, digest) for each, digest in zip(better, digests, strict=True)]
+        found = self._chosen(_better(found, better))
         return dataclasses.replace(found, matches=[self._matches(*each) for each in zip(queries, found.ids, found.itself, strict=True)])
+
+    def _without(self, listed, digest):
+        """A list without the photo that asks."""
+        kept = ~self._same(listed.ids[None], digest[None])[0]
+        return listed if kept.all() else listed.taken(kept)
 
     def _matches(self, query, ids, itself):
         """What of a query lies where in the first results."""

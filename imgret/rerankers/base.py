@@ -54,6 +54,11 @@ class Listed:
     def __len__(self):
         return len(self.ids)
 
+    def taken(self, rows):
+        """A list of some of its photos: an index of its rows."""
+        evidence, maps = (None if each is None else each[rows] for each in (self.evidence, self.maps))
+        return Listed(self.ids[rows], self.scores[rows], evidence, maps, self.enough)
+
     @property
     def verified(self):
         """Which photos are, (k,), bool."""

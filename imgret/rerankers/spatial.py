@@ -51,6 +51,16 @@ class Spatial(Matching):
         count, matrix, _ = self.fitted(query, photo, pairs)
         return count, matrix
 
+    def matches(self, query, photo, known):
+        """See `Reranker.matches`: those that agree with the map."""
+        ours, theirs = self.prepared(query, known), self.prepared(photo, known)
+        pairs = self.pairs(ours, theirs)
+        if not len(pairs):
+            return None
+        *_, inside = self.fitted(ours.places, theirs.places, pairs)
+        one, other = pairs[inside].T
+        return np.concatenate([ours.places.xy[one], theirs.places.xy[other]], axis=1)
+
     def fitted(self, query, photo, pairs):
         """The map that most matches agree with: at how many places, (3, 3) float64, and which matches do, (M,), bool; M >= 1."""
         one, other = pairs.T
