@@ -76,7 +76,7 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
     """
     path = builds.index_of(ready.path_of(os.fspath(path)))
     if os.path.exists(path) and not is_store(path):
-        return Ranking(read_ranking(path, "imgret.open"))
+        return Ranking(read_ranking(path, "imgret.open", evidence=True))
     store = Store(path)
     if settings and store.kind != "index":
         store.close()
