@@ -21,6 +21,7 @@ from imgret.stages.export import export
 from imgret.stages.extract import extract
 from imgret.stages.import_ import import_file
 from imgret.stages.index import index
+from imgret.stages.rerank import rerank
 from imgret.stages.search import search
 from imgret.store.reader import Store
 
@@ -44,6 +45,7 @@ __all__ = (  # the same as `imgret.API`, which may not load this module
     "extract",
     "import_file",
     "index",
+    "rerank",
     "search",
 )
 

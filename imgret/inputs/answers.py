@@ -111,8 +111,16 @@ class Answers:
         better = self._reranking.lists(queries)
         if not self._wanted.keep_self:  # where the index is asked again, that photo is found again
             better = [self._without(each, digest) for each, digest in zip(better, digests, strict=True)]
-        found = self._chosen(_better(found, better))
+        found = self._chosen(self._judged_anew(_better(found, better)))
         return dataclasses.replace(found, matches=[self._matches(*each) for each in zip(queries, found.ids, found.itself, strict=True)])
+
+    def _judged_anew(self, found):
+        """What was found, with what its evidence is worth where that is more than its score was."""
+        if found.evidence is None:
+            return found
+        worth = (found.evidence[..., None] >= np.array(self._reranking.worth)).sum(axis=-1)
+        levels = np.full(found.ids.shape, -1, np.int8) if found.levels is None else found.levels
+        return dataclasses.replace(found, levels=np.where((worth > 0) & ~found.itself, np.maximum(levels, worth), levels).astype(np.int8))
 
     def _without(self, listed, digest):
         """A list without the photo that asks."""

@@ -62,6 +62,11 @@ class Better:
     settings: tuple = ()
     roles: dict = dataclasses.field(default_factory=dict)
 
+    @property
+    def paths(self):
+        """All that is read."""
+        return [path for paths in self.roles.values() for path in paths]
+
     @classmethod
     def found(cls, method, settings, roles, index):
         """With the features of a build, where its folder is what is searched, and none are given."""
@@ -168,6 +173,16 @@ class Reranking(contextlib.ExitStack):
         """How many ranks it looks at."""
         params = self._reranker.params.to_json()
         return params.get("depth", LOOKED)
+
+    @property
+    def worth(self):
+        """The evidence that is likely, and sure, to be of a match; see `imgret.rerankers.base.Reranker`."""
+        return self._reranker.worth
+
+    @property
+    def judges(self):
+        """Whether its evidence says what matches."""
+        return bool(np.isfinite(self.worth[0]))
 
     def to_json(self):
         """What is done, as parameters of a ranking."""

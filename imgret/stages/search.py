@@ -125,17 +125,17 @@ def search(
         k = (STORED if out else PRINTED) if k is None else k
         k = count if k == "all" else min(k, count)
         weights = tuple(several(weights))
-        reads = [index, *queries.lists, *weights, *places(gallery.pipeline.node), *run.reads]
+        reads = [index, *queries.lists, *weights, *places(gallery.pipeline.node), *run.reads, *([] if better is None else better.paths)]
         _tell(gallery, k, run.report)
         source, listing = _source(stack, queries, gallery, failures, run, weights)
         for option, path in spared_by:
             _spare(path, option, reads, listing)
-        if out is None:
-            _check_judged(gallery, wanted, run.report)
         reranking = None
         if better is not None:
             stores = [] if listing is not None else queries.arguments
             reranking = stack.enter_context(Reranking(better, gallery, stores, run, weights))
+        if out is None and not (reranking is not None and reranking.judges):
+            _check_judged(gallery, wanted, run.report)
         answers = Answers(gallery, k, wanted, run.jobs, reranking, pictured)
         blocks = stack.enter_context(contextlib.closing(_answers(gallery, source, k, run, answers, out is not None)))
         if out is not None:
