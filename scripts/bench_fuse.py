@@ -3,9 +3,8 @@
     python scripts/bench_fuse.py [--queries 70] [--photos 1000000] [--rankings 3]
 
 Lists of all photos with random scores, as rerankers are given them; one thread, processor time, every method of `fuse` and `fuse-adaptive`.
-Beside them what a script of a page does with NumPy: scores spread from 0 to 1, put where their photos are, multiplied, sorted; its lists are
-compared with those of `fuse`. (ranx and trectools fuse dictionaries of names: they would do the same a hundred times slower. They are asked
-with --peer ranx, on a hundredth of the photos.)
+Beside them what a script of a page does with NumPy: scores spread from 0 to 1, put where their photos are, multiplied, sorted. (ranx fuses
+dictionaries of names: --peer ranx asks it, on a hundredth of the photos.)
 """
 
 import argparse

@@ -5,6 +5,7 @@ import shutil
 import types
 
 import pytest
+from forking import forked
 from helpers import call, photo
 from helpers import run as run_command
 
@@ -18,6 +19,13 @@ def pytest_configure(config):
     half of its time. `--basetemp`, or pytest's own PYTEST_DEBUG_TEMPROOT, say where else."""
     if config.option.basetemp is None and os.path.isdir(IN_MEMORY) and shutil.disk_usage(IN_MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", IN_MEMORY)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers():
+    """See `forking`."""
+    with forked():
+        yield
 
 
 @pytest.fixture(scope="session")

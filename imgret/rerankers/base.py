@@ -196,11 +196,15 @@ class Reranker(Component):
         How many rankings it takes, at least and at most.
     counts : str
         What `Listed.evidence` counts in what it gives ("inliers"); "" where it gives none of its own.
+    worth : tuple of (float, float)
+        The evidence that a photo which does not match reaches by chance in one search of ten, and in one of two hundred: what is likely,
+        and sure, for a person.
     """
 
     takes = ()
     rankings = (1, 1)
     counts = ""
+    worth = (np.inf, np.inf)
 
     @property
     def enough(self):

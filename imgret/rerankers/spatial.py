@@ -32,6 +32,7 @@ class Spatial(Matching):
 
     name = "spatial"
     counts = "inliers"
+    worth = (8.0, 12.0)
 
     @dataclasses.dataclass(frozen=True)
     class Params(MatchParams):
