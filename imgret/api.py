@@ -21,6 +21,7 @@ from imgret.stages.export import export
 from imgret.stages.extract import extract
 from imgret.stages.import_ import import_file
 from imgret.stages.index import index
+from imgret.stages.rerank import rerank
 from imgret.stages.search import search
 from imgret.store.reader import Store
 
@@ -44,6 +45,7 @@ __all__ = (  # the same as `imgret.API`, which may not load this module
     "extract",
     "import_file",
     "index",
+    "rerank",
     "search",
 )
 
@@ -74,7 +76,7 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
     """
     path = builds.index_of(ready.path_of(os.fspath(path)))
     if os.path.exists(path) and not is_store(path):
-        return Ranking(read_ranking(path, "imgret.open"))
+        return Ranking(read_ranking(path, "imgret.open", evidence=True))
     store = Store(path)
     if settings and store.kind != "index":
         store.close()
@@ -82,4 +84,4 @@ def open(path, settings=()):  # noqa: A001 - as `imgret.open` it says what it do
     if store.kind in KINDS:
         return KINDS[store.kind](store)
     store.close()
-    return Index(Gallery(path, settings)) if store.kind == "index" else Ranking(read_ranking(path, "imgret.open"))
+    return Index(Gallery(path, settings)) if store.kind == "index" else Ranking(read_ranking(path, "imgret.open", evidence=True))

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 _WHOLE = 1e15  # up to here a float is the number that was counted
+_LONGEST = 60  # characters that say what is counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Counted:
     def of(cls, facts):
         """From the facts of a store, which may be a stranger's."""
         counts, enough = facts.get("counts"), facts.get("enough")
+        named = isinstance(counts, str) and len(counts) <= _LONGEST
         known = isinstance(enough, int | float) and abs(enough) < _WHOLE
-        return cls(counts if isinstance(counts, str) else "", float(enough) if known else math.inf)
+        return cls(counts if named else "", float(enough) if known else math.inf)
 
     def to_json(self):
         """The facts of a store."""

@@ -39,9 +39,12 @@ class Hit(_Pair):
     match : str or None
         What the score is worth, "sure", "likely" or "no match"; None where that is not known: of what is no answer of an index, and of one
         that judges nothing.
+    evidence : float or None
+        What was counted of it where a ranking was made better (inliers), None where nobody looked.
     """
 
     match = None
+    evidence = None
 
 
 class Opened:
@@ -334,4 +337,8 @@ class Ranking:
         lists, row = self.lists, self._rows[query]
         ids = lists.ids[row, : lists.lengths[row]].tolist()
         scores = [float("nan")] * len(ids) if lists.scores is None else lists.scores[row, : len(ids)].tolist()
-        return [Hit(to_text(lists.names[photo]), score) for photo, score in zip(ids, scores, strict=True)]
+        hits = [Hit(to_text(lists.names[photo]), score) for photo, score in zip(ids, scores, strict=True)]
+        looked = [] if lists.evidence is None else lists.evidence[row, : len(hits)].tolist()
+        for hit, evidence in zip(hits, looked, strict=False):
+            hit.evidence = None if evidence != evidence else evidence
+        return hits

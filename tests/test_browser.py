@@ -608,6 +608,7 @@ def test_boxes_are_drawn_where_the_query_lies(show, evident):
     inner = at["width"] - 8  # within the frame; a photo of 160 × 120 leaves room above and below
     assert drawn["x"] - at["x"] == pytest.approx(4 + inner * 40 / 160, abs=2)
     assert drawn["y"] - at["y"] == pytest.approx(4 + inner / 8 + inner * 20 / 160, abs=2)
+    assert texts(tab, "#legend span") == ["where the query lies in the photo found"]
     tile.click()
     assert shapes(tab, "#large") == ["40 20 90 20 90 70 40 70"]
     assert tab.locator("#large rect.box").count() == 2

@@ -15,8 +15,10 @@ from imgret.errors import ImgretError
 from imgret.evidence import Counted, cell, counted, said
 from imgret.formats.lists import RankedLists
 from imgret.html import page as page_module
+from imgret.html import search as search_module
 from imgret.html.contract import Answer
 from imgret.html.drawing import MATCHES, area, outline, points
+from imgret.html.search import Gathering
 from imgret.inputs.rankings import read_ranking
 from imgret.stages.search import Block
 
@@ -51,6 +53,7 @@ def test_what_was_counted_in_words(value, counts, number, text, field):
         ({"counts": ["inliers"], "enough": "6"}, Counted("", INF)),
         ({"counts": None, "enough": 10**400}, Counted("", INF)),
         ({"counts": "s", "enough": NAN}, Counted("s", INF)),
+        ({"counts": "s" * 61, "enough": 0.5}, Counted("", 0.5)),
     ],
 )
 def test_facts_may_be_anything(facts, wanted):
@@ -172,6 +175,45 @@ def test_maps_become_outlines_where_the_photos_are_known(tmp_path):
     assert "maps" not in held[0]["runs"][0]
 
 
+def found(count=3, **given):
+    """A block of queries in a gallery of three photos: the second of them asks."""
+    ids, scores = np.tile([1, 0, 2, -1], (count, 1)), np.tile(np.array([2, 1, 0.5, NAN], np.float32), (count, 1))
+    itself = ids == 1
+    names = [b"q%d" % number for number in range(count)]
+    return Block(names, names, np.full((count, 4), NAN), None, scores, ids, None, itself, **given)
+
+
+def test_a_page_of_a_search_has_what_was_counted_and_what_matches():
+    matches = [[None, np.arange(8, dtype=np.float32).reshape(2, 4), np.zeros((0, 4), np.float32)], [], [None] * 4]
+    evidence = np.tile(np.array([99, 23, 2, NAN], np.float32), (3, 1))
+    maps = np.tile(SHIFTED.astype(np.float32), (3, 4, 1, 1))
+    gathering = Gathering("i.h5", 10, 2)
+    gathering.add([b"a", b"b", b"c"], found(evidence=evidence, counts="inliers", enough=6.0, maps=maps, matches=matches))
+    page = gathering.page()
+    first, second = (query.runs[0] for query in page.queries)
+    assert [page.photos[photo] for photo, _ in first.top] == ["a", "c"]
+    assert first.evidence == second.evidence == ["23 inliers", "2 inliers"]
+    assert [each is None for each in first.maps] == [False, True]
+    assert (first.points, second.points) == ([[0, 1, 2, 3, 4, 5, 6, 7], None], [])
+    assert page.note == "the first 2 of 3 queries are shown"
+
+
+def test_a_page_of_a_search_as_it_was():
+    gathering = Gathering("i.h5", 10, 5)
+    gathering.add([b"a", b"b", b"c"], found())
+    answer = gathering.page().queries[0].runs[0]
+    assert (answer.evidence, answer.maps, answer.points, gathering.page().note) == ([], [], [], None)
+
+
+def test_a_page_holds_so_many_matches_and_no_more(monkeypatch):
+    monkeypatch.setattr(search_module, "MATCHES", 25)
+    gathering = Gathering("i.h5", 10, 5)
+    for _ in range(2):
+        gathering.add([b"a", b"b", b"c"], found(matches=[[None, np.zeros((10, 4))]] * 3))
+    assert [bool(query.runs[0].points) for query in gathering.page().queries] == [True, True, False, False, False]
+    assert gathering.page().note == "the first 5 of 6 queries are shown; what matches is shown of the first 2"
+
+
 # --- ranked lists
 
 
@@ -233,13 +275,13 @@ def ranked(made, tmp_path, monkeypatch):
     return tmp_path
 
 
-def looked_at(path, evidence, maps, counts="inliers"):
+def looked_at(path, evidence, maps, counts="inliers", enough=6):
     """Give a ranking store evidence."""
     with h5py.File(path, "r+") as file:
         for name, values in (("evidence", evidence), ("maps", maps)):
             if values is not None:
                 file.create_dataset(name, data=values)
-        say(file, "facts", json.dumps({"counts": counts, "enough": 6}))
+        say(file, "facts", json.dumps({"counts": counts, "enough": enough}))
     resign(path)
 
 
@@ -264,6 +306,13 @@ def test_evaluate_shows_what_was_counted(ranked):
         assert answer["evidence"] == ["23 inliers", None, None]
         assert answer["outlines"] == [[100, 0, 100, 60, 30, 60, 30, 0], None, None]
         assert before[query]["runs"][0] == answer | {"evidence": [], "outlines": []}
+
+
+@pytest.mark.parametrize(("enough", "drawn"), [(23, True), (24, False), (None, True), ("24", True)])
+def test_what_is_not_verified_has_no_box(ranked, enough, drawn):
+    looked_at("r.h5", None, None, enough=enough)
+    assert call("evaluate", "--protocol", "groups", "--truth", "truth.csv", "r.h5", "--html", "p.html", "--photos", "photos").code == 0
+    assert bool(block((ranked / "p.html").read_text())["queries"][0]["runs"][0]["outlines"]) == drawn
 
 
 def test_counts_that_are_no_text_are_unknown(ranked):

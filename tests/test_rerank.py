@@ -12,6 +12,7 @@ from helpers import call, misused, refused, resign
 from killing import Watched, same, tidy
 from PIL import Image
 
+import imgret
 from imgret.inputs.ranked import EMPTY, Ranked
 from imgret.inputs.reranked import reranked
 from imgret.inputs.stores import Stores
@@ -370,3 +371,75 @@ def test_photos_that_failed_somewhere(photos, tmp_path):
         assert np.array_equal(fused.read("ids")[row], better.read("ids")[row])
         assert not np.nan_to_num(better.read("evidence")[row]).any()
         assert fused.photos == better.photos
+
+
+def test_from_python(stores, better, tmp_path):
+    imgret.rerank(stores.ranking, tmp_path / "o.h5", method="spatial", settings=["depth=4"], roles={"features": stores.features})
+    same(tmp_path / "o.h5", better)
+    with imgret.open(better) as ranking:
+        first, *_, last = ranking["01.png"]
+        assert first.name == "01.png"
+        assert first.evidence > 20
+        assert last.evidence is None
+    with pytest.raises(imgret.ImgretError, match="-m spatial needs --features or --words to match"):
+        imgret.rerank(stores.ranking, tmp_path / "p.h5", method="spatial")
+
+
+def test_a_build_says_how_to_verify(photos, tmp_path):
+    """Its folder knows the features that verification takes."""
+    out = tmp_path / "b"
+    config = tmp_path / "c.toml"
+    tables = ('features = { run = "extract" }', 'vlad = { run = "encode", inputs = ["features"], codebook = "ready:rootsift-vlad64" }')
+    tables += ('index = { run = "index", inputs = ["vlad"] }', 'ranking = { run = "search", index = "index", queries = ["vlad"] }')
+    tables += ('better = { run = "rerank", inputs = ["ranking"], features = ["features"], method = "spatial" }',)
+    config.write_text("\n".join(tables))
+    result = call("build", photos, "-o", out, "--config", config)
+    assert result.code == 0, result.err
+    assert result.err.splitlines()[-1] == f"imgret: {out} is ready: imgret search {out} PHOTO --rerank spatial"
+    found = call("search", out, photos / "01.png", "--rerank", "spatial", "--keep-self", "-k", 1)
+    assert found.lines[0].split("\t")[-1] == "evidence"
+    assert int(found.lines[1].split("\t")[-1]) > 20
+
+
+def test_config_tables(stores, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text(
+        'ranking = { run = "search", index = "i", queries = ["v"] }\nbetter = { run = "rerank", method = "spatial", set = { depth = 4 } }\n'
+    )
+    out = tmp_path / "o.h5"
+    refused(
+        call("rerank", stores.ranking, "--features", stores.features, "--config", f"{config}:ranking", "-o", out),
+        2,
+        f"--config {config}:ranking: this table is for `search`, not for `rerank`",
+    )
+    assert call("rerank", stores.ranking, "--features", stores.features, "--config", f"{config}:better", "-o", out).code == 0
+    with Store(out) as store:
+        assert store.params["params"]["depth"] == 4
+
+
+def test_queries_with_boxes(stores, photos, tmp_path):
+    """They ask with what lies in the box: of features that are given for whole photos, those in it."""
+    boxes, asking, asked, run = (tmp_path / name for name in ("boxes.csv", "q.h5", "qv.h5", "run.h5"))
+    boxes.write_text("image,x1,y1,x2,y2\n01.png,10,20,120,100\n02.png,0,0,100,110\n")
+    for command in (
+        ("extract", photos, "--boxes", boxes, "-o", asking),
+        ("encode", asking, "-c", stores.kmeans, "-o", asked),
+        ("search", stores.index, asked, "-k", 5, "-o", run),
+        ("rerank", run, *SPATIAL, "--features", stores.features, "-o", tmp_path / "a.h5"),
+        ("rerank", run, *SPATIAL, "--features", stores.features, "--queries", asking, "-o", tmp_path / "b.h5"),
+    ):
+        result = call(*command)
+        assert result.code == 0, result.err
+    with Store(tmp_path / "a.h5") as cut, Store(tmp_path / "b.h5") as own, Store(run) as before:
+        np.testing.assert_array_equal(cut.read("query_box"), before.read("query_box"))
+        for store in (cut, own):
+            assert (store.read("evidence")[:, 0] > 6).all()
+            assert list(store.texts("query_ids")) == list(before.texts("query_ids"))
+    result = call("rerank", run, "-m", "alpha-qe", "--vectors", stores.vlad, "--index", stores.index, "-o", tmp_path / "c.h5")
+    refused(
+        result,
+        1,
+        f"query '01.png' asks with a box, and {stores.vlad} describes all of its photo: give --queries that were extracted with --boxes",
+    )
+    expanded = ("-m", "alpha-qe", "--vectors", stores.vlad, "--index", stores.index, "--queries", asked)
+    assert call("rerank", run, *expanded, "-o", tmp_path / "c.h5").code == 0

@@ -127,6 +127,18 @@ def test_rules_follow_the_config(work):
     assert sorted(stamp.removesuffix(":") for stamp in stamps) == ["build/a/photos.seen", "build/t/photos.seen", "build/x/photos.seen"]
 
 
+def test_a_ranking_is_made_better(work):
+    """What describes the gallery is given of all photos in it, what asks of the scored ones alone."""
+    more = 'better = { run = "rerank", inputs = ["ranking"], features = ["features"], method = "spatial" }\n'
+    (work / "two.toml").write_text(CONFIG.replace('inputs = ["ranking"]', 'inputs = ["better"]') + more)
+    code, text, _ = rules("rules", "build", "--datasets", "a", "--configs", "two.toml", "--train", "t", "--extra", "x")
+    assert code == 0
+    (recipe,) = [line for line in text.splitlines() if "$(IMGRET) rerank" in line]
+    given = re.sub(r"-[0-9a-f]{10}\.h5", ".h5", recipe).partition("$(IMGRET_FLAGS) ")[2].split()
+    assert given == ["build/a/ranking.h5", "--features", "build/a/features.h5", "--features", "build/x/features.h5"]
+    assert "--config two.toml:better" in recipe
+
+
 def test_configs_share_what_they_describe_alike(work):
     (work / "two.toml").write_text("# another\n" + CONFIG.replace('codebook = "words"', 'codebook = "words", set = { norm = ["l2"] }'))
     _, first, _ = rules("rules", "build", "--datasets", "a", "--configs", "one.toml")
@@ -533,6 +545,12 @@ def test_shipped_configs_are_whole_pipelines_that_imgret_accepts(tmp_path, monke
                 missing = tmp_path / "none.h5"
                 learned = ["-c", missing] if "codebook" in content and not is_ready(content["codebook"]) else []
                 result = call("encode", "--config", f"{path}:{table}", "-o", tmp_path / "x.h5", *learned, missing, missing)
+                assert (result.code, "none.h5" in result.err) == (1, True), result.err
+            elif content["run"] == "rerank":
+                missing = tmp_path / "none.h5"
+                known = [word for key in config.FILES["rerank"][1:] if key in content for word in (f"--{key}", missing)]
+                rankings = [missing] * len(config.named(content, "inputs"))
+                result = call("rerank", "--config", f"{path}:{table}", "-o", tmp_path / "x.h5", *rankings, *known)
                 assert (result.code, "none.h5" in result.err) == (1, True), result.err
         code, text, err = rules("rules", str(tmp_path / "build"), "--datasets", "a", "--configs", str(path), "--train", "t")
         assert code == 0, err

@@ -114,3 +114,31 @@ def test_more_queries_than_the_page_takes(here):
     result = call("search", "i.h5", "photos", "-o", "r.h5", "--html", "s.html", "--photos", "photos")
     assert result.code == 2
     assert "--html is for what is printed; with -o make the page of the ranking by `evaluate --html`" in result.err
+
+
+def test_a_verified_page_draws_what_matches_and_where(stores, photos, tmp_path, monkeypatch):
+    """A part of a photo lies in it where it was cut out, and one that was turned lies in it turned; what matches lies there, too."""
+    monkeypatch.chdir(tmp_path)
+    whole = np.asarray(Image.open(photos / "01.png"))
+    height, width = whole.shape[:2]
+    Image.fromarray(whole[10:110, 30:150]).save("part.png")
+    Image.fromarray(np.rot90(whole)).save("turned.png")
+    command = ("search", stores.index, "part.png", "turned.png", "-k", "3", "--html", "s.html", "--photos", photos)
+    result = call(*command, "--rerank", "spatial", "--features", stores.features)
+    assert result.code == 0, result.err
+    data, _ = page("s.html")
+    corners = {"part.png": [30, 10, 150, 10, 150, 110, 30, 110], "turned.png": [width, 0, width, height, 0, height, 0, 0]}
+    places = {"part.png": lambda x, y: (x + 30, y + 10), "turned.png": lambda x, y: (width - y, x)}
+    for line, query in zip([line for line in result.lines if "\t1\t" in line], data["queries"], strict=True):
+        (answer,) = query["runs"]
+        assert data["photos"][answer["top"][0][0]] == "01.png"
+        counted = int(line.split("\t")[-1])
+        assert answer["evidence"][0] == f"{counted} inliers"
+        drawn, wanted = (
+            sorted(zip(flat[::2], flat[1::2], strict=True), key=sum) for flat in (answer["outlines"][0], corners[query["name"]])
+        )
+        assert np.abs(np.subtract(drawn, wanted)).max() < 3
+        matches = np.reshape(answer["points"][0], (-1, 4))
+        assert counted <= len(matches)
+        there = np.array([places[query["name"]](x, y) for x, y in matches[:, :2]])
+        assert np.linalg.norm(there - matches[:, 2:], axis=1).max() < 6

@@ -51,7 +51,7 @@ class Score(click.ParamType):
 @click.option("--keep-self", is_flag=True, help="Rank the photo that asks like any other, where it is in the index.")
 @click.option(
     "--rerank",
-    "method",
+    "reranker",
     type=click.Choice(list(RERANKERS)),
     help="Make the answers better before they are given: what `imgret rerank` does, in one go.",
 )
@@ -70,7 +70,7 @@ class Score(click.ParamType):
 @options.jobs
 @options.run
 @click.pass_context
-def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, keep_self, min_score, matches_only, method, **given):
+def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, keep_self, min_score, matches_only, reranker, **given):
     """Rank an index's photos for each query.
 
     INDEX is an index, or the folder that `imgret build` made. PHOTOS are the queries: photos, folders, - for a list on standard input, or
@@ -85,9 +85,9 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
     from imgret.stages.search import search
 
     if "help" in given["settings"]:
-        options.explain_search(index)
+        options.explain_search(index, reranker)
     _check(out, form, html, keep_self or matches_only or min_score is not None)
-    better = _better(method, index, given)
+    better = _better(reranker, index, given)
     photo_roots = options.check_html(html, photo_roots, top, most, [index], large)
     queries, lost, page = options.given_photos(photos, given), Lost(), None
     pictured = 0

@@ -44,6 +44,8 @@ class RankedLists:
         What was counted of the photos in the first L ranks; NaN where nobody looked. Any other value may be there: it decides nothing.
     counts : str
         What is counted ("inliers"); "" where that is not known.
+    enough : float
+        From how many on a photo counts as verified; infinite where that is not known.
     maps : ndarray, shape (Q, L, 3, 3), float32, or None
         Homographies from places of the query photo to places of each of these photos, in pixels of the upright photos at full size; NaN
         where none is known. Any other value may be there.
@@ -66,6 +68,7 @@ class RankedLists:
     boxes: np.ndarray | None = None
     evidence: np.ndarray | None = None
     counts: str = ""
+    enough: float = np.inf
     maps: np.ndarray | None = None
 
     def __post_init__(self):

@@ -1,5 +1,7 @@
 """What the pages of evaluations and of searches are both built with."""
 
+import itertools
+
 import numpy as np
 
 from imgret.evidence import said
@@ -31,15 +33,17 @@ def box_of(corners):
     return None if not np.isfinite(corners).all() else [round(float(corner), 3) for corner in corners]
 
 
-def looked_at(evidence, counts, maps):
+def looked_at(evidence, maps, counts, enough):
     """What an `Answer` has of the photos that were looked at.
 
     Parameters
     ----------
     evidence : ndarray, shape (n,), or None
+    maps : ndarray, shape (n, 3, 3), or None
     counts : str
         What is counted.
-    maps : ndarray, shape (n, 3, 3), or None
+    enough : float
+        From how many on a photo counts as verified: the maps of others are made of what agrees by chance, and are left out.
 
     Returns
     -------
@@ -47,5 +51,6 @@ def looked_at(evidence, counts, maps):
         `evidence` and `maps`.
     """
     words = [] if evidence is None else [said(value, counts) or None for value in evidence.tolist()]
-    known = [] if maps is None else [each if np.isfinite(each).all() else None for each in maps]
+    verified = itertools.repeat(True) if evidence is None or np.isinf(enough) else (evidence >= enough).tolist()
+    known = [] if maps is None else [each if one and np.isfinite(each).all() else None for each, one in zip(maps, verified, strict=False)]
     return {"evidence": words if any(words) else [], "maps": known}

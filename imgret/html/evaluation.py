@@ -92,7 +92,9 @@ def _answer(lists, row, top, photos):
     length = min(top, int(lists.lengths[row]))
     scores = [None] * length if lists.scores is None else lists.scores[row, :length].tolist()
     evidence, maps = (None if values is None else values[row, :length] for values in (lists.evidence, lists.maps))
-    return Answer(photos.top(lists.names, lists.ids[row, :length].tolist(), scores), **looked_at(evidence, lists.counts, maps))
+    return Answer(
+        photos.top(lists.names, lists.ids[row, :length].tolist(), scores), **looked_at(evidence, maps, lists.counts, lists.enough)
+    )
 
 
 def _chosen(names, judged, setting, most):

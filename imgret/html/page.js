@@ -141,11 +141,12 @@
   }
 
   function legend() {
-    if (!judged) return;
+    if (!judged && !there.boxes) return;
     const items = Object.keys(MARKS).filter((mark) => used.has(mark)).map((mark) => {
       return el("span", {}, el("i", { class: `${mark} ${mark}-text`, "aria-hidden": "true" }, MARKS[mark].sign), MARKS[mark].text);
     });
-    if (two) items.push(el("span", {}, `▲ ▼ ranks gained or lost from ${shown(runs[0].label)} to ${runs.length === 2 ? shown(runs[1].label) : "the run"}`));
+    if (judged && two) items.push(el("span", {}, `▲ ▼ ranks gained or lost from ${shown(runs[0].label)} to ${runs.length === 2 ? shown(runs[1].label) : "the run"}`));
+    if (there.boxes) items.push(el("span", {}, el("i", { class: "frame", "aria-hidden": "true" }), "where the query lies in the photo found"));
     $("legend").append(...items);
     $("legend").hidden = !items.length;
   }

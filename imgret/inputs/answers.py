@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from imgret.chance import LEVELS
+from imgret.evidence import Counted
 from imgret.inputs.chances import rows_of
 from imgret.rerankers.base import Listed
 from imgret.runs.ranks import matrices, widened
@@ -107,8 +108,24 @@ class Answers:
         ranked = (ids >= 0) & ~found.itself
         lists = [Listed(row[kept], of[kept]) for row, of, kept in zip(ids, scores, ranked, strict=True)]
         queries = self._reranking.queries(asked, lists)
-        found = self._chosen(_better(found, self._reranking.lists(queries)))
+        better = self._reranking.lists(queries)
+        if not self._wanted.keep_self:  # where the index is asked again, that photo is found again
+            better = [self._without(each, digest) for each, digest in zip(better, digests, strict=True)]
+        found = self._chosen(self._judged_anew(_better(found, better)))
         return dataclasses.replace(found, matches=[self._matches(*each) for each in zip(queries, found.ids, found.itself, strict=True)])
+
+    def _judged_anew(self, found):
+        """What was found, with what its evidence is worth where that is more than its score was."""
+        if found.evidence is None:
+            return found
+        worth = (found.evidence[..., None] >= np.array(self._reranking.worth)).sum(axis=-1)
+        levels = np.full(found.ids.shape, -1, np.int8) if found.levels is None else found.levels
+        return dataclasses.replace(found, levels=np.where((worth > 0) & ~found.itself, np.maximum(levels, worth), levels).astype(np.int8))
+
+    def _without(self, listed, digest):
+        """A list without the photo that asks."""
+        kept = ~self._same(listed.ids[None], digest[None])[0]
+        return listed if kept.all() else listed.taken(kept)
 
     def _matches(self, query, ids, itself):
         """What of a query lies where in the first results."""
@@ -116,9 +133,9 @@ class Answers:
         return [self._reranking.matches(query, photo) if one else None for photo, one in zip(ids.tolist(), shown, strict=True)]
 
     @property
-    def counts(self):
-        """What `Found.evidence` counts, "" where there is none."""
-        return "" if self._reranking is None else self._reranking.counts
+    def counted(self):
+        """What `Found.evidence` is: an `imgret.evidence.Counted`."""
+        return Counted() if self._reranking is None else self._reranking.counted
 
     def all(self, asked):
         """The answers to some queries, of which nothing is left out or judged: a `Found` of `k` ranks less `levels` and `itself`.
@@ -134,7 +151,7 @@ class Answers:
         lists = [Listed(row[row >= 0], of[row >= 0]) for row, of in zip(ids, scores, strict=True)]
         better = self._reranking.lists(self._reranking.queries(asked, lists))
         columns = {path: widened(column, k)[:, : self._k] for path, column in matrices(better).items()}
-        if self.counts:
+        if self.counted.counts:
             nothing = np.full((len(ids), self._k), np.nan, np.float32)
             columns = {"evidence": nothing, "maps": np.broadcast_to(nothing[..., None, None], (*nothing.shape, 3, 3))} | columns
         return Found(levels=None, itself=None, **columns)

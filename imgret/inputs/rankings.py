@@ -80,7 +80,7 @@ def photo_roots(paths):
 def _looked_at(store):
     """What was counted of photos in the first ranks, and where they show what the query does: by the names of `RankedLists`' fields."""
     columns = {path: store.read(path) for path in ("evidence", "maps") if store.has(path)}
-    return columns | ({"counts": Counted.of(store.facts).counts} if columns else {})
+    return columns | (vars(Counted.of(store.facts)) if columns else {})
 
 
 def _searched(path, depth=0):

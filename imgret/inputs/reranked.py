@@ -10,7 +10,7 @@ from imgret import builds
 from imgret.errors import ImgretError, UsageError
 from imgret.evidence import Counted
 from imgret.inputs.gallery import Gallery as OpenIndex
-from imgret.inputs.nextstep import index_in
+from imgret.inputs.nextstep import index_in, remedied
 from imgret.inputs.photoqueries import PhotoDescriber
 from imgret.inputs.reranking import DESCRIBING, Given, KnownStores, Searched, StoredQuery, check_roles
 from imgret.inputs.stores import Stores
@@ -62,6 +62,11 @@ class Better:
     settings: tuple = ()
     roles: dict = dataclasses.field(default_factory=dict)
 
+    @property
+    def paths(self):
+        """All that is read."""
+        return [path for paths in self.roles.values() for path in paths]
+
     @classmethod
     def found(cls, method, settings, roles, index):
         """With the features of a build, where its folder is what is searched, and none are given."""
@@ -101,7 +106,8 @@ def divided(index, method, settings):
     settings : sequence of str
     """
     own = {field.name for field in dataclasses.fields(load(RERANKERS, method, "reranker").Params)}
-    with contextlib.closing(OpenIndex(index_in(index))) as gallery:
+    path = index_in(index)
+    with remedied(path), contextlib.closing(OpenIndex(path)) as gallery:
         its = {field.name for field in dataclasses.fields(gallery.settings)}
     first, second = [], []
     for setting in settings:
@@ -137,8 +143,8 @@ class Reranking(contextlib.ExitStack):
     ----------
     depth : int
         How many ranks it looks at.
-    counts : str
-        What its evidence counts; "".
+    counted : imgret.evidence.Counted
+        What its evidence is.
     recorded : list of dict
         How what it reads is recorded.
 
@@ -150,7 +156,7 @@ class Reranking(contextlib.ExitStack):
     def __init__(self, better, gallery, queries, run, weights=()):
         super().__init__()
         self._reranker, self._gallery, self._run, self._weights = better.reranker(), gallery, run, weights
-        self.better, self.counts = better, self._reranker.counts
+        self.better, self.counted = better, Counted(self._reranker.counts, self._reranker.enough)
         try:
             stores = self.enter_context(Stores())
             searched = Searched(gallery.names, sameness_of(gallery.store), gallery.store.shown, self._best)
@@ -169,6 +175,16 @@ class Reranking(contextlib.ExitStack):
         params = self._reranker.params.to_json()
         return params.get("depth", LOOKED)
 
+    @property
+    def worth(self):
+        """The evidence that is likely, and sure, to be of a match; see `imgret.rerankers.base.Reranker`."""
+        return self._reranker.worth
+
+    @property
+    def judges(self):
+        """Whether its evidence says what matches."""
+        return bool(np.isfinite(self.worth[0]))
+
     def to_json(self):
         """What is done, as parameters of a ranking."""
         return {"method": self._reranker.name, "version": self._reranker.version, "params": self._reranker.params.to_json()}
@@ -176,7 +192,7 @@ class Reranking(contextlib.ExitStack):
     @property
     def facts(self):
         """What its evidence is, as the facts of a ranking; None where it gives none."""
-        return Counted(self.counts, self._reranker.enough).to_json() if self.counts else None
+        return self.counted.to_json() if self.counted.counts else None
 
     def _best(self):
         return {"cosine": 1.0, "l2": 0.0}.get(self._gallery.index.metric, np.inf) if self._gallery.index.takes == "vectors" else np.inf

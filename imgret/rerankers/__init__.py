@@ -7,6 +7,10 @@ ROLES = ("features", "words", "vectors", "index", "graph", "reference")  # what 
 
 RERANKERS = {
     "spatial": "imgret.rerankers.spatial:Spatial",
+    "weak-geometry": "imgret.rerankers.weak_geometry:WeakGeometry",
+    "hpm": "imgret.rerankers.hpm:Hpm",
+    "scsm": "imgret.rerankers.scsm:Scsm",
+    "offsets": "imgret.rerankers.offsets:Offsets",
     "max-regions": "imgret.rerankers.max_regions:MaxRegions",
     "aqe": "imgret.rerankers.aqe:Aqe",
     "alpha-qe": "imgret.rerankers.alpha_qe:AlphaQe",

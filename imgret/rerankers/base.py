@@ -54,6 +54,11 @@ class Listed:
     def __len__(self):
         return len(self.ids)
 
+    def taken(self, rows):
+        """A list of some of its photos: an index of its rows."""
+        evidence, maps = (None if each is None else each[rows] for each in (self.evidence, self.maps))
+        return Listed(self.ids[rows], self.scores[rows], evidence, maps, self.enough)
+
     @property
     def verified(self):
         """Which photos are, (k,), bool."""
@@ -191,11 +196,15 @@ class Reranker(Component):
         How many rankings it takes, at least and at most.
     counts : str
         What `Listed.evidence` counts in what it gives ("inliers"); "" where it gives none of its own.
+    worth : tuple of (float, float)
+        The evidence that a photo which does not match reaches by chance in one search of ten, and in one of two hundred: what is likely,
+        and sure, for a person.
     """
 
     takes = ()
     rankings = (1, 1)
     counts = ""
+    worth = (np.inf, np.inf)
 
     @property
     def enough(self):

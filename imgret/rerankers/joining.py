@@ -5,7 +5,7 @@ import numpy as np
 from imgret.errors import ImgretError
 from imgret.rerankers.base import Listed
 
-DIGIT, DIGITS = 11, 3  # bits of a score that are sorted at once, and how often: 32 of them
+DIGIT, DIGITS = 8, 4  # bits of a score that are sorted at once, and how often: more at once would be in too many places of the memory
 
 
 def joined(lists, size, most):
@@ -57,7 +57,8 @@ def _best(bits, photos, most):
 
     keys, other = np.empty((2, len(photos)), np.uint64)
     counts = np.zeros((DIGITS, 1 << DIGIT), np.int64)
-    loops.pack(bits, photos, keys, counts)
+    loops.pack(bits, photos, keys)
+    loops.count(keys, counts)
     for digit, count in enumerate(counts):
         if count.max() < len(keys):  # else they have it in common
             loops.place(keys, np.uint64(32 + DIGIT * digit), np.cumsum(count) - count, other)

@@ -44,8 +44,8 @@ class Matching(Reranker):
             described = described.entries if by_words else described.features
         return (tentative.Words if by_words else tentative.Features)(described)
 
-    def matches(self, query, photo):
-        """Those of two photos that are `prepared`: rows of both, (M, 2), int64."""
+    def pairs(self, query, photo):
+        """Tentative matches of two photos that are `prepared`: rows of both, (M, 2), int64."""
         if isinstance(query, tentative.Words):
             return tentative.by_words(query, photo, self.params.distance)
         return tentative.by_descriptors(query, photo, self.params.ratio, self.params.mutual)
@@ -79,7 +79,7 @@ class Matching(Reranker):
         for photo in sorted(wanted):
             asked = self.prepared(photo, known)
             for number, rank in wanted[photo]:
-                pairs = self.matches(asking[number], asked)
+                pairs = self.pairs(asking[number], asked)
                 if len(pairs):
                     evidence[number][rank], matrix = self.judged(asking[number].places, asked.places, pairs)
                     if matrix is not None:

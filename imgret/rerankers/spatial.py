@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from imgret.registry import param
-from imgret.rerankers import agreeing
+from imgret.rerankers import agreeing, homography
 from imgret.rerankers.matching import Matching, MatchParams
 from imgret.rerankers.tentative import relative
 
@@ -32,6 +32,7 @@ class Spatial(Matching):
 
     name = "spatial"
     counts = "inliers"
+    worth = (8.0, 12.0)
 
     @dataclasses.dataclass(frozen=True)
     class Params(MatchParams):
@@ -51,25 +52,33 @@ class Spatial(Matching):
         count, matrix, _ = self.fitted(query, photo, pairs)
         return count, matrix
 
+    def matches(self, query, photo, known):
+        """See `Reranker.matches`: those that agree with the map."""
+        ours, theirs = self.prepared(query, known), self.prepared(photo, known)
+        pairs = self.pairs(ours, theirs)
+        if not len(pairs):
+            return None
+        *_, inside = self.fitted(ours.places, theirs.places, pairs)
+        one, other = pairs[inside].T
+        return np.concatenate([ours.places.xy[one], theirs.places.xy[other]], axis=1)
+
     def fitted(self, query, photo, pairs):
-        """The map that most matches agree with: how many at distinct places, (3, 3), and which matches, (M,), bool."""
+        """The map that most matches agree with: at how many places, (3, 3) float64, and which matches do, (M,), bool; M >= 1."""
         one, other = pairs.T
+        a, b = (np.ascontiguousarray(places.xy[rows].T) for places, rows in ((query, one), (photo, other)))
         size, factor = relative(query, photo, pairs, self.params.upright)
         numbers = np.stack([query.numbers[one], photo.numbers[other]])
         limits = tuple(self.params.pixels / LONGER_SIDE * places.side for places in (photo, query))
+        most, affine = float(np.log2(self.params.scale)), self.params.model != "similarity"
         matrix, inside = np.zeros((2, 3)), np.zeros(len(pairs), bool)
-        count = agreeing.best(
-            np.ascontiguousarray(query.xy[one].T),
-            np.ascontiguousarray(photo.xy[other].T),
-            size,
-            factor,
-            numbers,
-            limits,
-            float(np.log2(self.params.scale)),
-            TRIES,
-            REFITS,
-            self.params.model != "similarity",
-            matrix,
-            inside,
-        )
-        return count, np.vstack([matrix, [0, 0, 1]]), inside
+        count = agreeing.best(a, b, size, factor, numbers, limits, most, TRIES, REFITS, affine, matrix, inside)
+        matrix = np.vstack([matrix, [0, 0, 1]])
+        if self.params.model == "homography" and count >= homography.FEWEST:
+            larger = np.sqrt(np.linalg.det(matrix))
+            alike = np.abs(size - np.log2(larger)) <= most
+            limit = min(limits[0], larger * limits[1])
+            for wider, found in homography.refined(matrix, a, b, inside, alike, limit, REFITS):
+                reached = min(len(np.unique(row[found])) for row in numbers)
+                if reached >= count:
+                    count, matrix, inside = reached, wider, found
+        return count, matrix, inside

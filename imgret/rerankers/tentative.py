@@ -11,7 +11,9 @@ from imgret.rerankers import merging, products
 
 MOST = (1 << 7) - 1  # of a number of a descriptor, in the units that it is rounded to
 LONGEST = {False: 181.0, True: 127.9}  # L2 norm, in the same units, up to which -|a - b|²/2 is above -2^15: of numbers >= 0, of any
-NO_GEOMETRY = "the words do not say where in the photo they are: encode them again, with -m hamming, or -m bow --set geometry=true"
+NO_GEOMETRY = "the words do not say where in the photo they are: encode them again with -m hamming, which keeps it"
+
+NO_BITS = "the words have numbers beside them and no bits to match by: encode them again with -m hamming"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +105,6 @@ class Features:
 
     def __init__(self, features):
         self.places = Places.of_features(features)
-        if features.stored.dtype == np.uint8 and features.descriptors.shape[1] == 8 * features.stored.shape[1]:
-            raise ImgretError("bits")
         self._made = {}
         self.unit = arrays.unit_rows(np.ascontiguousarray(features.descriptors, dtype=np.float32))
         self.signed = bool(len(self.unit)) and bool(self.unit.min() < 0)
@@ -176,6 +176,8 @@ class Words:
         self.places = Places.of_entries(entries)
         self.words = np.ascontiguousarray(entries["word"], dtype=np.int64)
         bits = entries.get("signature")
+        if bits is not None and bits.dtype != np.uint8:
+            raise ImgretError(NO_BITS)
         wide = np.zeros((len(self.words), 0 if bits is None else -(-bits.shape[1] // 8) * 8), np.uint8)
         if bits is not None:
             wide[:, : bits.shape[1]] = bits

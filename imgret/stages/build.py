@@ -71,7 +71,14 @@ def build(photos, out, *, config=config.DEFAULT, learn=(), max_failed=None, max_
                 _run(plan, step, others if step.others else photos, ours, its)
             _renew(plan, step, run)
     _write(plan.build(_roots(photos), dict(map(_content, map(plan.file, plan.steps)))), run)
-    run.report.note(f"{folder} is ready: imgret search {word(folder)} PHOTO")
+    run.report.note(f"{folder} is ready: imgret search {word(folder)} PHOTO{_better(plan.tables)}")
+
+
+def _better(tables):
+    """The option of a search by which it does what a config's first reranking does, where a search alone can."""
+    found = [table for table in tables.values() if table["run"] == "rerank"]
+    first = found[0] if found and len(config.named(found[0], "inputs")) == 1 else None
+    return f" --rerank {first['method']}" if first else ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,27 +1,23 @@
 """export: what is in a store to files of other programs."""
 
 import functools
-import itertools
 import os
 
 import numpy as np
 
 from imgret import builds, ready
 from imgret.errors import ImgretError, UsageError, counted, listed
-from imgret.evidence import cell
-from imgret.formats.lists import RankedLists
 from imgret.formats.matrices import block_rows, encode_rows, npy_header
-from imgret.formats.pairs import pair_lines
 from imgret.formats.sparse import npz, word_lines
-from imgret.formats.trec import trec_lines
 from imgret.inputs.entries import ALONE, BESIDE, check_rows
-from imgret.names import shown, tsv_escape
+from imgret.names import shown
 from imgret.paths import check_apart, plain
 from imgret.pipeline import Pipeline
 from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import freshen
 from imgret.runs.plainfiles import PlainFile, encoded, write_together
 from imgret.runs.run import Run
+from imgret.stages import export_ranking
 from imgret.store import layout
 from imgret.store.reader import Store
 
@@ -41,7 +37,6 @@ ENDINGS = {
 HOLDS = {"npy": "a NumPy array", "npz": "NumPy arrays", "trec": "a TREC run", "tsv": "TSV", "hloc": "a store (HDF5)", "pairs": "plain text"}
 FORMATS = (*dict.fromkeys(ENDINGS.values()), "hloc", "pairs")
 MAIN_ARRAY = "centroids"
-BLOCK_RANKS = 1 << 20  # ranks turned into text at once
 NAMES = 4096  # written at once
 PHOTOS = 256  # whose words are written at once
 
@@ -125,7 +120,7 @@ def _contents(store, form, given, nul):
     if given["names"] is not None:
         contents["--names"] = functools.partial(_name_lines, store, "names", nul)
     if given["queries"] is not None:
-        contents["--queries"] = functools.partial(_name_lines, store, _query_column(store), nul)
+        contents["--queries"] = functools.partial(_name_lines, store, export_ranking.query_column(store), nul)
     if given["offsets"] is not None:
         contents["--offsets"] = functools.partial(_offsets, store)
     if given["keypoints"] is not None:
@@ -227,74 +222,6 @@ def _array(store, form, given):
     return content, f"{wanted}, {' × '.join(map(str, array.shape))}"
 
 
-def _ranking(store, form, given):
-    count, k = store.shape("ids")
-    if not k or not count:
-        raise ImgretError(f"{store.shown} holds no ranked photo: there is nothing to export")
-    k = min(k, given["k"] or k)
-    asked = counted(count, "query")
-    writer = {"trec": _trec, "tsv": _tsv, "ivecs": _ivecs, "pairs": _pairs}[form]
-    what = f"pairs of {asked}, at most {k} each" if form == "pairs" else f"{asked}, {counted(k, 'rank')} each"
-    return functools.partial(writer, store, k), what
-
-
-def _query_column(store):
-    """The queries' photos, or their own names where a photo asks several times: in either form each is there once."""
-    names = list(store.texts("query_names"))
-    return "query_names" if len(set(names)) == len(names) else "query_ids"
-
-
-def _ranked_blocks(store, k, column=None):
-    """The first k ranks, some queries at a time, checked."""
-    column, gallery = column or _query_column(store), list(store.texts("names"))
-    count, ranks = store.shape("ids")
-    step = max(1, BLOCK_RANKS // ranks)
-    for start in range(0, count, step):
-        stop = min(start + step, count)
-        ids, scores = (store.read(name, start, stop)[:, :k] for name in ("ids", "scores"))
-        evidence = store.read("evidence", start, stop)[:, :k] if store.has("evidence") else None
-        names, queries = store.texts(column, start, stop), store.texts("query_ids", start, stop)
-        yield RankedLists(store.shown, names, queries if column == "query_names" else names, gallery, ids, scores, evidence=evidence)
-
-
-def _trec(store, k):
-    for lists in _ranked_blocks(store, k):
-        yield from encoded(trec_lines(lists, "imgret"))
-
-
-def _tsv(store, k):
-    yield b"query\trank\tname\tscore" + (b"\tevidence\n" if store.has("evidence") else b"\n")
-    for lists in _ranked_blocks(store, k):
-        yield from encoded(_tsv_lines(lists))
-
-
-def _tsv_lines(lists):
-    for query, name in enumerate(lists.query_ids):
-        name, length = tsv_escape(name), int(lists.lengths[query])
-        ranked = zip(lists.ids[query, :length].tolist(), lists.scores[query, :length].tolist(), _evidence(lists, query), strict=False)
-        for rank, (photo, score, evidence) in enumerate(ranked, 1):
-            yield f"{name}\t{rank}\t{tsv_escape(lists.names[photo])}\t{score:.9g}{evidence}"  # nine digits give the same float32 back
-
-
-def _evidence(lists, query):
-    """The last cells of a list's lines, without end: empty ones beyond the ranks that were looked at, none where there is no evidence."""
-    if lists.evidence is None:
-        return itertools.repeat("")
-    return itertools.chain(("\t" + cell(value) for value in lists.evidence[query].tolist()), itertools.repeat("\t"))
-
-
-def _ivecs(store, k):
-    for lists in _ranked_blocks(store, k):
-        yield encode_rows(lists.ids, "ivecs")
-
-
-def _pairs(store, k):
-    names = list(store.texts("query_names"))
-    seen = set() if len(set(names)) < len(names) else None  # a photo that asks several times, with several boxes
-    for lists in _ranked_blocks(store, k + 1, "query_names"):
-        yield from encoded(pair_lines(lists, k, seen))
-
-
 def _name_lines(store, column, nul):
     end = b"\0" if nul else b"\n"
     for start in range(0, store.shape(column + "_offsets")[0] - 1, NAMES):
@@ -356,4 +283,4 @@ def _word_lines(store):
 
 
 # by what the layout says that a kind's export is of
-CONTENTS = {"matrix": _rows, "arrays": _array, "ranking": _ranking, "entries": _entries}
+CONTENTS = {"matrix": _rows, "arrays": _array, "ranking": export_ranking.contents, "entries": _entries}

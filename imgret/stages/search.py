@@ -46,6 +46,8 @@ class Block:
         What a reranker counted of each result, NaN where it did not look; None where none counted.
     counts : str
         What it counts ("inliers").
+    enough : float
+        From how many on a photo counts as verified; infinite where none does.
     maps : ndarray, shape (Q, k, 3, 3), float32, or None
         Homographies that take places of the query photo to places of each result, in pixels of the upright photos at full size; NaN where
         none is known.
@@ -63,6 +65,7 @@ class Block:
     itself: np.ndarray | None = None
     evidence: np.ndarray | None = None
     counts: str = ""
+    enough: float = np.inf
     maps: np.ndarray | None = None
     matches: list | None = None
 
@@ -122,17 +125,17 @@ def search(
         k = (STORED if out else PRINTED) if k is None else k
         k = count if k == "all" else min(k, count)
         weights = tuple(several(weights))
-        reads = [index, *queries.lists, *weights, *places(gallery.pipeline.node), *run.reads]
+        reads = [index, *queries.lists, *weights, *places(gallery.pipeline.node), *run.reads, *([] if better is None else better.paths)]
         _tell(gallery, k, run.report)
         source, listing = _source(stack, queries, gallery, failures, run, weights)
         for option, path in spared_by:
             _spare(path, option, reads, listing)
-        if out is None:
-            _check_judged(gallery, wanted, run.report)
         reranking = None
         if better is not None:
             stores = [] if listing is not None else queries.arguments
             reranking = stack.enter_context(Reranking(better, gallery, stores, run, weights))
+        if out is None and not (reranking is not None and reranking.judges):
+            _check_judged(gallery, wanted, run.report)
         answers = Answers(gallery, k, wanted, run.jobs, reranking, pictured)
         blocks = stack.enter_context(contextlib.closing(_answers(gallery, source, k, run, answers, out is not None)))
         if out is not None:
@@ -220,7 +223,7 @@ def _answers(gallery, source, k, run, answers, stored):
                 found = answers.all(asked)
             else:
                 found = answers.of(asked.vectors, asked.digests, asked)
-            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, **vars(found), counts=answers.counts)
+            yield Block(asked.names, asked.photo_names, asked.boxes, asked.paths, **vars(found), **vars(answers.counted))
             progress.reach(count)
     run.report.zero(zero, count, "queries", gallery.index.metric)
 
