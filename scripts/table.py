@@ -295,6 +295,43 @@ def word_rows():
 TREE = {"method": "hkm", "size": None, "set": {"branch": 16, "depth": 4}}
 
 
+def verified(tables, by, **settings):
+    """The same, its rankings verified by a table of what describes the photos: features, or words."""
+    ranking = next(table["inputs"][0] for table in tables.values() if table["run"] == "evaluate")
+    key = "words" if tables[by]["run"] == "encode" else "features"
+    better = {"run": "rerank", "inputs": [ranking], key: [by], "method": "spatial", "set": settings}
+    return changed(tables, scores={"inputs": ["verified"]}) | {"verified": better}
+
+
+def reranking_rows(data):
+    """The lines of lists made better, and of lists put together."""
+    network = {"model": "mobilenet_v2", "weights": str(data / "weights" / "mobilenet_v2.pth"), "mean": [0.5] * 3, "std": [0.5] * 3}
+    vlad, asmk, small = (config(name) for name in ("rootsift-vlad256", "asmk-65k", "vlad-pca128-pq20"))
+    rows = {"rootsift-vlad256": vlad, "asmk-65k": asmk, "vlad-pca128-pq20": small}
+    for name, tables in rows.items():
+        section = f"reranking: {name}"
+        yield section, "as it is", tables
+        if name != "vlad-pca128-pq20":
+            yield section, "spatial, by descriptors", verified(tables, "features")
+        entries = {table: content for table, content in config("hamming-20k").items() if table in ("thresholds", "entries")}
+        entries = {f"hamming_{table}": content for table, content in entries.items()}
+        entries["hamming_words"] = config("hamming-20k")["words"]
+        entries["hamming_thresholds"] |= {"codebook": "hamming_words"}
+        entries["hamming_entries"] |= {"codebook": "hamming_thresholds"}
+        yield section, "spatial, by words", verified(tables | entries, "hamming_entries")
+    section = "reranking: lists put together"
+    for name in ("fused-adaptive", "asmk-spatial-qe", "asmk-rmac-spatial-qe"):
+        tables = config(name)
+        if "rmac" in tables:
+            tables = changed(tables, rmac={"set": network})
+        for table in tables.values():
+            if table["run"] == "rerank" and name == "fused-adaptive":
+                for how in ("product", "z-sum", "rrf"):
+                    fused = {"run": "rerank", "inputs": table["inputs"], "method": "fuse", "set": {"how": how}}
+                    yield section, f"fuse how={how}", changed(tables, scores={"inputs": ["fused"]}) | {"fused": fused}
+        yield section, name, tables
+
+
 def with_projection(tables, vectors, size):
     """The same, with PCA-whitened vectors of `size` dimensions in the index."""
     tables = changed(tables, index={"inputs": ["small"]}, ranking={"queries": ["small"]})
@@ -343,6 +380,7 @@ def rows(data):
             )
     yield "bytes (VLAD 64, PCA-whitened 128)", "uncompressed", changed(small, index=flat)
     yield from word_rows()
+    yield from reranking_rows(data)
     yield from cnn_rows(data)
 
 

@@ -54,7 +54,7 @@ MAY = {
     "codebooks": BASE | LEARNING | {"compiled"},
     "encoders": BASE | {"words", "geometry"},
     "indexes": BASE | LEARNING | {"compiled", "memory"},
-    "rerankers": BASE | {"geometry", "compiled", "memory"},
+    "rerankers": BASE | {"geometry", "compiled", "memory", "networks"},
     "duplicates": BASE,
     "pipeline": BASE | FAMILIES | {"store"},
     "describer": BASE | {"store", "images", "pipeline"},

@@ -7,6 +7,7 @@ import pytest
 
 from imgret.errors import ImgretError
 from imgret.features import LocalFeatures
+from imgret.networks.regions import rmac_regions
 from imgret.rerankers.base import Known, Listed, Query
 from imgret.rerankers.max_regions import MaxRegions, coarse, moved
 from imgret.rerankers.maxima import Map
@@ -108,10 +109,21 @@ def test_every_rectangle_is_tried(seed):
     assert sorted(map(tuple, regions.tolist())) == sorted(regions_of(5, 6))
     likeness = photo.likeness(vector, regions, photo.integral(alpha), alpha)
     assert likeness == pytest.approx([cosine(region) for region in regions], rel=5e-3)
-    region, exact = MaxRegions(MaxRegions.Params(step=1, aspect=1e6, alpha=alpha)).found(photo, vector, (0, 0, 1, 1))
+    region = MaxRegions(MaxRegions.Params(step=1, aspect=1e6, alpha=alpha)).found(photo, vector, 1.0)
     assert cosine(region) == pytest.approx(cosine(wanted), rel=5e-3)
-    top, left, bottom, right = region
-    assert exact == pytest.approx(unit(values[top:bottom, left:right].max(axis=(0, 1))) @ vector, rel=5e-3)
+
+
+def test_photos_are_ranked_by_the_vectors_of_their_regions():
+    values = random_map(0, 7, 5)
+    parts = [unit(values[top : top + side, left : left + side].max(axis=(0, 1))) for top, left, side in rmac_regions(4, 3, 2)]
+    found = Map(places(np.pad(values[:4, :3], ((1, 2), (2, 0), (0, 0))) + 1e-3)).regional((1, 2, 5, 5), 2)
+    assert found == pytest.approx(unit(sum(parts)), abs=2e-3)
+    (query, *others), whole = [random_map(seed) for seed in range(4)], (0, 0, 5, 6)
+    found = reranked(Asked([listed(3)], places(query)), [places(each) for each in others], aspect=1.0, step=9)
+    vectors = [Map(places(each)).regional(whole, 3) for each in (query, *others)]
+    cosines = [float(vector @ vectors[0]) for vector in vectors[1:]]
+    assert found.ids.tolist() == np.argsort(-np.array(cosines)).tolist()
+    assert found.evidence == pytest.approx(sorted(cosines, reverse=True), rel=1e-4)
 
 
 def planted(seed, top, left, shape=(12, 14), channels=24):
@@ -173,7 +185,7 @@ def test_the_aspect_is_kept_near_the_querys():
     photo, vector = Map(places(random_map(3, 9, 9))), np.full(7, 7**-0.5, np.float32)
     for aspect in (1.0, 0.25, 4.0):
         for allowed in (1.0, 1.5):
-            region, _ = MaxRegions(MaxRegions.Params(aspect=allowed, step=1)).found(photo, vector, (0, 0, aspect * 20, 20))
+            region = MaxRegions(MaxRegions.Params(aspect=allowed, step=1)).found(photo, vector, aspect)
             top, left, bottom, right = region
             theirs = (right - left) * 16 / ((bottom - top) * 20)
             assert 1 / allowed - 1e-6 <= theirs / aspect <= allowed + 1e-6 or region.tolist() == [0, 0, 9, 9]

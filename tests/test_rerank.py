@@ -415,3 +415,31 @@ def test_config_tables(stores, tmp_path):
     assert call("rerank", stores.ranking, "--features", stores.features, "--config", f"{config}:better", "-o", out).code == 0
     with Store(out) as store:
         assert store.params["params"]["depth"] == 4
+
+
+def test_queries_with_boxes(stores, photos, tmp_path):
+    """They ask with what lies in the box: of features that are given for whole photos, those in it."""
+    boxes, asking, asked, run = (tmp_path / name for name in ("boxes.csv", "q.h5", "qv.h5", "run.h5"))
+    boxes.write_text("image,x1,y1,x2,y2\n01.png,10,20,120,100\n02.png,0,0,100,110\n")
+    for command in (
+        ("extract", photos, "--boxes", boxes, "-o", asking),
+        ("encode", asking, "-c", stores.kmeans, "-o", asked),
+        ("search", stores.index, asked, "-k", 5, "-o", run),
+        ("rerank", run, *SPATIAL, "--features", stores.features, "-o", tmp_path / "a.h5"),
+        ("rerank", run, *SPATIAL, "--features", stores.features, "--queries", asking, "-o", tmp_path / "b.h5"),
+    ):
+        result = call(*command)
+        assert result.code == 0, result.err
+    with Store(tmp_path / "a.h5") as cut, Store(tmp_path / "b.h5") as own, Store(run) as before:
+        np.testing.assert_array_equal(cut.read("query_box"), before.read("query_box"))
+        for store in (cut, own):
+            assert (store.read("evidence")[:, 0] > 6).all()
+            assert list(store.texts("query_ids")) == list(before.texts("query_ids"))
+    result = call("rerank", run, "-m", "alpha-qe", "--vectors", stores.vlad, "--index", stores.index, "-o", tmp_path / "c.h5")
+    refused(
+        result,
+        1,
+        f"query '01.png' asks with a box, and {stores.vlad} describes all of its photo: give --queries that were extracted with --boxes",
+    )
+    expanded = ("-m", "alpha-qe", "--vectors", stores.vlad, "--index", stores.index, "--queries", asked)
+    assert call("rerank", run, *expanded, "-o", tmp_path / "c.h5").code == 0

@@ -236,8 +236,8 @@ def explain(table, family, method, settings, searched=False):
     raise click.exceptions.Exit(0)
 
 
-def explain_search(index):
-    """The same for `search`: an index's own search-time parameters; without one, those of all indexes."""
+def explain_search(index, reranker=None):
+    """The same for `search`: an index's own search-time parameters; without one, those of all indexes; then those of a `reranker`."""
     from imgret.builds import index_of
     from imgret.indexes import INDEXES
     from imgret.inputs.gallery import Gallery
@@ -251,6 +251,10 @@ def explain_search(index):
         gallery = Gallery(index_of(index))
         gallery.close()
         _list_params(type(gallery.settings))
+    if reranker is not None:
+        from imgret.rerankers import RERANKERS
+
+        _list_params(load(RERANKERS, reranker, "reranker").Params, f" (of {reranker})")
     raise click.exceptions.Exit(0)
 
 

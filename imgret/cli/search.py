@@ -85,7 +85,7 @@ def command(ctx, index, photos, out, form, html, photo_roots, top, most, large, 
     from imgret.stages.search import search
 
     if "help" in given["settings"]:
-        options.explain_search(index)
+        options.explain_search(index, reranker)
     _check(out, form, html, keep_self or matches_only or min_score is not None)
     better = _better(reranker, index, given)
     photo_roots = options.check_html(html, photo_roots, top, most, [index], large)

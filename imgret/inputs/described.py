@@ -202,11 +202,11 @@ class Asking:
         where, *found = self.find(query, photo)
         if where == "photo":
             described = self._photo(found[0])
-            return described.within(box) if isinstance(described, LocalFeatures) else described
+            return described if not np.isfinite(box).all() else _cut(described, box, query, self._gallery.stores[0])
         store, row, position = found
         described = self._reader.read(store, row)
-        if store.kind == "features" and not store.has("box"):
-            described = described.within(box)
+        if np.isfinite(box).all() and not store.has("box"):
+            described = _cut(described, box, query, store)
         if position in (-1, len(self._describer.nodes) - 1):
             return described
         with one_thread():
@@ -223,3 +223,17 @@ class Asking:
                 return self._describer.photo(images.read_file(os.fsencode(path)))
         except images.BadPhoto as bad:
             raise ImgretError(f"{path} cannot be used: {bad.reason}") from None
+
+
+def _cut(described, box, query, store):
+    """What of a photo's description lies in a box."""
+    if isinstance(described, LocalFeatures):
+        return described.within(box)
+    if isinstance(described, dict) and "geometry" in described:
+        x, y = described["geometry"][:, 0].astype(np.float32), described["geometry"][:, 1].astype(np.float32)
+        kept = (x >= box[0]) & (x <= box[2]) & (y >= box[1]) & (y <= box[3])
+        return {path: column[kept] for path, column in described.items()}
+    raise ImgretError(
+        f"query {shown(query)} asks with a box, and {store.shown} describes all of its photo: give --queries that were extracted with "
+        "--boxes"
+    )

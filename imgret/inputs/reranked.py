@@ -10,7 +10,7 @@ from imgret import builds
 from imgret.errors import ImgretError, UsageError
 from imgret.evidence import Counted
 from imgret.inputs.gallery import Gallery as OpenIndex
-from imgret.inputs.nextstep import index_in
+from imgret.inputs.nextstep import index_in, remedied
 from imgret.inputs.photoqueries import PhotoDescriber
 from imgret.inputs.reranking import DESCRIBING, Given, KnownStores, Searched, StoredQuery, check_roles
 from imgret.inputs.stores import Stores
@@ -106,7 +106,8 @@ def divided(index, method, settings):
     settings : sequence of str
     """
     own = {field.name for field in dataclasses.fields(load(RERANKERS, method, "reranker").Params)}
-    with contextlib.closing(OpenIndex(index_in(index))) as gallery:
+    path = index_in(index)
+    with remedied(path), contextlib.closing(OpenIndex(path)) as gallery:
         its = {field.name for field in dataclasses.fields(gallery.settings)}
     first, second = [], []
     for setting in settings:

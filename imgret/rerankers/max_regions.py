@@ -15,18 +15,20 @@ ROUNDS = 100  # moves of a region, at most
 class MaxRegions(Reranker):
     """Re-ranking by the region that looks most like the query: approximate max-pooling localisation (AML).
 
-    The query is the largest value of each channel of its map, in its box or all of it (MAC). Of each of the first photos the rectangle
-    is looked for whose largest values have the highest cosine with that: first among those whose corners are `step` places apart, then by
-    moving its sides as long as that helps. The largest value of a channel is taken to be (Σ x^alpha)^(1 / alpha), which integral images
-    give at once for any rectangle; the cosine of the one that is found is exact. It is what photos are ranked by, and kept as `evidence`;
-    the map is that of the query's region to the one found, without a turn.
+    Of each of the first photos the rectangle of its map is looked for whose largest values of all channels (MAC) have the highest cosine
+    with those of the query's, in its box or all of it: first among those whose corners are `step` places apart, then by moving sides as
+    long as that helps. The largest value of a channel is taken to be (Σ x^alpha)^(1 / alpha), which integral images give at once for any
+    rectangle. Photos are ranked by the cosine of the R-MAC vectors of the region that is found and of the query's, which is kept as
+    `evidence`; the map is that of the query's region to the one found, without a turn.
 
-    Takes all places of one map: features of `-m cnn` with pool=none, at one scale.
+    Takes all places of one map: features of `-m cnn` with pool=none, at one scale. It is for rankings by such vectors (pool=rmac), where
+    what is asked for is a part of photos; it adds nothing to what was verified.
 
     References
     ----------
-    G. Tolias, R. Sicre & H. Jégou, Particular object retrieval with integral max-pooling of CNN activations, ICLR 2016, sections 4 and 5
-    (alpha = 10, steps of 3; aspects there within 1.1 of the query's; no R-MAC vector of the region is ranked by, nor are queries expanded).
+    G. Tolias, R. Sicre & H. Jégou, Particular object retrieval with integral max-pooling of CNN activations, ICLR 2016, sections 3.2, 4 and
+    5 (alpha = 10, steps of 3; aspects there within 1.1 of the query's). By the cosine of the MAC vectors alone, photos that were found by
+    R-MAC lose more places than they gain.
     """
 
     name = "max-regions"
@@ -37,6 +39,7 @@ class MaxRegions(Reranker):
     class Params(Params):
         depth: int = param(100, "photos of each list that are looked at, the first", role=SAMPLING, minimum=1)
         alpha: float = param(10.0, "exponent of the mean that stands for the maximum", minimum=1.0, maximum=100.0)
+        levels: int = param(3, "sizes of regions of R-MAC", minimum=1, maximum=10)
         step: int = param(3, "places between the corners of regions that are looked at first", minimum=1)
         aspect: float = param(2.0, "factor to which a region's aspect may differ from the query's", minimum=1.0)
 
@@ -50,36 +53,39 @@ class MaxRegions(Reranker):
         maps = np.full((len(given), 3, 3), np.nan, np.float32)
         if not len(query.features):  # in so small a box there is no place
             return Listed(given.ids, given.scores, evidence, maps)
-        vector, box = described(query)
+        asking = Map(query.features)
+        box = query.box.astype(np.float64) if np.isfinite(query.box).all() else asking.box(asking.whole)
+        wanted = arrays.unit_rows(asking.largest(asking.whole)[None])[0]
+        vector = asking.regional(asking.whole, self.params.levels)
         for rank, photo in enumerate(given.ids[:looked].tolist()):
             features = known.features(photo)
             if len(features):
-                photo_map = Map(features)
-                region, evidence[rank] = self.found(photo_map, vector, box)
-                maps[rank] = taken(box, photo_map.box(region))
+                there = Map(features)
+                region = self.found(there, wanted, (box[2] - box[0]) / (box[3] - box[1]))
+                evidence[rank] = there.regional(region, self.params.levels) @ vector
+                maps[rank] = taken(box, there.box(region))
         cosines = np.nan_to_num(evidence[:looked])
         order = np.concatenate([np.argsort(-cosines, kind="stable"), np.arange(looked, len(given))])
         scores = np.concatenate([1 + cosines[order[:looked]], below(given.scores[looked:], 1.0, known.best)])
         return Listed(given.ids[order], scores.astype(np.float32), evidence[order], maps[order])
 
-    def found(self, photo, vector, box):
+    def found(self, photo, vector, aspect):
         """The region of a photo that looks most like the query.
 
         Parameters
         ----------
         photo : Map
         vector : ndarray, shape (C,), float32
-            The query's.
-        box : ndarray, shape (4,)
-            Its region, in pixels.
+            The query's largest values, of unit norm.
+        aspect : float
+            Width by height of its region.
 
         Returns
         -------
-        region : ndarray, shape (4,), int64
+        ndarray, shape (4,), int64
             top, left, bottom, right in places; the last two are beyond it.
-        cosine : float
         """
-        sums, aspect = photo.integral(self.params.alpha), (box[2] - box[0]) / (box[3] - box[1])
+        sums = photo.integral(self.params.alpha)
 
         def best(regions):
             kept = regions[self._allowed(regions, photo, aspect)]
@@ -89,10 +95,9 @@ class MaxRegions(Reranker):
             return kept[np.argmax(likeness)], likeness.max()
 
         height, width, _ = photo.values.shape
-        whole = np.array([0, 0, height, width])
         region, score = best(coarse(height, width, self.params.step))
         if region is None:
-            region, score = whole, photo.likeness(vector, whole[None], sums, self.params.alpha)[0]
+            region, score = photo.whole, photo.likeness(vector, photo.whole[None], sums, self.params.alpha)[0]
         step = self.params.step
         for _ in range(ROUNDS):
             other, better = best(moved(region, step, height, width))
@@ -102,27 +107,13 @@ class MaxRegions(Reranker):
                 step = (step + 1) // 2
             else:
                 break
-        exact = photo.largest(region)
-        return region, float(arrays.unit_rows(exact[None])[0] @ vector)
+        return region
 
     def _allowed(self, regions, photo, aspect):
         """Which regions have about the aspect, width by height."""
         top, left, bottom, right = regions.T
         theirs = (right - left) * photo.step[0] / ((bottom - top) * photo.step[1])
         return np.abs(np.log(theirs / aspect)) <= np.log(self.params.aspect) + 1e-9
-
-
-def described(query):
-    """What is looked for, (C,), float32, of unit norm, and the region that it is of in the query photo, in pixels."""
-    features = query.features
-    if np.isfinite(query.box).all():
-        values = np.maximum(features.descriptors, 0) * features.column("score")[:, None]
-        vector, box = values.max(axis=0, initial=0), query.box.astype(np.float64)
-    else:
-        asking = Map(features)
-        whole = (0, 0, *asking.values.shape[:2])
-        vector, box = asking.largest(whole), asking.box(whole)
-    return arrays.unit_rows(np.ascontiguousarray(vector, np.float32)[None])[0], box
 
 
 def coarse(height, width, step):

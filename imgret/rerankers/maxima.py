@@ -4,7 +4,9 @@ import functools
 
 import numpy as np
 
+from imgret import arrays
 from imgret.errors import ImgretError
+from imgret.networks.regions import rmac_regions
 
 OFF = 0.1  # of a step: how far a place may be from where a grid has it
 LEAST = 0.5  # of a grid's places: zero ones are left out by who makes the features, more than so many are something else
@@ -62,9 +64,23 @@ class Map:
         top, left, bottom, right = region
         return self.values[top:bottom, left:right].max(axis=(0, 1))
 
+    def regional(self, region, levels):
+        """The R-MAC vector of a region, (C,), float32, of unit norm."""
+        top, left, bottom, right = region
+        parts = [
+            self.largest((top + down, left + across, top + down + side, left + across + side))
+            for down, across, side in rmac_regions(bottom - top, right - left, levels).tolist()
+        ]
+        return arrays.unit_rows(arrays.unit_rows(np.stack(parts)).sum(axis=0)[None])[0]
+
+    @property
+    def whole(self):
+        """The region that is all of it."""
+        return np.array([0, 0, *self.values.shape[:2]])
+
     @functools.cached_property
     def _top(self):
-        return np.maximum(self.largest((0, 0, *self.values.shape[:2])), np.finfo(np.float32).tiny)
+        return np.maximum(self.largest(self.whole), np.finfo(np.float32).tiny)
 
     def integral(self, alpha):
         """Sums of all that is above and left of each place, (H + 1, W + 1, C), float64, of (x / largest)^alpha."""
