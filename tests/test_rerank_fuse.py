@@ -61,7 +61,7 @@ def standard(scores):
     return [(score - mean) / deviation if deviation else 0.0 for score in scores]
 
 
-def softmax(scores, temperature=1.0):
+def softmax(scores, temperature=5.0):
     powers = [math.exp(score / temperature) for score in standard(scores)]
     return [power / sum(powers) for power in powers]
 
