@@ -75,3 +75,32 @@ def diffused(affinities, y, alpha, loop):
     degrees = a.sum(axis=1)
     root = np.diag(np.where(degrees > 0, 1 / np.sqrt(np.where(degrees > 0, degrees, 1)), 0))
     return (1 - alpha) * np.linalg.solve(np.eye(len(a)) - alpha * root @ a @ root, y)
+
+
+def reciprocal(distances, k1, k2, lam):
+    """Final distances (N, N) of Zhong et al. 2017, of photos to each other: the published program, N² all the way.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (N, N)
+        2 − 2 cos.
+    """
+    count, order = len(distances), np.argsort(distances, axis=1, kind="stable")
+
+    def mutual(photo, k):
+        return [other for other in order[photo, : k + 1] if photo in order[other, : k + 1]]
+
+    encodings = np.zeros((count, count))
+    for photo in range(count):
+        first = mutual(photo, k1)
+        members = set(first)
+        for other in first:
+            more = mutual(other, round(k1 / 2))
+            if len(set(more) & set(first)) > 2 / 3 * len(more):
+                members |= set(more)
+        members = sorted(members)
+        weights = np.exp(-distances[photo, members])
+        encodings[photo, members] = weights / weights.sum()
+    encodings = np.array([encodings[order[photo, :k2]].mean(axis=0) for photo in range(count)])
+    common = np.array([np.minimum(row, encodings).sum(axis=1) for row in encodings])
+    return (1 - lam) * (1 - common / (2 - common)) + lam * distances / 2

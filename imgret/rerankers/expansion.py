@@ -18,8 +18,8 @@ UNVERIFIED = (
 class ExpansionParams(Params):
     """What the expansions have in common."""
 
-    depth: int = param(10, "photos of the list that are looked at, the best", minimum=1)
-    verified: bool = param(False, "average only photos whose evidence says that they match; they stay in front")
+    depth: int = param(10, "photos that are averaged at most, the best of the list", minimum=1)
+    verified: bool = param(True, "average only photos whose evidence says that they match; they stay in front")
 
 
 class Expansion(Reranker):
@@ -58,27 +58,35 @@ class Expansion(Reranker):
 
     def expanded(self, query, ranks, known):
         """The vector that asks again, (V,)."""
-        given, others = query.vector[None], known.vectors(query.list.ids[ranks])
-        if known.metric == "cosine":
-            given, others = unit_rows(given), unit_rows(others)
-        weights = np.concatenate([[1.0], self.weights(given[0], others, query.list.scores)])
-        return weights @ np.concatenate([given, others]).astype(np.float64) / weights.sum()
+        vectors = np.concatenate([query.vector[None], known.vectors(query.list.ids[ranks])])
+        return self.combined(query, ranks, self.prepared(vectors, known), known)
 
-    def weights(self, given, others, scores):
-        """What each photo counts where the query counts 1.
+    @staticmethod
+    def prepared(vectors, known):
+        """Vectors as they are compared: by the cosine of unit length."""
+        return unit_rows(vectors) if known.metric == "cosine" else vectors
+
+    def combined(self, query, ranks, vectors, known):
+        """What asks again: the weighted mean.
 
         Parameters
         ----------
-        given : ndarray, shape (V,), float32
-            Of the query; of unit length where the metric is the cosine.
-        others : ndarray, shape (n, V), float32
-        scores : ndarray, shape (k,), float32
-            Of the whole list.
+        query : Query
+        ranks : ndarray, shape (n,), int64
+            Of the photos that are averaged.
+        vectors : ndarray, shape (1 + n, V), float32
+            The query's, and theirs, prepared.
+        known : Known
 
         Returns
         -------
-        ndarray, shape (n,), float64
+        ndarray, shape (V,), float64
         """
+        weights = np.concatenate([[1.0], self.weights(query, ranks, vectors, known)])
+        return weights @ vectors.astype(np.float64) / weights.sum()
+
+    def weights(self, query, ranks, vectors, known):
+        """What each photo counts where the query counts 1: (n,), float64; see `combined`."""
         raise NotImplementedError(type(self).__name__)
 
     def answer(self, before, after):
@@ -114,8 +122,3 @@ def in_front(before, after):
         scores = scores - (scores[0] - least)
     ids, scores = np.concatenate([before.ids[verified], ids]), np.concatenate([before.scores[verified], scores.astype(np.float32)])
     return Listed(ids[: len(before)], scores[: len(before)])
-
-
-def cosines(given, others):
-    """Cosines of a vector (V,) and others (n, V): (n,), float64; 0 of a vector of zeros."""
-    return unit_rows(others).astype(np.float64) @ unit_rows(given[None])[0].astype(np.float64)

@@ -32,8 +32,8 @@ class FuseAdaptive(LateFusion):
 
     @dataclasses.dataclass(frozen=True)
     class Params(LateParams):
-        k: int = param(100, "scores of a list that are its curve", minimum=2)
-        tail: int = param(50, "rank from which on references are compared", minimum=1)
+        k: int = param(50, "scores of a list that are its curve", minimum=2)
+        tail: int = param(10, "rank from which on references are compared", minimum=1)
         nearest: int = param(5, "reference curves whose mean is subtracted", minimum=1)
         floor: float = param(0.01, "what the last photo of a list counts, the first being 1", above=0.0, maximum=1.0)
 

@@ -56,11 +56,12 @@ class FuseGraph(LateFusion):
         """See `LateFusion.score`."""
         return np.exp(sums)
 
-    def _fused(self, query, known):
+    def fused(self, query, known):
+        """See `LateFusion.fused`."""
         count = len(query.lists)
         if self._graphs not in (1, count):
             raise UsageError(f"there are {self._graphs} graphs for {count} rankings: give one for each, in their order, or one for all")
-        below, weights, edges = super()._fused(query, known), self._weights(count), collections.Counter()
+        below, weights, edges = super().fused(query, known), self._weights(count), collections.Counter()
         for number, listed in enumerate(query.lists):
             if len(listed):
                 near = Nearby(listed, query.itself, self.params.k, lambda photo, number=number: self._own(known, photo, number))

@@ -1,5 +1,6 @@
 """Late fusion: what the rerankers that put several rankings together have in common."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -18,6 +19,7 @@ class LateParams(registry.Params):
     """Of every fusion."""
 
     weights: tuple[float, ...] = param((), "weight of each ranking, in their order; none: 1 each", above=0.0, maximum=1e6)
+    verified: bool = param(False, "photos that the first ranking verified stay first, in its order: only the rest is fused")
 
 
 class LateFusion(Reranker):
@@ -28,6 +30,8 @@ class LateFusion(Reranker):
 
     The photo that asks, where it is in the gallery, counts as if its score were the highest of the others in the list: how alike a photo is
     to itself says nothing of how scores are spread.
+
+    With `verified` the photos that are verified in the first list are taken out of all lists, and go above all others as they were.
     """
 
     rankings = (2, None)
@@ -41,9 +45,21 @@ class LateFusion(Reranker):
         UsageError
             If `weights` are not as many as the rankings.
         """
-        return [self._fused(query, known) for query in queries]
+        return [self._above(query, known) if self.params.verified else self.fused(query, known) for query in queries]
 
-    def _fused(self, query, known):
+    def _above(self, query, known):
+        """The fused list, with what is verified above it."""
+        first, longest = query.list, max(map(len, query.lists))
+        sure, scores = first.ids[first.verified], first.scores[first.verified]
+        query = copy.copy(query)
+        query.lists = [without(listed, sure, known.size) for listed in query.lists]
+        rest = self.fused(query, known)
+        if len(rest) and len(sure) and scores[-1] <= rest.scores[0]:
+            scores = scores + (rest.scores[0] - scores[-1] + 1)
+        return Listed(np.concatenate([sure, rest.ids])[:longest], np.concatenate([scores, rest.scores])[:longest])
+
+    def fused(self, query, known):
+        """The fused list of one query."""
         weights = self._weights(len(query.lists))
         speaking = [number for number, listed in enumerate(query.lists) if len(listed)]
         if not speaking:
@@ -84,6 +100,16 @@ class LateFusion(Reranker):
     def score(self, sums):
         """What is given for sums of `values`, (k,): a rising function of them."""
         return sums
+
+
+def without(listed, photos, size):
+    """A list without some photos of a gallery of a size, as a ranking that has not looked at them would have it."""
+    if not len(photos):
+        return listed
+    out = np.zeros(size, bool)
+    out[photos] = True
+    kept = ~out[listed.ids]
+    return Listed(listed.ids[kept], listed.scores[kept])
 
 
 def spread(listed, itself):
