@@ -145,17 +145,15 @@ class Forked(subprocess.Popen):
 kept = Kept()
 
 
-@contextlib.contextmanager
-def forked():
-    """Context manager: workers of this process are forked inside it, on Linux."""
-    if sys.platform != "linux":
-        yield
-        return
-    fork_workers(kept)
-    try:
-        yield
-    finally:
-        kept.end()
+def begin():
+    """From now on, workers of this process are forked, on Linux."""
+    if sys.platform == "linux":
+        fork_workers(kept)
+
+
+def end():
+    """Leave no process."""
+    kept.end()
 
 
 def fork_workers(kept, any_environment=False):
