@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, counted
 from imgret.registry import param
 from imgret.rerankers.base import Taken
 from imgret.rerankers.late import LateFusion, LateParams, product
@@ -67,7 +67,7 @@ class FuseAdaptive(LateFusion):
         """See `LateFusion.values`."""
         if self._references and len(self._references) <= max(numbers):
             raise UsageError(
-                f"there are {len(self._references)} references and more rankings: give one for each, in their order, or none at all"
+                f"{counted(len(self._references), 'reference')} for more rankings than that: give one for each, in their order, or none"
             )
         areas = [self._area(listed, itself, number) for listed, number in zip(lists, numbers, strict=True)]
         weights = weights / areas

@@ -33,6 +33,7 @@ def joined(lists, size, most):
     from imgret.rerankers import loops  # compiled: it waits until something is joined
 
     total = np.full(size, sum(missing for _, _, missing in lists), np.float32)
+    lists = [(np.ascontiguousarray(ids), values, missing) for ids, values, missing in lists]  # one type: one compilation
     for ids, values, missing in lists:
         outside = loops.add(total, ids, values - np.float32(missing) if missing else values)
         if outside != -1:
