@@ -21,7 +21,7 @@ class MatchParams(Params):
     distance: int = param(24, "bits in which the signatures of two words that match may differ", minimum=0)
     order: str = param(
         "auto",
-        "verified: photos with enough evidence go first; together: the score before and the evidence decide; auto: verified of descriptors, "
+        "verified: photos with enough evidence go first; together: the score before and the evidence decide; auto: verified by features, "
         "together by words, which err more",
         choices=("auto", "verified", "together"),
     )
