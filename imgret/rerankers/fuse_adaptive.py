@@ -35,7 +35,7 @@ class FuseAdaptive(LateFusion):
         k: int = param(50, "scores of a list that are its curve", minimum=2)
         tail: int = param(10, "rank from which on references are compared", minimum=1)
         nearest: int = param(5, "reference curves whose mean is subtracted", minimum=1)
-        floor: float = param(0.01, "what the last photo of a list counts, the first being 1", above=0.0, maximum=1.0)
+        floor: float = param(0.01, "what the last photo of a list counts, the first being 1", above=0.0, maximum=0.99)
 
         def __post_init__(self):
             super().__post_init__()
