@@ -10,6 +10,8 @@ import pytest
 from helpers import SHARED, call, once, photo
 from helpers import run as run_command
 
+from imgret import importing
+
 PHOTOS = 28  # three parts of eight, and a short one
 ENTRIES = ("bow", "hamming", "smk", "asmk")  # encoders of visual words
 IN_MEMORY, ROOM = "/dev/shm", 8 << 30
@@ -22,6 +24,8 @@ def pytest_configure(config):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", IN_MEMORY)
     if "PYTEST_XDIST_WORKER" not in os.environ:  # which inherits it
         os.environ[SHARED] = tempfile.mkdtemp(prefix="imgret-test-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+    for name in importing.ONE_THREAD:  # threads that wait for their share spin, on cores that other tests need
+        os.environ.setdefault(name, "1")
     forking.begin()
 
 

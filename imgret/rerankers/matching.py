@@ -21,12 +21,14 @@ class MatchParams(Params):
     distance: int = param(24, "bits in which the signatures of two words that match may differ", minimum=0)
     order: str = param(
         "auto",
-        "verified: photos with enough evidence go first; together: the score before and the evidence decide; auto: verified by "
-        "descriptors, together by words, which err more",
+        "verified: photos with enough evidence go first; together: the score before and the evidence decide; auto: verified by features, "
+        "together by words, which err more",
         choices=("auto", "verified", "together"),
     )
     weight: float = param(6.0, "of log(1 + evidence), where the score before counts in its deviations from the median", minimum=0.0)
-    shared: bool = param(True, "a place of the query has one vote, shared by the photos with enough evidence in which it agrees")
+    shared: bool = param(
+        True, "a place of the query has one vote, for all photos together that have enough evidence and in which it agrees"
+    )
 
 
 class Matching(Reranker):
