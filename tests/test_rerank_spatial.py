@@ -360,3 +360,108 @@ def test_settings(settings, error):
     with pytest.raises(UsageError) as raised:
         Spatial.Params.parse(settings)
     assert str(raised.value) == error
+
+
+# votes, each by a slow loop
+
+
+def few_matches(rng, count=25, wrong=10):
+    query, other, pairs = warped(rng, MAPS["turned"], count, wrong)
+    doubled = query.xy.copy()
+    doubled[1] = doubled[0]  # two features at one place
+    return Places(doubled, query.size, query.angle, SIDE), other, pairs
+
+
+def at_places(query, other, rows):
+    """At how many places of either photo matches are."""
+    return min(len({tuple(places.xy[row]) for row in rows}) for places in (query, other)) if len(rows) else 0
+
+
+def test_weak_geometry_by_a_loop():
+    query, other, pairs = few_matches(np.random.default_rng(11))
+    size, factor = tentative.relative(query, other, pairs)
+    turn = np.rad2deg(np.arctan2(factor[1], factor[0])) % 360
+    cells = [(int(t // 22.5), int(s // 0.5)) for t, s in zip(turn, size, strict=True)]
+    best = 0
+    for angle in range(16):
+        for octave in range(-20, 20):
+            rows = [row for row, (t, s) in enumerate(cells) if (t - angle + 1) % 16 < 3 and abs(s - octave) <= 1]
+            best = max(best, at_places(query, other, rows))
+    count, _, agreeing = WeakGeometry(WeakGeometry.Params()).judged(query, other, pairs)
+    assert count == best == at_places(query, other, np.flatnonzero(agreeing)) > 10
+
+
+def test_hough_pyramids_by_a_loop():
+    query, other, pairs = few_matches(np.random.default_rng(12))
+    params = Hpm.Params(levels=4)
+    size, factor = tentative.relative(query, other, pairs)
+    points = []
+    for row, (a, b) in enumerate(zip(query.xy / SIDE - 0.5, other.xy / SIDE, strict=True)):
+        f = complex(*factor[:, row])
+        middle = complex(*b) - f * complex(*a)
+        turn = np.angle(f) / (2 * np.pi) % 1
+        points.append([(middle.real + 1) / 3, (middle.imag + 1) / 3, size[row] / 6 + 0.5, turn])
+    strength, before = 0.0, np.zeros(len(points))
+    for level in range(4):
+        bins = [tuple(int(np.clip(part * 8, 0, 7)) >> level for part in point) for point in points]
+        others = np.array([at_places(query, other, [r for r, one in enumerate(bins) if one == mine]) - 1 for mine in bins])
+        strength += np.sum(others - before) / 2**level
+        before = others
+    found, _, _ = Hpm(params).judged(query, other, pairs)
+    assert found == pytest.approx(np.sqrt(strength))
+
+
+def test_offsets_by_a_loop():
+    rng = np.random.default_rng(13)
+    query, other, pairs = warped(rng, MAPS["moved"], 30, wrong=15)
+    cells = [tuple(np.floor((b.astype(float) - a) / SIDE * 10).astype(int)) for a, b in zip(query.xy, other.xy, strict=True)]
+    phrases = sum(cells[one] == cells[two] for one in range(30) for two in range(one))
+    found, _, _ = Offsets(Offsets.Params()).judged(query, other, pairs)
+    assert found == pytest.approx(np.sqrt(2 * phrases) + 0.5)
+    assert found > 12
+
+
+def test_spatially_constrained_similarity_by_a_loop():
+    query, other, pairs = warped(np.random.default_rng(14), turned(1.0, 90, (600, 0)), 30, wrong=10)
+    params = Scsm.Params(angles=4, scales=3, cells=12)
+    low, high = query.xy.min(axis=0).astype(float), query.xy.max(axis=0).astype(float)
+    middle, best = complex(*((low + high) / 2)), 0.0
+    for scale in (0.5, 1.0, 2.0):
+        for turn in (1, 1j, -1, -1j):
+            cells = []
+            for a, b in zip(query.xy.astype(float), other.xy.astype(float), strict=True):
+                landing = complex(*b) - scale * turn * (complex(*a) - middle)
+                cells.append((int(landing.real // (SIDE / 12)), int(landing.imag // (SIDE / 12))))
+            for x in range(12):
+                for y in range(12):
+                    away = [(abs(x - u), abs(y - v)) for u, v in cells if max(abs(x - u), abs(y - v)) <= 1 and min(u, v) >= -1]
+                    best = max(best, sum(np.exp(-(u + v)) for u, v in away))
+    found, matrix, _ = Scsm(params).judged(query, other, pairs)
+    assert found == pytest.approx(best)
+    np.testing.assert_allclose(matrix[:2, :2], [[0, -1], [1, 0]], atol=1e-6)
+
+
+@pytest.mark.skipif(DATA is None, reason="needs IMGRET_TEST_DATA")
+@pytest.mark.parametrize("number", ["001", "003", "009"])
+def test_beside_magsac(number):
+    """Of real photos of one cover: as many agree as with the homography that OpenCV finds in the same matches."""
+    import cv2
+
+    from imgret.extractors.sift import RootSift
+    from imgret.images import decode, read_file
+
+    extractor, sides = RootSift(RootSift.Params(max_keypoints=600)), []
+    for name in ("reference", "canon"):
+        path = os.path.join(DATA, "photos", "smvs_dvd", "images", f"dvd{number}_{name}.jpg")
+        if not os.path.exists(path):
+            pytest.skip("another data folder")
+        sides.append(tentative.Features(extractor.extract(decode(read_file(os.fsencode(path)).data, max_size=1024))))
+    query, other = sides
+    pairs = tentative.by_descriptors(query, other, 0.9, True)
+    a, b = query.places.xy[pairs[:, 0]], other.places.xy[pairs[:, 1]]
+    _, inside = cv2.findHomography(a, b, cv2.USAC_MAGSAC, 15 / 640 * other.places.side, maxIters=5000, confidence=0.9999)
+    count, matrix, agreeing = Spatial(Spatial.Params(model="homography")).fitted(query.places, other.places, pairs)
+    theirs = inside[:, 0] > 0
+    assert count >= 0.8 * theirs.sum()
+    if theirs.sum() >= 20:
+        assert (agreeing & theirs).sum() >= 0.8 * theirs.sum()
