@@ -39,9 +39,14 @@ def quantised(features):
     return kept
 
 
+def octaves(kept):
+    """log2 of the scales (sigma in pixels) of what was kept, (T, 4): (T,), float32."""
+    return kept[:, 2] / np.float32(STEPS) + np.float32(LOWEST)
+
+
 def scales(kept):
     """Scales (sigma in pixels) of what was kept, (T, 4): (T,), float32."""
-    return np.exp2(kept[:, 2] / np.float32(STEPS) + LOWEST, dtype=np.float32)
+    return np.exp2(octaves(kept))
 
 
 def angles(kept):

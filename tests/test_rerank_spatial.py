@@ -286,7 +286,7 @@ def test_what_is_verified_goes_first(kind):
     query, photos = gallery(np.random.default_rng(9), good=30)
     known = Described(photos)
     asked = Asked([5, 1, 0, 3, 2, 4], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], query)
-    reranker = kind(kind.Params(depth=4, weight=0.0))
+    reranker = kind(kind.Params(depth=4, weight=0.0, order="verified"))
     found = reranker.rerank([asked, asked], known)[1]
     assert found.ids.tolist() == [3, 5, 1, 0, 2, 4]
     assert known.asked == [0, 1, 3, 5]

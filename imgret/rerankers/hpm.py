@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret.registry import param
 from imgret.rerankers.matching import Matching, MatchParams
-from imgret.rerankers.tentative import relative
+from imgret.rerankers.tentative import numbered, relative
 
 OCTAVES = 6.0  # of scales, from 1/8 to 8
 
@@ -46,7 +46,7 @@ class Hpm(Matching):
         cells = self._cells(query, photo, pairs)
         strength, before = 0.0, np.zeros(len(pairs))
         for level in range(self.params.levels):
-            others = _others(cells >> level, query.numbers[pairs[:, 0]], photo.numbers[pairs[:, 1]])
+            others = _others(cells >> level, query.numbers[pairs[:, 0]], numbered(photo.xy[pairs[:, 1]]))
             strength += np.sum(np.maximum(others - before, 0)) / 2**level
             before = others
         return float(np.sqrt(strength)), None, before > 0

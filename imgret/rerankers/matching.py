@@ -42,8 +42,14 @@ class Matching(Reranker):
     photos share. So what is printed on many of them, a logo, says little of each. The rest are ordered by what a photo's score was,
     in deviations from the median of those that are looked at, and `weight` times the logarithm of its evidence; `together`, all are. What
     is beyond `depth` keeps its order.
+
+    Attributes
+    ----------
+    decides : bool
+        Whether evidence from descriptors may put a photo first, whatever its score was, where `order` is not given.
     """
 
+    decides = False
     takes = (Taken(("features", "words"), "to match"),)
     Params = MatchParams
 
@@ -96,7 +102,7 @@ class Matching(Reranker):
                 if len(pairs):
                     ours = asking[number].places
                     found[number].add(rank, *self.judged(ours, asked.places, pairs), ours.numbers[pairs[:, 0]])
-        together = {"auto": "words" in known.given, "verified": False, "together": True}[self.params.order]
+        together = {"auto": "words" in known.given or not self.decides, "verified": False, "together": True}[self.params.order]
         return [each.ordered(self.enough, known.best, self.params, together) for each in found]
 
 

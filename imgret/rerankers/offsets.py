@@ -6,6 +6,7 @@ import numpy as np
 
 from imgret.registry import param
 from imgret.rerankers.matching import Matching, MatchParams
+from imgret.rerankers.tentative import numbered
 
 
 class Offsets(Matching):
@@ -40,7 +41,7 @@ class Offsets(Matching):
         cell = np.floor((b - a) * self.params.cells).astype(np.int64)
         code = cell[:, 0] * (4 * self.params.cells + 1) + cell[:, 1]
         bins = np.unique(code, return_inverse=True)[1].reshape(-1)
-        numbers = query.numbers[pairs[:, 0]], photo.numbers[pairs[:, 1]]
+        numbers = query.numbers[pairs[:, 0]], numbered(photo.xy[pairs[:, 1]])
         counted = np.minimum(*(np.bincount(np.unique(bins << 32 | each) >> 32) for each in numbers))
         phrases = sum(_choose(counted, self.params.length))
         return _matches(float(phrases), self.params.length), None, counted[bins] >= self.params.length

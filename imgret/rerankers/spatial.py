@@ -7,7 +7,7 @@ import numpy as np
 from imgret.registry import param
 from imgret.rerankers import agreeing, homography
 from imgret.rerankers.matching import Matching, MatchParams
-from imgret.rerankers.tentative import relative
+from imgret.rerankers.tentative import numbered, relative
 
 TRIES, REFITS = 5, 4
 LONGER_SIDE = 640  # of the photo that `pixels` are of
@@ -32,6 +32,7 @@ class Spatial(Matching):
 
     name = "spatial"
     counts = "inliers"
+    decides = True
     worth = (8.0, 12.0)
 
     @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Spatial(Matching):
         one, other = pairs.T
         a, b = (np.ascontiguousarray(places.xy[rows].T) for places, rows in ((query, one), (photo, other)))
         size, factor = relative(query, photo, pairs, self.params.upright)
-        numbers = np.stack([query.numbers[one], photo.numbers[other]])
+        numbers = np.stack([query.numbers[one], numbered(photo.xy[other])])
         limits = tuple(self.params.pixels / LONGER_SIDE * places.side for places in (photo, query))
         most, affine = float(np.log2(self.params.scale)), self.params.model != "similarity"
         matrix, inside = np.zeros((2, 3)), np.zeros(len(pairs), bool)

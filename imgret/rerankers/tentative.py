@@ -54,12 +54,18 @@ class Places:
         """Of a photo's visual words."""
         kept = entries["geometry"]
         xy = kept[:, :2].astype(np.float32)
-        return cls(xy, np.log2(geometry.scales(kept)), geometry.angles(kept), _side(xy))
+        return cls(xy, geometry.octaves(kept), geometry.angles(kept), _side(xy))
 
     @functools.cached_property
     def numbers(self):
-        """The number of each feature's place, those at one place having one: (n,), int32."""
-        return np.unique(self.xy[:, 0] + 1j * self.xy[:, 1], return_inverse=True)[1].reshape(-1).astype(np.int32)
+        """The `numbered` places of all features."""
+        return numbered(self.xy)
+
+
+def numbered(xy):
+    """The number of each place (n, 2), float32, equal ones having one: (n,), int32."""
+    code = (xy + np.float32(0)).view(np.int64)[:, 0]  # 0 is added, so that -0 is 0
+    return np.unique(code, return_inverse=True)[1].reshape(-1).astype(np.int32)
 
 
 def relative(query, photo, pairs, upright=False):
@@ -75,7 +81,7 @@ def relative(query, photo, pairs, upright=False):
 
 def distinct(query, photo, pairs):
     """At how many places of either photo, whichever are less, matches are."""
-    return min(len(np.unique(places.numbers[rows])) for places, rows in ((query, pairs[:, 0]), (photo, pairs[:, 1])))
+    return min(len(np.unique(numbered(places.xy[rows]))) for places, rows in ((query, pairs[:, 0]), (photo, pairs[:, 1])))
 
 
 def _side(xy):
@@ -114,11 +120,13 @@ class Features:
 
     @_kept
     def rounded(self, signed):
-        """Whole numbers of 7 bits, (n, d), int16, and |x|²/2, (n,), int32."""
+        """Whole numbers of 7 bits, (n, d), int8, and |x|²/2, (n,), int32."""
         units = LONGEST[signed] - np.sqrt(self.unit.shape[1]) / 2
         most = MOST // 2 if signed else MOST
-        whole = np.clip(np.rint(self.unit * np.float32(units)), -most, most).astype(np.int16)
-        return whole, np.einsum("ij,ij->i", whole, whole, dtype=np.int32) // 2
+        whole = np.rint(self.unit * np.float32(units))
+        np.clip(whole, -most, most, out=whole)
+        half = np.einsum("ij,ij->i", whole, whole).astype(np.int32) // 2  # of whole numbers, whose sums float32 holds
+        return whole.astype(np.int8), half
 
     @_kept
     def asking(self, signed):
