@@ -166,7 +166,7 @@ def usual(distances):
     distances = distances.T.copy()
     order = np.argsort(distances, axis=1).astype(np.int32)
     encodings = np.zeros_like(distances)
-    for photo in range(len(x)):
+    for photo in range(len(distances)):
         first = mutual(order, photo, K1)
         members = first
         for other in first:
@@ -176,11 +176,11 @@ def usual(distances):
         members = np.unique(members)
         weights = np.exp(-distances[photo, members])
         encodings[photo, members] = weights / weights.sum()
-    encodings = np.stack([encodings[order[photo, :K2]].mean(axis=0) for photo in range(len(x))])
-    inverted = [np.flatnonzero(encodings[:, column]) for column in range(len(x))]
+    encodings = np.stack([encodings[order[photo, :K2]].mean(axis=0) for photo in range(len(distances))])
+    inverted = [np.flatnonzero(encodings[:, column]) for column in range(len(distances))]
     jaccard = np.zeros_like(distances)
-    for photo in range(len(x)):
-        common = np.zeros(len(x), np.float32)
+    for photo in range(len(distances)):
+        common = np.zeros(len(distances), np.float32)
         for column in np.flatnonzero(encodings[photo]):
             common[inverted[column]] += np.minimum(encodings[photo, column], encodings[inverted[column], column])
         jaccard[photo] = 1 - common / (2 - common)
@@ -225,9 +225,8 @@ def beside(count):
     some = range(0, count, 97)
     same = np.mean([len(np.intersect1d(lists[photo][:20], np.argsort(final[photo], kind="stable")[:20])) / 20 for photo in some])
     print(f"\nk-reciprocal, {count:,} photos that all ask, lists of {RANKS}: {own:.1f} s; the usual script, of distances: {peer:.1f} s;")
-    print(
-        f"ratio {peer / own:.1f}. Lists and graph take {searched:.1f} s, distances {before:.1f} s: with them {(peer + before) / (own + searched):.1f}."
-    )
+    print(f"ratio {peer / own:.1f}. Lists and graph take {searched:.1f} s, distances {before:.1f} s:", end=" ")
+    print(f"with them it is {(peer + before) / (own + searched):.1f}.")
     print(f"Of the first 20 of each list {100 * same:.2f} % are the same.")
 
 

@@ -93,11 +93,13 @@ class KReciprocal(Reranker):
     def _ranked(self, query):
         listed, params = query.list, self.params
         similar = self._near.of_query(query, params.k1)
-        place, links = self._agreed(query, similar)
-        columns, values = self._encoding(query, similar, place, links)
+        width = self._near.ids.shape[1]
+        others = np.flatnonzero(listed.ids[: width + 1] != query.itself)[:width]
+        links = self._links(query, similar, others[: self._k1])
+        columns, values = self._encoding(query, similar, others, links)
         common = self._common(columns, values)
         if query.itself < 0:
-            self._count_in(listed.ids, links, columns, values, common)
+            self._count_in(listed.ids[others[: self._k1]], links, columns, values, common)
         shares = common[listed.ids]
         scores = (1 - params.lam) * (shares / (2 - shares)) + params.lam * similar
         order = np.argsort(-scores, kind="stable")
@@ -122,29 +124,33 @@ class KReciprocal(Reranker):
             whole = self._sums[photo] + link
             common[photo] = scaled(*self._encodings, photo, self._sums[photo] / whole, mine) + min(own, link / whole)
 
-    def _agreed(self, query, similar):
-        """Ranks of the k1 nearest that are not the query, and of each of the list what a reciprocal neighbour weighs; 0 elsewhere."""
-        ids, near = query.list.ids, self._near
-        place = np.flatnonzero(ids != query.itself)[: self._k1]
-        links = np.zeros(len(ids), np.float32)
-        theirs = near.of_photos(ids[place], query.list.scores[place])
+    def _links(self, query, similar, ranks):
+        """What those at some ranks weigh as reciprocal neighbours, (n,), float32; 0 where they are none."""
+        theirs = self._near.of_photos(query.list.ids[ranks], query.list.scores[ranks])
         if self.params.background:
-            links[place] = np.maximum(np.minimum(similar[place], theirs), 0)
-        else:
-            links[place] = np.where(theirs >= 0, _weights(np.maximum(similar[place], 0)), 0)
-        return place, links
+            return np.maximum(np.minimum(similar[ranks], theirs), 0)
+        return np.where(theirs >= 0, _weights(np.maximum(similar[ranks], 0)), np.float32(0))
 
-    def _encoding(self, query, similar, place, links):
-        """The query's encoding: photos, -1 being itself where it is none of the gallery, and weights."""
+    def _encoding(self, query, similar, others, links):
+        """The query's encoding: photos, -1 being itself where it is none of the gallery, and weights.
+
+        Parameters
+        ----------
+        query : Query
+        similar : ndarray, shape (len(list),), float32
+        others : ndarray, shape (w,), int64
+            Ranks of its neighbours.
+        links : ndarray, shape (k1,), float32
+            Of the first of them.
+        """
         from imgret.rerankers.encodings import gather
 
-        others = np.flatnonzero(query.list.ids != query.itself)[: self._near.ids.shape[1]]
-        strengths = links[others] if self.params.background else _weights(np.maximum(similar[others], 0))
-        columns, values = np.empty(1 + len(place) * (self._half + 1), np.int64), np.empty(1 + len(place) * (self._half + 1), np.float32)
-        near = query.list.ids[others].astype(np.int32)
-        count = gather(self._near.ids, self._weights, query.itself, near, strengths, links[place] > 0, self._half, columns, values)
-        columns, values = columns[:count], values[:count] / values[:count].sum(dtype=np.float64).astype(np.float32)
-        return (columns, values) if self.params.k2 == 1 else self._mean(columns, values, query.list.ids[others[: self.params.k2 - 1]])
+        near, longest = query.list.ids[others].astype(np.int32), 1 + len(links) * (self._half + 1)
+        strengths = links if self.params.background else _weights(np.maximum(similar[others], 0))
+        columns, values = np.empty(longest, np.int32), np.empty(longest, np.float32)
+        count = gather(self._near.ids, self._weights, query.itself, near, strengths, links > 0, self._half, columns, values)
+        columns, values = columns[:count], values[:count] / values[:count].sum()
+        return (columns, values) if self.params.k2 == 1 else self._mean(columns, values, near[: self.params.k2 - 1])
 
     def _mean(self, columns, values, photos):
         """The mean of an encoding and those of some photos."""
