@@ -8,23 +8,4 @@ before. pycolmap's two-view geometry is beside it where it is installed.
     IMGRET_TEST_DATA=/path/to/data python scripts/bench_rerank.py [--words CODEBOOK]
 """
 
-import argparse
-import importlib.util
-import os
-import pathlib
-import tempfile
-
-import bench
-import cv2
-import numpy as np
-
-from imgret.encoders.hamming import Hamming
-from imgret.extractors.sift import RootSift
-from imgret.images import Reading, decode
-from imgret.parallel import one_thread
-from imgret.pipeline import Pipeline
-from imgret.rerankers import tentative
-from imgret.rerankers.spatial import Spatial
-from imgret.store.reader import Store
-
 BAR, WORDS_BAR, FASTER = 8.0, 0.3, 3.0
