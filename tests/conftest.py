@@ -2,12 +2,15 @@
 
 import os
 import shutil
+import tempfile
 import types
 
+import forking
 import pytest
-from forking import forked
-from helpers import call, photo
+from helpers import SHARED, call, once, photo
 from helpers import run as run_command
+
+from imgret import importing
 
 PHOTOS = 28  # three parts of eight, and a short one
 ENTRIES = ("bow", "hamming", "smk", "asmk")  # encoders of visual words
@@ -19,20 +22,26 @@ def pytest_configure(config):
     half of its time. `--basetemp`, or pytest's own PYTEST_DEBUG_TEMPROOT, say where else."""
     if config.option.basetemp is None and os.path.isdir(IN_MEMORY) and shutil.disk_usage(IN_MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", IN_MEMORY)
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # which inherits it
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="imgret-test-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+    for name in importing.ONE_THREAD:  # threads that wait for their share spin, on cores that other tests need
+        os.environ.setdefault(name, "1")
+    forking.begin()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def workers():
-    """See `forking`."""
-    with forked():
-        yield
+def pytest_unconfigure():
+    """Leave nothing."""
+    forking.end()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ[SHARED], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory):
+def photos():
     """A folder of small textured photos, some in a folder of their own; not to be changed."""
-    folder = tmp_path_factory.mktemp("photos")
-    fill(folder)
+    with once("photos") as (folder, first):
+        if first:
+            fill(folder)
     return folder
 
 
@@ -44,12 +53,17 @@ def fill(folder, count=PHOTOS):
 
 
 @pytest.fixture(scope="session")
-def stores(photos, tmp_path_factory):
+def stores(photos):
     """A store of each kind and method, made of `photos` without any accident: attributes are paths."""
-    folder = tmp_path_factory.mktemp("stores")
-    made = types.SimpleNamespace(folder=folder)
-    for name in ("features", "kmeans", "gmm", "pca", "vlad", "fisher", "projected", "index", "ranking"):
-        setattr(made, name, folder / f"{name}.h5")
+    names = ("features", "kmeans", "gmm", "pca", "vlad", "fisher", "projected", "index", "ranking")
+    with once("stores") as (folder, first):
+        made = types.SimpleNamespace(folder=folder, **{name: folder / f"{name}.h5" for name in names})
+        if first:
+            _make_stores(photos, made)
+    return made
+
+
+def _make_stores(photos, made):
     for command in (
         ("extract", photos, "-o", made.features, "-j", 2),
         ("codebook", made.features, "-m", "kmeans", "--size", 6, "-o", made.kmeans),
@@ -63,18 +77,21 @@ def stores(photos, tmp_path_factory):
     ):
         result = call(*command)
         assert result.code == 0, result.err
-    return made
 
 
 @pytest.fixture(scope="session")
-def worded(stores, tmp_path_factory):
+def worded(stores):
     """Words, what they are like, and of each encoder of words its entries and an inverted index, of `stores`' photos: attributes are
     paths."""
-    folder = tmp_path_factory.mktemp("words")
-    made = types.SimpleNamespace(features=stores.features, folder=folder)
     names = ("words", "statistics", "thresholds", *ENTRIES, *(f"{name}_index" for name in ENTRIES))
-    for name in names:
-        setattr(made, name, folder / f"{name}.h5")
+    with once("words") as (folder, first):
+        made = types.SimpleNamespace(features=stores.features, folder=folder, **{name: folder / f"{name}.h5" for name in names})
+        if first:
+            _make_words(stores, made)
+    return made
+
+
+def _make_words(stores, made):
     for command in (
         ("codebook", stores.features, "--size", 24, "--set", "pca=0", "-o", made.words),
         ("codebook", stores.features, "-m", "words", "-c", made.words, "-o", made.statistics),
@@ -87,7 +104,6 @@ def worded(stores, tmp_path_factory):
     ):
         result = call(*command)
         assert result.code == 0, result.err
-    return made
 
 
 @pytest.fixture(scope="session")

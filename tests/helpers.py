@@ -1,8 +1,8 @@
 """Photos to test with, and ways to run the command: shared by the tests of photos, listing, bad input and the command line."""
 
-import atexit
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import io
 import os
@@ -10,8 +10,8 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ import imgret.cli.main
 from imgret import endings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SHARED = "IMGRET_TEST_SHARED"  # names a folder of all processes of a test run
 
 SEARCHED = " ".join(
     (".jpg .jpeg .jpe .jfif .mpo .png .webp .tif .tiff .bmp .gif", *(end.decode() for end in endings.OPTIONAL if endings.readable(end)))
@@ -208,13 +209,33 @@ class Stores:
     ranking: str
 
 
+@contextlib.contextmanager
+def once(name):
+    """Make something in a folder that all processes of a test run share: gives the folder, and whether this one is the first there."""
+    folder = Path(os.environ[SHARED], name)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = Path(f"{folder}.made")
+        if first := not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        yield folder, first
+        made.touch()
+
+
 @functools.cache
 def stores():
     """`Stores`, made once; not to be written to."""
-    here = tempfile.mkdtemp(prefix="imgret-test-")
-    atexit.register(shutil.rmtree, here, True)
     kinds = ("features", "words", "vectors", "projection", "index", "ranking")
-    made = Stores(folder(os.path.join(here, "photos"), 6), **{kind: os.path.join(here, kind + ".h5") for kind in kinds})
+    with once("small") as (here, first):
+        made = Stores(str(here / "photos"), **{kind: str(here / f"{kind}.h5") for kind in kinds})
+        if first:
+            _make(made)
+    return made
+
+
+def _make(made):
+    folder(made.photos, 6)
     for arguments in (
         ("extract", made.photos, "-o", made.features, "-j2"),
         ("codebook", made.features, "-o", made.words, "--size", "4", "-j1"),
@@ -225,7 +246,6 @@ def stores():
     ):
         result = call(*arguments)
         assert result.code == 0, result.err
-    return made
 
 
 def same_answers(first, second):

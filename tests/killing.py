@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import forking
 from helpers import ROOT, Result
 
 HOOK = """
@@ -66,6 +67,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 """
 
+PLAIN = "from imgret.__main__ import main; main()"
 OFTEN = "import imgret.stages.codebook as c; c.CHECKPOINT_SECONDS = 0; from imgret.cli.main import main; main()"
 
 
@@ -85,11 +87,11 @@ class Watched:
         folder.mkdir(exist_ok=True)
         (folder / "sitecustomize.py").write_text(HOOK)
 
-    def start(self, *arguments, at=0, number=signal.SIGKILL, who="command", named="", often=False, prefix=()):
+    def start(self, *arguments, at=0, number=signal.SIGKILL, who="command", named="", often=False, fresh=False, prefix=()):
         """Start a command; `at` is the event at which `who` ("command" or the "worker" at it) gets the signal, 0 for never.
 
         `named`: the end of a path whose event is one to kill at too. `often`: a codebook is checkpointed after every iteration.
-        `prefix`: words of a command that runs the command.
+        `fresh`: Python itself is started, as for a user, and each worker's. `prefix`: words of a command that runs the command.
         """
         for log in ("log", "count"):
             (self.folder / log).write_bytes(b"")
@@ -97,14 +99,13 @@ class Watched:
         environment = {name: value for name, value in os.environ.items() if name != "WATCH_MAIN"}
         environment |= {f"WATCH_{name}": str(value) for name, value in watch.items()}
         environment["PYTHONPATH"] = os.pathsep.join((str(self.folder), ROOT))
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        words = list(map(str, arguments))
+        if sys.platform == "linux" and not fresh and not prefix:
+            name = forking.named(self.folder)
+            return forking.Forked(forking.kept, OFTEN if often else PLAIN, words, name=name, env=environment, **streams)
         program = ["-c", OFTEN] if often else ["-m", "imgret"]
-        return subprocess.Popen(
-            [*prefix, sys.executable, *program, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-        )
+        return subprocess.Popen([*prefix, sys.executable, *program, *words], env=environment, **streams)
 
     def run(self, *arguments, **options):
         """Run a command to its end; returns a `Result`. No process of it is left afterwards."""
@@ -155,11 +156,12 @@ class Watched:
 
     def processes(self):
         """Ids of processes that were started here and still live."""
-        mark = f"WATCH_FOLDER={self.folder}".encode()
+        mark, name = f"WATCH_FOLDER={self.folder}".encode(), f"({forking.named(self.folder)})"
         found = []
-        for entry in os.listdir("/proc"):
+        for entry in filter(str.isdecimal, os.listdir("/proc")):
             with contextlib.suppress(OSError):
-                if entry.isdecimal() and mark in open(f"/proc/{entry}/environ", "rb").read().split(b"\0"):
+                _, called, state = open(f"/proc/{entry}/stat").read().split()[:3]
+                if (called == name and state != "Z") or mark in open(f"/proc/{entry}/environ", "rb").read().split(b"\0"):
                     found.append(int(entry))
         return found
 

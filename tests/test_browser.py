@@ -775,11 +775,14 @@ def test_the_policy_keeps_the_page_from_asking(browser, one):
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_is_wider_than_the_window(show, one, two, width, scheme):
-    for path in (one, two):
+def test_nothing_is_wider_than_the_window(show, one, two, evident, width, scheme):
+    for path in (one, two, evident):
         tab = show(path, width=width, color_scheme=scheme)
         assert tab.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
         tab.keyboard.press("j")
+        if path == evident:
+            tab.keyboard.press("ArrowRight")
+            tab.keyboard.press("ArrowRight")
         tab.keyboard.press("o")
         box = tab.locator("#large").bounding_box()
         assert box["x"] >= 0

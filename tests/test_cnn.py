@@ -17,6 +17,7 @@ from imgret.errors import UsageError  # noqa: E402
 from imgret.extractors import cnn  # noqa: E402
 from imgret.extractors.cnn import Cnn  # noqa: E402
 from imgret.images import File, Photo  # noqa: E402
+from imgret.importing import ONE_THREAD  # noqa: E402
 from imgret.networks import backbones  # noqa: E402
 from imgret.pipeline import Pipeline  # noqa: E402
 from imgret.store.reader import Store  # noqa: E402
@@ -298,7 +299,8 @@ def test_torch_and_faiss_in_one_process(here, made, tmp_path, run):
     """A search by photo: an index of faiss, queries by torch; several threads of each."""
     index = tmp_path / "index.h5"
     assert call("index", made("pool=gem"), "-o", index, "-m", "hnsw").code == 0
-    result = run("search", index, here / "photos", "-k", 1, "--keep-self", "-j", 2, "--format", "tsv", timeout=300)
+    words = ("search", index, here / "photos", "-k", 1, "--keep-self", "-j", 2, "--format", "tsv")
+    result = run(*words, env=dict.fromkeys(ONE_THREAD, "2"), timeout=300)
     assert result.code == 0, result.err
     rows = [line.split("\t") for line in result.lines[1:]]
     assert [row[0] for row in rows] == [row[2] for row in rows]

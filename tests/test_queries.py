@@ -71,7 +71,7 @@ def test_describers_are_made_once(stores, indexes, monkeypatch):
 
 def test_every_query_is_described_on_fixed_threads(stores, indexes, monkeypatch):
     """Features too: BLAS has one thread, and the work is shared out."""
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import threadpool_info, threadpool_limits
 
     seen, features = [], describer.Describer.features
 
@@ -81,25 +81,26 @@ def test_every_query_is_described_on_fixed_threads(stores, indexes, monkeypatch)
 
     monkeypatch.setattr(describer.Describer, "features", looked)
     for jobs in (1, 2):
-        assert call("search", indexes["vlad"], stores.features, "-j", jobs, "--format", "tsv").code == 0
+        with threadpool_limits(2):
+            assert call("search", indexes["vlad"], stores.features, "-j", jobs, "--format", "tsv").code == 0
     assert seen
     assert all(each == {1} for each in seen)
 
 
 def test_a_search_that_ends_early_leaves_the_threads_as_they_were(photos, indexes):
     import cv2
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import threadpool_info, threadpool_limits
 
     def threads():
         return [library["num_threads"] for library in threadpool_info()], cv2.getNumThreads()
 
-    with one_thread():
-        pass
-    before = threads()
-
     def stop(names, block):
         raise RuntimeError("enough")
 
-    with pytest.raises(RuntimeError, match="enough"):
-        search.search(indexes["vlad"], [str(photos)], run=imgret.Run(jobs=2), emit=stop)
-    assert threads() == before
+    with one_thread():
+        pass
+    with threadpool_limits(2):
+        before = threads()
+        with pytest.raises(RuntimeError, match="enough"):
+            search.search(indexes["vlad"], [str(photos)], run=imgret.Run(jobs=2), emit=stop)
+        assert threads() == before

@@ -61,7 +61,7 @@ def standard(scores):
     return [(score - mean) / deviation if deviation else 0.0 for score in scores]
 
 
-def softmax(scores, temperature=1.0):
+def softmax(scores, temperature=5.0):
     powers = [math.exp(score / temperature) for score in standard(scores)]
     return [power / sum(powers) for power in powers]
 
@@ -219,7 +219,7 @@ def test_the_nearest_reference_is_subtracted():
 
 def test_references_that_do_not_fit_are_refused():
     lists = [listed(range(6), STEEP), listed(range(6), FLAT)]
-    with pytest.raises(UsageError, match=r"^there are 1 references and more rankings: give one for each, in their order, or none at all$"):
+    with pytest.raises(UsageError, match=r"^1 reference for more rankings than that: give one for each, in their order, or none$"):
         fused(FuseAdaptive, lists, references=[np.ones((2, 6), np.float32)], k=6, tail=2)
     with pytest.raises(
         ImgretError, match=r"^the lists of a reference have 2 photos, and its curve is compared from rank 2 on: ask for more, "
@@ -325,3 +325,24 @@ def test_as_many_graphs_as_rankings_or_one():
     graph = graph_of(similarities(2), 3)
     with pytest.raises(UsageError, match=r"^there are 2 graphs for 3 rankings: give one for each, in their order, or one for all$"):
         fused(FuseGraph, [listed(*each) for each in LISTS], 30, graphs=[graph, graph])
+
+
+@pytest.mark.parametrize("kind", [Fuse, FuseAdaptive])
+@pytest.mark.parametrize("scores", [[50, 40, 0.9, 0.5, 0.3, 0.1], [1, 0.95, 0.9, 0.5, 0.3, 0.1], [-1, -2, -3, -4, -5, -6]])
+def test_what_is_verified_stays_above_what_is_fused(kind, scores):
+    counted = np.array([9, np.nan, 8, 2, 0, np.nan], np.float32)
+    ids = np.array([4, 1, 7, 0, 2, 5])
+    first = Listed(ids, np.array(scores, np.float32), counted, None, 6.0)
+    second = listed([2, 7, 5, 1, 0, 3], [9, 8, 4, 3, 2, 1])
+    found = fused(kind, [first, second], verified=True)
+    assert found.ids[:2].tolist() == [4, 7]
+    unsure = [1, 3, 4, 5]
+    rest = fused(kind, [listed(ids[unsure], first.scores[unsure]), listed([2, 5, 1, 0, 3], [9, 4, 3, 2, 1])])
+    assert found.ids[2:].tolist() == rest.ids[:4].tolist()
+    assert found.scores[2:].tolist() == rest.scores[:4].tolist()
+    # without evidence it is as if it had not been asked for
+    plain = Listed(ids, first.scores)
+    assert fused(kind, [plain, second], verified=True).scores.tolist() == fused(kind, [plain, second]).scores.tolist()
+    only = Listed(ids[:2], first.scores[:2], np.full(2, 9, np.float32), None, 6.0)
+    assert fused(kind, [only, listed([4], [1])], verified=True).ids.tolist() == [4, 1]
+    assert fused(kind, [only, listed([2, 3], [2, 1])], verified=True).ids.tolist() == [4, 1]  # no more than the longest list has

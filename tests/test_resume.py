@@ -137,7 +137,7 @@ def test_killed_at_any_time(photos, stores, watched, out):
     """Kills that no event announces, most of them in the middle of native code; whenever they come, the answer is the same."""
     rng = np.random.default_rng(5)
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
-        process = watched.start(*extract(photos, out))
+        process = watched.start(*extract(photos, out), fresh=True)
         try:
             process.wait(float(rng.uniform(0.2, 1.5)))
         except Exception:  # noqa: BLE001 - TimeoutExpired: it is still at work
@@ -152,7 +152,7 @@ def test_killed_at_any_time(photos, stores, watched, out):
 @linux
 def test_sigterm_to_every_process_of_a_job(photos, stores, watched, out):
     """As batch systems send it: workers first, whatever they are about."""
-    process = watched.start(*extract(photos, out))
+    process = watched.start(*extract(photos, out), fresh=True)
     while process.poll() is None:
         workers = [pid for pid in watched.processes() if pid != process.pid]
         for pid in [*workers, process.pid] if len(workers) == 2 else ():
@@ -429,7 +429,7 @@ def test_touched_photo_is_recognised_by_its_digest(place, stores):
     with Store(place.out) as store:
         content = store.content
     os.utime(place.photos / "05.png", ns=(1, 1))
-    result = place.run(*extract(place.photos, place.out))
+    result = place.run(*extract(place.photos, place.out), fresh=True)
     assert (result.code, result.err) == (0, TAKEN_OVER.format(place.out) + f"imgret: {place.out}: 20 photos described\n")
     assert place.opened(place.photos) == ["05.png"]
     assert "PIL.Image" not in place.imported()  # its bytes were hashed; nothing was decoded

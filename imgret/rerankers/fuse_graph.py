@@ -42,7 +42,7 @@ class FuseGraph(LateFusion):
         decay: float = param(0.8, "factor of an edge's weight for each step from the query", above=0.0, maximum=1.0)
         how: str = param("pagerank", "how photos of the graph are ranked", choices=("pagerank", "density"))
         again: float = param(0.15, "pagerank: chance to start again at each step", above=0.0, maximum=1.0)
-        floor: float = param(0.01, "what the last photo of a list counts, the first being 1, below the graph", above=0.0, maximum=1.0)
+        floor: float = param(0.01, "what the last photo of a list counts, the first being 1, below the graph", above=0.0, maximum=0.99)
 
     def begin(self, known):
         """Look at how many graphs there are; see `Reranker.begin`."""
@@ -56,11 +56,12 @@ class FuseGraph(LateFusion):
         """See `LateFusion.score`."""
         return np.exp(sums)
 
-    def _fused(self, query, known):
+    def fused(self, query, known):
+        """See `LateFusion.fused`."""
         count = len(query.lists)
         if self._graphs not in (1, count):
             raise UsageError(f"there are {self._graphs} graphs for {count} rankings: give one for each, in their order, or one for all")
-        below, weights, edges = super()._fused(query, known), self._weights(count), collections.Counter()
+        below, weights, edges = super().fused(query, known), self._weights(count), collections.Counter()
         for number, listed in enumerate(query.lists):
             if len(listed):
                 near = Nearby(listed, query.itself, self.params.k, lambda photo, number=number: self._own(known, photo, number))

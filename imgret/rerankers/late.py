@@ -1,5 +1,6 @@
 """Late fusion: what the rerankers that put several rankings together have in common."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -18,6 +19,7 @@ class LateParams(registry.Params):
     """Of every fusion."""
 
     weights: tuple[float, ...] = param((), "weight of each ranking, in their order; none: 1 each", above=0.0, maximum=1e6)
+    verified: bool = param(False, "photos that the first ranking verified stay first, in its order: only the rest is fused")
 
 
 class LateFusion(Reranker):
@@ -28,6 +30,8 @@ class LateFusion(Reranker):
 
     The photo that asks, where it is in the gallery, counts as if its score were the highest of the others in the list: how alike a photo is
     to itself says nothing of how scores are spread.
+
+    With `verified` the photos that are verified in the first list are taken out of all lists, and go above all others as they were.
     """
 
     rankings = (2, None)
@@ -41,9 +45,21 @@ class LateFusion(Reranker):
         UsageError
             If `weights` are not as many as the rankings.
         """
-        return [self._fused(query, known) for query in queries]
+        return [self._above(query, known) if self.params.verified else self.fused(query, known) for query in queries]
 
-    def _fused(self, query, known):
+    def _above(self, query, known):
+        """The fused list, with what is verified above it."""
+        first, longest = query.list, max(map(len, query.lists))
+        sure, scores = first.ids[first.verified], first.scores[first.verified]
+        query = copy.copy(query)
+        query.lists = [without(listed, sure, known.size) for listed in query.lists]
+        rest = self.fused(query, known)
+        if len(rest) and len(sure) and scores[-1] <= rest.scores[0]:
+            scores = scores + (rest.scores[0] - scores[-1] + 1)
+        return Listed(np.concatenate([sure, rest.ids])[:longest], np.concatenate([scores, rest.scores])[:longest])
+
+    def fused(self, query, known):
+        """The fused list of one query."""
         weights = self._weights(len(query.lists))
         speaking = [number for number, listed in enumerate(query.lists) if len(listed)]
         if not speaking:
@@ -86,8 +102,18 @@ class LateFusion(Reranker):
         return sums
 
 
-def spread(listed, itself):
-    """Scores of a list from 0, of its last photo, to 1, of its first; 1 where all are equal.
+def without(listed, photos, size):
+    """A list without some photos of a gallery of a size, as a ranking that has not looked at them would have it."""
+    if not len(photos):
+        return listed
+    out = np.zeros(size, bool)
+    out[photos] = True
+    kept = ~out[listed.ids]
+    return Listed(listed.ids[kept], listed.scores[kept])
+
+
+def spread(listed, itself, floor=0.0):
+    """Scores of a list from 0, or `floor`, of its last photo, to 1, of its first; 1 where all are equal.
 
     Parameters
     ----------
@@ -95,6 +121,8 @@ def spread(listed, itself):
         Not empty.
     itself : int
         The photo that asks, or -1: it gets 1, and the others are spread as if it were not there.
+    floor : float
+        Less than 1.
 
     Returns
     -------
@@ -110,7 +138,8 @@ def spread(listed, itself):
     if high == low:
         return np.ones(len(listed), np.float32)
     scores = scores - np.float32(low)
-    scores /= np.float32(high - low)
+    scores /= np.float32((high - low) / (1 - floor))
+    scores += np.float32(floor)
     return scores
 
 
@@ -132,8 +161,7 @@ def product(lists, itself, weights, floor):
     """
     parts = []
     for listed, weight in zip(lists, weights, strict=True):
-        logs = spread(listed, itself) * np.float32(1 - floor)
-        logs += np.float32(floor)
+        logs = spread(listed, itself, floor)
         np.log(logs, out=logs)
         logs *= np.float32(weight)
         parts.append((logs, float(logs[-1])))
