@@ -35,7 +35,9 @@ FAMILIES = (EXTRACTORS, CODEBOOKS, ENCODERS, INDEXES, RERANKERS)
 STEPS = ("extract", "codebook", "encode", "index", "search", "rerank")
 COMMANDS = ("imgret.__main__", "imgret.cli.main", *(f"imgret.{part}.{step}" for step in STEPS for part in ("cli", "stages")))
 WORKERS = ("imgret.runs.describing", "imgret.inputs.photoqueries")
-LATE = ("faiss", "cv2", "csv", "email.parser", "importlib.metadata", "PIL.ImageSequence", "PIL.JpegImagePlugin", "PIL.PngImagePlugin")
+TORCH = ("torchvision", *(f"imgret.networks.{module}" for module in ("backbones.network", "state_dicts", "weights")))
+PHOTOS = tuple(f"PIL.{form}ImagePlugin" for form in ("Bmp", "Gif", "Jpeg", "Png", "Ppm"))
+LATE = ("faiss", "cv2", "csv", "email.parser", "importlib.metadata", "PIL.ImageSequence", *PHOTOS)
 SERVE = "from imgret.runs import workers; workers.serve()"
 NAME, SUBREAPER = 15, 36  # of prctl: what a process is called; whose child one becomes that has lost its parent
 
@@ -186,7 +188,7 @@ def serve(descriptor, torch):
     """The kept interpreter's side."""
     asking = socket.socket(fileno=descriptor)
     places = {place.partition(":")[0] for table in FAMILIES for place in table.values()}
-    for module in (*(["torchvision"] if torch else []), *sorted(places), *WORKERS, *COMMANDS, *LATE):
+    for module in (*(TORCH if torch else ()), *sorted(places), *WORKERS, *COMMANDS, *LATE):
         importlib.import_module(module)
     gc.freeze()
     _copy(asking)

@@ -152,28 +152,43 @@ def average(starts, columns, values, ids, k, start, dense, into, shares, counts)
 
 
 @compiled
-def overlaps(starts, columns, values, sums, mine, own, photos, links, out):
-    """Of a query's encoding and those of some photos, the sum of the smaller weights.
+def turned(starts, columns, values, into, photos, weights):
+    """Encodings by what they hold: for each column the photos that have it, and its weights there.
 
     Parameters
     ----------
     starts, columns, values : see `average`
-    sums : ndarray, shape (N,), float32
-        What the weights of each were divided by.
-    mine : ndarray, shape (N,), float32
-        The query's weights.
-    own : float
-        That of the query itself, where it is no photo of the gallery.
-    photos : ndarray, shape (n,), int64
-    links : ndarray, shape (n,), float32
-        What the query would weigh in each of their encodings, not yet divided, where it is no photo of the gallery.
-    out : ndarray, shape (n,), float32
+    into : ndarray, shape (N + 1,), int64
+        Zeros; written: where each column begins in the others.
+    photos : ndarray, shape (E,), int32
+    weights : ndarray, shape (E,), float32
         Written.
     """
-    for row in range(len(photos)):
-        photo = photos[row]
-        share = sums[photo] / (sums[photo] + links[row])
-        total = min(own, links[row] / (sums[photo] + links[row]))
+    for place in range(len(columns)):
+        into[columns[place] + 1] += 1
+    for column in range(len(into) - 1):
+        into[column + 1] += into[column]
+    filled = into[:-1].copy()
+    for photo in range(len(starts) - 1):
         for place in range(starts[photo], starts[photo + 1]):
-            total += min(mine[columns[place]], values[place] * share)
-        out[row] = total
+            at = filled[columns[place]]
+            photos[at], weights[at] = photo, values[place]
+            filled[columns[place]] = at + 1
+
+
+@compiled
+def shared(into, photos, weights, columns, values, common):
+    """Add to `common`, (N,), of a query's encoding and each photo's the sum of the smaller weights; see `turned`."""
+    for row in range(len(columns)):
+        if columns[row] >= 0:
+            for place in range(into[columns[row]], into[columns[row] + 1]):
+                common[photos[place]] += min(values[row], weights[place])
+
+
+@compiled
+def scaled(starts, columns, values, photo, share, mine):
+    """The same for one photo whose weights are `share` of what they are; `mine` (N,) are the query's."""
+    total = np.float32(0)
+    for place in range(starts[photo], starts[photo + 1]):
+        total += min(mine[columns[place]], values[place] * share)
+    return total

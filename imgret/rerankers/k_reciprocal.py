@@ -50,14 +50,19 @@ class KReciprocal(Reranker):
 
     def begin(self, known):
         """Encode the gallery."""
+        from imgret.rerankers.encodings import turned
+
         params = self.params
         self._near = near = Neighbours(known, params.k1, params.background, not params.background)
         self._k1 = min(params.k1, near.ids.shape[1])
         self._half = 0 if params.background else min(round(params.k1 / 2), near.ids.shape[1])
         self._weights = near.affinities if params.background else _weights(near.affinities)
-        self._mine = np.zeros(known.size, np.float32)  # of a query: zeros, before and after
         self._own, self._sums = self._encoded(known.size)
         self._encodings = self._own if params.k2 == 1 else self._averaged(known.size)
+        starts, columns, values = map(np.empty_like, self._encodings)
+        starts[:] = 0
+        self._turned = starts, columns, values
+        turned(*self._encodings, *self._turned)
 
     def _encoded(self, size):
         """All encodings, row after row (starts, columns, values), and what these were divided by."""
@@ -74,10 +79,10 @@ class KReciprocal(Reranker):
         """The means of the encodings of the k2 nearest."""
         from imgret.rerankers.encodings import average
 
-        k2 = min(self.params.k2, self._near.ids.shape[1] + 1)
+        k2, dense = min(self.params.k2, self._near.ids.shape[1] + 1), np.zeros(size, np.float32)
 
         def make(start, columns, values, counts):
-            average(*self._own, self._near.ids, k2, start, self._mine, columns, values, counts)
+            average(*self._own, self._near.ids, k2, start, dense, columns, values, counts)
 
         return _packed(size, k2 * int(np.diff(self._own[0]).max()), make)
 
@@ -86,46 +91,66 @@ class KReciprocal(Reranker):
         return [self._ranked(query) if len(query.list) else query.list for query in queries]
 
     def _ranked(self, query):
-        from imgret.rerankers.encodings import overlaps
-
         listed, params = query.list, self.params
         similar = self._near.of_query(query, params.k1)
-        place, links = self._agreed(query, similar)
-        columns, values = self._encoding(query, similar, place, links)
-        self._mine[columns[columns >= 0]] = values[columns >= 0]
-        common = np.zeros(len(listed), np.float32)
-        own = float(values[columns < 0].sum())
-        if query.itself >= 0:
-            links = np.zeros_like(links)
-        overlaps(*self._encodings, self._sums, self._mine, own, listed.ids, links, common)
-        self._mine[columns] = 0
-        scores = (1 - params.lam) * (common / (2 - common)) + params.lam * similar
+        width = self._near.ids.shape[1]
+        others = np.flatnonzero(listed.ids[: width + 1] != query.itself)[:width]
+        links = self._links(query, similar, others[: self._k1])
+        columns, values = self._encoding(query, similar, others, links)
+        common = self._common(columns, values)
+        if query.itself < 0:
+            self._count_in(listed.ids[others[: self._k1]], links, columns, values, common)
+        shares = common[listed.ids]
+        scores = (1 - params.lam) * (shares / (2 - shares)) + params.lam * similar
         order = np.argsort(-scores, kind="stable")
         return Listed(listed.ids[order], scores[order].astype(np.float32))
 
-    def _agreed(self, query, similar):
-        """Ranks of the k1 nearest that are not the query, and of each of the list what a reciprocal neighbour weighs; 0 elsewhere."""
-        ids, near = query.list.ids, self._near
-        place = np.flatnonzero(ids != query.itself)[: self._k1]
-        links = np.zeros(len(ids), np.float32)
-        theirs = near.of_photos(ids[place], query.list.scores[place])
-        if self.params.background:
-            links[place] = np.maximum(np.minimum(similar[place], theirs), 0)
-        else:
-            links[place] = np.where(theirs >= 0, _weights(np.maximum(similar[place], 0)), 0)
-        return place, links
+    def _common(self, columns, values):
+        """Of a query's encoding and each photo's the sum of the smaller weights, (N,)."""
+        from imgret.rerankers.encodings import shared
 
-    def _encoding(self, query, similar, place, links):
-        """The query's encoding: photos, -1 being itself where it is none of the gallery, and weights."""
+        common = np.zeros(len(self._sums), np.float32)
+        shared(*self._turned, columns, values, common)
+        return common
+
+    def _count_in(self, ids, links, columns, values, common):
+        """The same for those photos that would have the query among their neighbours, if it were a photo of the gallery."""
+        from imgret.rerankers.encodings import scaled
+
+        mine, own = np.zeros(len(common), np.float32), float(values[columns < 0].sum())
+        mine[columns[columns >= 0]] = values[columns >= 0]
+        for rank in np.flatnonzero(links):
+            photo, link = ids[rank], links[rank]
+            whole = self._sums[photo] + link
+            common[photo] = scaled(*self._encodings, photo, self._sums[photo] / whole, mine) + min(own, link / whole)
+
+    def _links(self, query, similar, ranks):
+        """What those at some ranks weigh as reciprocal neighbours, (n,), float32; 0 where they are none."""
+        theirs = self._near.of_photos(query.list.ids[ranks], query.list.scores[ranks])
+        if self.params.background:
+            return np.maximum(np.minimum(similar[ranks], theirs), 0)
+        return np.where(theirs >= 0, _weights(np.maximum(similar[ranks], 0)), np.float32(0))
+
+    def _encoding(self, query, similar, others, links):
+        """The query's encoding: photos, -1 being itself where it is none of the gallery, and weights.
+
+        Parameters
+        ----------
+        query : Query
+        similar : ndarray, shape (len(list),), float32
+        others : ndarray, shape (w,), int64
+            Ranks of its neighbours.
+        links : ndarray, shape (k1,), float32
+            Of the first of them.
+        """
         from imgret.rerankers.encodings import gather
 
-        others = np.flatnonzero(query.list.ids != query.itself)[: self._near.ids.shape[1]]
-        strengths = links[others] if self.params.background else _weights(np.maximum(similar[others], 0))
-        columns, values = np.empty(1 + len(place) * (self._half + 1), np.int64), np.empty(1 + len(place) * (self._half + 1), np.float32)
-        near = query.list.ids[others].astype(np.int32)
-        count = gather(self._near.ids, self._weights, query.itself, near, strengths, links[place] > 0, self._half, columns, values)
-        columns, values = columns[:count], values[:count] / values[:count].sum(dtype=np.float64).astype(np.float32)
-        return (columns, values) if self.params.k2 == 1 else self._mean(columns, values, query.list.ids[others[: self.params.k2 - 1]])
+        near, longest = query.list.ids[others].astype(np.int32), 1 + len(links) * (self._half + 1)
+        strengths = links if self.params.background else _weights(np.maximum(similar[others], 0))
+        columns, values = np.empty(longest, np.int32), np.empty(longest, np.float32)
+        count = gather(self._near.ids, self._weights, query.itself, near, strengths, links > 0, self._half, columns, values)
+        columns, values = columns[:count], values[:count] / values[:count].sum()
+        return (columns, values) if self.params.k2 == 1 else self._mean(columns, values, near[: self.params.k2 - 1])
 
     def _mean(self, columns, values, photos):
         """The mean of an encoding and those of some photos."""
