@@ -315,6 +315,15 @@ def test_what_is_not_verified_has_no_box(ranked, enough, drawn):
     assert bool(block((ranked / "p.html").read_text())["queries"][0]["runs"][0]["outlines"]) == drawn
 
 
+def test_a_box_that_is_none_breaks_no_page(ranked):
+    with h5py.File("r.h5", "r+") as file:
+        file.create_dataset("query_box", data=np.tile(np.array([0, 0, INF, BIG], np.float32), (6, 1)))
+    resign("r.h5")
+    assert call("evaluate", "--protocol", "groups", "--truth", "truth.csv", "r.h5", "--html", "p.html", "--photos", "photos").code == 0
+    query = block((ranked / "p.html").read_text())["queries"][0]
+    assert (query["box"], query["runs"][0]["outlines"][0]) == (None, [100, 0, 100, 60, 30, 60, 30, 0])
+
+
 def test_counts_that_are_no_text_are_unknown(ranked):
     looked_at("plain.h5", np.ones((6, 2), np.float32), None, counts=["<script>"])
     assert call("evaluate", "--protocol", "groups", "--truth", "truth.csv", "plain.h5", "--html", "p.html", "--photos", "photos").code == 0

@@ -219,7 +219,7 @@ def test_the_nearest_reference_is_subtracted():
 
 def test_references_that_do_not_fit_are_refused():
     lists = [listed(range(6), STEEP), listed(range(6), FLAT)]
-    with pytest.raises(UsageError, match=r"^there are 1 references and more rankings: give one for each, in their order, or none at all$"):
+    with pytest.raises(UsageError, match=r"^1 reference for more rankings than that: give one for each, in their order, or none$"):
         fused(FuseAdaptive, lists, references=[np.ones((2, 6), np.float32)], k=6, tail=2)
     with pytest.raises(
         ImgretError, match=r"^the lists of a reference have 2 photos, and its curve is compared from rank 2 on: ask for more, "

@@ -10,7 +10,7 @@ from imgret.features import LocalFeatures
 from imgret.rerankers import agreeing, merging, products, tentative
 from imgret.rerankers.base import Known, Listed, Query
 from imgret.rerankers.hpm import Hpm
-from imgret.rerankers.matching import ordered
+from imgret.rerankers.matching import Found, MatchParams, deviations
 from imgret.rerankers.offsets import Offsets
 from imgret.rerankers.scsm import Scsm
 from imgret.rerankers.spatial import Spatial
@@ -286,7 +286,7 @@ def test_what_is_verified_goes_first(kind):
     query, photos = gallery(np.random.default_rng(9), good=30)
     known = Described(photos)
     asked = Asked([5, 1, 0, 3, 2, 4], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], query)
-    reranker = kind(kind.Params(depth=4))
+    reranker = kind(kind.Params(depth=4, weight=0.0))
     found = reranker.rerank([asked, asked], known)[1]
     assert found.ids.tolist() == [3, 5, 1, 0, 2, 4]
     assert known.asked == [0, 1, 3, 5]
@@ -294,19 +294,48 @@ def test_what_is_verified_goes_first(kind):
     assert found.evidence[0] >= reranker.enough > found.evidence[1]
     assert np.isnan(found.evidence[4:]).all()
     assert (np.diff(found.scores) < 0).all()
-    np.testing.assert_array_equal(found.scores[1:], np.float32([0.9, 0.8, 0.7, 0.5, 0.4]))
-    alone = kind(kind.Params(depth=4)).rerank([asked], Described(photos[:4] + photos[4:]))[0]
+    np.testing.assert_array_equal(found.scores[4:], np.float32([0.5, 0.4]))
+    alone = reranker.rerank([asked], Described(photos))[0]
     np.testing.assert_array_equal(found.scores, alone.scores)
     if found.maps is not None and np.isfinite(found.maps[0]).all():
         np.testing.assert_allclose(found.maps[0], [[1, 0, 20], [0, 1, 20], [0, 0, 1]], atol=20)
 
 
+def found_of(scores, evidence, places):
+    """What is found of the first photos of a list."""
+    found = Found(Listed(np.arange(len(scores))[::-1], np.float32(scores)), len(evidence))
+    for rank, (count, numbers) in enumerate(zip(evidence, places, strict=True)):
+        found.add(rank, count, np.eye(3), np.ones(len(numbers), bool), np.array(numbers, np.int32))
+    return found
+
+
 def test_order_by_hand():
-    given = Listed(np.array([9, 8, 7, 6, 5]), np.float32([30, 20, 10, 5, -3]))
-    found = ordered(given, np.float32([6, 2, 9, 6]), np.zeros((5, 3, 3), np.float32), 6.0, 30.0)
-    assert found.ids.tolist() == [7, 9, 6, 8, 5]
-    np.testing.assert_allclose(found.scores, [9.3, 6.5, 6.2, 6 * 20 / 21, -6 * 3 / 4])
-    assert found.evidence[:4].tolist() == [9, 6, 6, 2]
+    """A place of the query votes once: what two photos have counts half in each."""
+    logo = list(range(6))
+    places = [logo, [7], [], [*logo, 10, 11, 12], [20, 21, 22, 23, 24, 25]]
+    found = found_of([30, 20, 10, 5, 1, -3], [6, 1, 0, 9, 6], places)
+    np.testing.assert_allclose(found.votes(6.0), [3, 1, 0, 6, 6])
+    given = found.ordered(6.0, 30.0, MatchParams())
+    assert given.ids.tolist() == [2, 1, 5, 4, 3, 0]
+    key = (np.array([30, 20, 10, 5, 1]) - 10) / 9 + 6 * np.log1p([3, 1, 0, 6, 6])  # 9 is the median of 20, 10, 0, 5, 9
+    key = key[1:3] - key.min()
+    np.testing.assert_allclose(given.scores[:3], [12, 12, 9], rtol=1e-6)
+    np.testing.assert_allclose(given.scores[3:5], 6 * (1 + key) / (2 + key), rtol=1e-6)
+    assert given.scores[5] == np.float32(-3 / 4 * 3)
+    assert given.evidence[:5].tolist() == [9, 6, 6, 1, 0]
+    alone = found.ordered(6.0, 30.0, MatchParams(shared=False))
+    assert alone.ids.tolist() == [2, 5, 1, 4, 3, 0]
+    together = found.ordered(6.0, 30.0, MatchParams(weight=1.0), together=True)
+    key = (np.array([30, 20, 10, 5, 1]) - 10) / 9 + np.log1p([3, 1, 0, 6, 6])
+    assert together.ids.tolist() == [*(5 - np.argsort(-key)), 0]
+
+
+def test_scores_without_deviations():
+    """Lists whose scores are all the same, or nearly: what is found alone decides."""
+    assert deviations(np.full(4, 0.5, np.float32)).tolist() == [0, 0, 0, 0]
+    given = found_of([0.5] * 4, [0, 2, 1, 2], [[], [1, 2], [3], [4, 5]]).ordered(6.0, 0.5, MatchParams())
+    assert given.ids.tolist() == [2, 0, 1, 3]
+    assert (np.diff(given.scores) < 0).all()
 
 
 def test_queries_without_anything():

@@ -12,4 +12,5 @@ ENCODERS = {
     "asmk": "imgret.encoders.asmk:Asmk",
     "project": "imgret.encoders.project:Project",
     "concat": "imgret.encoders.concat:Concat",
+    "dba": "imgret.encoders.dba:Dba",
 }

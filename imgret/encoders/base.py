@@ -24,6 +24,8 @@ class Encoder(Component):
         (1, 1), or (2, None) for what joins several stores of the same photos.
     dim : int
         Length of the vectors.
+    whole : bool
+        Whether what it makes of a photo of the inputs depends on all others: then it has `encode_among`, and takes vectors.
     widths : list of (int or None)
         Columns of each input, once `over` has been told; None where it is not known.
     """
@@ -32,6 +34,7 @@ class Encoder(Component):
     gives = "vectors"
     branches = (1, 1)
     dim = None
+    whole = False
 
     def __init__(self, params, *codebooks):
         super().__init__(params, *codebooks)
@@ -111,6 +114,23 @@ class Encoder(Component):
             count = len(some[0])
             encoded.append(self.encode_block(*(np.pad(block, [(0, ROWS - count), (0, 0)]) for block in some))[:count])
         return np.concatenate(encoded)
+
+    def encode_among(self, places, gallery):
+        """Some photos' vectors to theirs, where `whole` is true: a function of the gallery, bit for bit, whichever photos are asked for.
+
+        Parameters
+        ----------
+        places : ndarray, shape (n,), int64
+            Where they are among the photos of the inputs, which are the gallery.
+        gallery : object
+            Always the same: `blocks()` yields (first, vectors (m, V)) of all photos in their order; `rows(places)` gives the vectors
+            (n, V) of some.
+
+        Returns
+        -------
+        ndarray, shape (n, dim), float32 or float16
+        """
+        raise NotImplementedError(type(self).__name__)
 
     def columns(self):
         """The data columns of a store of what it gives: `{path: (row_shape, dtype, {attribute: text})}`."""

@@ -84,6 +84,16 @@ class Ranked:
         return len(self.query_ids)
 
     @property
+    def asked(self):
+        """Which indexes were asked for it, and how: search-time parameters by the index's `content`."""
+        params = {} if self.store is None else self.store.params
+        if params.get("step") != "search":
+            known = None if self.store is None else self.store.info.get("asked")
+            return known if isinstance(known, dict) else {}
+        indexes = [entry.get("content") for entry in self.store.inputs if isinstance(entry, dict) and entry.get("kind") == "index"]
+        return {indexes[0]: params.get("settings")} if indexes else {}
+
+    @property
     def best(self):
         """The highest score of all: that of a first rank."""
         first = self.store.read("scores")[:, :1] if self._lists is None else self._lists[1][:, :1]

@@ -134,7 +134,7 @@ class Opened(contextlib.ExitStack):
         asked = {query: photo for each in reversed(self.rankings) for query, photo in zip(each.query_ids, each.query_names, strict=True)}
         ordered = dict.fromkeys(query for each in self.rankings for query in each.query_ids)
         self.queries = [(query, asked[query]) for query in ordered]
-        searched = Searched(self.names, first.sameness if first.whole else None, first.shown, lambda: self.rankings[0].best)
+        searched = Searched(self.names, first.sameness if first.whole else None, first.shown, lambda: self.rankings[0].best, self.asked)
         self.known = KnownStores(given, searched, stores, self)
         self.entries = [each.entry for each in self.rankings] + self.known.recorded
 
@@ -165,6 +165,11 @@ class Opened(contextlib.ExitStack):
     def boxed(self):
         """Whether it is known which boxes the queries asked with, if any."""
         return any(each.boxed for each in self.rankings)
+
+    @property
+    def asked(self):
+        """Which indexes were asked for the rankings, and how; see `Ranked.asked`."""
+        return {index: settings for each in reversed(self.rankings) for index, settings in each.asked.items()}
 
     def silent(self):
         """Of each ranking, how many queries it has not been asked."""
@@ -225,6 +230,11 @@ def _check_same(ranking, first):
         raise ImgretError(f"{ranking.shown} ranks {shown(missing)}, which is none of the photos that {first.shown} ranks")
 
 
+def _given(settings):
+    """Search-time parameters that a store recorded, as NAME=VALUE."""
+    return [f"{name}={','.join(map(str, value)) if isinstance(value, list) else str(value)}" for name, value in settings.items()]
+
+
 class StoredQuery(Query):
     """A query of rankings; what describes it is read when it is looked at."""
 
@@ -266,12 +276,15 @@ class Searched:
         What says so, for messages.
     best : callable
         Gives the highest score of all that is to be reranked.
+    asked : dict
+        How indexes were asked: search-time parameters, as JSON, by the index's `content`.
     """
 
     names: Texts
     sameness: object
     shown: str
     best: object
+    asked: dict = dataclasses.field(default_factory=dict)
 
 
 class KnownStores(Known):
@@ -330,7 +343,9 @@ class KnownStores(Known):
                 )
 
     def _opened_index(self, stack, path):
-        gallery = OpenIndex(path)
+        with contextlib.closing(OpenIndex(path)) as gallery:
+            settings = self._searched.asked.get(gallery.store.content)
+        gallery = OpenIndex(path, _given(settings if isinstance(settings, dict) else {}))  # asked as it was
         stack.callback(gallery.close)
         self.recorded.append(gallery.store.as_input())
         if not self._same(sameness_of(gallery.store), gallery.names):

@@ -95,6 +95,7 @@ class InputStore:
         self.path, self.shown, self.kind, self.layout, self.sizes = store.path, store.shown, store.kind, store.layout, store.sizes
         self.content, self.pipeline, self.generated_by, self.verified = store.content, store.pipeline, store.generated_by, store.verified
         self.photos, self.facts, self.params, self.inputs = store.photos, store.facts, store.params, store.inputs
+        self.info = store.info
         self._extents = {path: (store.shape(path), store.dtype(path)) for path in store.column_names()}
 
     as_input, __len__ = Store.as_input, Store.__len__

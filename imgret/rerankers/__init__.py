@@ -16,6 +16,7 @@ RERANKERS = {
     "alpha-qe": "imgret.rerankers.alpha_qe:AlphaQe",
     "rank-weighted": "imgret.rerankers.rank_weighted:RankWeighted",
     "dqe": "imgret.rerankers.dqe:Dqe",
+    "words-qe": "imgret.rerankers.words_qe:WordsQe",
     "k-reciprocal": "imgret.rerankers.k_reciprocal:KReciprocal",
     "hello-neighbour": "imgret.rerankers.hello_neighbour:HelloNeighbour",
     "diffusion": "imgret.rerankers.diffusion:Diffusion",

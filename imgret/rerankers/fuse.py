@@ -41,7 +41,7 @@ class Fuse(LateFusion):
     @dataclasses.dataclass(frozen=True)
     class Params(LateParams):
         how: str = param("product", "by scores: product, minmax-sum, z-sum, softmax; by ranks: rrf, borda", choices=HOW)
-        floor: float = param(0.01, "product: what the last photo of a list counts, the first being 1", above=0.0, maximum=1.0)
+        floor: float = param(0.01, "product: what the last photo of a list counts, the first being 1", above=0.0, maximum=0.99)
         temperature: float = param(5.0, "softmax: standard deviations by which a photo is e times as likely", minimum=0.01, maximum=1e6)
         constant: float = param(60.0, "rrf: what is added to ranks", minimum=0.0, maximum=1e9)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, counted
 from imgret.registry import param
 from imgret.rerankers.base import Taken
 from imgret.rerankers.late import LateFusion, LateParams, product
@@ -35,7 +35,7 @@ class FuseAdaptive(LateFusion):
         k: int = param(50, "scores of a list that are its curve", minimum=2)
         tail: int = param(10, "rank from which on references are compared", minimum=1)
         nearest: int = param(5, "reference curves whose mean is subtracted", minimum=1)
-        floor: float = param(0.01, "what the last photo of a list counts, the first being 1", above=0.0, maximum=1.0)
+        floor: float = param(0.01, "what the last photo of a list counts, the first being 1", above=0.0, maximum=0.99)
 
         def __post_init__(self):
             super().__post_init__()
@@ -67,7 +67,7 @@ class FuseAdaptive(LateFusion):
         """See `LateFusion.values`."""
         if self._references and len(self._references) <= max(numbers):
             raise UsageError(
-                f"there are {len(self._references)} references and more rankings: give one for each, in their order, or none at all"
+                f"{counted(len(self._references), 'reference')} for more rankings than that: give one for each, in their order, or none"
             )
         areas = [self._area(listed, itself, number) for listed, number in zip(lists, numbers, strict=True)]
         weights = weights / areas

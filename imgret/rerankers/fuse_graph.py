@@ -42,7 +42,7 @@ class FuseGraph(LateFusion):
         decay: float = param(0.8, "factor of an edge's weight for each step from the query", above=0.0, maximum=1.0)
         how: str = param("pagerank", "how photos of the graph are ranked", choices=("pagerank", "density"))
         again: float = param(0.15, "pagerank: chance to start again at each step", above=0.0, maximum=1.0)
-        floor: float = param(0.01, "what the last photo of a list counts, the first being 1, below the graph", above=0.0, maximum=1.0)
+        floor: float = param(0.01, "what the last photo of a list counts, the first being 1, below the graph", above=0.0, maximum=0.99)
 
     def begin(self, known):
         """Look at how many graphs there are; see `Reranker.begin`."""

@@ -49,7 +49,7 @@ class Hpm(Matching):
             others = _others(cells >> level, query.numbers[pairs[:, 0]], photo.numbers[pairs[:, 1]])
             strength += np.sum(np.maximum(others - before, 0)) / 2**level
             before = others
-        return float(np.sqrt(strength)), None
+        return float(np.sqrt(strength)), None, before > 0
 
     def _cells(self, query, photo, pairs):
         """The finest bins of matches, (4, M), int64."""

@@ -33,8 +33,9 @@ def joined(lists, size, most):
     from imgret.rerankers import loops  # compiled: it waits until something is joined
 
     total = np.full(size, sum(missing for _, _, missing in lists), np.float32)
+    lists = [(np.ascontiguousarray(ids), values, missing) for ids, values, missing in lists]  # one type: one compilation
     for ids, values, missing in lists:
-        outside = loops.add(total, ids, values - np.float32(missing) if missing else values)
+        outside = loops.add(total, ids, values, np.float32(missing))
         if outside != -1:
             raise ImgretError(f"a ranking has a photo at {outside}, the gallery has {size}: rank its photos again")
     return Listed(*_best(total.view(np.uint32), _union([ids for ids, _, _ in lists], size), most))

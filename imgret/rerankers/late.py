@@ -112,8 +112,8 @@ def without(listed, photos, size):
     return Listed(listed.ids[kept], listed.scores[kept])
 
 
-def spread(listed, itself):
-    """Scores of a list from 0, of its last photo, to 1, of its first; 1 where all are equal.
+def spread(listed, itself, floor=0.0):
+    """Scores of a list from 0, or `floor`, of its last photo, to 1, of its first; 1 where all are equal.
 
     Parameters
     ----------
@@ -121,6 +121,8 @@ def spread(listed, itself):
         Not empty.
     itself : int
         The photo that asks, or -1: it gets 1, and the others are spread as if it were not there.
+    floor : float
+        Less than 1.
 
     Returns
     -------
@@ -136,7 +138,8 @@ def spread(listed, itself):
     if high == low:
         return np.ones(len(listed), np.float32)
     scores = scores - np.float32(low)
-    scores /= np.float32(high - low)
+    scores /= np.float32((high - low) / (1 - floor))
+    scores += np.float32(floor)
     return scores
 
 
@@ -158,8 +161,7 @@ def product(lists, itself, weights, floor):
     """
     parts = []
     for listed, weight in zip(lists, weights, strict=True):
-        logs = spread(listed, itself) * np.float32(1 - floor)
-        logs += np.float32(floor)
+        logs = spread(listed, itself, floor)
         np.log(logs, out=logs)
         logs *= np.float32(weight)
         parts.append((logs, float(logs[-1])))

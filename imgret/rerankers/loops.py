@@ -6,13 +6,13 @@ from imgret.compiled import compiled
 
 
 @compiled
-def add(total, ids, values):
-    """Values added to `total`, in place, at `ids`; the first of them that is outside it, or -1 where none is."""
+def add(total, ids, values, less):
+    """Values, `less` something, added to `total` at `ids`, in place; the first of them that is outside it, or -1 where none is."""
     for place in range(len(ids)):
         photo = ids[place]
         if photo < 0 or photo >= len(total):
             return photo
-        total[photo] += values[place]
+        total[photo] += values[place] - less
     return -1
 
 

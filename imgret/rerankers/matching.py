@@ -19,6 +19,16 @@ class MatchParams(Params):
     )
     mutual: bool = param(True, "only descriptors that are each other's nearest match")
     distance: int = param(24, "bits in which the signatures of two words that match may differ", minimum=0)
+    order: str = param(
+        "auto",
+        "verified: photos with enough evidence go first; together: the score before and the evidence decide; auto: verified by features, "
+        "together by words, which err more",
+        choices=("auto", "verified", "together"),
+    )
+    weight: float = param(6.0, "of log(1 + evidence), where the score before counts in its deviations from the median", minimum=0.0)
+    shared: bool = param(
+        True, "a place of the query has one vote, for all photos together that have enough evidence and in which it agrees"
+    )
 
 
 class Matching(Reranker):
@@ -28,8 +38,10 @@ class Matching(Reranker):
     that both photos have: where they have signatures, those that are each other's nearest of their word, and else all pairs of a word that
     neither has more than a few times.
 
-    Photos with `enough` evidence go first, by what they have of it, and of equals the first in the list that was; the rest, and all beyond
-    `depth`, keep their order.
+    Of the photos that are looked at, those with `enough` evidence go first, by their votes: each place of the query has one, which such
+    photos share. So what is printed on many of them, a logo, says little of each. The rest are ordered by what a photo's score was,
+    in deviations from the median of those that are looked at, and `weight` times the logarithm of its evidence; `together`, all are. What
+    is beyond `depth` keeps its order.
     """
 
     takes = (Taken(("features", "words"), "to match"),)
@@ -64,57 +76,111 @@ class Matching(Reranker):
         evidence : float
         matrix : ndarray, shape (3, 3), or None
             Where the query's places are in the photo.
+        agreeing : ndarray, shape (M,), bool
+            The matches that the evidence is made of.
         """
         raise NotImplementedError(type(self).__name__)
 
     def rerank(self, queries, known):
         """See `Reranker.rerank`. Each photo is read once for all queries that are asked together."""
         asking = [self.prepared(query, known) if len(query.list) else None for query in queries]
-        evidence = [np.zeros(min(len(query.list), self.params.depth), np.float32) for query in queries]
-        maps = [np.full((len(query.list), 3, 3), np.nan, np.float32) for query in queries]
+        found = [Found(query.list, self.params.depth) for query in queries]
         wanted = {}
-        for number, counted in enumerate(evidence):
-            for rank, photo in enumerate(queries[number].list.ids[: len(counted)].tolist()):
+        for number, each in enumerate(found):
+            for rank, photo in enumerate(each.looked.tolist()):
                 wanted.setdefault(photo, []).append((number, rank))
         for photo in sorted(wanted):
             asked = self.prepared(photo, known)
             for number, rank in wanted[photo]:
                 pairs = self.pairs(asking[number], asked)
                 if len(pairs):
-                    evidence[number][rank], matrix = self.judged(asking[number].places, asked.places, pairs)
-                    if matrix is not None:
-                        maps[number][rank] = matrix
-        return [
-            ordered(query.list, counted, matrices, self.enough, known.best)
-            for query, counted, matrices in zip(queries, evidence, maps, strict=True)
-        ]
+                    ours = asking[number].places
+                    found[number].add(rank, *self.judged(ours, asked.places, pairs), ours.numbers[pairs[:, 0]])
+        together = {"auto": "words" in known.given, "verified": False, "together": True}[self.params.order]
+        return [each.ordered(self.enough, known.best, self.params, together) for each in found]
 
 
-def ordered(given, counted, maps, enough, best):
-    """A list whose first photos have been looked at, in its new order.
+class Found:
+    """What is found of the first photos of a list.
 
     Parameters
     ----------
     given : Listed
-    counted : ndarray, shape (n,), float32
-        The evidence of the first n.
-    maps : ndarray, shape (k, 3, 3), float32
-    enough : float
-        Evidence with which a photo goes first.
-    best : float
-        The highest score in the ranking.
-
-    Returns
-    -------
-    Listed
-        What goes first has its evidence for a score, and a part of one for its place before, which tells equals apart.
+    depth : int
+        How many are looked at.
     """
-    evidence = np.full(len(given), np.nan, np.float32)
-    evidence[: len(counted)] = counted
-    first = np.flatnonzero(counted >= enough)
-    first = first[np.argsort(-counted[first], kind="stable")]
-    rest = np.setdiff1d(np.arange(len(given)), first)
-    order = np.concatenate([first, rest])
-    above = counted[first] + (1 - first / len(given)) / 2
-    scores = np.concatenate([above, below(given.scores[rest], enough, best)]).astype(np.float32)
-    return Listed(given.ids[order], scores, evidence[order], maps[order], enough)
+
+    def __init__(self, given, depth):
+        self.given, self.looked = given, given.ids[:depth]
+        self.evidence = np.zeros(len(self.looked), np.float32)
+        self.maps = np.full((len(given), 3, 3), np.nan, np.float32)
+        self._places = [np.zeros(0, np.int32)] * len(self.looked)
+
+    def add(self, rank, evidence, matrix, agreeing, numbers):
+        """What a photo's matches amount to, as `Matching.judged` gives it, and the numbers of their places in the query, (M,)."""
+        self.evidence[rank] = evidence
+        self._places[rank] = np.unique(numbers[agreeing])
+        if matrix is not None:
+            self.maps[rank] = matrix
+
+    def votes(self, enough):
+        """What photos have of the query's places: those with enough evidence share them; others have their evidence. (n,), float64."""
+        votes, verified = self.evidence.astype(np.float64), np.flatnonzero(self.evidence >= enough)
+        if len(verified):
+            having = np.bincount(np.concatenate([self._places[rank] for rank in verified]))
+            for rank in verified:
+                votes[rank] *= np.mean(1 / having[self._places[rank]])
+        return votes
+
+    def ordered(self, enough, best, params, together=False):
+        """The list in its new order.
+
+        Parameters
+        ----------
+        enough : float
+            Evidence with which a photo is verified.
+        best : float
+            The highest score in the ranking.
+        params : MatchParams
+        together : bool
+            Whether the score before decides of all.
+
+        Returns
+        -------
+        Listed
+            The score of what is verified is `enough` and its votes, that of the rest between half of `enough` and all of it, rising with
+            how it is ordered; `together` the latter has no bound. Equals are told apart by the last digit.
+        """
+        count, verified = len(self.looked), self.evidence >= enough
+        votes = self.votes(enough) if params.shared else self.evidence.astype(np.float64)
+        key = deviations(self.given.scores[:count]) + params.weight * np.log1p(votes)
+        key -= key.min(initial=0)
+        if together:
+            limit, scores = enough / 2, enough / 2 + key
+        else:
+            limit, scores = enough / 2, np.where(verified, enough + votes, enough * (1 + key) / (2 + key))
+        order = np.argsort(-scores, kind="stable")
+        scores = np.concatenate([scores[order], below(self.given.scores[count:], limit, best)])
+        order = np.concatenate([order, np.arange(count, len(self.given))])
+        evidence = np.full(len(self.given), np.nan, np.float32)
+        evidence[:count] = self.evidence
+        return Listed(self.given.ids[order], falling(scores), evidence[order], self.maps[order], enough)
+
+
+def deviations(scores):
+    """Scores less their median, by the median of how far they are from it: (n,), float64; 0 where that is 0.
+
+    What stands out in a list, however its scores are made, stands out by as many deviations.
+    """
+    off = scores.astype(np.float64) - np.median(scores) if len(scores) else np.zeros(0)
+    usual = np.median(np.abs(off)) if len(off) else 0.0
+    return off / usual if usual > 0 else np.zeros(len(off))
+
+
+def falling(scores):
+    """Scores that do not rise, each below the one before by a last digit at the least: (n,), float32."""
+    scores = scores.astype(np.float32)
+    for rank in range(1, len(scores)):
+        if scores[rank] >= scores[rank - 1]:
+            scores[rank] = np.nextafter(scores[rank - 1], np.float32(-np.inf))
+    return scores

@@ -43,7 +43,7 @@ class Offsets(Matching):
         numbers = query.numbers[pairs[:, 0]], photo.numbers[pairs[:, 1]]
         counted = np.minimum(*(np.bincount(np.unique(bins << 32 | each) >> 32) for each in numbers))
         phrases = sum(_choose(counted, self.params.length))
-        return _matches(float(phrases), self.params.length), None
+        return _matches(float(phrases), self.params.length), None, counted[bins] >= self.params.length
 
 
 def _choose(n, k):

@@ -53,7 +53,7 @@ class Scsm(Matching):
         factor, near = factors[map_], (np.abs(column[map_] - x - 1) <= 1) & (np.abs(row[map_] - y - 1) <= 1)
         shift = landing[map_][near].mean() - factor * (middle[0] + 1j * middle[1])
         matrix = np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag], [0, 0, 1]])
-        return float(votes[map_, y, x]), matrix
+        return float(votes[map_, y, x]), matrix, near
 
     def _votes(self, column, row):
         """Smoothed votes, (maps, cells, cells), of cells (maps, M) counted from 1; what is outside of the photo has none."""

@@ -49,8 +49,7 @@ class Spatial(Matching):
 
     def judged(self, query, photo, pairs):
         """See `Matching.judged`."""
-        count, matrix, _ = self.fitted(query, photo, pairs)
-        return count, matrix
+        return self.fitted(query, photo, pairs)
 
     def matches(self, query, photo, known):
         """See `Reranker.matches`: those that agree with the map."""

@@ -48,4 +48,4 @@ class WeakGeometry(Matching):
         best_turn, best_scale = np.unravel_index(wide.argmax(), wide.shape)
         near = (turn - best_turn + 1) % self.params.angles < 3
         near &= np.abs(scale - 1 - best_scale) <= 1
-        return distinct(query, photo, pairs[near]), None
+        return distinct(query, photo, pairs[near]), None, near

@@ -15,7 +15,7 @@ from imgret.inputs.fitting import arranged_codebooks, codebook_of, misfit
 from imgret.inputs.photos import JoinedPhotos, Photos
 from imgret.inputs.samples import in_order
 from imgret.inputs.stores import Stores
-from imgret.parallel import one_thread
+from imgret.parallel import blocks, one_thread
 from imgret.paths import several
 from imgret.pipeline import Pipeline, component_class
 from imgret.registry import load
@@ -29,6 +29,7 @@ from imgret.runs.run import Run
 from imgret.store.photos import boxed, origins
 
 WORKER = "imgret.stages.encode:EncodeWorker"
+BLOCK_PHOTOS = 4096  # whose vectors are compared at once, where each is with all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,7 @@ def encode(inputs, codebooks, out, *, method=None, settings=(), max_gone=None, r
             return
         setup = {"inputs": [store.path for store in stores], "codebooks": [store.path for store in learned.files]}
         setup |= {"method": kind.name, "encoder": encoder.params.to_json(), "contents": [entry["content"] for entry in made_of]}
-        work = Work(WORKER, setup, encoder.columns() | boxed(stores) | origins(stores), verb="encoded")
+        work = Work(WORKER, setup, _columns(encoder, stores), verb="encoded")
         done = _made(output, _photos(kind, stores), work, _pipeline(encoder, _branches(kind, stores), learned), limit)
         if done is not None and done.described is not None:
             run.report.zero(done.zero, done.described, "vectors")
@@ -118,6 +119,11 @@ def _branches(kind, stores):
 
 def _photos(kind, stores):
     return Photos(stores) if kind.takes_branches(1) else JoinedPhotos(stores)
+
+
+def _columns(encoder, stores):
+    """The data columns of what is made. Where a row follows from all photos, nothing says that it is still the same."""
+    return encoder.columns() | boxed(stores) | ({} if encoder.whole else origins(stores))
 
 
 def _pipeline(encoder, branches, learned):
@@ -221,6 +227,31 @@ def _check_fit(kind, stores, learned):
             raise ImgretError(problems[0])
 
 
+class Vectors:
+    """The vectors of all photos of the inputs: see `imgret.encoders.base.Encoder.encode_among`.
+
+    Parameters
+    ----------
+    photos : imgret.inputs.photos.Photos
+    """
+
+    def __init__(self, photos):
+        self._photos = photos
+
+    def blocks(self):
+        """Yield them, a few at a time."""
+        for block in blocks(len(self._photos.names), BLOCK_PHOTOS):
+            yield block.start, self._photos.gathered(_rows, block.start, block.stop)
+
+    def rows(self, places):
+        """Those of some photos, (n, V), float32."""
+        return np.concatenate([_rows(*next(self._photos.runs(place, place + 1))) for place in map(int, places)])
+
+
+def _rows(store, first, last):
+    return vectors_of(store, range(first, last))
+
+
 class EncodeWorker(PartWorker):
     """Makes parts of what an encoder gives; lives in a worker process."""
 
@@ -236,6 +267,7 @@ class EncodeWorker(PartWorker):
         kind = load(ENCODERS, setup["method"], "encoder")
         self.encoder = kind(kind.Params.from_json(setup["encoder"]), *kind.arranged(fitted)).over(_widths(_branches(kind, self.stores)))
         self.photos = _photos(kind, self.stores)
+        self._gallery = Vectors(self.photos)
         self._readers, self._places = {}, None
 
     def make(self, task, starting):
@@ -247,21 +279,25 @@ class EncodeWorker(PartWorker):
         if self._places is None:
             self._places = positions(self.plan.names, self.photos.names)
         first, last = self.plan.range(part)
-        return self.write(part, self.encoder.columns() | boxed(self.stores) | origins(self.stores), self._filled(self._places[first:last]))
+        return self.write(part, _columns(self.encoder, self.stores), self._filled(self._places[first:last]))
 
     def _filled(self, places):
         """What fills a part: with the photos at these places among all of the inputs."""
 
         def fill(photos):
-            vectors = []
+            vectors, whole = [], self.encoder.whole
             for first, last in neighbours(places):
                 for inputs in self.photos.append_to(photos, int(places[first]), int(places[last - 1]) + 1):
+                    if whole:
+                        continue
                     if self.encoder.takes == "vectors":
                         vectors.append([vectors_of(store, rows) for store, rows in inputs])
                     else:
                         self._encode(photos, inputs)
             if vectors:
                 photos.rows(vectors=self.encoder.encode_rows(*map(np.concatenate, zip(*vectors, strict=True))))
+            if whole:
+                photos.rows(vectors=self.encoder.encode_among(places, self._gallery))
             return False
 
         return fill

@@ -121,7 +121,7 @@ def _make(output, parts, setup, opened, evidence):
         return False
     output.give_way()
     facts = evidence.to_json() if evidence.counts else None
-    with output.create(None, facts=facts) as writer:
+    with output.create(None, {"asked": opened.asked} if opened.asked else None, facts) as writer:
         writer.texts("query_names", [photo for _, photo in opened.queries])
         writer.texts("query_ids", [query for query, _ in opened.queries])
         step.join(writer)
