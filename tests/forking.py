@@ -96,9 +96,11 @@ class Kept:
 
 
 def _to_the_interpreter(environment):
-    """That the package itself is on its path makes no difference, as it is loaded."""
+    """Not LD_LIBRARY_PATH, which OpenCV sets where it is imported; nor that the package is on its path, as it is loaded."""
     places = [place for place in environment["PYTHONPATH"].split(os.pathsep) if place != importing.PACKAGE]
-    return {name: value for name, value in environment.items() if name.startswith(("PYTHON", "LD_", "MALLOC"))} | {"PYTHONPATH": places}
+    return {name: value for name, value in environment.items() if name.startswith(("PYTHON", "LD_PRELOAD", "MALLOC"))} | {
+        "PYTHONPATH": places
+    }
 
 
 @contextlib.contextmanager
