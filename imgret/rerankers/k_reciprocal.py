@@ -57,6 +57,7 @@ class KReciprocal(Reranker):
         self._k1 = min(params.k1, near.ids.shape[1])
         self._half = 0 if params.background else min(round(params.k1 / 2), near.ids.shape[1])
         self._weights = near.affinities if params.background else _weights(near.affinities)
+        self._dense = np.zeros(known.size, np.float32)  # zeros, before and after each use
         self._own, self._sums = self._encoded(known.size)
         self._encodings = self._own if params.k2 == 1 else self._averaged(known.size)
         starts, columns, values = map(np.empty_like, self._encodings)
@@ -79,10 +80,10 @@ class KReciprocal(Reranker):
         """The means of the encodings of the k2 nearest."""
         from imgret.rerankers.encodings import average
 
-        k2, dense = min(self.params.k2, self._near.ids.shape[1] + 1), np.zeros(size, np.float32)
+        k2 = min(self.params.k2, self._near.ids.shape[1] + 1)
 
         def make(start, columns, values, counts):
-            average(*self._own, self._near.ids, k2, start, dense, columns, values, counts)
+            average(*self._own, self._near.ids, k2, start, self._dense, columns, values, counts)
 
         return _packed(size, k2 * int(np.diff(self._own[0]).max()), make)
 
@@ -154,12 +155,13 @@ class KReciprocal(Reranker):
 
     def _mean(self, columns, values, photos):
         """The mean of an encoding and those of some photos."""
+        from imgret.rerankers.encodings import with_others
+
         starts = self._own[0]
-        rows = [slice(starts[photo], starts[photo + 1]) for photo in photos]
-        columns = np.concatenate([columns, *(self._own[1][row] for row in rows)])
-        values = np.concatenate([values, *(self._own[2][row] for row in rows)])
-        columns, where = np.unique(columns, return_inverse=True)
-        return columns, np.bincount(where, values).astype(np.float32) / np.float32(1 + len(rows))
+        most = len(columns) + int((starts[photos + 1] - starts[photos]).sum())
+        into, shares = np.empty(most, np.int32), np.empty(most, np.float32)
+        count = with_others(*self._own, photos, columns, values, self._dense, into, shares)
+        return into[:count], shares[:count]
 
 
 def _weights(similarities):
