@@ -443,3 +443,36 @@ def test_queries_with_boxes(stores, photos, tmp_path):
     )
     expanded = ("-m", "alpha-qe", "--vectors", stores.vlad, "--index", stores.index, "--queries", asked)
     assert call("rerank", run, *expanded, "-o", tmp_path / "c.h5").code == 0
+
+
+def test_what_does_not_go_together(stores, worded, better, photos, tmp_path):
+    out = ("-o", tmp_path / "o.h5")
+    vectors, index = ("--vectors", stores.vlad), ("--index", stores.index)
+    refused(
+        call("rerank", better, "-m", "aqe", *vectors, *index, *index, *out),
+        2,
+        "--index is given twice: one index is asked again, give the one that was searched",
+    )
+    refused(
+        call("rerank", better, "-m", "aqe", *vectors, "--index", worded.bow_index, *out),
+        1,
+        f"{worded.bow_index} is an index of words, and --vectors ask one of vectors: give the index that was made of them",
+    )
+    result = call("rerank", better, "-m", "aqe", "--vectors", stores.projected, *index, *out)
+    assert result.code == 1
+    assert f"{stores.projected} was not made as what is in {stores.index} was (project and vlad)" in result.err
+    text = "has no evidence of which photos match, and `verified` asks for it: rerank it before (-m spatial), or --set verified=false"
+    refused(call("rerank", stores.ranking, "-m", "aqe", *vectors, *index, *out), 1, f"{stores.ranking} {text}")
+    refused(call("rerank", stores.ranking, better, "-m", "fuse", "--verified", *out), 1, f"{stores.ranking} {text}")
+    folder = f"--features {photos} is a folder: give a store, or the folder of a build"
+    refused(call("rerank", stores.ranking, *SPATIAL, "--features", photos, *out), 1, folder)
+    refused(
+        call("search", stores.index, photos / "01.png", "--rerank", "aqe", *vectors),
+        2,
+        "--rerank aqe takes verified photos, and a search has none yet: store the ranking (-o), then imgret rerank -m spatial, then -m "
+        "aqe; or --set verified=false",
+    )
+    result = call("search", stores.index, photos / "01.png", "--rerank", "spatial", "--features", stores.features, "--set", "bogus=2")
+    assert result.code == 2
+    assert "neither spatial nor this index has a parameter `bogus`; spatial has: depth, ratio" in result.err
+    assert result.err.rstrip().endswith("the index: none")

@@ -146,5 +146,5 @@ def test_the_command(worded, tmp_path, name):
     refused(
         call("rerank", run, "-m", "words-qe", *given[:-1], tmp_path / "x.h5"),
         1,
-        "a ranking has no evidence, and only verified photos are to be averaged: rerank it before (-m spatial), or --set verified=false",
+        f"{run} has no evidence of which photos match, and `verified` asks for it: rerank it before (-m spatial), or --set verified=false",
     )

@@ -120,6 +120,8 @@ class Answers:
             return found
         worth = (found.evidence[..., None] >= np.array(self._reranking.worth)).sum(axis=-1)
         levels = np.full(found.ids.shape, -1, np.int8) if found.levels is None else found.levels
+        if not self._reranking.judges:  # what its evidence is worth is not known, and its score no longer decides
+            levels = np.where((found.evidence >= self._reranking.counted.enough) & ~found.itself, -1, levels).astype(np.int8)
         return dataclasses.replace(found, levels=np.where((worth > 0) & ~found.itself, np.maximum(levels, worth), levels).astype(np.int8))
 
     def _without(self, listed, digest):

@@ -7,12 +7,12 @@ import os
 import numpy as np
 
 from imgret import builds
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, quoted
 from imgret.evidence import Counted
 from imgret.inputs.gallery import Gallery as OpenIndex
 from imgret.inputs.nextstep import index_in, remedied
 from imgret.inputs.photoqueries import PhotoDescriber
-from imgret.inputs.reranking import DESCRIBING, Given, KnownStores, Searched, StoredQuery, check_roles
+from imgret.inputs.reranking import DESCRIBING, Given, KnownStores, Searched, StoredQuery, check_roles, in_builds, of_build
 from imgret.inputs.stores import Stores
 from imgret.parallel import ordered_map
 from imgret.pipeline import Pipeline, same_space
@@ -72,11 +72,11 @@ class Better:
         """With the features of a build, where its folder is what is searched, and none are given."""
         takes = {role for taken in load(RERANKERS, method, "reranker").takes for role in taken.roles}
         for role in ("features", "vectors") if builds.is_build(index) and not any(roles.values()) else ():
-            path = vars(builds.read(index))[role]
+            path = of_build(index, role)
             if role in takes and path is not None and os.path.isfile(path):
                 roles = roles | {role: [path]}
                 break
-        return cls(method, tuple(settings), {role: paths for role, paths in roles.items() if paths})
+        return cls(method, tuple(settings), in_builds({role: paths for role, paths in roles.items() if paths}))
 
     def reranker(self):
         """The reranker.
@@ -90,7 +90,13 @@ class Better:
         if kind.rankings[0] > 1:
             raise UsageError(f"-m {self.method} puts rankings together, and a search makes one: store them, and use imgret rerank")
         check_roles(kind, self.roles | {"index": ["INDEX"] if takes_index(kind) else []}, 1)
-        return kind(kind.Params.parse(self.settings))
+        params = kind.Params.parse(self.settings)
+        if params.to_json().get("verified"):
+            raise UsageError(
+                f"--rerank {self.method} takes verified photos, and a search has none yet: store the ranking (-o), then imgret rerank "
+                f"-m spatial, then -m {self.method}; or --set verified=false"
+            )
+        return kind(params)
 
 
 def divided(index, method, settings):
@@ -105,16 +111,21 @@ def divided(index, method, settings):
     method : str
     settings : sequence of str
     """
-    own = {field.name for field in dataclasses.fields(load(RERANKERS, method, "reranker").Params)}
+    own = {field.name: None for field in dataclasses.fields(load(RERANKERS, method, "reranker").Params)}
     path = index_in(index)
     with remedied(path), contextlib.closing(OpenIndex(path)) as gallery:
-        its = {field.name for field in dataclasses.fields(gallery.settings)}
+        its = {field.name: None for field in dataclasses.fields(gallery.settings)}
     first, second = [], []
     for setting in settings:
         name, _, rest = setting.partition("=")
         named = name.strip().replace("-", "_")
         if setting.startswith(f"{method}."):
             second.append(setting.removeprefix(f"{method}."))
+        elif named not in own | its:
+            raise UsageError(
+                f"neither {method} nor this index has a parameter `{quoted(named)}`; {method} has: {', '.join(own) or 'none'}; the index: "
+                f"{', '.join(its) or 'none'}"
+            )
         else:
             (second if named in own and named not in its else first).append(setting)
     return tuple(first), tuple(second)

@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import functools
+import os
 
 import numpy as np
 
+from imgret import builds
 from imgret.errors import ImgretError, UsageError, counted
 from imgret.inputs.described import Asking, Gallery
 from imgret.inputs.gallery import Gallery as OpenIndex
@@ -79,6 +81,8 @@ def check_roles(kind, given, rankings):
     for role in ROLES:
         if given.get(role) and role not in known:
             raise UsageError(f"-m {kind.name} takes no --{role}: leave it out")
+    if len(given.get("index", ())) > 1:
+        raise UsageError("--index is given twice: one index is asked again, give the one that was searched")
     for taken in kind.takes:
         there = [role for role in taken.roles if given.get(role)]
         options = " or ".join(f"--{role}" for role in taken.roles)
@@ -86,6 +90,37 @@ def check_roles(kind, given, rankings):
             raise UsageError(f"-m {kind.name} needs {options} {taken.why}")
         if len(there) > 1:
             raise UsageError(f"-m {kind.name} takes {options}, not both: leave one out")
+
+
+def of_build(path, role):
+    """The file of a build that has a role, None where it has none; of what is no build, itself.
+
+    Raises
+    ------
+    ImgretError
+        For another folder.
+    """
+    if builds.is_build(path):
+        build = builds.read(path)
+        return {"index": build.index, "features": build.features, "vectors": build.vectors}.get(role)
+    if os.path.isdir(path):
+        raise ImgretError(f"--{role} {os.fsdecode(path)} is a folder: give a store, or the folder of a build")
+    return path
+
+
+def in_builds(roles):
+    """Paths by role, with the files of builds where their folders are given.
+
+    Raises
+    ------
+    ImgretError
+    """
+    found = {role: [of_build(path, role) for path in paths] for role, paths in roles.items()}
+    for role, paths in found.items():
+        for path, given in zip(paths, roles[role], strict=True):
+            if path is None:
+                raise ImgretError(f"--{role}: the build {os.fsdecode(given)} has no {role}: give a store")
+    return found
 
 
 class Opened(contextlib.ExitStack):
@@ -325,6 +360,8 @@ class KnownStores(Known):
         self._index, self._found = index, None
         if index is None and given.roles.get("index"):
             self._index = self._opened_index(stack, given.roles["index"][0])
+        if self._index is not None:
+            self._check_index()
         self._graphs = [self._graph(path, stores) for path in given.roles.get("graph", ())]
         self.graphs = len(self._graphs)
         self._references = [self._reference(path, stores) for path in given.roles.get("reference", ())]
@@ -354,6 +391,24 @@ class KnownStores(Known):
             )
         self._found = self._places(gallery.names, gallery.store.shown)
         return gallery
+
+    def _check_index(self):
+        """Refuse an index of something else than what is averaged to ask it."""
+        shown_as, takes = self._index.store.shown, self._index.index.takes
+        for role in ("words", "vectors"):
+            if role not in self._galleries:
+                continue
+            if role != takes:
+                raise ImgretError(
+                    f"{shown_as} is an index of {takes}, and --{role} ask one of {role}: give the index that was made of them"
+                )
+            store = self._galleries[role].stores[0]
+            node, own = Pipeline.load(store).node, self._index.pipeline.node
+            if not same_space(node, own):
+                raise ImgretError(
+                    f"{store.shown} was not made as what is in {shown_as} was ({differences(node, own)}): give the index that was made of "
+                    f"these {role}"
+                )
 
     def _places(self, names, shown_as):
         """Where the photos of something are among all, (n,), int64; None where they are the same."""

@@ -8,7 +8,7 @@ import numpy as np
 from imgret.errors import ImgretError, UsageError, changed, counted
 from imgret.evidence import Counted
 from imgret.inputs.reranked import reranked
-from imgret.inputs.reranking import DESCRIBING, Given, Opened, check_roles
+from imgret.inputs.reranking import DESCRIBING, Given, Opened, check_roles, in_builds
 from imgret.listing import Given as Photos
 from imgret.listing import tell_unread
 from imgret.paths import plain, several
@@ -55,9 +55,11 @@ def rerank(rankings, out, *, method, settings=(), queries=(), roles=None, run=Ru
     if not rankings:
         raise UsageError("give at least one ranking")
     check_roles(kind, roles, len(rankings))
+    roles = in_builds(roles)
     tell_versions(run.report)
     given, listing = _given(rankings, roles, queries, run)
     with Opened(given) as opened:
+        _check_verified(reranker, opened.rankings[0])
         params = {"step": "rerank", "method": kind.name, "version": kind.version, "params": reranker.params.to_json()}
         output = Output(out, "ranking", params, [*opened.entries, *_photos_entry(listing)], run)
         output.spare(given.paths, listing)
@@ -71,6 +73,15 @@ def rerank(rankings, out, *, method, settings=(), queries=(), roles=None, run=Ru
         joined = output.made(lambda parts: _make(output, parts, setup, opened, _counted(kind, reranker, opened)))
         if joined:
             run.report.note(f"{output.shown}: {counted(len(opened.queries), 'query')} ({kind.name})")
+
+
+def _check_verified(reranker, ranking):
+    """Refuse to tell verified photos from others where nothing says which are."""
+    if reranker.params.to_json().get("verified") and not np.isfinite(ranking.counted.enough):
+        raise ImgretError(
+            f"{ranking.shown} has no evidence of which photos match, and `verified` asks for it: rerank it before (-m spatial), or --set "
+            "verified=false"
+        )
 
 
 def _needed(kind):
