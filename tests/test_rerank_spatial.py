@@ -465,3 +465,16 @@ def test_beside_magsac(number):
     assert count >= 0.8 * theirs.sum()
     if theirs.sum() >= 20:
         assert (agreeing & theirs).sum() >= 0.8 * theirs.sum()
+
+
+def test_the_photo_that_asks_takes_no_share_of_votes():
+    """It has all places of the query: what others have of them is theirs alone."""
+    listed = Listed(np.array([4, 7]), np.float32([1, 0.5]))
+    found = Found(listed, 10, itself=4)
+    for rank in range(2):
+        found.add(rank, 8.0, None, np.ones(8, bool), np.arange(8))
+    assert found.votes(6).tolist() == [8, 8]
+    found = Found(listed, 10)
+    for rank in range(2):
+        found.add(rank, 8.0, None, np.ones(8, bool), np.arange(8))
+    assert found.votes(6).tolist() == [4, 4]

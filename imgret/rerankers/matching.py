@@ -90,7 +90,7 @@ class Matching(Reranker):
     def rerank(self, queries, known):
         """See `Reranker.rerank`. Each photo is read once for all queries that are asked together."""
         asking = [self.prepared(query, known) if len(query.list) else None for query in queries]
-        found = [Found(query.list, self.params.depth) for query in queries]
+        found = [Found(query.list, self.params.depth, query.itself) for query in queries]
         wanted = {}
         for number, each in enumerate(found):
             for rank, photo in enumerate(each.looked.tolist()):
@@ -114,10 +114,12 @@ class Found:
     given : Listed
     depth : int
         How many are looked at.
+    itself : int
+        The photo that asks, which has all places and takes no share of them; -1 where it is not there.
     """
 
-    def __init__(self, given, depth):
-        self.given, self.looked = given, given.ids[:depth]
+    def __init__(self, given, depth, itself=-1):
+        self.given, self.looked, self._itself = given, given.ids[:depth], itself
         self.evidence = np.zeros(len(self.looked), np.float32)
         self.maps = np.full((len(given), 3, 3), np.nan, np.float32)
         self._places = [np.zeros(0, np.int32)] * len(self.looked)
@@ -131,7 +133,7 @@ class Found:
 
     def votes(self, enough):
         """What photos have of the query's places: those with enough evidence share them; others have their evidence. (n,), float64."""
-        votes, verified = self.evidence.astype(np.float64), np.flatnonzero(self.evidence >= enough)
+        votes, verified = self.evidence.astype(np.float64), np.flatnonzero((self.evidence >= enough) & (self.looked != self._itself))
         if len(verified):
             having = np.bincount(np.concatenate([self._places[rank] for rank in verified]))
             for rank in verified:
