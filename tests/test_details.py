@@ -13,7 +13,7 @@ from imgret.cli import COMMANDS
 from imgret.store.versions import own
 
 PARTS = "28 of 28 photos or rows are this run's: 4 parts of 8 at most, 4 to be made, 1 at once"
-TELLING = ("build", "extract", "import", "codebook", "encode", "index", "search", "duplicates", "evaluate", "export")
+TELLING = ("build", "extract", "import", "codebook", "encode", "index", "search", "rerank", "duplicates", "evaluate", "export")
 COST = r"^imgret: took [0-9.e+-]+ s, at most [0-9.]+ [MG]B of memory"
 WITH = f"imgret: with imgret {own()['imgret']}, "
 
@@ -55,6 +55,10 @@ def commands(made, folder):
         "search": (
             (made.index, made.vlad, "-o", folder / "r.h5"),
             [WITH, "searches .*index.h5, an index: 28 photos", "flat, cosine, 28 rows; 28 ranks for each", "asks with .*vlad.h5"],
+        ),
+        "rerank": (
+            (made.ranking, "-m", "spatial", "--set", "depth=2", "--features", made.features, "-o", folder / "b.h5"),
+            [WITH, "reads .*ranking.h5: 28 queries, 28 photos", "reads .*features.h5, a features store: 28 photos"],
         ),
         "export": ((made.vlad, "-o", folder / "v.npy"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
         "duplicates": ((made.vlad, "--exact"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos", "28 photos, 28 different files"]),

@@ -463,6 +463,12 @@ class KnownStores(Known):
             self._asking[role] = Asking(gallery, self.names, pipeline, *how)
         return self._asking[role]
 
+    @property
+    def stores(self):
+        """All stores that describe the photos that were searched, and the index."""
+        found = [store for gallery in self._galleries.values() for store in gallery.stores]
+        return found + ([] if self._index is None else [self._index.store])
+
     def stores_of(self, role):
         """The stores of a role."""
         return self._galleries[role].stores

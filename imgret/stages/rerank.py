@@ -14,7 +14,7 @@ from imgret.listing import tell_unread
 from imgret.paths import plain, several
 from imgret.registry import load
 from imgret.rerankers import RERANKERS
-from imgret.runs.details import tell_versions
+from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import Output
 from imgret.runs.ranks import RankParts, write_part
 from imgret.runs.run import Run
@@ -60,6 +60,7 @@ def rerank(rankings, out, *, method, settings=(), queries=(), roles=None, run=Ru
     given, listing = _given(rankings, roles, queries, run)
     with Opened(given) as opened:
         _check_verified(reranker, opened.rankings[0])
+        _tell(opened, run.report)
         params = {"step": "rerank", "method": kind.name, "version": kind.version, "params": reranker.params.to_json()}
         output = Output(out, "ranking", params, [*opened.entries, *_photos_entry(listing)], run)
         output.spare(given.paths, listing)
@@ -73,6 +74,13 @@ def rerank(rankings, out, *, method, settings=(), queries=(), roles=None, run=Ru
         joined = output.made(lambda parts: _make(output, parts, setup, opened, _counted(kind, reranker, opened)))
         if joined:
             run.report.note(f"{output.shown}: {counted(len(opened.queries), 'query')} ({kind.name})")
+
+
+def _tell(opened, report):
+    """Say more, where that is asked for."""
+    for ranking in opened.rankings:
+        report.detail(f"reads {ranking.shown}: {counted(len(ranking), 'query')}, {counted(len(ranking.names), 'photo')}")
+    tell_inputs(report, opened.known.stores)
 
 
 def _check_verified(reranker, ranking):
