@@ -51,6 +51,11 @@ def path_of(config):
     return os.path.join(FOLDER, config + ".toml")
 
 
+def built():
+    """Those of them that `imgret build` makes: with one index."""
+    return [name for name in names() if sum(table["run"] == "index" for table in read(name).values()) == 1]
+
+
 def about(config):
     """What a config says of itself: a dict, empty where it has no table `about`; see `read`."""
     return _parsed(config).get(ABOUT, {})

@@ -35,7 +35,7 @@ def test_tables_in_order(config):
 
 
 def test_what_is_no_config(config):
-    runs = "extract, codebook, encode, index, search, evaluate"
+    runs = "extract, codebook, encode, index, search, rerank, evaluate"
     assert refusal(read, "gone.toml") == ("--config gone.toml: there is no such file", 1)
     assert refusal(read, "./photos") == ("--config ./photos: Is a directory", 1)
     config("x = [")

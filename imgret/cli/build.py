@@ -9,9 +9,9 @@ def _config(ctx, _, value):
     """Answer `--config help`: list the ready configs."""
     if value != "help" or ctx.resilient_parsing:
         return value
-    from imgret.config import about, names
+    from imgret.config import about, built
 
-    for name in names():
+    for name in built():
         click.echo(f"{click.style(name, bold=True)}: {about(name)['what']}")
         click.echo(f"    {_facts(about(name))}")
     raise click.exceptions.Exit(0)

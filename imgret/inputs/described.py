@@ -77,6 +77,11 @@ class Gallery:
                 "the ranking again, or give stores of the photos that were searched"
             )
 
+    def find(self, name):
+        """(store, row) of a photo by its name, whether it is ranked or not; None where it is not there."""
+        place = self._photos.names.find(name)
+        return None if place < 0 else next(self._photos.runs(place, place + 1))[:2]
+
     def failed(self, name):
         """The digest of a photo that could not be described; None of one that is not there."""
         for store in self.stores:
@@ -136,8 +141,6 @@ class Asking:
     Parameters
     ----------
     gallery : Gallery
-    names : Texts
-        Of the gallery's photos.
     pipeline : Pipeline
         As what queries are described.
     stores : list of InputStore
@@ -147,8 +150,8 @@ class Asking:
     device : str
     """
 
-    def __init__(self, gallery, names, pipeline, stores, paths, device="auto"):
-        self._gallery, self._names, self._paths, self._reader = gallery, names, paths, Reader()
+    def __init__(self, gallery, pipeline, stores, paths, device="auto"):
+        self._gallery, self._paths, self._reader = gallery, paths, Reader()
         self._describer, self._settled = Describer(pipeline, device), False
         self._stores, self._rows = [], {}
         for store in stores:
@@ -157,6 +160,10 @@ class Asking:
             if position >= 0:
                 self._stores.append((store, position))
         self._misfit = stores[0] if stores and not self._stores else None
+
+    def fits(self, store):
+        """Whether a store that is given describes queries as they are asked."""
+        return any(store is each for each, _ in self._stores)
 
     def find(self, query, photo):
         """Where a query is described: ("given" or "gallery", store, row, position), or ("photo", path); row -1 where it could not be.
@@ -183,9 +190,9 @@ class Asking:
         if os.fsdecode(photo) in self._paths:
             return "photo", self._paths[os.fsdecode(photo)]
         if not self._stores and not self._paths:
-            place = self._names.find(photo)
-            if place >= 0:
-                return "gallery", *self._gallery.row(place), -1
+            found = self._gallery.find(photo)
+            if found is not None:
+                return "gallery", *found, -1
             if self._gallery.failed(photo) is not None:
                 return "gallery", *self._gallery.nowhere, -1
             if self._misfit is not None:

@@ -146,6 +146,7 @@ class Ranked:
             raise self._damaged(row, "a photo twice")
         if evidence is not None:
             evidence = _as_long(np.asarray(evidence, np.float32), count)
+            evidence = np.where(np.isfinite(evidence), evidence, np.float32(np.nan))
         if maps is not None:
             maps = _as_long(np.asarray(maps, np.float32), count)
             maps = np.where(np.isfinite(maps).all(axis=(1, 2), keepdims=True), maps, np.float32(np.nan))

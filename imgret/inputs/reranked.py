@@ -10,9 +10,10 @@ from imgret import builds
 from imgret.errors import ImgretError, UsageError, quoted
 from imgret.evidence import Counted
 from imgret.inputs.gallery import Gallery as OpenIndex
+from imgret.inputs.known import KnownStores, Searched, StoredQuery
 from imgret.inputs.nextstep import index_in, remedied
 from imgret.inputs.photoqueries import PhotoDescriber
-from imgret.inputs.reranking import DESCRIBING, Given, KnownStores, Searched, StoredQuery, check_roles, in_builds, of_build
+from imgret.inputs.roles import DESCRIBING, Given, check_roles, in_builds, of_build
 from imgret.inputs.stores import Stores
 from imgret.parallel import ordered_map
 from imgret.pipeline import Pipeline, same_space

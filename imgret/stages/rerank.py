@@ -8,7 +8,8 @@ import numpy as np
 from imgret.errors import ImgretError, UsageError, changed, counted
 from imgret.evidence import Counted
 from imgret.inputs.reranked import reranked
-from imgret.inputs.reranking import DESCRIBING, Given, Opened, check_roles, in_builds
+from imgret.inputs.reranking import Opened
+from imgret.inputs.roles import DESCRIBING, Given, check_roles, in_builds
 from imgret.listing import Given as Photos
 from imgret.listing import tell_unread
 from imgret.paths import plain, several
