@@ -46,7 +46,19 @@ def test_every_method_is_run(unchanged):
 
     words = {word for command in unchanged.COMMANDS for word in command.arguments}
     implied = {"rootsift", "kmeans", "flat", "vlad", "fisher", "project", "factory"}  # by default, by the codebook, by --factory
-    newer = {"akm", "hkm", "product", "scalar", "words", "hamming", "bow", "smk", "asmk", "inverted"}  # than what it is compared with
+    newer = {
+        "akm",
+        "hkm",
+        "product",
+        "scalar",
+        "words",
+        "hamming",
+        "bow",
+        "smk",
+        "asmk",
+        "inverted",
+        "dba",
+    }  # than what it is compared with
     assert {*EXTRACTORS, *CODEBOOKS, *ENCODERS, *INDEXES} <= words | implied | newer
     assert {f"pool={pool}" for pool in HEADS} <= words
 
