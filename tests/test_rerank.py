@@ -229,6 +229,11 @@ def test_what_a_method_takes(stores, tmp_path):
         f"{stores.vlad} is a vectors store; --features needs features",
     )
     refused(call("rerank", stores.vlad, ranking, "-m", "fuse", *out), 1, f"{stores.vlad} is a vectors store; rerank needs a ranking")
+    refused(
+        call("rerank", ranking, ranking, "-m", "fuse", "--set", "weights=1,2,3", *out),
+        2,
+        "`weights` has 3 values for 2 rankings: give one for each",
+    )
     misused(call("rerank", ranking, *out), "Missing option '-m' / '--method'.")
     refused(
         call("rerank", ranking, ranking, "-m", "fuse", "-o", ranking), 1, f"{ranking} is both an input and the output: choose another -o"

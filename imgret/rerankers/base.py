@@ -211,6 +211,9 @@ class Reranker(Component):
         """The evidence from which on a photo counts as verified, where it gives any of its own."""
         return np.inf
 
+    def check(self, rankings):
+        """Refuse parameters that do not fit so many rankings, before anything is opened: `UsageError`."""
+
     def begin(self, known):
         """Before any query, once in each process: what all queries have in common. `ImgretError` for what cannot be used."""
 

@@ -37,6 +37,10 @@ class LateFusion(Reranker):
     rankings = (2, None)
     Params = LateParams
 
+    def check(self, rankings):
+        """See `Reranker.check`: a weight for each."""
+        self._weights(rankings)
+
     def rerank(self, queries, known):
         """Fused lists; see `Reranker.rerank`.
 

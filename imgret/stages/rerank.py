@@ -56,6 +56,7 @@ def rerank(rankings, out, *, method, settings=(), queries=(), roles=None, run=Ru
     if not rankings:
         raise UsageError("give at least one ranking")
     check_roles(kind, roles, len(rankings))
+    reranker.check(len(rankings))
     roles = in_builds(roles)
     tell_versions(run.report)
     given, listing = _given(rankings, roles, queries, run)
