@@ -23,24 +23,25 @@ class Reader:
     """Reads what describes photos, row by row; each store's pipeline is opened once."""
 
     def __init__(self):
-        self._opened = {}
+        self._opened, self._unused = {}, {}
+
+    def failed(self, store, name):
+        """The row of a photo among those that could not be described; -1 where it is none of them."""
+        if store not in self._unused:
+            self._unused[store] = store.texts("failed/names")
+        return self._unused[store].find(name)
 
     def read(self, store, row):
         """What a row holds: `LocalFeatures`, the columns of visual words, or a vector, (V,), float32; of row -1, nothing of these."""
         if store.kind == "vectors":
             return np.zeros(store.sizes["V"], np.float32) if row < 0 else vectors_of(store, [row])[0]
         if store not in self._opened:
-            self._opened[store] = FeatureReader(store) if store.kind == "features" else self.encoder(store)
+            self._opened[store] = FeatureReader(store) if store.kind == "features" else Pipeline.load(store).component()
         if store.kind == "features":
             return self._opened[store].none() if row < 0 else next(self._opened[store].photos(range(row, row + 1)))
         if row < 0:
             return {path: store.read(path, 0, 0) for path in columns_of(store)}
         return entries_of(store, range(row, row + 1), self._opened[store])[0]
-
-    @staticmethod
-    def encoder(store):
-        """The encoder that made a store's visual words."""
-        return Pipeline.load(store).component()
 
 
 class Gallery:
@@ -64,7 +65,7 @@ class Gallery:
     """
 
     def __init__(self, stores, names, sameness, ranking):
-        self.stores, self.kind, self._reader = stores, stores[0].kind, Reader()
+        self.stores, self._reader = stores, Reader()
         self._photos, self._places, self._shown = Photos(stores), None, ", ".join(store.shown for store in stores)
         there = sum(map(sameness_of, stores), Sameness())
         if sameness is not None and there.described.is_of(sameness.described) and len(self._photos.names) == len(names):
@@ -85,8 +86,7 @@ class Gallery:
     def failed(self, name):
         """The digest of a photo that could not be described; None of one that is not there."""
         for store in self.stores:
-            names = store.texts("failed/names") if store.sizes["F"] else ()
-            row = names.find(name) if len(names) else -1
+            row = self._reader.failed(store, name)
             if row >= 0:
                 return store.read("failed/digest", row, row + 1)[0].tobytes()
         return None
@@ -185,7 +185,7 @@ class Asking:
                 row = self._rows[store].find(name)
                 if row >= 0:
                     return "given", store, row, position
-                if store.sizes["F"] and store.texts("failed/names").find(name) >= 0:
+                if self._reader.failed(store, name) >= 0:
                     return "gallery", *self._gallery.nowhere, -1
         if os.fsdecode(photo) in self._paths:
             return "photo", self._paths[os.fsdecode(photo)]

@@ -33,7 +33,7 @@ class Searched:
         Which photos they are; None where that is not known.
     shown : str
         What says so, for messages.
-    best : callable
+    best : callable, optional
         Gives the highest score of all that is to be reranked.
     asked : dict
         How indexes were asked: search-time parameters, as JSON, by the index's `content`.
@@ -42,7 +42,7 @@ class Searched:
     names: Texts
     sameness: object
     shown: str
-    best: object
+    best: object = None
     asked: dict = dataclasses.field(default_factory=dict)
 
 

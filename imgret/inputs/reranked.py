@@ -118,8 +118,7 @@ def divided(index, method, settings):
         its = {field.name: None for field in dataclasses.fields(gallery.settings)}
     first, second = [], []
     for setting in settings:
-        name, _, rest = setting.partition("=")
-        named = name.strip().replace("-", "_")
+        named = setting.partition("=")[0].strip().replace("-", "_")
         if setting.startswith(f"{method}."):
             second.append(setting.removeprefix(f"{method}."))
         elif named not in own | its:
@@ -168,7 +167,7 @@ class Reranking(contextlib.ExitStack):
     def __init__(self, better, gallery, queries, run, weights=()):
         super().__init__()
         self._reranker, self._gallery, self._run, self._weights = better.reranker(), gallery, run, weights
-        self.better, self.counted = better, Counted(self._reranker.counts, self._reranker.enough)
+        self.counted = Counted(self._reranker.counts, self._reranker.enough)
         try:
             stores = self.enter_context(Stores())
             searched = Searched(gallery.names, sameness_of(gallery.store), gallery.store.shown, self._best)

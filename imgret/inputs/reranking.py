@@ -1,7 +1,6 @@
 """Rankings, and all that a reranker is given with them, opened: what does not fit the others is refused."""
 
 import contextlib
-import dataclasses
 
 import numpy as np
 
@@ -14,15 +13,6 @@ from imgret.names import shown
 from imgret.store.photos import sameness_of
 from imgret.store.sameness import Sameness
 from imgret.store.text import Texts
-
-
-@dataclasses.dataclass(frozen=True)
-class All:
-    """All photos of an index."""
-
-    names: Texts
-    sameness: object
-    shown: str
 
 
 class Opened(contextlib.ExitStack):
@@ -83,7 +73,7 @@ class Opened(contextlib.ExitStack):
             return self._holding(Ranked(path, stores, "--graph"))
         for path in self.given.roles.get("index", ())[:1]:
             with contextlib.closing(OpenIndex(path)) as index:
-                return self._holding(All(index.names, sameness_of(index.store), index.store.shown))
+                return self._holding(Searched(index.names, sameness_of(index.store), index.store.shown))
         return None
 
     def _holding(self, whole):
@@ -96,15 +86,6 @@ class Opened(contextlib.ExitStack):
     def _place(self, ranking):
         """What the positions of a ranking's photos are among all."""
         return np.fromiter((self.names.find(name) for name in ranking.names), np.int64, len(ranking.names))
-
-    def close(self):
-        """Close all."""
-        super().close()
-
-    @property
-    def first(self):
-        """The ranking that says which photos were searched."""
-        return self._first
 
     @property
     def sameness(self):

@@ -18,6 +18,19 @@ def run(words, start):
 
 
 @compiled
+def following(ours, theirs, one, other):
+    """The next word that both have, from entries `one` and `other` on: first and last + 1 entry of it in each; n, n, m, m at the end."""
+    while one < len(ours) and other < len(theirs):
+        if ours[one] < theirs[other]:
+            one += 1
+        elif ours[one] > theirs[other]:
+            other += 1
+        else:
+            return one, run(ours, one), other, run(theirs, other)
+    return len(ours), len(ours), len(theirs), len(theirs)
+
+
+@compiled
 def closest(bits, one, others, start, end):
     """Of the signatures from `start` to `end`, the nearest to one, the first of equals, and its distance."""
     least, where = np.int64(1 << 30), start
@@ -48,38 +61,28 @@ def nearest(ours, theirs, our_bits, their_bits, most, pairs):
     int
         How many there are.
     """
-    count = one = other = 0
-    while one < len(ours) and other < len(theirs):
-        if ours[one] < theirs[other]:
-            one += 1
-        elif ours[one] > theirs[other]:
-            other += 1
-        else:
-            end, last = run(ours, one), run(theirs, other)
-            for row in range(one, end):
-                found, differ = closest(our_bits, row, their_bits, other, last)
-                if differ <= most and closest(their_bits, found, our_bits, one, end)[0] == row:
-                    pairs[count, 0], pairs[count, 1] = row, found
-                    count += 1
-            one, other = end, last
+    count = 0
+    one, end, other, last = following(ours, theirs, 0, 0)
+    while one < len(ours):
+        for row in range(one, end):
+            found, differ = closest(our_bits, row, their_bits, other, last)
+            if differ <= most and closest(their_bits, found, our_bits, one, end)[0] == row:
+                pairs[count, 0], pairs[count, 1] = row, found
+                count += 1
+        one, end, other, last = following(ours, theirs, end, last)
     return count
 
 
 @compiled
 def all_of(ours, theirs, pairs):
     """All pairs of entries of one word that either photo has at most `BURST` times; see `nearest`. `pairs`: (BURST · min(n, m), 2)."""
-    count = one = other = 0
-    while one < len(ours) and other < len(theirs):
-        if ours[one] < theirs[other]:
-            one += 1
-        elif ours[one] > theirs[other]:
-            other += 1
-        else:
-            end, last = run(ours, one), run(theirs, other)
-            if end - one <= BURST and last - other <= BURST:
-                for row in range(one, end):
-                    for found in range(other, last):
-                        pairs[count, 0], pairs[count, 1] = row, found
-                        count += 1
-            one, other = end, last
+    count = 0
+    one, end, other, last = following(ours, theirs, 0, 0)
+    while one < len(ours):
+        if end - one <= BURST and last - other <= BURST:
+            for row in range(one, end):
+                for found in range(other, last):
+                    pairs[count, 0], pairs[count, 1] = row, found
+                    count += 1
+        one, end, other, last = following(ours, theirs, end, last)
     return count

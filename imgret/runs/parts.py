@@ -1,22 +1,20 @@
 """Steps whose output has a row per photo: plan, parts, workers, join."""
 
-import contextlib
 import dataclasses
 import os
 
 import numpy as np
 
-from imgret.errors import ImgretError, counted
+from imgret.errors import counted
 from imgret.runs import workers
 from imgret.runs.failures import failures_in
+from imgret.runs.inparts import InParts
 from imgret.runs.joining import FinishedParts, Merging
 from imgret.runs.kept import Former, Kept, Unsound, damaged
 from imgret.store.photos import PhotoWriter
 from imgret.store.plans import FolderVanished
 from imgret.store.temporaries import sweep_of
 from imgret.store.writer import Writer
-
-JOIN_TRIES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +110,7 @@ def make(output, parts, photos, work, pipeline, **how):
             photos, sound = dataclasses.replace(photos, before=None, kept=Kept()), False
 
 
-class Step:
+class Step(InParts):
     """One run of a per-photo step; see `make`.
 
     Parameters
@@ -135,8 +133,8 @@ class Step:
     zero, described, failed, new_failures = 0, None, None, ()
 
     def __init__(self, output, plan, work, photos):
-        self.output, self.plan, self.work, self.photos, self.run = output, plan, work, photos, output.run
-        self.report, self.jobs = self.run.report, 1 if work.one_process else self.run.jobs
+        super().__init__(output, plan)
+        self.work, self.photos, self.jobs = work, photos, 1 if work.one_process else self.run.jobs
         self.setup = work.setup | {"plan_folder": plan.folder, "shown": output.shown, "kind": output.kind}
         self.setup |= {"recipe": output.recipe, "params": output.params}
         self._parts = FinishedParts(plan, output.kind, work)
@@ -161,26 +159,21 @@ class Step:
         """
         if self.run.shard is not None:
             self.make_parts()
-            self.report.note(self._shard_done())
+            self.report.note(self.shard_done())
             return
         self.make_parts(limit)
         self.join(pipeline, info=info, limit=limit, max_gone=max_gone)
 
     def make_parts(self, limit=None):
         """Make the parts that are missing (of this shard); `limit` ends it early where too many photos fail."""
-        whole, _ = self.plan.finished()
-        index, count = self.run.shard or (0, 1)
-        mine = [part for part in range(len(self.plan)) if part % count == index]
-        todo = [part for part in mine if part not in whole]
-        if len(mine) > len(todo):
-            self.report.note(f"{len(mine) - len(todo)} of {len(mine)} parts are there already")
-        photos = sum(map(self._length, mine))
+        mine, todo = self.shares()
+        photos = sum(map(self.length, mine))
         self.report.detail(
             f"{photos} of {len(self.plan.names)} photos or rows are this run's: {len(mine)} parts of {self.plan.part_size} at most, "
             f"{len(todo)} to be made, {min(self.jobs, max(1, len(todo)))} at once, in {os.fsdecode(self.plan.folder)}"
         )
         # several processes that fill the same parts begin at different places, so that they meet only at the end
-        first = os.getpid() % len(todo) if todo and count == 1 and self.jobs < len(todo) else 0
+        first = os.getpid() % len(todo) if todo and self.run.shard in (None, (0, 1)) and self.jobs < len(todo) else 0
         failed, copied, several = len(self.photos.kept.failed), len(self.photos.kept.at), 0
 
         def finished(task, result):
@@ -190,11 +183,11 @@ class Step:
             self.output.give_way()
             failed, copied = failed + result["failed"], copied + result["copied"]
             several += result["several"]
-            progress.update(self._length(task["part"]))
+            progress.update(self.length(task["part"]))
             if limit is not None:
                 limit.check_so_far(self._failures(), failed, len(self.photos.names))
 
-        done = photos - sum(map(self._length, todo))
+        done = photos - sum(map(self.length, todo))
         with self.report.progress(photos, "photo" if self.work.photo_names is None else "row", done) as progress:
             workers.run(
                 self.work.worker,
@@ -217,19 +210,7 @@ class Step:
             if not os.path.exists(self.plan.path(part)):
                 yield {"part": part, **self.work.task(self.plan, part)}
             else:
-                progress.update(self._length(part))
-
-    def _length(self, part):
-        first, last = self.plan.range(part)
-        return last - first
-
-    def _shard_done(self):
-        whole, retry = self.plan.finished()
-        index, count = self.run.shard
-        missing = len(self.plan) - len(whole | retry)
-        return (
-            f"shard {index}/{count} is done; {missing} of {len(self.plan)} parts are missing; the same command without --shard joins them"
-        )
+                progress.update(self.length(part))
 
     def _failures(self):
         """Yield what is known to have failed: in the finished parts, and of what stays."""
@@ -265,19 +246,12 @@ class Step:
 
     def _counted(self):
         """What is in the parts, each sound or made again: axis lengths, and what failed."""
-        for attempt in range(JOIN_TRIES):
+
+        def looked():
             totals, failures, bad = self._parts.counted(self.photos.failed_from)
-            if not bad:
-                break
-            for part, problem in bad.items():
-                if attempt == JOIN_TRIES - 1:
-                    raise ImgretError(f"part {part} stays damaged after making it again ({problem}): is the disk sound?")
-                self.report.warn(f"part {part} is damaged; making it again")
-                self.report.detail(f"part {part}: {problem}")
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._parts.path(part))
-            self.make_parts()
-        return totals, failures
+            return (totals, failures), bad
+
+        return self.sound(looked, self._parts.path, self.make_parts)
 
     def _look_back(self, failures, max_gone):
         """Compare what failed with the finished file: too many photos of it may be unreadable now; what is not known is new."""

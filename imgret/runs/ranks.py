@@ -1,19 +1,18 @@
 """Rankings made in parts, a few queries each: plan, parts, workers, join. See `imgret.store.parts`."""
 
-import contextlib
 import os
 
 import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.runs import workers
+from imgret.runs.inparts import InParts
 from imgret.store.plans import FolderVanished, publish_part
 from imgret.store.reader import Store
 from imgret.store.temporaries import sweep_of, temporary_name
 from imgret.store.text import Texts
 from imgret.store.writer import Writer
 
-JOIN_TRIES = 3
 LOOKED = {"evidence": (), "maps": (3, 3)}  # the columns of the first ranks, and the shape of what each has
 
 
@@ -23,7 +22,7 @@ def numbered(count):
     return Texts.of(b"%010d" % number for number in range(count)), zeros, zeros
 
 
-class RankParts:
+class RankParts(InParts):
     """The parts of a ranking in the making.
 
     Parameters
@@ -38,44 +37,25 @@ class RankParts:
     """
 
     def __init__(self, output, parts, worker, setup, queries):
-        self._output, self._run, self._queries = output, output.run, queries
-        self.plan = parts.plan(*numbered(queries), follow=output.run.shard is not None)
-        self._worker = worker
+        super().__init__(output, parts.plan(*numbered(queries), follow=output.run.shard is not None))
+        self._worker, self._queries = worker, queries
         self._setup = setup | {"plan_folder": self.plan.folder, "shown": output.shown, "recipe": output.recipe, "params": output.params}
 
     def make(self):
         """Make the parts that are missing (of this shard)."""
-        whole, _ = self.plan.finished()
-        index, count = self._run.shard or (0, 1)
-        mine = [part for part in range(len(self.plan)) if part % count == index]
-        todo = [part for part in mine if part not in whole]
-        if len(mine) > len(todo):
-            self._run.report.note(f"{len(mine) - len(todo)} of {len(mine)} parts are there already")
+        mine, todo = self.shares()
 
         def finished(task, result):
             if result.get("vanished"):
                 raise FolderVanished
-            self._output.give_way()
-            progress.update(self._length(task["part"]))
+            self.output.give_way()
+            progress.update(self.length(task["part"]))
 
-        total, missing = sum(map(self._length, mine)), sum(map(self._length, todo))
-        with self._run.report.progress(total, "query", total - missing) as progress:
+        total, missing = sum(map(self.length, mine)), sum(map(self.length, todo))
+        with self.run.report.progress(total, "query", total - missing) as progress:
             tasks = ({"part": part} for part in todo if not os.path.exists(self.plan.path(part)))
-            jobs = min(self._run.jobs, max(1, len(todo)))
+            jobs = min(self.run.jobs, max(1, len(todo)))
             workers.run(self._worker, self._setup, tasks, jobs, finished, lambda pids: sweep_of(self.plan.folder, pids))
-
-    def _length(self, part):
-        first, last = self.plan.range(part)
-        return last - first
-
-    def shard_done(self):
-        """What to say when a shard is done."""
-        whole, _ = self.plan.finished()
-        index, count = self._run.shard
-        missing = len(self.plan) - len(whole)
-        return (
-            f"shard {index}/{count} is done; {missing} of {len(self.plan)} parts are missing; the same command without --shard joins them"
-        )
 
     def join(self, writer):
         """Write the ranks of all parts to a store in the making.
@@ -84,7 +64,7 @@ class RankParts:
         ------
         ImgretError
         """
-        ranks, looked = self._extents()
+        ranks, looked = self.sound(self._extents, self.plan.path, self.make)
         columns = {"ids": writer.column("ids", (ranks,), np.int32, self._queries)}
         columns["scores"] = writer.column("scores", (ranks,), np.float32, self._queries)
         for path, length in looked.items():
@@ -93,7 +73,7 @@ class RankParts:
             with self._opened(part) as store:
                 for path, column in columns.items():
                     width = looked.get(path, ranks)
-                    missing = np.full((self._length(part), 0, *LOOKED.get(path, ())), 0, np.float32)
+                    missing = np.full((self.length(part), 0, *LOOKED.get(path, ())), 0, np.float32)
                     column.append(widened(store.read(path) if store.has(path) else missing, width))
 
     def _opened(self, part):
@@ -102,38 +82,27 @@ class RankParts:
         return Store(self.plan.path(part), ("ranks",))
 
     def _extents(self):
-        """How many ranks the longest lists have, and how many were looked at, by path; parts that are damaged are made again."""
-        for attempt in range(JOIN_TRIES):
-            ranks, looked, bad = 0, {}, {}
-            for part in range(len(self.plan)):
-                try:
-                    with self._opened(part) as store:
-                        problem = self._problem(store, part)
-                        ranks = max(ranks, store.sizes["k"])
-                        for path in filter(store.has, LOOKED):
-                            looked[path] = max(looked.get(path, 0), store.shape(path)[1])
-                except ImgretError as error:
-                    problem = str(error)
-                if problem:
-                    bad[part] = problem
-            if not bad:
-                break
-            for part, problem in bad.items():
-                if attempt == JOIN_TRIES - 1:
-                    raise ImgretError(f"part {part} stays damaged after making it again ({problem}): is the disk sound?")
-                self._run.report.warn(f"part {part} is damaged; making it again")
-                self._run.report.detail(f"part {part}: {problem}")
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self.plan.path(part))
-            self.make()
+        """How many ranks the longest lists have, and how many were looked at, by path; and what is wrong with parts."""
+        ranks, looked, bad = 0, {}, {}
+        for part in range(len(self.plan)):
+            try:
+                with self._opened(part) as store:
+                    problem = self._problem(store, part)
+                    ranks = max(ranks, store.sizes["k"])
+                    for path in filter(store.has, LOOKED):
+                        looked[path] = max(looked.get(path, 0), store.shape(path)[1])
+            except ImgretError as error:
+                problem = str(error)
+            if problem:
+                bad[part] = problem
         longest = max(looked.values(), default=0)  # one axis
-        return ranks, dict.fromkeys(looked, longest)
+        return (ranks, dict.fromkeys(looked, longest)), bad
 
     def _problem(self, store, part):
         """What is wrong with a part, '' if nothing."""
         if store.info.get("plan") != self.plan.identity:
             return "it is of another run"
-        if store.sizes["Q"] != self._length(part):
+        if store.sizes["Q"] != self.length(part):
             return "it holds other queries"
         return next(store.problems(), "")
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError, changed, counted
 from imgret.evidence import Counted
+from imgret.inputs.photoqueries import entry_of
 from imgret.inputs.reranked import reranked
 from imgret.inputs.reranking import Opened
 from imgret.inputs.roles import DESCRIBING, Given, check_roles, in_builds
@@ -17,10 +18,10 @@ from imgret.registry import load
 from imgret.rerankers import RERANKERS
 from imgret.runs.details import tell_inputs, tell_versions
 from imgret.runs.output import Output
+from imgret.runs.partworker import PartWorker
 from imgret.runs.ranks import RankParts, write_part
 from imgret.runs.run import Run
 from imgret.store.photos import write_failed
-from imgret.store.plans import FolderVanished, Plan
 from imgret.store.reader import is_hdf5
 
 WORKER = "imgret.stages.rerank:RerankWorker"
@@ -64,7 +65,7 @@ def rerank(rankings, out, *, method, settings=(), queries=(), roles=None, run=Ru
         _check_verified(reranker, opened.rankings[0])
         _tell(opened, run.report)
         params = {"step": "rerank", "method": kind.name, "version": kind.version, "params": reranker.params.to_json()}
-        output = Output(out, "ranking", params, [*opened.entries, *_photos_entry(listing)], run)
+        output = Output(out, "ranking", params, [*opened.entries, *([] if listing is None else [entry_of(listing)])], run)
         output.spare(given.paths, listing)
         if output.up_to_date():
             return
@@ -113,12 +114,6 @@ def _given(rankings, roles, queries, run):
     ), listing
 
 
-def _photos_entry(listing):
-    from imgret.inputs.photoqueries import entry_of
-
-    return [] if listing is None else [entry_of(listing)]
-
-
 def _tell_silent(opened, report):
     for ranking, count in zip(opened.rankings, opened.silent(), strict=True):
         if count:
@@ -154,11 +149,11 @@ def _make(output, parts, setup, opened, evidence):
     return True
 
 
-class RerankWorker:
+class RerankWorker(PartWorker):
     """Makes parts of a ranking; lives in a worker process."""
 
     def __init__(self, setup):
-        self._setup, self._plan = setup, None
+        super().__init__(setup)
         self._opened = Opened(Given(**setup["given"]))  # until the process ends
         for entry, content in zip(self._opened.entries, setup["contents"], strict=True):
             if entry["content"] != content:
@@ -167,17 +162,8 @@ class RerankWorker:
         self._reranker = kind(kind.Params.from_json(setup["reranker"]))
         self._reranker.begin(self._opened.known)
 
-    def work(self, task, starting):
-        """Make one part; see `imgret.runs.workers.run`. A folder of parts that has gone is told, not raised."""
-        try:
-            if self._plan is None:
-                self._plan = Plan(os.path.dirname(self._setup["plan_folder"]), 0)
-            queries = self._opened.described(*self._plan.range(task["part"]))
-            write_part(self._plan, task["part"], reranked(self._reranker, queries, self._opened.known), self._setup)
-            return {}
-        except FolderVanished:
-            return {"vanished": True}
-        except ImgretError:
-            if not os.path.isdir(self._setup["plan_folder"]):
-                return {"vanished": True}
-            raise
+    def make(self, task, starting):
+        """Make one part; no query fails."""
+        queries = self._opened.described(*self.plan.range(task["part"]))
+        write_part(self.plan, task["part"], reranked(self._reranker, queries, self._opened.known), self.setup)
+        return 0

@@ -191,11 +191,13 @@ class PhotoWriter:
         if start == stop:
             return  # nearly every part: eight columns need not be read
         self._made_by.copied(store.generated_by)
+        found = {}
         for column in layout.FAILED:
             read = store.texts if column.text else store.read
             given = mtimes is not None and column.path == "failed/file_mtime_ns"
-            self._columns[column.path].append(mtimes if given else read(column.path, start, stop))
-        for name, digest in zip(store.texts("failed/names", start, stop), store.read("failed/digest", start, stop), strict=True):
+            found[column.path] = mtimes if given else read(column.path, start, stop)
+            self._columns[column.path].append(found[column.path])
+        for name, digest in zip(found["failed/names"], found["failed/digest"], strict=True):
             self._identity.photos.fail(name, digest.tobytes())
         self.failed += stop - start
 
