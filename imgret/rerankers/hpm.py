@@ -36,11 +36,6 @@ class Hpm(Matching):
         upright: bool = param(False, "photos are upright: no match turns them")
         enough: float = param(4.0, "strength with which a photo goes first", above=0.0)
 
-    @property
-    def enough(self):
-        """See `Reranker.enough`."""
-        return self.params.enough
-
     def judged(self, query, photo, pairs):
         """See `Matching.judged`."""
         cells = self._cells(query, photo, pairs)

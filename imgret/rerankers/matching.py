@@ -53,6 +53,11 @@ class Matching(Reranker):
     takes = (Taken(("features", "words"), "to match"),)
     Params = MatchParams
 
+    @property
+    def enough(self):
+        """See `Reranker.enough`: a parameter of each method, which counts in its own way."""
+        return float(self.params.enough)
+
     def prepared(self, described, known):
         """What describes a photo (a `Query`, or a position in `known`), ready to be matched: `tentative.Features` or `tentative.Words`."""
         by_words = "words" in known.given

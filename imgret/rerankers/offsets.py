@@ -30,11 +30,6 @@ class Offsets(Matching):
         length: int = param(2, "matches of a phrase", minimum=1, maximum=8)
         enough: float = param(12.0, "votes with which a photo goes first", above=0.0)
 
-    @property
-    def enough(self):
-        """See `Reranker.enough`."""
-        return self.params.enough
-
     def judged(self, query, photo, pairs):
         """See `Matching.judged`."""
         a, b = (places.xy[rows].astype(np.float64) / places.side for places, rows in ((query, pairs[:, 0]), (photo, pairs[:, 1])))

@@ -33,11 +33,6 @@ class Scsm(Matching):
         cells: int = param(24, "of the photo, each way", minimum=1, maximum=256)
         enough: float = param(8.0, "votes with which a photo goes first", above=0.0)
 
-    @property
-    def enough(self):
-        """See `Reranker.enough`."""
-        return self.params.enough
-
     def judged(self, query, photo, pairs):
         """See `Matching.judged`."""
         a, b = query.xy[pairs[:, 0]].astype(np.float64), photo.xy[pairs[:, 1]].astype(np.float64)

@@ -43,11 +43,6 @@ class Spatial(Matching):
         upright: bool = param(False, "photos are upright: no hypothesis turns them")
         enough: int = param(6, "inliers with which a photo goes first", minimum=1)
 
-    @property
-    def enough(self):
-        """See `Reranker.enough`."""
-        return float(self.params.enough)
-
     def judged(self, query, photo, pairs):
         """See `Matching.judged`."""
         return self.fitted(query, photo, pairs)

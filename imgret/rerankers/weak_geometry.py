@@ -29,11 +29,6 @@ class WeakGeometry(Matching):
         octaves: float = param(0.5, "width of a bin of scales", above=0.0)
         enough: int = param(20, "votes with which a photo goes first", minimum=1)
 
-    @property
-    def enough(self):
-        """See `Reranker.enough`."""
-        return float(self.params.enough)
-
     def judged(self, query, photo, pairs):
         """See `Matching.judged`."""
         size, factor = relative(query, photo, pairs)
