@@ -36,7 +36,7 @@ $(VENV)/.demo: pyproject.toml imgret/__init__.py | $(BIN)/python
 	@touch $@
 
 $(VENV)/.all: pyproject.toml imgret/__init__.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cnn,classic,demo,heif,report,test,bench,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cnn,train,timm,onnx,classic,demo,heif,report,test,bench,dev]'
 	@touch $@ $(VENV)/.demo
 
 install: $(VENV)/.all

@@ -11,7 +11,7 @@ from helpers import ROOT
 from imgret.cli import COMMANDS
 
 PACKAGE = os.path.join(ROOT, "imgret")
-FAMILIES = {"extractors", "codebooks", "encoders", "indexes", "rerankers"}
+FAMILIES = {"extractors", "codebooks", "encoders", "indexes", "rerankers", "losses", "miners"}
 BASE = {"errors", "registry", "arrays", "parallel", "features", "components"}
 LEARNING = {"words", "checkpoints", "metrics", "quantizers"}
 # what each part of the package may import of the others
@@ -49,7 +49,13 @@ MAY = {
     "builds": {"errors", "formats", "names", "paths"},
     "formats": BASE | {"names", "store"},
     "evaluation": BASE | {"names", "formats"},
-    "networks": BASE | {"images"},
+    "networks": BASE | {"images", "words"},
+    "relations": set(),
+    "losses": BASE | {"relations"},
+    "miners": BASE | {"relations", "words"},
+    "trainers": BASE | {"relations", "losses", "miners", "networks"},
+    "training": BASE
+    | {"relations", "networks", "trainers", "images", "names", "store", "evaluation", "formats", "runs", "found", "listing"},
     "extractors": BASE | {"images", "networks"},
     "codebooks": BASE | LEARNING | {"compiled"},
     "encoders": BASE | {"words", "geometry"},

@@ -1,5 +1,7 @@
 """What is asked of a network, whoever built it."""
 
+import types
+
 from imgret.errors import UsageError
 
 SIDES = (32, 64, 96, 128, 160, 224)  # that are tried for the smallest photo a network takes; the last one suits every network
@@ -28,9 +30,12 @@ class Backbone:
         Side of the smallest square photo it takes, in pixels.
     attends : bool
         Whether a column sees the whole photo, by attention.
+    learned : dict of str to torch.Tensor
+        What was trained beside the network and is in the same file, by the names that heads give it; mostly empty.
     """
 
     attends = False
+    learned = types.MappingProxyType({})
 
     def __call__(self, x):
         """The layers' outputs.

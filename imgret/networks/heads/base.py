@@ -100,6 +100,9 @@ class Head:
         The head on whose local features a projection for it is learned; "" where it takes none.
     refuses : tuple of str
         Parameters of other heads that must not be set.
+    learned : dict of str to torch.Tensor
+        What training found, by name; it takes the place of parameters. Empty where nothing was trained. While training these are leaves
+        that take a gradient, and the head is a differentiable function of them.
     """
 
     gives = "vectors"
@@ -111,6 +114,32 @@ class Head:
 
     def __init__(self, params, projection=None):
         self.params, self.projection = params, projection
+        self.learned = {}
+
+    def start(self, dims, sample):
+        """What training begins with, by name: none where there is nothing to learn.
+
+        Parameters
+        ----------
+        dims : list of int
+            Channels of each layer's output.
+        sample : callable
+            `sample(head)`: what the network as it is gives by another head, or by this one as it is, for photos to train on: ndarray of
+            vectors (N, D), or of local features (N, D) where the head gives such, float32.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+            float32, on the CPU.
+        """
+        return {}
+
+    def trained(self):
+        """The parameters that say what was `learned`, by name, of what needs no tensor to be said: `{"p": 2.9}`.
+
+        All other names of `learned` are kept as tensors, and are in `Backbone.learned` when the file is used.
+        """
+        return {}
 
     def settle(self, backbone):
         """Take of a network what it needs to know.

@@ -1,0 +1,7 @@
+"""Miners: which photos are compared with which in training (`base` says what one is)."""
+
+MINERS = {
+    "hard": "imgret.miners.hard:Hard",
+    "semi-hard": "imgret.miners.hard:SemiHard",
+    "random": "imgret.miners.random:Random",
+}

@@ -1,0 +1,154 @@
+"""Which photos match which: what training learns from, whatever kind of truth said so.
+
+Photos are numbers here, from 0; nothing is known of files.
+"""
+
+import numpy as np
+
+NO_CLASS = -1
+_NONE = np.empty(0, dtype=np.int64)
+
+
+class Relations:
+    """Base: nothing is known, and a photo matches only other views of itself.
+
+    Parameters
+    ----------
+    count : int
+        Photos.
+
+    Attributes
+    ----------
+    classes : ndarray, shape (count,), int64, or None
+        The one class of each photo, `NO_CLASS` where it has none; None where photos cannot be divided into classes.
+    clusters : ndarray, shape (count,), int64
+        Photos that are alike, by number: of several negatives each is of another cluster. A photo that is like no other has its own.
+    """
+
+    def __init__(self, count):
+        self.count, self.classes = count, None
+        self.clusters = np.arange(count)
+
+    def __len__(self):
+        return self.count
+
+    def positives(self, photo):
+        """Photos that match one, ascending, without itself: ndarray of int64. Without any, its other views are what matches."""
+        return _NONE
+
+    def never(self, photo):
+        """Photos that are no negatives of one, ascending: those that match, itself, and those of which it is not said."""
+        return np.array([photo], dtype=np.int64)
+
+    def anchors(self):
+        """Photos that have a positive, ascending: without labels all."""
+        return np.arange(self.count)
+
+
+class Grouped(Relations):
+    """Photos match where they share a group.
+
+    Parameters
+    ----------
+    groups : sequence of tuple of int
+        The groups of each photo, by number; () matches nothing.
+    """
+
+    def __init__(self, groups):
+        super().__init__(len(groups))
+        self.groups = [tuple(each) for each in groups]
+        self.members = {}
+        for photo, each in enumerate(self.groups):
+            for group in each:
+                self.members.setdefault(group, []).append(photo)
+        alone = max(self.members, default=-1) + 1
+        self.clusters = np.array([each[0] if each else alone + photo for photo, each in enumerate(self.groups)], dtype=np.int64)
+        if all(len(each) <= 1 for each in self.groups):
+            self.classes = np.array([each[0] if each else NO_CLASS for each in self.groups], dtype=np.int64)
+
+    def positives(self, photo):
+        """Photos that share a group with one; see `Relations`."""
+        return np.array(sorted({other for group in self.groups[photo] for other in self.members[group]} - {photo}), dtype=np.int64)
+
+    def never(self, photo):
+        """Those, and itself; see `Relations`."""
+        return np.array(sorted({other for group in self.groups[photo] for other in self.members[group]} | {photo}), dtype=np.int64)
+
+    def anchors(self):
+        """Photos that share a group; see `Relations`."""
+        shared = {group for group, members in self.members.items() if len(members) > 1}
+        return np.array([photo for photo, each in enumerate(self.groups) if shared.intersection(each)], dtype=np.int64)
+
+
+class Linked(Relations):
+    """Photos match in pairs; what hangs together by pairs is never a negative of another.
+
+    Parameters
+    ----------
+    count : int
+    pairs : iterable of (int, int)
+    """
+
+    def __init__(self, count, pairs):
+        super().__init__(count)
+        links, self.clusters = {}, np.arange(count)
+        for one, other in pairs:
+            if one == other:
+                continue
+            links.setdefault(one, set()).add(other)
+            links.setdefault(other, set()).add(one)
+            first, second = self._root(one), self._root(other)
+            self.clusters[max(first, second)] = min(first, second)
+        self.links = {photo: np.array(sorted(others), dtype=np.int64) for photo, others in links.items()}
+        for photo in range(count):
+            self.clusters[photo] = self._root(photo)
+        self._members = {}
+        for photo, cluster in enumerate(self.clusters.tolist()):
+            self._members.setdefault(cluster, []).append(photo)
+
+    def _root(self, photo):
+        while self.clusters[photo] != photo:
+            self.clusters[photo] = self.clusters[self.clusters[photo]]
+            photo = int(self.clusters[photo])
+        return photo
+
+    def positives(self, photo):
+        """Photos that one is paired with; see `Relations`."""
+        return self.links.get(photo, _NONE)
+
+    def never(self, photo):
+        """Photos that one hangs together with; see `Relations`."""
+        return np.array(self._members[int(self.clusters[photo])], dtype=np.int64)
+
+    def anchors(self):
+        """Photos that are paired; see `Relations`."""
+        return np.array(sorted(self.links), dtype=np.int64)
+
+
+class Placed(Relations):
+    """Photos match where they were taken near each other, and are negatives where they were taken far apart.
+
+    Parameters
+    ----------
+    near, around : list of ndarray
+        Per photo: those within the radius of positives, and within the wider one beyond which photos are negatives; ascending, perhaps with
+        itself.
+    clusters : ndarray, shape (N,), int64
+        The place of each photo, roughly.
+    """
+
+    def __init__(self, near, around, clusters):
+        super().__init__(len(near))
+        self._near, self._around, self.clusters = near, around, np.asarray(clusters, dtype=np.int64)
+
+    def positives(self, photo):
+        """Photos taken near one; see `Relations`."""
+        return self._near[photo][self._near[photo] != photo]
+
+    def never(self, photo):
+        """Photos taken around one; see `Relations`."""
+        return np.union1d(self._around[photo], [photo])
+
+    def anchors(self):
+        """Photos that have another one near; see `Relations`."""
+        return np.array([photo for photo in range(self.count) if len(self.positives(photo))], dtype=np.int64)

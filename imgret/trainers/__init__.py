@@ -1,0 +1,11 @@
+"""Ways to train a network (`base` says what one is)."""
+
+TRAINERS = {
+    "contrastive": "imgret.trainers.tuples:Contrastive",
+    "triplet": "imgret.trainers.tuples:Triplet",
+    "smooth-ap": "imgret.trainers.balanced:SmoothAP",
+    "infonce": "imgret.trainers.balanced:InfoNCE",
+    "metric": "imgret.trainers.balanced:Metric",
+    "instance": "imgret.trainers.instance:Instance",
+    "classification": "imgret.trainers.classification:Classification",
+}
