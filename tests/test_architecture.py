@@ -56,7 +56,7 @@ MAY = {
     "miners": BASE | {"relations", "words"},
     "trainers": BASE | {"relations", "losses", "miners", "networks", "training"},
     "training": BASE
-    | {"relations", "networks", "trainers", "images", "names", "store", "evaluation", "formats", "runs", "found", "listing"},
+    | {"relations", "indexes", "networks", "trainers", "images", "names", "store", "evaluation", "formats", "runs", "found", "listing"},
     "extractors": BASE | {"images", "networks"},
     "codebooks": BASE | LEARNING | {"compiled"},
     "encoders": BASE | {"words", "geometry"},
