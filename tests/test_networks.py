@@ -402,7 +402,7 @@ def test_the_list_of_layers_has_fc6_where_there_is_one():
         with torch.device("meta"):
             net = Network.__new__(Network)
             net.architecture, net.model = architecture_of(model), torchvision.models.get_model(model, weights=None)
-        assert ("fc6, fc7, fc8" in net._valid()) is has
+        assert ("fc6, fc7, fc8" in net.valid()) is has
 
 
 def test_a_layer_that_gives_no_single_tensor_is_refused():

@@ -132,18 +132,18 @@ class Cut(Backbone):
         import torch
 
         if not isinstance(output, torch.Tensor):
-            raise UsageError(f"the layer '{layer}' of {self.name} gives no single tensor: {self._valid()}")
+            raise UsageError(f"the layer '{layer}' of {self.name} gives no single tensor: {self.valid()}")
         output = self.arranged(layer, output.float(), x)
         if output.ndim == 4 and output.shape[2:] == (1, 1) and self.wants == "vector":
             output = output.flatten(1)
         if output.ndim not in (2, 4):
-            raise UsageError(f"the layer '{layer}' of {self.name} gives neither a map nor a vector: {self._valid()}")
+            raise UsageError(f"the layer '{layer}' of {self.name} gives neither a map nor a vector: {self.valid()}")
         return output
 
     def _last_map(self):
         found = probing.maps(self.model, self._listed(), self.side)
         if not found:
-            raise UsageError(f"{self.name} has no convolutional map that is known: name a layer; {self._valid()}")
+            raise UsageError(f"{self.name} has no convolutional map that is known: name a layer; {self.valid()}")
         return found[-1]
 
     def _refuse_repeated(self):
@@ -173,7 +173,7 @@ class Cut(Backbone):
             return linear[self.linear().index(layer)], False
         if layer == CLASSIFIED and linear:
             return linear[0], True
-        raise UsageError(f"{self.name} has no layer '{layer}': {self._valid()}")
+        raise UsageError(f"{self.name} has no layer '{layer}': {self.valid()}")
 
     def _listed(self):
         """Names of the outer modules, in order."""
@@ -194,7 +194,5 @@ class Cut(Backbone):
             except probing.REFUSALS as error:  # too small for its strides
                 problem = error
             except KeyError:
-                raise UsageError(
-                    f"a layer of {','.join(self.layers)} takes no part in what {self.name} computes: {self._valid()}"
-                ) from None
+                raise UsageError(f"a layer of {','.join(self.layers)} takes no part in what {self.name} computes: {self.valid()}") from None
         raise ImgretError(f"{self.name} cannot be run: {probing.told(problem)}")
