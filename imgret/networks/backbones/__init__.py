@@ -31,8 +31,27 @@ def shared(params, wants, device, given):
     ------
     ImgretError
     """
-    origin = params.model.partition(":")[0] if ":" in params.model else TORCHVISION
-    return load(BACKBONES, origin if origin in BACKBONES else TORCHVISION, "backbone")(params, wants, device, given)
+    return _kind(params)(params, wants, device, given)
+
+
+def trainable(params, wants, device="cpu", given=()):
+    """A backbone of one's own whose calls are differentiable functions of its parameters; see `shared` for the arguments.
+
+    Returns
+    -------
+    imgret.networks.backbones.cut.Cut
+        `model` is the torch module with its own names, unfolded, float32, in evaluation mode.
+
+    Raises
+    ------
+    ImgretError
+    """
+    return _kind(params)(params, wants, device, given, trainable=True)
+
+
+def _kind(params):
+    origin = params.model.partition(":")[0]
+    return load(BACKBONES, origin if origin in BACKBONES else TORCHVISION, "backbone")
 
 
 def device_of(text):
