@@ -19,6 +19,7 @@ from imgret.runs.networkfiles import NetworkOutput
 from imgret.runs.run import Run
 from imgret.store.hashing import of_json
 from imgret.trainers import TRAINERS
+from imgret.training.reading import Reading
 
 BLOCK = 1 << 20
 
@@ -232,7 +233,7 @@ class _Step:
         return history
 
     def _reading(self, network):
-        return {"max_size": self.params.max_size, "resize": self.params.resize, "least": network.least}
+        return Reading(self.params.max_size, self.params.resize, network.least)
 
 
 def _entry(listing, kind, jobs):
