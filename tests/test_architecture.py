@@ -115,6 +115,7 @@ MAY = {
         "paths",
         "names",
         "store",
+        "networks",
         "images",
         "listing",
         "pipeline",

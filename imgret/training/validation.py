@@ -63,7 +63,7 @@ class Validation:
         self._asking = [asking[row] for row in asked.rows()]
         self._asked = judge.judge(self._lists(self._asking), truth).asked
         self._rows = [np.array([place[name] for name in some], dtype=np.int64) for some in (self._asking, self._gallery)]
-        self.told = {"photos": len(names), "queries": len(self._asking), "held_out": True}
+        self.told = {"photos": len(names), "queries": len(self._asking), "held_out": False}
         self.notes = list(asked.asked.warnings)
         if len(self._gallery) > RANKS:
             self.notes.append(f"lists of {LABEL} end at rank {RANKS}, as those of search do: a positive beyond it counts as never found")
