@@ -84,8 +84,9 @@ def test_the_score_is_what_the_commands_print(tmp_path, protocol):
     assert 0.05 < value < 1
     assert {name: figures[name] for name in measures} == measures
     assert threads.score(vectors) == (value, figures)
-    assert (held.measure, held.photos) == ({"places": "recall@1", "pairs": "uap"}.get(protocol, "map"), 40)
-    assert held.queries == {"groups": 18, "pairs": 8}.get(protocol, 40)
+    assert (held.protocol, held.measure) == (protocol, {"places": "recall@1", "pairs": "uap"}.get(protocol, "map"))
+    assert held.told == {"photos": 40, "queries": {"groups": 18, "pairs": 8}.get(protocol, 40), "held_out": False}
+    assert held.pairs == [(photo, 0) for photo in range(40)]
 
 
 def test_long_galleries_end_where_search_ends(tmp_path, monkeypatch):

@@ -1,8 +1,11 @@
 """Networks that imgret trained: what their files say of themselves, and how it becomes the default of what is not set."""
 
 import dataclasses
+import hashlib
 import json
 import os
+
+import numpy as np
 
 from imgret.errors import ImgretError, UsageError
 from imgret.networks import safetensors_files
@@ -95,3 +98,18 @@ class FromWeights:
             except UsageError as error:
                 raise UsageError(f"{error} ({path} was trained with {', '.join(f'{n}={v}' for n, v in found.items() if n == 'pool')})") from None
         return super().parse(settings, **given)
+
+
+def content_of(arrays):
+    """The identity of a network file's tensors: SHA-256 over names, types, shapes and bytes, hex.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray
+    """
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(f"{name}\0{array.dtype.str}{tuple(map(int, array.shape))}\0".encode())
+        total.update(np.ascontiguousarray(array).data if array.size else b"")
+    return total.hexdigest()

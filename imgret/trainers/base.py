@@ -20,8 +20,6 @@ class Task:
         Whether a truth was given; without one a photo matches its own views only.
     seed : int
     epochs : int
-    dim : int
-        Length of a vector.
     """
 
     relations: object
@@ -29,7 +27,6 @@ class Task:
     labelled: bool
     seed: int
     epochs: int
-    dim: int
 
 
 class Trainer(Component):

@@ -6,7 +6,7 @@ from imgret import registry
 from imgret.errors import UsageError
 from imgret.networks.composed import composed
 from imgret.networks.heads import HEADS
-from imgret.networks.params import BackboneParams, ViewParams
+from imgret.networks.params import OF_NETWORK, BackboneParams, ViewParams
 from imgret.networks.trained import FromWeights
 from imgret.registry import SAMPLING, load, param
 from imgret.training.augment import Augment
@@ -36,6 +36,8 @@ class Recipe(registry.Params):
     views: int = param(0, "different looks at each photo; 0: new ones in each epoch (with `freeze` as many as are kept)", minimum=0, maximum=1000)
     micro: int = param(32, "photos that go through the network together, at most: a batch may be larger", role=SAMPLING, minimum=1, maximum=4096)
     threads: int = param(1, "processor threads of the network: another number, other last digits", role=SAMPLING, minimum=1, maximum=256)
+    near: float = param(10.0, "places: metres within which photos match", above=0, maximum=1e6)
+    far: float = param(25.0, "places: metres beyond which photos do not match", above=0, maximum=1e6)
     holdout: float = param(0.15, "share of the groups, or photos, that is kept for validation where none is given", minimum=0, maximum=0.9)
 
 
@@ -47,7 +49,6 @@ class HeadChoice(registry.Params):
 
 
 SHARED = (BackboneParams, ViewParams, Augment.Params, HeadChoice, Recipe)
-OF_NETWORK = frozenset(each.name for kind in (BackboneParams, ViewParams) for each in dataclasses.fields(kind)) - {"precision"}
 
 
 def params_of(*own):

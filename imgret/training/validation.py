@@ -32,9 +32,14 @@ class Validation:
 
     Attributes
     ----------
+    pairs : list of (int, int)
+        What is to be embedded, a row each: photo and view (0, the photo as it is).
+    protocol : str
+        Its name.
     measure : str
         What `score` returns: the protocol's primary measure, and where that is no mean over queries (`pairs`), its first figure.
-    photos, queries : int
+    told : dict
+        What a history says of it: `photos`, `queries`, `held_out`.
     notes : list of str
         What a reader of the figures should know, one sentence each.
 
@@ -45,7 +50,8 @@ class Validation:
     """
 
     def __init__(self, judge, names, truth=None, jobs=1):
-        self._judge, self._jobs, self.photos = judge, jobs, len(names)
+        self._judge, self._jobs, self.protocol = judge, jobs, judge.name
+        self.pairs = [(photo, 0) for photo in range(len(names))]
         self.measure = judge.figures[0] if judge.primary is None else judge.primary
         place = {name: number for number, name in enumerate(names)}
         asking, searched = judge.searched(sorted(place), truth)
@@ -57,7 +63,8 @@ class Validation:
         self._asking = [asking[row] for row in asked.rows()]
         self._asked = judge.judge(self._lists(self._asking), truth).asked
         self._rows = [np.array([place[name] for name in some], dtype=np.int64) for some in (self._asking, self._gallery)]
-        self.queries, self.notes = len(self._asking), list(asked.asked.warnings)
+        self.told = {"photos": len(names), "queries": len(self._asking), "held_out": False}
+        self.notes = list(asked.asked.warnings)
         if len(self._gallery) > RANKS:
             self.notes.append(f"lists of {LABEL} end at rank {RANKS}, as those of search do: a positive beyond it counts as never found")
 
