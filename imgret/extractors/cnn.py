@@ -12,7 +12,8 @@ from imgret.networks import backbones, views
 from imgret.networks.composed import composed
 from imgret.networks.forward import Forward
 from imgret.networks.heads import HEADS
-from imgret.networks.params import LARGEST, BackboneParams, ViewParams
+from imgret.networks.params import LARGEST, OF_NETWORK, BackboneParams, ViewParams
+from imgret.networks.trained import FromWeights
 from imgret.registry import SAMPLING, load, param
 
 WINDOW = 4  # batches of photos that are sorted by shape together
@@ -47,8 +48,13 @@ class OutputParams(registry.Params):
 PARTS = (BackboneParams, ViewParams, OutputParams)
 
 
-class Params(composed(PARTS, "pool", {name: head.Params for name, head in POOLS.items()}, order=FIRST_FIELDS)):
-    """Parameters of a network's features: those of the network, of the photos it is shown, and of the head that `pool` names."""
+class Params(FromWeights, composed(PARTS, "pool", {name: head.Params for name, head in POOLS.items()}, order=FIRST_FIELDS)):
+    """Parameters of a network's features: those of the network, of the photos it is shown, and of the head that `pool` names.
+
+    Those that are not set are what the weights were trained for, where imgret has trained them.
+    """
+
+    OF_NETWORK = OF_NETWORK
 
     def __post_init__(self):
         super().__post_init__()

@@ -49,6 +49,10 @@ class ViewParams(registry.Params):
     resize: str = param("keep", "keep: the photo's aspect stays; square: to max_size × max_size", choices=("keep", "square"))
 
 
+# parameters of a network and its photos, whatever head is on it
+OF_NETWORK = frozenset(each.name for kind in (BackboneParams, ViewParams) for each in dataclasses.fields(kind)) - {"precision"}
+
+
 def scales(role):
     """The field `scales`, which changes what a vector means, but not what a local feature does."""
     help = "sizes at which the photo is looked at, as factors of its own"

@@ -9,6 +9,7 @@ from imgret import images
 from imgret.errors import ImgretError, UsageError
 from imgret.networks import backbones, views
 from imgret.networks.hooks import listening
+from imgret.networks.params import BackboneParams
 from imgret.networks.trained import BACKBONE, HEAD
 
 CLOSE = 1e-4  # relative: what a network that is run from the frozen layer on may differ from the whole
@@ -44,7 +45,7 @@ class Trainable:
         import torch
 
         self.device = torch.device(device)
-        backbone = backbones.trainable(params.part(backbones.BackboneParams), head.wants, device, given)
+        backbone = backbones.trainable(params.part(BackboneParams), head.wants, device, given)
         self.backbone, self.model, self.head = backbone, backbone.model, head
         self.params = dataclasses.replace(params, **dataclasses.asdict(backbone.params))
         self.least = backbone.least

@@ -19,6 +19,7 @@ from imgret.runs.networkfiles import NetworkOutput
 from imgret.runs.run import Run
 from imgret.store.hashing import of_json
 from imgret.trainers import TRAINERS
+from imgret.training.reading import Reading
 
 BLOCK = 1 << 20
 
@@ -29,6 +30,7 @@ def train(
     *,
     method,
     settings=(),
+    given=None,
     truth=None,
     validate=(),
     validate_truth=None,
@@ -50,6 +52,8 @@ def train(
         A name of `TRAINERS`.
     settings : sequence of str
         NAME=VALUE: parameters of the network, its head, the method and its recipe.
+    given : dict, optional
+        Such parameters by name that have an option of their own, None where it is not given.
     truth : str, optional
         Which photos match; see `imgret.inputs.truths.truth_of`. Without it a photo matches other views of itself.
     validate : imgret.listing.Given or sequence of str
@@ -71,16 +75,16 @@ def train(
     ImgretError
     """
     run.in_one_piece("train")
-    return _Step(plain(out), method, settings, run).run(
+    return _Step(plain(out), method, settings, given or {}, run).run(
         Given.of(photos), plain(truth), Given.of(validate), plain(validate_truth), protocol
     )
 
 
 class _Step:
-    def __init__(self, out, method, settings, run):
+    def __init__(self, out, method, settings, given, run):
         self.out, self.run_, self.report = out, run, run.report
         self.kind = load(TRAINERS, method, "way to train")
-        self.params = self.kind.Params.parse(settings)
+        self.params = self.kind.Params.parse(settings, **given)
 
     def run(self, photos, truth, validate, validate_truth, protocol):
         truth = truth_of(truth)
@@ -195,9 +199,7 @@ class _Step:
         found = Validation(judge, seen.names, judged_by.path, self.run_.jobs)
         for note in found.notes:
             self.report.note(note)
-        found.pairs = [(first + number, 0) for number in range(len(seen.names))]
-        found.told = {"photos": found.photos, "queries": found.queries, "held_out": False}
-        found.protocol = judge.name
+        found.pairs = [(first + number, view) for number, view in found.pairs]
         return found
 
     def _tell_best(self, course, validation):
@@ -231,7 +233,7 @@ class _Step:
         return history
 
     def _reading(self, network):
-        return {"max_size": self.params.max_size, "resize": self.params.resize, "least": network.least}
+        return Reading(self.params.max_size, self.params.resize, network.least)
 
 
 def _entry(listing, kind, jobs):

@@ -6,7 +6,7 @@ from imgret import registry
 from imgret.errors import UsageError
 from imgret.networks.composed import composed
 from imgret.networks.heads import HEADS
-from imgret.networks.params import BackboneParams, ViewParams
+from imgret.networks.params import OF_NETWORK, BackboneParams, ViewParams
 from imgret.networks.trained import FromWeights
 from imgret.registry import SAMPLING, load, param
 from imgret.training.augment import Augment
@@ -49,7 +49,6 @@ class HeadChoice(registry.Params):
 
 
 SHARED = (BackboneParams, ViewParams, Augment.Params, HeadChoice, Recipe)
-OF_NETWORK = frozenset(each.name for kind in (BackboneParams, ViewParams) for each in dataclasses.fields(kind)) - {"precision"}
 
 
 def params_of(*own):

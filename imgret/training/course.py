@@ -22,9 +22,9 @@ class Course:
     best : int
         The epoch with the best score; -1 while there is none.
     epochs : list of dict
-        `epoch`, `score`, `figures`, `loss`, `rate`.
+        `epoch`, `step` (of all, the last one of it), `score`, `figures`, `loss`, `rate`.
     steps : list of list
-        [epoch, step of all, loss, rate], thinned.
+        [epoch, step of all from 1, loss, rate], thinned.
     every : int
         Of how many steps one is kept.
     examples : list of dict
@@ -46,19 +46,19 @@ class Course:
 
     def stepped(self, loss, rate):
         """One step more was made."""
-        if self.total % self.every == 0:
+        self.total += 1
+        if (self.total - 1) % self.every == 0:
             self.steps.append([self.epoch, self.total, loss, rate])
         if len(self.steps) > MOST_STEPS:
             self.every *= 2
-            self.steps = [step for step in self.steps if step[1] % self.every == 0]
+            self.steps = [step for step in self.steps if (step[1] - 1) % self.every == 0]
         self.losses.append(loss)
-        self.total += 1
         self.step += 1
 
     def scored(self, score, figures, rate):
         """An epoch has ended with a score, or none; whether it is the best so far."""
         loss = float(np.mean(self.losses)) if self.losses else None
-        self.epochs.append({"epoch": self.epoch, "score": score, "figures": figures, "loss": loss, "rate": rate})
+        self.epochs.append({"epoch": self.epoch, "step": self.total, "score": score, "figures": figures, "loss": loss, "rate": rate})
         self.losses = []
         before = [each["score"] for each in self.epochs[:-1]]
         better = score is None or not before or score > max(each for each in before if each is not None)

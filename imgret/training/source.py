@@ -19,31 +19,29 @@ class Source:
     def __init__(self, network, loader, maps=None):
         self._network, self._loader, self._maps = network, loader, maps
 
-    def batches(self, lists, progress=None):
-        """Yield for each list of (photo, view) the list of its inputs, in order."""
-        if self._maps is None:
-            yield from self._loader.load(lists)
-            return
-        self._fill(list(dict.fromkeys(pair for pairs in lists for pair in pairs)), progress)
-        for pairs in lists:
-            yield self._maps.get(pairs)
+    def batches(self, lists, tell):
+        """A generator of the inputs of each list of (photo, view), in order; maps that are missing are made before it is there.
 
-    def _fill(self, pairs, progress):
+        `tell` is an `imgret.training.telling.Telling`.
+        """
+        if self._maps is None:
+            return self._loader.load(lists)
+        self._fill(list(dict.fromkeys(pair for pairs in lists for pair in pairs)), tell)
+        return (self._maps.get(pairs) for pairs in lists)
+
+    def _fill(self, pairs, tell):
         missing = self._maps.missing(pairs)
-        if not missing:
-            return
         chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
-        done = 0
-        with contextlib.closing(self._loader.load(chunks)) as loaded:
+        if not chunks:
+            return
+        with contextlib.closing(self._loader.load(chunks)) as loaded, tell.progress(len(missing), "map below the frozen layer") as progress:
             for chunk, photos in zip(chunks, loaded, strict=True):
                 found = [None] * len(chunk)
                 for places in alike(photos, self._network.params.micro):
                     for place, array in zip(places, self._network.maps([photos[place] for place in places]), strict=True):
                         found[place] = array
                 self._maps.add(chunk, found)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, len(missing))
+                progress.update(len(chunk))
 
 
 def alike(inputs, most):
