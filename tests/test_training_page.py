@@ -129,7 +129,7 @@ def test_what_a_browser_shows(show, tmp_path):
     tab = show(made(tmp_path))
     assert tab.title() == "net.safetensors: contrastive"
     assert texts(tab, ".chart h3") == ["map of the validation", "loss", "learning rate"]
-    assert texts(tab, ".chart figcaption")[0] == "0.6410 at the start (dashed), 0.6725 after epoch 2 (ringed), whose weights were kept."
+    assert texts(tab, ".chart figcaption")[0] == "0.6410 at the start (dashed), 0.6725 after epoch 2, which was kept (ringed)."
     assert tab.locator(".chart svg[role=img][aria-label]").count() == 3
     assert tab.locator("circle.best").count() == 1
     # the ring is around the third point

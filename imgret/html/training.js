@@ -49,7 +49,8 @@
     if (!points.length) return null;
     const [start, best] = [points[0], points.find(([epoch]) => epoch === data.best)];
     const name = shown(data.measure ?? "score");
-    const caption = `${number(start[1])} at the start (dashed)` + (best ? `, ${number(best[1])} after epoch ${best[0]} (ringed), whose weights were kept.` : ".");
+    const kept = best && (best === start ? ", which was kept" : `, ${number(best[1])} after epoch ${best[0]}, which was kept`);
+    const caption = `${number(start[1])} at the start (dashed)` + (kept ? `${kept} (ringed).` : ".");
     return chart(`${name} of the validation`, caption, "epoch", points, (x, y, left, width) => [
       svg("path", { class: "start", d: `M${left} ${y(start[1])}H${left + width}` }),
       line("curve curve-0", points, x, y),

@@ -91,7 +91,8 @@ def _note(history):
         return sentence
     start = history.epochs[0]
     since = f", {start.score:.4f} at the start" if best is not start and start.score is not None else ""
-    return f"{sentence}; the weights are those of epoch {best.epoch}: {history.measure} {best.score:.4f}{since}"
+    kept = f"the weights are those of epoch {best.epoch}: {history.measure} {best.score:.4f}{since}"
+    return "; ".join(filter(None, (sentence, kept, history.first_answers())))
 
 
 def _warnings(history):

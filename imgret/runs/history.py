@@ -106,6 +106,17 @@ class History:
         held = ", held out of the training" if self.validation.get("held_out") else ""
         return f"{self.measure} by protocol {self.protocol} on {photos} photos, {queries} of which ask{held}"
 
+    def first_answers(self):
+        """What first answers are worth by the weights that were kept, in words; "" where that was not found out."""
+        figures = {} if self.best_entry is None else self.best_entry.figures
+        right, threshold, answered, precision = (figures.get(f"first.{name}") for name in ("right", "threshold", "answered", "precision"))
+        if None in (right, threshold, answered, precision):
+            return ""
+        return (
+            f"{right:.1%} of the first answers are right; {precision:.1%} of those with a similarity of at least {threshold:.4f}, "
+            f"which {answered:.1%} of the queries have"
+        )
+
 
 def history_of(file):
     """The checked history of an `imgret.runs.networkfiles.NetworkFile`: a `History`.
