@@ -49,7 +49,7 @@ MAY = {
     "builds": {"errors", "formats", "names", "paths"},
     "formats": BASE | {"names", "store"},
     "evaluation": BASE | {"names", "formats"},
-    "networks": BASE | {"images", "words"},
+    "networks": BASE | {"images", "words", "quantizers"},
     "relations": set(),
     "seeds": set(),
     "losses": BASE | {"relations"},

@@ -41,7 +41,7 @@ def load(path, data, fitting=None):
     ImgretError
         For anything but tensors: code in a pickle is refused, and nothing of it run.
     """
-    state = _safetensors(path, data) if path.endswith(".safetensors") else _pickled(path, data)
+    state = tensors(path, data) if path.endswith(".safetensors") else _pickled(path, data)
     choices = [choice for found in _state_dicts(state) for choice in _without_prefixes(found)]
     if not choices:
         raise _none_there(path, state)
@@ -122,8 +122,13 @@ def _pickled(path, data):
         raise ImgretError(f"the weights {path} cannot be read: {text[:120] or type(error).__name__}") from None
 
 
-def _safetensors(path, data):
-    """The tensors of a .safetensors file."""
+def tensors(path, data):
+    """The tensors of a .safetensors file, by the names it has for them.
+
+    Raises
+    ------
+    ImgretError
+    """
     import torch
 
     state = {}

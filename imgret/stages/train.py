@@ -161,8 +161,8 @@ class _Step:
         from imgret.training.source import Source
         from imgret.training.telling import Telling
 
-        params = self.params
-        looked = look(listing, parts.folder, self._reading(network), self.run_)
+        params, keeping = self.params, Keeping(parts)
+        looked = look(listing, keeping.folder, self._reading(network), self.run_)
         relations, groups, notes = truth.relations(looked.names, params.near, params.far)
         for note in notes:
             self.report.note(note)
@@ -173,7 +173,7 @@ class _Step:
             validation = HeldOut(relations, kept, bool(truth.form)) if len(kept) else None
             whole = looked
         else:
-            seen = look(others, parts.folder, self._reading(network), self.run_)
+            seen = look(others, keeping.folder, self._reading(network), self.run_)
             validation = self._validation(judge, judged_by, seen, count)
             check_apart((looked.digests, looked.names, groups), (seen.digests, seen.names, judged_by.relations(seen.names)[1]))
             numbers, whole = np.arange(count), looked.joined(seen)
@@ -185,9 +185,9 @@ class _Step:
         tell = Telling(self.report)
         with contextlib.ExitStack() as stack:
             loader = stack.enter_context(contextlib.closing(Loader(whole, params, Augment(params), params.seed, self.run_.jobs)))
-            maps = Maps(parts.folder, "maps", parts.recipe) if params.freeze else None
+            maps = Maps(keeping.folder, "maps", parts.recipe) if params.freeze else None
             source = Source(network, loader, maps)
-            done = Training(network, trainer, task, source, validation, Keeping(parts), tell, numbers).run()
+            done = Training(network, trainer, task, source, validation, keeping, tell, numbers).run()
         self._tell_best(done.course, validation)
         extract = params.described() | done.described
         output.put(done.best, extract, self._history(done.course, validation, whole.names), looked.failed)

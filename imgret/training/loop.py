@@ -14,6 +14,7 @@ from imgret.training.steps import Steps
 
 EMBEDDED = 32  # photos whose vectors are computed between two looks at the progress
 SAMPLED = 2000  # photos that a head begins to learn from
+KEPT = 4  # views of each photo whose maps are kept, where nothing else is said
 COLUMNS = 100  # local features of each of them
 
 
@@ -150,7 +151,7 @@ class Training:
         """Which of the views that there are a number means: 0 is the photo as it is."""
         if number == 0 or self.params.augment == "none":
             return 0
-        count = self.params.views or (1 if self.params.freeze else 0)
+        count = self.params.views or (KEPT if self.params.freeze else 0)
         return (int(number) - 1) % count + 1 if count else int(number)
 
     def _score(self):

@@ -7,7 +7,18 @@ from imgret.registry import load
 
 TORCHVISION = "torchvision"
 # where networks come from -> what builds and cuts them. A `model` is a network of torchvision, or ORIGIN:NAME
-BACKBONES = {TORCHVISION: "imgret.networks.backbones.network:Network"}
+BACKBONES = {
+    TORCHVISION: "imgret.networks.backbones.network:Network",
+    "timm": "imgret.networks.backbones.timm:Timm",
+}
+
+LIBRARIES = {"timm": "timm"}  # what they need beside PyTorch
+
+
+def origin_of(model):
+    """Where the network of a `model` comes from: a key of `BACKBONES`."""
+    origin = model.partition(":")[0]
+    return origin if origin in BACKBONES else TORCHVISION
 
 
 @functools.lru_cache(maxsize=4)
@@ -50,8 +61,7 @@ def trainable(params, wants, device="cpu", given=()):
 
 
 def _kind(params):
-    origin = params.model.partition(":")[0]
-    return load(BACKBONES, origin if origin in BACKBONES else TORCHVISION, "backbone")
+    return load(BACKBONES, origin_of(params.model), "backbone")
 
 
 def device_of(text):

@@ -17,7 +17,7 @@ class _Enough(Exception):  # noqa: N818 - ends a forward pass where all layers h
 
 
 class Cut(Backbone):
-    """Base of networks that are torch modules. A subclass has `build`, `default_layer` and `classifying`.
+    """Base of networks that are torch modules. A subclass has `build`, `default_layer` and `ends`.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ class Cut(Backbone):
     model : torch.nn.Module
     side : int
         Of a square photo that it takes for sure.
+    square : dict of str to tuple of int
+        Shapes of layers' own outputs for one such photo; of those that give a tensor.
 
     Raises
     ------
@@ -55,10 +57,12 @@ class Cut(Backbone):
 
         self.device = torch.device(device)
         self.name, self.wants, self.trainable = params.model, wants, trainable
-        self.model, found = self.build(params, given)
+        built = self.build(params, given)
+        self.model = built.model
         self.model.eval().requires_grad_(trainable)
         self.layers = params.layer or (self.default_layer(),)
-        self.params = dataclasses.replace(params, layer=self.layers, **found)
+        self.params = dataclasses.replace(params, layer=self.layers, **built.found)
+        self.learned = {name: value.to(self.device) for name, value in built.learned.items()}
         self._refuse_repeated()
         if not trainable:
             self.model = folding.folded(self.model, [module for module, _ in self._places()], self.side, self.left)
@@ -78,15 +82,15 @@ class Cut(Backbone):
         self.maps = [output.ndim == 4 for output in outputs]
 
     def build(self, params, given):
-        """The module with its weights, and what was found out about them: the parameters `weights`, `digest`, `mean` and `std`."""
+        """The module with its weights, `imgret.networks.backbones.filling.Built`; sets `side`, `size` and `attends`, if they are not as usual."""
         raise NotImplementedError
 
     def default_layer(self):
         """The layer that is taken where none is named."""
         raise NotImplementedError
 
-    def classifying(self):
-        """The modules that classify, in order; none where that is not known."""
+    def ends(self):
+        """The layers that classify, in order: the first takes what "avgpool" stands for; none where they are not known."""
         raise NotImplementedError
 
     def left(self, norm):
@@ -110,6 +114,12 @@ class Cut(Backbone):
         with without, contextlib.suppress(_Enough), self._lock:
             self.model(x.to(self.dtype))
         return [self._shaped(layer, found[layer], x) for layer in self.layers]
+
+    def whole(self, x):
+        """What the module itself gives, to its end."""
+        # taken for answers of the layers: none of theirs is the last then
+        self._local.found = dict.fromkeys(range(len(self.layers)))
+        return self.model(x.to(self.dtype))
 
     def _listen(self, layer, module, before):
         import torch
@@ -150,13 +160,14 @@ class Cut(Backbone):
         """Refuse a layer that is used several times: which of its outputs is meant is not said."""
         modules = {layer: module for layer, (module, before) in zip(self.layers, self._places(), strict=True) if not before}
         try:
-            counts = probing.uses(self.model, modules, self.side)
+            shapes = probing.shapes(self.model, modules, self.side)
         except probing.REFUSALS as error:
             text = probing.told(error)
             raise ImgretError(f"{self.name} cannot be run with the weights {self.params.weights}: {text}") from None
-        for layer, times in counts.items():
-            if times > 1:
-                raise UsageError(f"the layer '{layer}' of {self.name} is used {times} times: name the module around it")
+        for layer, found in shapes.items():
+            if len(found) > 1:
+                raise UsageError(f"the layer '{layer}' of {self.name} is used {len(found)} times: name the module around it")
+        self.square = {layer: found[0] for layer, found in shapes.items() if found}
 
     def _places(self):
         """(module, whether its input is meant) of each layer."""
@@ -164,29 +175,28 @@ class Cut(Backbone):
         return [self._place(layer, modules) for layer in self.layers]
 
     def _place(self, layer, modules):
-        import torch
-
         if layer in modules and layer:
             return modules[layer], False
-        linear = [module for module in self.classifying() if isinstance(module, torch.nn.Linear)]
+        ends = self.ends()
         if layer in self.linear():
-            return linear[self.linear().index(layer)], False
-        if layer == CLASSIFIED and linear:
-            return linear[0], True
+            return ends[self.linear().index(layer)], False
+        if layer == CLASSIFIED and ends:
+            return ends[0], True
         raise UsageError(f"{self.name} has no layer '{layer}': {self.valid()}")
 
     def _listed(self):
         """Names of the outer modules, in order."""
         return [name for name, _ in self.model.named_modules() if name and name.count(".") < LISTED_DEPTH]
 
-    def _valid(self):
+    def valid(self):
+        """Which layers there are, for messages."""
         return f"choose one of {', '.join([*self._listed(), *self.linear()])}, or a module below"
 
     def _smallest(self):
         import torch
 
         problem = None
-        for side in SIDES:
+        for side in SIDES if self.size is None else (self.side,):
             try:
                 return side, self(torch.zeros(1, 3, side, side, device=self.device))
             except UsageError:

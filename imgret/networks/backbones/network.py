@@ -1,7 +1,7 @@
 """A network of torchvision, cut open at its layers."""
 
 from imgret.errors import UsageError
-from imgret.networks.backbones import models, tokens
+from imgret.networks.backbones import filling, models, tokens
 from imgret.networks.backbones.architectures import architecture_of
 from imgret.networks.backbones.cut import Cut
 
@@ -11,13 +11,13 @@ class Network(Cut):
 
     def build(self, params, given):
         """The model with its weights, which takes photos of any size."""
+        built = filling.built(params, given, models.Torchvision(params.model))
         self.architecture = architecture_of(params.model)
         self.attends = self.architecture.attends
-        model, found = models.built(params, given)
         if self.architecture.tokens:
             self.changes = not self.trainable
-            tokens.any_size(model, self.trainable)
-        return model, found
+            tokens.any_size(built.model, self.trainable)
+        return built
 
     def blank(self):
         """A copy on the CPU whose weights mean nothing."""
@@ -27,7 +27,7 @@ class Network(Cut):
         """Weights (K, C) and biases (K,) of the classifier; see `imgret.networks.backbones.base.Backbone`."""
         import torch
 
-        modules = [module for module in self.classifying() if not isinstance(module, torch.nn.Sequential)]
+        modules = [module for module in self._classifying() if not isinstance(module, torch.nn.Sequential)]
         plain = (torch.nn.Linear, torch.nn.Dropout, torch.nn.Flatten, torch.nn.Conv2d, torch.nn.ReLU, torch.nn.AdaptiveAvgPool2d)
         linear = [module for module in modules if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))]
         if not self.architecture.over_mean or len(linear) != 1 or not all(isinstance(module, plain) for module in modules):
@@ -38,7 +38,13 @@ class Network(Cut):
         bias = linear[0].bias
         return weight, torch.zeros(len(weight), device=weight.device) if bias is None else bias.float()
 
-    def classifying(self):
+    def ends(self):
+        """The linear layers that classify."""
+        import torch
+
+        return [module for module in self._classifying() if isinstance(module, torch.nn.Linear)]
+
+    def _classifying(self):
         """The modules that classify."""
         name = self.architecture.classifier
         return list(self.model.get_submodule(name).modules()) if name else []

@@ -20,15 +20,17 @@ def maps(model, names, side):
     return found
 
 
-def uses(model, modules, side):
-    """How often each of `modules` (name to module) is used in one pass of a photo of `side`."""
-    counts = dict.fromkeys(modules, 0)
+def shapes(model, modules, side):
+    """What each of `modules` (name to module) gives in one pass of a photo of `side`: lists of shapes, () for what is no tensor."""
+    import torch
 
-    def count(name):
-        counts[name] += 1
+    found = {name: [] for name in modules}
 
-    _pass(model, [(module, lambda *_, name=name: count(name)) for name, module in modules.items()], side)
-    return counts
+    def note(name, output):
+        found[name].append(tuple(output.shape) if isinstance(output, torch.Tensor) else ())
+
+    _pass(model, [(module, lambda _, __, output, name=name: note(name, output)) for name, module in modules.items()], side)
+    return found
 
 
 def _pass(model, listeners, side):
