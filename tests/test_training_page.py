@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import types
 
 import pytest
 from helpers import folder as photos_in
@@ -14,6 +15,7 @@ from imgret.runs.history import History
 from imgret.runs.networkfiles import NetworkFile
 from imgret.runs.run import Run
 from imgret.runs.trainingpage import TrainingPage
+from imgret.stages.trainfiles import SideFiles
 
 NAMES = ("a/0.png", "a/1.png", "b/2.png", "b/3.png")
 
@@ -116,6 +118,46 @@ def test_a_network_whose_history_is_none_is_refused(tmp_path):
         made(tmp_path, {})
     with pytest.raises(ImgretError, match="is damaged: its failed cannot be read"):
         made(tmp_path, failed="[1]")
+
+
+# --- with the other files of a training
+
+
+def listing(root, names=NAMES):
+    """Photos of a folder under these names, as a listing has them."""
+    paths = [os.path.join(root, file) for file in sorted(os.listdir(root))]
+    sizes = [os.path.getsize(path) for path in paths]
+    return types.SimpleNamespace(names=[name.encode() for name in names], paths=list(map(os.fsencode, paths)), sizes=sizes)
+
+
+def test_a_training_that_is_complete_gets_what_it_lacks(tmp_path):
+    root, paths = tmp_path / "photos", {"--html": str(tmp_path / "x.html"), "--log": str(tmp_path / "x.csv"), "--tensorboard": None}
+    photos_in(root, 4)
+    file = NetworkFile(str(network(tmp_path / "net.safetensors")))
+    for _ in range(2):
+        files = SideFiles(paths, {"-o": file.path}, [str(root)], Run())
+        files.spare(listing(root))
+        assert len(files.begin(file.recipe)) == 1
+        files.finish(file, [listing(root)])
+        assert (tmp_path / "x.csv").read_text().count("\n") == 1 + len(HISTORY["steps"]) + len(HISTORY["epochs"])
+        assert [bool(thumbnail) for thumbnail in held(tmp_path / "x.html", "thumbnails")] == [True] * 4
+    assert SideFiles({"--log": None}, {}, [], Run()).begin("12") == []
+
+
+def test_files_that_are_no_places_of_their_own_are_refused(tmp_path):
+    root = tmp_path / "photos"
+    photos_in(root, 4)
+    photo = os.fspath(root / sorted(os.listdir(root))[0])
+    net, csv = str(tmp_path / "net.safetensors"), str(tmp_path / "x.csv")
+    for paths, reads, said in [
+        ({"--log": net}, [], f"-o and --log are both {net}: give each a file of its own"),
+        ({"--html": csv, "--log": csv}, [], f"--html and --log are both {csv}: give each a file of its own"),
+        ({"--log": f"{tmp_path}/no/x.csv"}, [], f"{tmp_path}/no/x.csv: the folder {tmp_path}/no does not exist: create it first"),
+        ({"--log": str(root)}, [], f"--log '{root}' names a folder, a file is needed"),
+        ({"--log": photo}, [], f"--log {photo} is one of the photos, which are read: choose another --log"),
+    ]:
+        with pytest.raises(ImgretError, match=f"^{re.escape(said)}$"):
+            SideFiles(paths, {"-o": net}, reads, Run(overwrite=True)).spare(listing(root))
 
 
 # --- in a browser
