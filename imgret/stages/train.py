@@ -15,8 +15,9 @@ from imgret.listing import Given, tell_unread
 from imgret.networks.trained import ENDING
 from imgret.paths import plain
 from imgret.registry import load
-from imgret.runs.networkfiles import NetworkOutput
+from imgret.runs.networkfiles import NetworkFile, NetworkOutput
 from imgret.runs.run import Run
+from imgret.stages.trainfiles import SideFiles
 from imgret.store.hashing import of_json
 from imgret.trainers import TRAINERS
 from imgret.training.reading import Reading
@@ -75,14 +76,16 @@ def train(
     ImgretError
     """
     run.in_one_piece("train")
-    return _Step(plain(out), method, settings, given or {}, run).run(
-        Given.of(photos), plain(truth), Given.of(validate), plain(validate_truth), protocol
-    )
+    out, last = plain(out), plain(last)
+    photos, validate, truths = Given.of(photos), Given.of(validate), (plain(truth), plain(validate_truth))
+    reads = [*photos.arguments, *photos.lists, *validate.arguments, *validate.lists, *filter(None, truths), *run.reads]
+    files = SideFiles(outputs or {}, {"-o": out, "--last": last}, reads, run)
+    return _Step(out, method, settings, given or {}, files, run).run(photos, truths[0], validate, truths[1], protocol)
 
 
 class _Step:
-    def __init__(self, out, method, settings, given, run):
-        self.out, self.run_, self.report = out, run, run.report
+    def __init__(self, out, method, settings, given, files, run):
+        self.out, self.files, self.run_, self.report, self.logs = out, files, run, run.report, []
         self.kind = load(TRAINERS, method, "way to train")
         self.params = self.kind.Params.parse(settings, **given)
 
@@ -105,10 +108,12 @@ class _Step:
         output = NetworkOutput(self.out, "network", params, inputs, self.run_)
         for found in filter(None, (listing, others)):
             output.spare([], found)
-        if output.up_to_date():
-            return
-        with output.being_made() as parts:
-            self._train(output, parts, network, listing, others, truth, judge, judged_by)
+            self.files.spare(found)
+        self.logs = self.files.begin(output.recipe)
+        if not output.up_to_date():
+            with output.being_made() as parts:
+                self._train(output, parts, network, listing, others, truth, judge, judged_by)
+        self.files.finish(NetworkFile(output.path), [listing] if others is None else [listing, others])
 
     def _check_truth(self, truth):
         if self.kind.labels == "needed" and not truth.form:
@@ -182,7 +187,7 @@ class _Step:
         mine, _, _ = truth.relations([looked.names[number] for number in numbers.tolist()], params.near, params.far)
         task = Task(mine, [looked.names[number] for number in numbers.tolist()], bool(truth.form), params.seed, params.epochs)
         trainer = self.kind(params)
-        tell = Telling(self.report)
+        tell = Telling(self.report, self.logs)
         with contextlib.ExitStack() as stack:
             loader = stack.enter_context(contextlib.closing(Loader(whole, params, Augment(params), params.seed, self.run_.jobs)))
             maps = Maps(keeping.folder, "maps", parts.recipe) if params.freeze else None

@@ -20,7 +20,7 @@ class SideFiles:
     others : dict of str to str
         What else is written, by option.
     reads : sequence of str
-        Files and folders that are read, and never written to.
+        What is read: no file of it is written to. Photos may lie in folders among it; see `spare`.
     run : imgret.runs.run.Run
 
     Raises
@@ -34,9 +34,9 @@ class SideFiles:
     def __init__(self, paths, others, reads, run):
         self._paths = {option: plain(path) for option, path in paths.items() if path is not None}
         check_apart({option: path for option, path in others.items() if path is not None} | self._paths)
-        self._reads, self._run, self._logs, self._page = list(reads), run, None, None
+        folders = [path for path in reads if os.path.isdir(path)]
+        self._reads, self._run, self._logs, self._page = [path for path in reads if os.path.isfile(path)], run, None, None
         if "--html" in self._paths:
-            folders = [path for path in self._reads if os.path.isdir(path)]
             self._page = TrainingPage(self._paths["--html"], folders, self._reads, run)
         if "--log" in self._paths:
             check_file(self._paths["--log"], "--log")
