@@ -195,7 +195,8 @@ class _Step:
             done = Training(network, trainer, task, source, validation, keeping, tell, numbers).run()
         self._tell_best(done.course, validation)
         extract = params.described() | done.described
-        output.put(done.best, extract, self._history(done.course, validation, whole.names), looked.failed)
+        failed = [{"name": os.fsdecode(name), "code": code, "reason": reason} for name, code, reason in looked.failed]
+        output.put(done.best, extract, self._history(done.course, validation, whole.names), failed)
         self.report.note(f"{output.shown}: {self.kind.name} on {counted(len(numbers), 'photo')}")
 
     def _validation(self, judge, judged_by, seen, first):
