@@ -29,10 +29,12 @@ class Keeping:
     ----------
     folder : str
         Where all of it is.
+    recipe : str
     """
 
     def __init__(self, parts):
         self._parts, self.folder = parts, os.path.join(parts.folder, TRAINING)
+        self.recipe = parts.recipe
         os.makedirs(self.folder, exist_ok=True)
         self._path, self._saved = os.path.join(self.folder, NAME), time.monotonic()
 

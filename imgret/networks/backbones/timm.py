@@ -165,7 +165,9 @@ class Timm(Cut):
             return CLASSIFIED
         answered = []
         listeners = [
-            (module, lambda _, __, output, name=name: answered.append((name, output))) for name, module in self.model.named_modules() if name
+            (module, lambda _, __, output, name=name: answered.append((name, output)))
+            for name, module in self.model.named_modules()
+            if name
         ]
         with torch.no_grad(), listening(listeners):
             features = self.model.forward_features(torch.zeros(1, 3, self.side, self.side))
