@@ -2,7 +2,15 @@
 
 import dataclasses
 
+import numpy as np
+
 from imgret import registry
+from imgret.arrays import unit_rows
+
+
+def precise(vectors):
+    """Vectors as losses count with them: in float32 where they are of half precision."""
+    return vectors.float() if vectors.dtype.itemsize < 4 else vectors
 
 
 class Loss:
@@ -73,6 +81,27 @@ class BatchLoss(Loss):
         """
         raise NotImplementedError
 
+    @staticmethod
+    def compared(vectors, labels, queue=None, queue_labels=None):
+        """Who asks, and whom: a photo without a match does not ask, and none is compared with itself.
+
+        Returns
+        -------
+        queries, others : torch.Tensor, shapes (Q, D), (B + M, D), float32
+        same, asked : torch.Tensor, shapes (Q, B + M), bool
+            Which of the others match, and which there are for a query at all.
+        """
+        import torch
+
+        others = precise(vectors)
+        theirs = labels
+        if queue is not None:
+            others, theirs = torch.cat([others, queue.to(others.dtype)]), torch.cat([labels, queue_labels])
+        itself = torch.arange(len(labels), device=labels.device)[:, None] == torch.arange(len(theirs), device=labels.device)
+        same = (labels[:, None] == theirs) & ~itself
+        asks = same.any(dim=1)
+        return others[: len(labels)][asks], others, same[asks], ~itself[asks]
+
 
 class ClassLoss(Loss):
     """Of photos and the classes they belong to."""
@@ -91,8 +120,13 @@ class ClassLoss(Loss):
         Returns
         -------
         dict of str to torch.Tensor
+            `classes`, shape (classes, D), float32.
         """
-        raise NotImplementedError
+        import torch
+
+        sums = np.zeros((classes, vectors.shape[1]))
+        np.add.at(sums, labels, vectors)
+        return {"classes": torch.from_numpy(unit_rows(sums.astype(np.float32)))}
 
     def __call__(self, vectors, labels, learned):
         """The mean loss of a batch: vectors (B, D) of unit L2 norm, labels (B,) int64, and what `start` began, by name."""

@@ -29,6 +29,13 @@ class Patches(LocalHead):
             if not self.patches:
                 raise UsageError("`patches` must hold at least one size")
 
+    def settle(self, backbone):
+        """Refuse a network that takes photos of another size."""
+        if backbone.size not in (None, (self.params.patch_size,) * 2):
+            height, width = backbone.size
+            remedy = f"set patch_size={width}" if height == width else "choose another pool"
+            raise UsageError(f"{backbone.name} takes photos of {width} × {height} pixels and no others: {remedy}")
+
     def describe(self, photos, forward):
         """Describe photos; see `LocalHead`."""
         return [self._described(photo, forward) for photo in photos]
