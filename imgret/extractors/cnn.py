@@ -176,8 +176,7 @@ class Cnn(Extractor):
             self.params = dataclasses.replace(self.params, max_size=max(height, width), resize="square")
         if self.params.max_size != max(height, width) or self.params.resize != "square" or self.params.scales != (1.0,):
             raise UsageError(
-                f"{self._network.name} takes photos of {width} × {height} pixels and no others: "
-                "leave `max_size`, `resize` and `scales` out"
+                f"{self._network.name} takes photos of {width} × {height} pixels and no others: leave `max_size`, `resize` and `scales` out"
             )
 
     def _check(self):
