@@ -158,7 +158,7 @@ class _Step:
         params = self.params
         task = Task(lesson.relations, lesson.names, labelled, params.seed, params.epochs)
         with contextlib.ExitStack() as stack:
-            loader = stack.enter_context(contextlib.closing(Loader(lesson.looked, params, Augment(params), params.seed, self.run_.jobs)))
+            loader = stack.enter_context(contextlib.closing(Loader(lesson.looked, params, Augment(params, params.max_size), params.seed, self.run_.jobs)))
             maps = Maps(keeping.folder, "maps", keeping.recipe) if params.freeze else None
             source, tell = Source(network, loader, maps), Telling(self.report, logs)
             return Training(network, self.kind(params), task, source, lesson.validation, keeping, tell, lesson.numbers).run()
