@@ -155,7 +155,7 @@ class Cnn(Extractor):
             import torchvision  # noqa: F401 - told of together
         except ImportError:
             raise ImgretError("-m cnn needs PyTorch and torchvision: pip install 'imgret[cnn]'") from None
-        device = backbones.device_of(device)
+        device = backbones.device_of(device, self.params.model)
         if self.params.precision == "float16" and device == "cpu":
             raise ImgretError("precision=float16 is for GPUs; on a CPU choose bfloat16 or float32")
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
