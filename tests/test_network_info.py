@@ -87,6 +87,17 @@ def test_a_network_that_nothing_scored(tmp_path):
     assert "             score       loss       rate\n  0               -          -          -  the start\n" in out
 
 
+def test_what_first_answers_are_worth(tmp_path):
+    first = {"first.right": 0.75, "first.threshold": 0.7125, "first.answered": 0.5, "first.precision": 0.9, "first.balanced": 0.8}
+    epochs = [entry | {"figures": entry["figures"] | first} for entry in HISTORY["epochs"]]
+    said = "75.0% of the first answers are right; 90.0% of those with a similarity of at least 0.7125, which 50.0% of the queries have"
+    done = call("info", network(tmp_path / "net.safetensors", history=json.dumps(HISTORY | {"epochs": epochs})))
+    assert f"first answers   {said}\n" in done.out.decode()
+    nothing = [entry | {"figures": first | {"first.threshold": None}} for entry in HISTORY["epochs"]]
+    assert History.of(HISTORY | {"epochs": nothing}).first_answers() == ""
+    assert History.of(HISTORY | {"best": 9}).first_answers() == ""
+
+
 def test_check_finds_what_is_wrong_with_tensors(tmp_path):
     path = network(tmp_path / "net.safetensors")
     done = call("info", path, "--check")

@@ -88,6 +88,8 @@ def _trained(facts):
 
     history = History.of(facts["history"])
     yield f"{'validation':15} {history.sentence()}"
+    if history.first_answers():
+        yield f"{'first answers':15} {history.first_answers()}"
     yield f"{'failed':15} {facts['failed']}"
     yield "epochs"
     yield f"  {'':6} {history.measure or 'score':>10} {'loss':>10} {'rate':>10}"

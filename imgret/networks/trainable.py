@@ -1,6 +1,7 @@
 """A network that learns: photos to vectors, with gradients."""
 
 import contextlib
+import copy
 import dataclasses
 
 import numpy as np
@@ -8,10 +9,13 @@ import numpy as np
 from imgret import images
 from imgret.errors import ImgretError, UsageError
 from imgret.networks import backbones, views
+from imgret.networks.backbones import folding, probing
+from imgret.networks.backbones.base import SIDES
 from imgret.networks.hooks import listening
 from imgret.networks.params import BackboneParams
 from imgret.networks.trained import BACKBONE, HEAD
 
+PROBED = 64  # pixels of the side of a photo that is tried, where the network does not need a larger one
 CLOSE = 1e-4  # relative: what a network that is run from the frozen layer on may differ from the whole
 
 
@@ -49,12 +53,12 @@ class Trainable:
         self.backbone, self.model, self.head = backbone, backbone.model, head
         self.params = dataclasses.replace(params, **dataclasses.asdict(backbone.params))
         self.least = backbone.least
-        head.learned = dict(backbone.learned)
         self._precision = getattr(torch, params.precision)
         for parameter in self.model.parameters():
             parameter.requires_grad_(True)
         if params.freeze:
             self._freeze(params.freeze)
+            self._lower = self._folded(params.freeze)
         self._norms = [module for module in self.model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
         if params.batch_norm == "frozen":
             for module in self._norms:
@@ -64,11 +68,7 @@ class Trainable:
 
     def begin(self, sample):
         """Give the head what it begins to learn with; see `Head.start`."""
-        if self.params.learn_head and not self.head.learned:
-            started = self.head.start(self.backbone.dims, sample)
-        else:
-            started = dict(self.head.learned)
-        self.adopt(started)
+        self.adopt(self.head.start(self.backbone.dims, sample, self.backbone.learned))
 
     def adopt(self, learned):
         """Take what the head learns."""
@@ -154,12 +154,12 @@ class Trainable:
 
         found = []
 
-        def keep(output):
+        def keep(_, __, output):
             found.append(output.float())
             raise _Reached
 
-        with torch.no_grad(), contextlib.suppress(_Reached), listening([(self._frozen, lambda _, __, output: keep(output))]):
-            self.model(self._photos(photos))
+        with torch.inference_mode(), contextlib.suppress(_Reached), listening([(self._lower.get_submodule(self.params.freeze), keep)]):
+            self._lower(self._photos(photos))
         return found[0].contiguous().cpu().numpy()
 
     def _photos(self, pixels):
@@ -189,10 +189,10 @@ class Trainable:
         return self._from(spliced)
 
     def _from(self, spliced):
-        """Run the network with something in place of the frozen layer's output: what is below runs on one small photo, for nothing."""
+        """Run the network with something in place of the frozen layer's output, and nothing in place of what comes before it."""
         import torch
 
-        with listening([(self._frozen, lambda *_: spliced)]):
+        with _instead({module: _passed for module in self._below} | {self._frozen: lambda *_, **__: spliced}):
             return self.backbone(torch.zeros(1, 3, self.least, self.least, device=self.device))
 
     def _freeze(self, layer):
@@ -201,27 +201,44 @@ class Trainable:
         modules = dict(self.model.named_modules())
         if layer not in modules or not layer:
             raise UsageError(f"{self.backbone.name} has no layer '{layer}' to freeze: {self.backbone.valid()}")
-        self._frozen = modules[layer]
-        side = max(self.least, 64)
-        photo = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(self.device)
-        found = {}
+        self._frozen, photo, found = modules[layer], self._probe(), {}
+        before = _Before(self._frozen)
         with torch.no_grad():
-            with listening([(self._frozen, lambda _, __, output: found.setdefault("map", output))]):
+            with listening([(self._frozen, lambda _, __, output: found.setdefault("map", output)), *before.listeners(self.model)]):
                 whole = self.backbone(photo)
             spliced = found.get("map")
             if not isinstance(spliced, torch.Tensor) or spliced.ndim != 4:
                 raise ImgretError(f"the layer '{layer}' of {self.backbone.name} gives no map: freeze another one")
-            parts = self._from(spliced)
-        for one, other in zip(whole, parts, strict=True):
-            if one.shape != other.shape or (one - other).abs().max() > CLOSE * one.abs().max().clamp_min(1e-30):
-                raise ImgretError(f"what comes after the layer '{layer}' of {self.backbone.name} looks at what is below it too: freeze another one")
+            for below in (before.outermost(), []):  # where the network does something of its own with what is left out, all of it runs
+                self._below = below
+                with contextlib.suppress(*probing.REFUSALS, TypeError):
+                    if _alike(whole, self._from(spliced)):
+                        return
+        raise ImgretError(f"what comes after the layer '{layer}' of {self.backbone.name} looks at what is below it too: freeze another one")
+
+    def _folded(self, layer):
+        """A copy of the network to the frozen layer, which never changes: as fast as it is to describe photos."""
+        import torch
+
+        lower = copy.deepcopy(self.model).cpu()
+        for module in lower.modules():
+            module._forward_hooks.clear()
+            module._forward_pre_hooks.clear()
+        lower = folding.folded(lower.requires_grad_(False), [lower.get_submodule(layer)], SIDES[-1])
+        return lower.to(device=self.device, memory_format=torch.channels_last)
+
+    def _probe(self):
+        """A small photo of noise."""
+        import torch
+
+        side = max(self.least, PROBED)
+        return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(self.device)
 
     def _only_used(self):
         """Let only those weights take a gradient that the vectors depend on: none below a frozen layer, nor of a classifier."""
         import torch
 
-        side = max(self.least, 64)
-        photo = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(self.device)
+        photo = self._probe()
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if self.params.freeze:
             found = []
@@ -230,10 +247,57 @@ class Trainable:
             outputs = self._from(found[0])
         else:
             outputs = self.backbone(photo)
-        gradients = torch.autograd.grad(sum(output.sum() for output in outputs), learning, allow_unused=True) if outputs[0].requires_grad else []
+        gradients = (
+            torch.autograd.grad(sum(output.sum() for output in outputs), learning, allow_unused=True) if outputs[0].requires_grad else []
+        )
         gradients = gradients or [None] * len(learning)
         for parameter, gradient in zip(learning, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
+
+
+class _Before:
+    """Which modules have answered before another one begins to."""
+
+    def __init__(self, last):
+        self._last, self._answered, self._ended = last, [], False
+
+    def listeners(self, model):
+        """For `imgret.networks.hooks.listening`."""
+        inner = set(self._last.modules())
+        return [(module, self._note) for module in model.modules() if module is self._last or module not in inner]
+
+    def _note(self, module, *_):
+        self._ended = self._ended or module is self._last
+        if not self._ended:
+            self._answered.append(module)
+
+    def outermost(self):
+        """Those of them that are in no other of them."""
+        inside = {inner for module in self._answered for inner in module.modules() if inner is not module}
+        return [module for module in dict.fromkeys(self._answered) if module not in inside]
+
+
+def _passed(first, *_, **__):
+    return first
+
+
+@contextlib.contextmanager
+def _instead(answers):
+    """Within the block modules answer otherwise: a dict of module to callable."""
+    for module, answer in answers.items():
+        module.forward = answer
+    try:
+        yield
+    finally:
+        for module in answers:
+            del module.forward
+
+
+def _alike(whole, parts):
+    pairs = list(zip(whole, parts, strict=True))
+    if any(one.shape != other.shape for one, other in pairs):
+        return False
+    return all((one - other).abs().max() <= CLOSE * one.abs().max().clamp_min(1e-30) for one, other in pairs)
 
 
 class _Reached(Exception):  # noqa: N818 - ends a forward pass at the frozen layer

@@ -3,7 +3,10 @@
 import dataclasses
 import math
 
+from imgret.errors import ImgretError
+
 MOST_EPOCHS, MOST_STEPS, MOST_EXAMPLES, MOST_NAMES = 100_000, 100_000, 10_000, 1000
+FAILED = ("name", "code", "reason")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,47 @@ class History:
         photos, queries = (self.validation.get(name) for name in ("photos", "queries"))
         held = ", held out of the training" if self.validation.get("held_out") else ""
         return f"{self.measure} by protocol {self.protocol} on {photos} photos, {queries} of which ask{held}"
+
+    def first_answers(self):
+        """What first answers are worth by the weights that were kept, in words; "" where that was not found out."""
+        figures = {} if self.best_entry is None else self.best_entry.figures
+        right, threshold, answered, precision = (figures.get(f"first.{name}") for name in ("right", "threshold", "answered", "precision"))
+        if None in (right, threshold, answered, precision):
+            return ""
+        return (
+            f"{right:.1%} of the first answers are right; {precision:.1%} of those with a similarity of at least {threshold:.4f}, "
+            f"which {answered:.1%} of the queries have"
+        )
+
+
+def history_of(file):
+    """The checked history of an `imgret.runs.networkfiles.NetworkFile`: a `History`.
+
+    Raises
+    ------
+    ImgretError
+    """
+    try:
+        return History.of(file.history)
+    except ValueError:
+        raise _unreadable(file, "history") from None
+
+
+def failed_of(file):
+    """The photos that an `imgret.runs.networkfiles.NetworkFile` says could not be used: list of dicts with name, code and reason.
+
+    Raises
+    ------
+    ImgretError
+    """
+    for entry in file.failed:
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in FAILED):
+            raise _unreadable(file, "failed")
+    return [{name: entry[name] for name in FAILED} for entry in file.failed]
+
+
+def _unreadable(file, name):
+    return ImgretError(f"{file.shown} is damaged: its {name} cannot be read; train it again, or copy the file again")
 
 
 def _epoch(entry):

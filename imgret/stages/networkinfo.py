@@ -7,7 +7,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.networks import safetensors_files, trained
-from imgret.runs.history import History
+from imgret.runs.history import failed_of, history_of
 from imgret.runs.networkfiles import NetworkFile
 from imgret.store.reader import is_hdf5
 
@@ -56,9 +56,8 @@ def describe(path):
         header = file = NetworkFile(path)
         facts |= {"schema_version": int(metadata["schema_version"]), "generated_by": file.generated_by}
         facts |= {"recipe": file.recipe, "content": file.content, "params": file.params, "inputs": file.inputs}
-        facts |= {"extract": file.extract, "history": file.history, "failed": len(file.failed)}
+        facts |= {"extract": file.extract, "history": file.history, "failed": len(failed_of(file))}
         history_of(file)
-        failed_photos(path)
     facts["columns"] = {name: {"shape": list(shape), "dtype": dtype} for name, (dtype, shape, _) in header.tensors.items()}
     try:
         json.dumps(facts, allow_nan=False)
@@ -67,28 +66,9 @@ def describe(path):
     return facts
 
 
-def history_of(file):
-    """The checked history of a network's file: an `imgret.runs.history.History`.
-
-    Raises
-    ------
-    ImgretError
-    """
-    try:
-        return History.of(file.history)
-    except ValueError:
-        raise ImgretError(f"{file.shown} is damaged: its history cannot be read; train it again, or copy the file again") from None
-
-
 def failed_photos(path):
     """Photos that could not be used: a list of dicts with name, code and reason; none of a file of others."""
-    if trained.metadata_of(path) is None:
-        return []
-    failed = NetworkFile(path).failed
-    for entry in failed:
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in ("name", "code", "reason")):
-            raise ImgretError(f"{path} is damaged: its failed cannot be read; train it again, or copy the file again")
-    return [{name: entry[name] for name in ("name", "code", "reason")} for entry in failed]
+    return [] if trained.metadata_of(path) is None else failed_of(NetworkFile(path))
 
 
 def check(path):

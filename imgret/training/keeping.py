@@ -9,6 +9,7 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.networks import safetensors_files
+from imgret.store.parts import TRAINING
 from imgret.store.writer import publish, write_error
 from imgret.training.maps import Vectors
 
@@ -23,10 +24,19 @@ class Keeping:
     ----------
     parts : imgret.store.parts.Parts
         Prepared.
+
+    Attributes
+    ----------
+    folder : str
+        Where all of it is.
+    recipe : str
     """
 
     def __init__(self, parts):
-        self._parts, self._path, self._saved = parts, os.path.join(parts.folder, NAME), time.monotonic()
+        self._parts, self.folder = parts, os.path.join(parts.folder, TRAINING)
+        self.recipe = parts.recipe
+        os.makedirs(self.folder, exist_ok=True)
+        self._path, self._saved = os.path.join(self.folder, NAME), time.monotonic()
 
     def load(self):
         """The last state saved.
@@ -75,4 +85,4 @@ class Keeping:
 
     def vectors(self, name, count, dim):
         """An `imgret.training.maps.Vectors` for so many vectors, empty."""
-        return Vectors(self._parts.folder, name, count, dim)
+        return Vectors(self.folder, name, count, dim)

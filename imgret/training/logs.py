@@ -52,8 +52,16 @@ class Logs:
         self._begin(_rows_of(course.epochs, course.steps), (course.epoch, course.total, False))
 
     def complete(self, history):
-        """The training was complete before: what is not there is written, of steps those that the network's history kept."""
-        self._begin(_rows_of(history["epochs"], history["steps"]), END)
+        """The training is complete, now or before: what is not there is written, of steps those that the network's history kept.
+
+        Parameters
+        ----------
+        history : dict
+            What an `imgret.runs.history.History` was made of.
+        """
+        if not self._begun:
+            self._begin(_rows_of(history["epochs"], history["steps"]), END)
+        self.close()
 
     def step(self, epoch, step, loss, rate):
         """A step was made."""
@@ -196,8 +204,7 @@ class Events:
             for tag, value in tags[kind].items():
                 if value is not None:
                     self._writer.add_scalar(tag, value, step)
-            if kind == "epoch":
-                self._writer.flush()
+            self._writer.flush()  # a checkpoint may be made at any step
 
     def close(self):
         """No more is to come."""

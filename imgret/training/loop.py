@@ -14,6 +14,7 @@ from imgret.training.steps import Steps
 
 EMBEDDED = 32  # photos whose vectors are computed between two looks at the progress
 SAMPLED = 2000  # photos that a head begins to learn from
+KEPT = 4  # views of each photo whose maps are kept, where nothing else is said
 COLUMNS = 100  # local features of each of them
 
 
@@ -102,7 +103,10 @@ class Training:
         photos = np.random.default_rng(seed_of(self.params.seed, "sample")).permutation(len(self._numbers))[:SAMPLED]
         pairs = [(photo, 0) for photo in self._numbers[np.sort(photos)].tolist()]
         chunks, found = [pairs[start : start + EMBEDDED] for start in range(0, len(pairs), EMBEDDED)], []
-        with contextlib.closing(self.source.batches(chunks, self._tell)) as loaded, self._tell.progress(len(pairs), "photo sampled") as progress:
+        with (
+            contextlib.closing(self.source.batches(chunks, self._tell)) as loaded,
+            self._tell.progress(len(pairs), "photo sampled") as progress,
+        ):
             for inputs in loaded:
                 for places in alike(inputs, self.params.micro):
                     outputs = self.network.outputs([inputs[place] for place in places])
@@ -136,7 +140,10 @@ class Training:
         lists = [[(self._numbers[photo], self.view(view)) for photo, view in zip(batch.photos, batch.views, strict=True)] for batch in rest]
         lists = [[(int(photo), view) for photo, view in pairs] for pairs in lists]
         title = f"step of epoch {course.epoch}"
-        with contextlib.closing(self.source.batches(lists, self._tell)) as loaded, self._tell.progress(len(plan), title, course.step) as progress:
+        with (
+            contextlib.closing(self.source.batches(lists, self._tell)) as loaded,
+            self._tell.progress(len(plan), title, course.step) as progress,
+        ):
             for batch, inputs in zip(rest, loaded, strict=True):
                 share = (course.epoch - 1 + (course.part + course.step / len(plan)) / parts) / self.params.epochs
                 loss, rate = self._steps.make(inputs, batch, course.total, share)
@@ -150,7 +157,7 @@ class Training:
         """Which of the views that there are a number means: 0 is the photo as it is."""
         if number == 0 or self.params.augment == "none":
             return 0
-        count = self.params.views or (1 if self.params.freeze else 0)
+        count = self.params.views or (KEPT if self.params.freeze else 0)
         return (int(number) - 1) % count + 1 if count else int(number)
 
     def _score(self):

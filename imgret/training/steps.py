@@ -78,7 +78,9 @@ class Steps:
         parts = alike(inputs, self.params.micro)
         loss, vectors = self._whole(inputs, parts[0], batch) if len(parts) == 1 else self._in_parts(inputs, parts, batch)
         if not math.isfinite(loss):
-            raise ImgretError(f"the loss of step {step + 1} is {loss}: set a smaller `rate`, or precision=float32; the last checkpoint is kept")
+            raise ImgretError(
+                f"the loss of step {step + 1} is {loss}: set a smaller `rate`, or precision=float32; the last checkpoint is kept"
+            )
         self._optimiser.step()
         self.trainer.stepped(vectors.detach(), batch)
         return loss, rate
