@@ -15,7 +15,7 @@ class Detected(LocalHead):
     wants = "keypoints"
     known_as = "those of an ONNX model"
 
-    def settle(self, backbone):
+    def attach(self, backbone):
         """Refuse a network that finds none."""
         if not backbone.locates:
             raise UsageError(f"pool=keypoints is for an ONNX model that gives keypoints, {backbone.name} gives maps: choose another pool")
