@@ -12,7 +12,20 @@ from imgret.registry import param
 from imgret.seeds import seed_of
 
 # drawn of every view, in this order, whatever is switched on: to change one thing leaves all others as they are
-DRAWN = ("area", "ratio", "x", "y", "mirror", "brightness", "contrast", "saturation", "hue", "grey", "turn", *(f"slant{n}" for n in range(8)))
+DRAWN = (
+    "area",
+    "ratio",
+    "x",
+    "y",
+    "mirror",
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+    "grey",
+    "turn",
+    *(f"slant{n}" for n in range(8)),
+)
 PRESETS = {
     "none": {},
     "light": {"crop_scale": (0.4, 1.0), "jitter": (0.3, 0.3, 0.2)},
@@ -116,7 +129,7 @@ class Augment:
         import torch
         from torchvision.transforms.v2 import functional
 
-        x = torch.from_numpy(pixels).permute(2, 0, 1)
+        x = torch.from_numpy(np.require(pixels, requirements="W")).permute(2, 0, 1)
         top, left, height, width = self._box(*pixels.shape[:2], drawn)
         # cut out and reduced first: all else is done to the pixels that are left
         x = functional.resized_crop(x, top, left, height, width, [self.size, self.size], antialias=True)
