@@ -247,7 +247,9 @@ class Trainable:
             outputs = self._from(found[0])
         else:
             outputs = self.backbone(photo)
-        gradients = torch.autograd.grad(sum(output.sum() for output in outputs), learning, allow_unused=True) if outputs[0].requires_grad else []
+        gradients = (
+            torch.autograd.grad(sum(output.sum() for output in outputs), learning, allow_unused=True) if outputs[0].requires_grad else []
+        )
         gradients = gradients or [None] * len(learning)
         for parameter, gradient in zip(learning, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)

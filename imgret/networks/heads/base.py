@@ -27,7 +27,7 @@ class Head:
     gives : str
         "features" or "vectors".
     wants : str
-        What it takes of a layer: "map" or "vector".
+        What it takes of a layer: "map" or "vector"; or "keypoints", which a network finds itself.
     known_as : str
         Another name of it, or what it gives, where its own does not tell.
     one_layer : bool
