@@ -193,7 +193,7 @@ def places(node):
 
 def libraries(node):
     """The libraries by which what a pipeline's tree begins with describes photos, each once."""
-    own = component_class(node).libraries if node["family"] == "extractor" else ()
+    own = component_class(node).libraries_of(node["params"]) if node["family"] == "extractor" else ()
     return tuple(dict.fromkeys([*own, *(library for child in branches(node) for library in libraries(child))]))
 
 

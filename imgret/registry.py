@@ -40,11 +40,12 @@ def load(table, name, family):
     return getattr(importlib.import_module(module), attribute)
 
 
-def param(default, help, *, role=SPACE, choices=None, minimum=None, maximum=None, above=None):
+def param(default, help, *, role=SPACE, choices=None, minimum=None, maximum=None, above=None, newer=False):
     """One field of a `Params` dataclass, with the bounds that `Params` checks.
 
     `minimum` and `maximum` are inclusive, `above` is exclusive. `role` is `SPACE`, `SAMPLING` or `PLACE`. For a tuple field the bounds and
-    choices hold for each element.
+    choices hold for each element. A `newer` field is recorded only where it is not at its default: what was recorded before there was
+    such a field stays what it was.
     """
     metadata = {
         "help": help,
@@ -53,6 +54,7 @@ def param(default, help, *, role=SPACE, choices=None, minimum=None, maximum=None
         "minimum": minimum,
         "maximum": maximum,
         "above": above,
+        "newer": newer,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -123,7 +125,9 @@ class Params:
         return self._plain(lambda role: role == SPACE)
 
     def _plain(self, wanted):
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if wanted(field.metadata["role"])}
+        fields = [field for field in dataclasses.fields(self) if wanted(field.metadata["role"])]
+        known = [field.name for field in fields if not field.metadata["newer"] or getattr(self, field.name) != field.default]
+        values = {name: getattr(self, name) for name in known}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

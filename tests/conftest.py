@@ -121,3 +121,44 @@ def data():
 def run():
     """`run(*arguments)`: `imgret` as a user runs it; a `helpers.Result`."""
     return run_command
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; tests that need it are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser):
+    """`show(path, **context)` opens a page; at the end of the test it must have said nothing, and asked for nothing but itself, and for
+    those of the `photos`, paths from its folder, that were opened."""
+    contexts, opened = [], []
+
+    def open_page(path, width=1280, height=800, photos=(), **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **{"reduced_motion": "reduce", **options})
+        contexts.append(context)
+        tab = context.new_page()
+        said, asked = [], []
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("dialog", lambda dialog: said.append(dialog.message))
+        tab.on("request", lambda request: asked.append(request.url))
+        address = f"file://{path}"
+        tab.goto(address)
+        opened.append(([address, *(f"file://{os.path.dirname(path)}/{photo}" for photo in photos)], said, asked))
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    for addresses, said, asked in opened:
+        assert said == []
+        assert list(dict.fromkeys(url for url in asked if not url.startswith("data:"))) == addresses

@@ -203,3 +203,40 @@ def columns(features):
         descriptors.append(unit(column))
         strengths.append(sum(norms) / len(norms))
     return np.array(descriptors), np.array(strengths)
+
+
+def netvlad(feature, weight, bias, centroids):
+    """Arandjelović et al., CVPR 2016, eq. 3 and 4, word by word over columns of unit length; those of zeros are left out."""
+    words = np.zeros_like(np.asarray(centroids, np.float64))
+    for y, x in places(feature):
+        column = unit(feature[:, y, x])
+        if not column.any():
+            continue
+        powers = [math.exp(float(np.dot(w, column)) + float(b)) for w, b in zip(weight, bias, strict=True)]
+        for k in range(len(words)):
+            for j in range(len(column)):
+                words[k, j] += powers[k] / sum(powers) * (column[j] - centroids[k][j])
+    return np.concatenate([unit(word) for word in words])
+
+
+def attended(feature, layers):
+    """Noh et al., ICCV 2017, section 3.2: a map times its places' weights, of two linear layers over the map at unit mean square."""
+    first, first_bias, second, second_bias = layers
+    size = math.sqrt(float((feature**2).mean()))
+    weighted = np.zeros_like(feature)
+    for y, x in places(feature):
+        column = feature[:, y, x] / size if size else feature[:, y, x]
+        hidden = [max(0.0, float(np.dot(row, column)) + float(b)) for row, b in zip(first, first_bias, strict=True)]
+        weighted[:, y, x] = feature[:, y, x] * math.log1p(math.exp(float(np.dot(second[0], hidden)) + float(second_bias[0])))
+    return weighted
+
+
+def shrinkage(x):
+    """Ledoit & Wolf, 2004, section 3.2: (b² / d²) of a sample (N, D), each row's own product compared with the covariance."""
+    x = x - x.mean(axis=0)
+    count, columns = x.shape
+    covariance = sum(np.outer(row, row) for row in x) / count
+    mean = np.trace(covariance) / columns
+    distance = ((covariance - mean * np.eye(columns)) ** 2).sum() / columns
+    error = sum(((np.outer(row, row) - covariance) ** 2).sum() / columns for row in x) / count**2
+    return min(error, distance) / distance

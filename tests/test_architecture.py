@@ -12,7 +12,7 @@ from imgret.cli import COMMANDS
 
 PACKAGE = os.path.join(ROOT, "imgret")
 FAMILIES = {"extractors", "codebooks", "encoders", "indexes", "rerankers", "losses", "miners"}
-BASE = {"errors", "registry", "arrays", "parallel", "features", "components"}
+BASE = {"seeds", "errors", "registry", "arrays", "parallel", "features", "components"}
 LEARNING = {"words", "checkpoints", "metrics", "quantizers"}
 # what each part of the package may import of the others
 MAY = {
@@ -49,13 +49,28 @@ MAY = {
     "builds": {"errors", "formats", "names", "paths"},
     "formats": BASE | {"names", "store"},
     "evaluation": BASE | {"names", "formats"},
-    "networks": BASE | {"images", "words"},
+    "networks": BASE | {"images", "words", "quantizers"},
     "relations": set(),
+    "seeds": set(),
     "losses": BASE | {"relations"},
     "miners": BASE | {"relations", "words"},
-    "trainers": BASE | {"relations", "losses", "miners", "networks"},
+    "trainers": BASE | {"relations", "losses", "miners", "networks", "training"},
     "training": BASE
-    | {"relations", "networks", "trainers", "images", "names", "store", "evaluation", "formats", "runs", "found", "listing"},
+    | {
+        "relations",
+        "indexes",
+        "networks",
+        "trainers",
+        "images",
+        "names",
+        "store",
+        "evaluation",
+        "formats",
+        "runs",
+        "found",
+        "listing",
+        "paths",
+    },
     "extractors": BASE | {"images", "networks"},
     "codebooks": BASE | LEARNING | {"compiled"},
     "encoders": BASE | {"words", "geometry"},
@@ -100,6 +115,7 @@ MAY = {
         "paths",
         "names",
         "store",
+        "networks",
         "images",
         "listing",
         "pipeline",

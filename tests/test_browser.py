@@ -17,8 +17,6 @@ from imgret.html.links import link
 from imgret.names import to_text
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 CONTRAST = """(selectors) => {
   const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -49,42 +47,6 @@ BREAK = """async (address) => {
   await Promise.race([all, new Promise((resolve) => setTimeout(resolve, 10000))]);
   return [seen.sort(), window.ran ?? false];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def show(browser):
-    """`show(path, **context)` opens a page; at the end of the test it must have said nothing, and asked for nothing but itself, and for
-    those of the `photos`, paths from its folder, that were opened."""
-    contexts, opened = [], []
-
-    def open_page(path, width=1280, height=800, photos=(), **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, **{"reduced_motion": "reduce", **options})
-        contexts.append(context)
-        tab = context.new_page()
-        said, asked = [], []
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("dialog", lambda dialog: said.append(dialog.message))
-        tab.on("request", lambda request: asked.append(request.url))
-        address = f"file://{path}"
-        tab.goto(address)
-        opened.append(([address, *(f"file://{os.path.dirname(path)}/{photo}" for photo in photos)], said, asked))
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    for addresses, said, asked in opened:
-        assert said == []
-        assert list(dict.fromkeys(url for url in asked if not url.startswith("data:"))) == addresses
 
 
 @pytest.fixture(scope="module")

@@ -413,14 +413,18 @@ def test_the_policy_names_what_is_there_and_nothing_else(tmp_path):
     ]
 
 
+ASSETS = {"elements.js", *(f"{page}.{kind}" for page in ("page", "duplicates", "training") for kind in ("html", "css", "js"))}
+
+
 def test_the_assets_ask_no_network_and_write_no_markup():
     folder = importlib.resources.files("imgret.html")
-    texts = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
+    texts = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ASSETS}
     for name, text in texts.items():
         assert not re.findall(r"https?:(?!//www\.w3\.org/2000/svg)|//cdn|@import|url\(|fetch\(|XMLHttp|WebSocket|import\(", text), name
-    assert not re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(|DOMParser|</|<!--", texts["page.js"])
-    assert not re.findall(r"</|<!--", texts["page.css"])
-    assert not re.findall(r"\son\w+=|\sstyle=", texts["page.html"])
+    scripts, styles, shells = ([text for name, text in texts.items() if name.endswith(each)] for each in (".js", ".css", ".html"))
+    assert not re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(|DOMParser|</|<!--", "".join(scripts))
+    assert not re.findall(r"</|<!--", "".join(styles))
+    assert not re.findall(r"\son\w+=|\sstyle=", "".join(shells))
 
 
 HOSTILE = [
@@ -539,8 +543,8 @@ def test_a_page_too_large_for_browsers_is_refused(tmp_path, monkeypatch):
 def test_the_assets_are_installed_with_the_package():
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
         patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["imgret.html"]
-    held = {name for name in os.listdir(os.path.join(ROOT, "imgret", "html")) if name.startswith("page.") and not name.endswith(".py")}
-    assert {name for name in held if "*" + os.path.splitext(name)[1] in patterns} == held == {"page.html", "page.css", "page.js"}
+    held = {name for name in os.listdir(os.path.join(ROOT, "imgret", "html")) if not name.endswith((".py", "__"))}
+    assert {name for name in held if "*" + os.path.splitext(name)[1] in patterns} == held == ASSETS
 
 
 def test_real_photos(tmp_path, data):

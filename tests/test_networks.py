@@ -371,7 +371,7 @@ def test_vit_gives_its_class_token_and_layers_in_between():
     same(found[1], between[:, 0])
     same(found[2], last[:, 0])  # what the classifier takes
     assert net.dims == [768] * 3
-    assert net._default_layer() == "encoder.ln"
+    assert net.default_layer() == "encoder.ln"
 
 
 # refusals
@@ -402,7 +402,7 @@ def test_the_list_of_layers_has_fc6_where_there_is_one():
         with torch.device("meta"):
             net = Network.__new__(Network)
             net.architecture, net.model = architecture_of(model), torchvision.models.get_model(model, weights=None)
-        assert ("fc6, fc7, fc8" in net._valid()) is has
+        assert ("fc6, fc7, fc8" in net.valid()) is has
 
 
 def test_a_layer_that_gives_no_single_tensor_is_refused():
@@ -477,6 +477,33 @@ def test_the_digest_is_of_the_weights_not_of_the_arithmetic():
     assert found.dtype == torch.float32
     same(found, wanted, 0.05)
     assert not torch.equal(found, wanted)
+
+
+# with gradients
+
+
+@pytest.mark.parametrize("model", ["resnet18", "densenet121", "vit_b_16", "googlenet"])
+def test_a_network_with_gradients(model):
+    """The same numbers as without, under the names that torchvision's own parameters have, and a gradient for all below the layer."""
+    params = Params(model=model, weights="random", layer=("encoder.layers.encoder_layer_1",) if model == "vit_b_16" else ())
+    net = backbones.trainable(params, "map")
+    x = photos(1, 64, 96)
+    (found,) = net(x)
+    same(found.detach(), small(model, params.layer)(x)[0])
+    assert net.params == small(model, params.layer).params
+    own = models.bare(model).state_dict()
+    assert {name: value.shape for name, value in net.model.state_dict().items()} == {name: value.shape for name, value in own.items()}
+    assert {value.dtype for value in net.model.parameters()} == {torch.float32}
+    assert not net.model.training
+    (found**2).mean().backward()
+    below = {name for name, value in net.model.named_parameters() if value.grad is not None and value.grad.abs().max() > 0}
+    first = {"vit_b_16": "encoder.pos_embedding", "densenet121": "features.conv0.weight", "googlenet": "conv1.conv.weight"}
+    assert first.get(model, "conv1.weight") in below
+    with torch.no_grad():
+        assert not net(x)[0].requires_grad
+    state = {name: value.clone() for name, value in net.model.state_dict().items()}
+    net(photos(1, 96, 64))  # another shape leaves the parameters what they are
+    assert all(torch.equal(value, state[name]) for name, value in net.model.state_dict().items())
 
 
 # threads

@@ -2,6 +2,7 @@
 
 COMMANDS = (
     "build",
+    "train",
     "extract",
     "import",
     "codebook",

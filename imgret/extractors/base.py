@@ -67,6 +67,11 @@ class Extractor(Component):
     warnings = ()
     repeats = False
 
+    @classmethod
+    def libraries_of(cls, params):
+        """`libraries` with these parameters, as a store has them."""
+        return cls.libraries
+
     @property
     def max_size(self):
         """Longest side of the photo it wants, in pixels; 0 for any."""

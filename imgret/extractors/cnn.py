@@ -12,7 +12,8 @@ from imgret.networks import backbones, views
 from imgret.networks.composed import composed
 from imgret.networks.forward import Forward
 from imgret.networks.heads import HEADS
-from imgret.networks.params import LARGEST, BackboneParams, ViewParams
+from imgret.networks.params import LARGEST, OF_NETWORK, BackboneParams, ViewParams
+from imgret.networks.trained import FromWeights
 from imgret.registry import SAMPLING, load, param
 
 WINDOW = 4  # batches of photos that are sorted by shape together
@@ -47,8 +48,13 @@ class OutputParams(registry.Params):
 PARTS = (BackboneParams, ViewParams, OutputParams)
 
 
-class Params(composed(PARTS, "pool", {name: head.Params for name, head in POOLS.items()}, order=FIRST_FIELDS)):
-    """Parameters of a network's features: those of the network, of the photos it is shown, and of the head that `pool` names."""
+class Params(FromWeights, composed(PARTS, "pool", {name: head.Params for name, head in POOLS.items()}, order=FIRST_FIELDS)):
+    """Parameters of a network's features: those of the network, of the photos it is shown, and of the head that `pool` names.
+
+    Those that are not set are what the weights were trained for, where imgret has trained them.
+    """
+
+    OF_NETWORK = OF_NETWORK
 
     def __post_init__(self):
         super().__post_init__()
@@ -74,7 +80,9 @@ class Params(composed(PARTS, "pool", {name: head.Params for name, head in POOLS.
 
 
 class Cnn(Extractor):
-    """A torchvision network: pooled to one vector, or its columns, regions or patches as local features.
+    """A network: pooled to one vector, or its columns, regions or patches as local features.
+
+    It is one of torchvision, or of the origins in `imgret.networks.backbones.BACKBONES`.
 
     Photos keep their aspect and go through the network in batches of one shape; `max_size` bounds their longer side. `pool` decides what
     comes out (formulas and sources in `imgret.networks.pooling`): one vector of unit L2 norm, or local features of unit L2 norm,
@@ -108,6 +116,12 @@ class Cnn(Extractor):
             raise ImgretError(f"a projection is for the regions of pool={taking}, not for pool={params.pool}: leave -c out")
         self._head = kind(params.chosen, codebook)
         self._network = self._forward = None
+
+    @classmethod
+    def libraries_of(cls, params):
+        """Those by which photos are decoded and described: the network's origin among them."""
+        origin = backbones.origin_of(params.get("model", ""))
+        return cls.libraries if origin == backbones.TORCHVISION else (*cls.libraries, backbones.LIBRARIES[origin])
 
     @property
     def one_process(self):
@@ -148,10 +162,23 @@ class Cnn(Extractor):
         self._network = backbones.shared(self.params.part(BackboneParams), self._head.wants, device, tuple(weights))
         self.params = dataclasses.replace(self.params, **dataclasses.asdict(self._network.params))
         self.device = device
+        if self._network.size is not None:
+            self._take_size(*self._network.size)
         self._forward = Forward(self._network, self.params)
         if self.params.weights == "random":
             self.warnings = (f"the weights of {self.params.model} are random (seed {self.params.seed}): the vectors mean little",)
         self._check()
+
+    def _take_size(self, height, width):
+        """Photos are resized to the only size that the network takes; whatever else was asked for is refused."""
+        as_usual = [each.default for each in dataclasses.fields(ViewParams)]
+        if [self.params.max_size, self.params.resize] == as_usual:
+            self.params = dataclasses.replace(self.params, max_size=max(height, width), resize="square")
+        if self.params.max_size != max(height, width) or self.params.resize != "square" or self.params.scales != (1.0,):
+            raise UsageError(
+                f"{self._network.name} takes photos of {width} × {height} pixels and no others: "
+                "leave `max_size`, `resize` and `scales` out"
+            )
 
     def _check(self):
         network, pool = self._network, self.params.pool
@@ -183,7 +210,7 @@ class Cnn(Extractor):
 
     def read(self, data, box=None):
         """A photo's bytes as RGB pixels of the size it takes; see `Extractor.read`."""
-        return views.read(data, self.params, self._network.least, box=box, crop=self.gives == "vectors", **self.reading)
+        return views.read(data, self.params, self._network.least, self._network.size, box=box, crop=self.gives == "vectors", **self.reading)
 
     def describe(self, photos):
         """Describe photos; see `imgret.extractors.base.Extractor.describe`."""

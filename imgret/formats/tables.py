@@ -10,7 +10,9 @@ FORM = "the ground truth must be a CSV with the header"
 
 
 def read_places(path):
-    """Read positions: a CSV with the header `image,east,north` and optionally `zone`, columns in any order; metres.
+    """Read positions: a CSV with the header `image,east,north` (or `utm_east`, `utm_north`) and optionally `zone`, columns in any order.
+
+    They are in metres.
 
     Parameters
     ----------
@@ -28,7 +30,8 @@ def read_places(path):
     """
     places = {}
     headers = "image,east,north (and, if need be, zone)"
-    for number, row in rows(path, ("image", "east", "north"), ("zone",), form=f"{FORM} {headers}", headers=headers):
+    aliases = {"utm_east": "east", "utm_north": "north"}
+    for number, row in rows(path, ("image", "east", "north"), ("zone",), form=f"{FORM} {headers}", headers=headers, aliases=aliases):
         name = to_bytes(row["image"])
         if name in places:
             raise ImgretError(f"{path}:{number}: {shown(name)} is listed again: one line per image")

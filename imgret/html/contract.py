@@ -145,3 +145,43 @@ class Page:
     photos: tuple = ()
     links: tuple = ()
     queries: tuple = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """All that the page of a training shows; the names of the fields are those that `training.js` reads.
+
+    Attributes
+    ----------
+    title, note : str
+    warnings : sequence of str
+        One sentence each.
+    measure : str or None
+        What was scored; None where nothing was.
+    best : int
+        The epoch whose weights were kept.
+    epochs : sequence of dict
+        `epoch`, `step`, `score`, `figures`, `loss`, `rate`: see `imgret.runs.history.Epoch`.
+    steps : sequence of (int, int, float, float)
+        Epoch, step, loss, rate.
+    facts : sequence of (str, sequence of (str, str))
+        Headings, each with names and values.
+    photos : sequence of str
+        Names, each once; examples refer to positions here.
+    examples : sequence of (int, int, sequence of int, sequence of int)
+        Epoch, the photo that asks, photos that match it, and photos that do not.
+    failed : sequence of (str, str, str)
+        Photos that could not be used: name, code, reason.
+    """
+
+    title: str
+    note: str
+    warnings: list
+    measure: str | None
+    best: int
+    epochs: list
+    steps: list
+    facts: list
+    photos: list
+    examples: list
+    failed: list

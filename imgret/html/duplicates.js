@@ -1,24 +1,6 @@
-"use strict";
 (() => {
-  // What is shown is built of elements and text: no string of the data is ever read as markup.
   const CHUNK = 20; // groups built at once; more follow as the end of the page comes near
-  const $ = (id) => document.getElementById(id);
-  const { note, names, groups } = JSON.parse($("data").textContent);
-  const thumbnails = JSON.parse($("thumbnails").textContent);
-
-  // bytes that are no UTF-8 (lone surrogates), control characters and those that turn the direction of text are spelt out
-  const shown = (text) => text.replace(/[\p{Cc}\p{Cs}\u2028-\u202e\u2066-\u2069]/gu, (sign) => {
-    const code = sign.codePointAt(0);
-    const byte = code >= 0xdc80 && code <= 0xdcff ? code - 0xdc00 : code;
-    return byte < 256 ? "\\x" + byte.toString(16).padStart(2, "0") : "\\u" + byte.toString(16).padStart(4, "0");
-  });
-
-  function el(tag, attributes = {}, ...children) {
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    node.append(...children.flat().filter((child) => child !== null && child !== ""));
-    return node;
-  }
+  const { note, names, groups } = data;
 
   const image = (photo) => el("img", { src: "data:image/jpeg;base64," + thumbnails[photo][1], alt: "" });
   const frame = (photo) => el("span", { class: "frame" },

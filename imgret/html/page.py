@@ -121,7 +121,7 @@ def assembled(path, name, styles, title, data, thumbnails, remedy):
 
 def _parts(name, styles, title, data, thumbnails):
     """Yield the page piece by piece."""
-    style, script = "".join(_asset(f"{each}.css") for each in styles), _asset(f"{name}.js")
+    style, script = "".join(_asset(f"{each}.css") for each in styles), _asset("elements.js") + _asset(f"{name}.js")
     title = html.escape(one_line(to_bytes(title).decode("utf-8", "replace")))
     values = {
         "title": [title],

@@ -5,6 +5,9 @@ import contextlib
 from imgret.networks.hooks import listening
 
 SHORTEST, LONGEST = 1024, 8192  # pixels of the strip that is looked through
+# by their names, since libraries have their own: normalisations, and gates that see the whole photo
+PASSED = ("FrozenBatchNorm2d", "LayerNorm2d", "StochasticDepth", "DropPath")
+PASSED += ("SqueezeExcite", "SEModule", "EffectiveSEModule", "EcaModule", "GlobalResponseNorm")
 
 
 def receptive_field(network, layer):
@@ -101,7 +104,7 @@ def _linear(model):
             parameter.copy_((torch.rand(parameter.shape, generator=generator, dtype=torch.float64) + 0.5) / fan)
     passed = (nn.BatchNorm2d, nn.LayerNorm, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout)
     for module in model.modules():
-        if isinstance(module, passed) or type(module).__name__ in ("FrozenBatchNorm2d", "LayerNorm2d", "StochasticDepth"):
+        if isinstance(module, passed) or type(module).__name__ in PASSED:
             module.register_forward_hook(lambda _, inputs, __: inputs[0])
         elif isinstance(module, nn.MaxPool2d):
             module.register_forward_hook(_mean_instead)

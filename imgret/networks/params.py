@@ -14,7 +14,7 @@ LARGEST = 8192  # pixels of the longest side of a view
 class BackboneParams(registry.Params):
     """Which network with which weights, cut where, and what it expects of a photo: what its maps mean."""
 
-    model: str = param("resnet50", "a classification network of torchvision, by its name")
+    model: str = param("resnet50", "a classification network of torchvision, by its name; timm:NAME, one of timm")
     layer: tuple[str, ...] = param((), "module whose output is taken (fc6, fc7, fc8, avgpool too); none: the last convolutional map")
     weights: str = param(
         "imagenet", "a state_dict (.pth, .safetensors), imagenet (torchvision's own, from its cache) or random", role=PLACE
@@ -47,6 +47,10 @@ class ViewParams(registry.Params):
 
     max_size: int = param(512, "longest side in pixels; larger photos are reduced", role=SAMPLING, minimum=32, maximum=LARGEST)
     resize: str = param("keep", "keep: the photo's aspect stays; square: to max_size × max_size", choices=("keep", "square"))
+
+
+# parameters of a network and its photos, whatever head is on it
+OF_NETWORK = frozenset(each.name for kind in (BackboneParams, ViewParams) for each in dataclasses.fields(kind)) - {"precision"}
 
 
 def scales(role):

@@ -2,6 +2,8 @@
 
 Every function takes maps of shape (B, C, H, W), float32, and gives (B, C), not normalised unless it says so. What needs activations that
 are not negative takes negative ones for 0; those of a network's last convolutional map behind a ReLU are none.
+
+All can be trained through: where a root or a quotient has no gradient that is finite (at 0, mostly), it is 0.
 """
 
 import numpy as np
@@ -9,13 +11,17 @@ import numpy as np
 from imgret.arrays import LARGEST, SMALLEST, TINIEST
 
 EPSILON = 1e-6
+POWERS = 1.0, 100.0  # exponents of gem
 
 
 def l2(x):
-    """Rows (..., C) over their L2 norm, over the whole float32 range; a zero row stays zero."""
+    """Rows (..., C) over their L2 norm, over the whole float32 range; a zero row stays zero.
+
+    Rows whose squares float32 does not hold, zero rows among them, pass no gradient back.
+    """
     norm = x.norm(dim=-1, keepdim=True)
     unit, odd = x / norm.clamp_min(1e-30), _odd(norm)
-    return unit.where(~odd, _scaled(x)[0]) if odd.any() else unit
+    return unit.where(~odd, _scaled(x.detach())[0]) if odd.any() else unit
 
 
 def lengths(x):
@@ -30,6 +36,12 @@ def lengths(x):
 def _odd(norm):
     """Which norms are of squares that float32 does not hold."""
     return ~((norm > SMALLEST) & (norm < LARGEST))
+
+
+def _root(x):
+    """Square root of what is not negative, whose gradient at 0 is 0."""
+    positive = x > 0
+    return x.where(positive, 1).sqrt().where(positive, 0)
 
 
 def _scaled(x):
@@ -70,14 +82,22 @@ def largest(maps):
 def gem(maps, p):
     """Generalised mean: (mean of max(x, 1e-6)^p)^(1/p); p = 1 is SPoC, p → ∞ is MAC.
 
-    Computed relative to each channel's maximum, so that no power leaves float32.
+    Computed relative to each channel's maximum, so that no power leaves float32. The result does not depend on what it is relative to,
+    which therefore passes no gradient back.
+
+    Parameters
+    ----------
+    maps : torch.Tensor, shape (B, C, H, W)
+    p : float or torch.Tensor of one number
+        A tensor may be learned: what leaves 1 to 100 counts as the nearer of the two, with its gradient, so that it can come back.
 
     References
     ----------
     F. Radenović, G. Tolias & O. Chum, Fine-tuning CNN image retrieval with no human annotation, PAMI 2019, equation 3.
     """
     x = maps.clamp_min(EPSILON)
-    top = x.amax(dim=(2, 3), keepdim=True)
+    top = x.detach().amax(dim=(2, 3), keepdim=True)
+    p = p if isinstance(p, float) else p + (p.clamp(*POWERS) - p).detach()
     return ((x / top) ** p).mean(dim=(2, 3)) ** (1 / p) * top[:, :, 0, 0]
 
 
@@ -94,11 +114,11 @@ def crow(maps):
     """
     x = maps.clamp_min(0)
     places = x.sum(dim=1, keepdim=True)
-    norm = (places**2).sum(dim=(2, 3), keepdim=True).sqrt()
+    norm = _root((places**2).sum(dim=(2, 3), keepdim=True))
     share = places / norm.clamp_min(1e-30)
     if _odd(norm).any():
         share = share.where(~_odd(norm), l2(places.flatten(1)).reshape(places.shape))
-    return (x * share.sqrt()).sum(dim=(2, 3)) * channel_weights(x)
+    return (x * _root(share)).sum(dim=(2, 3)) * channel_weights(x)
 
 
 def channel_weights(x):
@@ -132,7 +152,8 @@ def cam(maps, weight, bias, classes):
     chosen = scores.topk(min(classes, len(weight)), dim=1).indices
     activation = torch.einsum("bnc,bchw->bnhw", weight[chosen], maps)
     low, high = activation.amin(dim=(2, 3), keepdim=True), activation.amax(dim=(2, 3), keepdim=True)
-    activation = (activation - low) / (high - low).clamp_min(1e-30)
+    span = high - low
+    activation = ((activation - low) / span.clamp_min(1e-30)).where(span > 0, 0)
     x = maps.clamp_min(0)
     vectors = torch.einsum("bnhw,bchw->bnc", activation, x) * channel_weights(x)[:, None]
     return l2(vectors).sum(dim=1)

@@ -2,20 +2,22 @@
 
 import hashlib
 import io
-import json
-import math
-import struct
 import warnings
 import zipfile
 
 from imgret.errors import ImgretError, listed
+from imgret.networks import safetensors_files
 
 SHOWN = 3  # names of keys in a message
 DEEPEST = 3  # dicts within dicts, and parts of a prefix
 # under what checkpoints have a network, of several that fit the first: what was trained before its moving average
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "backbone", "encoder", "teacher", "student")
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
-SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
+# types of .safetensors files that can be used
+SAFETENSORS = {
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"},
+}
 
 
 def load(path, data, fitting=None):
@@ -39,7 +41,7 @@ def load(path, data, fitting=None):
     ImgretError
         For anything but tensors: code in a pickle is refused, and nothing of it run.
     """
-    state = _safetensors(path, data) if path.endswith(".safetensors") else _pickled(path, data)
+    state = tensors(path, data) if path.endswith(".safetensors") else _pickled(path, data)
     choices = [choice for found in _state_dicts(state) for choice in _without_prefixes(found)]
     if not choices:
         raise _none_there(path, state)
@@ -120,38 +122,22 @@ def _pickled(path, data):
         raise ImgretError(f"the weights {path} cannot be read: {text[:120] or type(error).__name__}") from None
 
 
-def _safetensors(path, data):
-    """A .safetensors file: eight bytes of header length, a JSON header of dtypes, shapes and offsets, the tensors' bytes."""
+def tensors(path, data):
+    """The tensors of a .safetensors file, by the names it has for them.
+
+    Raises
+    ------
+    ImgretError
+    """
     import torch
 
-    damaged = ImgretError(f"the weights {path} are no sound .safetensors file: copy the file again")
-    length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else 0
-    if not 2 <= length <= min(len(data) - 8, 100 << 20):
-        raise damaged
-    body, entries = memoryview(data)[8 + length :], []
-    try:
-        for name, entry in json.loads(data[8 : 8 + length]).items():
-            if name == "__metadata__":
-                continue
-            first, last = entry["data_offsets"]
-            shape, dtype = entry["shape"], getattr(torch, SAFETENSORS[entry["dtype"]])
-            if not isinstance(shape, list) or not all(isinstance(n, int) and 0 <= n < 1 << 40 for n in (first, last, *shape)):
-                raise damaged
-            if last > len(body):
-                raise damaged
-            if last - first != math.prod(shape) * dtype.itemsize:
-                raise damaged
-            entries.append((first, last, name, shape, dtype))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged from None
-    entries.sort(key=lambda entry: entry[:2])
-    # what several names share would be copied for each of them
-    if any(later[0] < entry[1] for entry, later in zip(entries, entries[1:], strict=False)):
-        raise damaged
     state = {}
-    for first, last, name, shape, dtype in entries:
-        flat = torch.frombuffer(bytearray(body[first:last]), dtype=dtype) if last > first else torch.empty(0, dtype=dtype)
-        state[name] = flat.reshape(shape)
+    for name, (dtype, shape, content) in safetensors_files.entries(data, f"the weights {path} are").items():
+        if dtype not in SAFETENSORS:
+            raise ImgretError(f"the weights {path}: {name} is of the type {dtype}, which cannot be used: save it as float32")
+        kind = getattr(torch, SAFETENSORS[dtype])
+        flat = torch.frombuffer(content, dtype=torch.uint8 if dtype == "BOOL" else kind) if content else torch.empty(0, dtype=kind)
+        state[name] = flat.to(kind).reshape(shape)
     return state
 
 

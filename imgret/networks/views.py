@@ -7,7 +7,7 @@ import numpy as np
 from imgret import images
 
 
-def read(data, params, least, **how):
+def read(data, params, least, size=None, **how):
     """Decode and resize a photo, to `max_size` or, where it is looked at larger too (`scales`), as far as that needs.
 
     Parameters
@@ -18,6 +18,8 @@ def read(data, params, least, **how):
     least : int
         Sides the network takes at the least. A smaller photo is enlarged until its shorter side has as many pixels, as long as the longer
         one stays within `max_size`; then the border is repeated.
+    size : (int, int), optional
+        Height and width of the only photos it takes.
     **how
         `box`, `crop` and `truncated` of `imgret.images.decode`.
 
@@ -26,6 +28,9 @@ def read(data, params, least, **how):
     imgret.images.Photo
         RGB.
     """
+    if size is not None:
+        photo = images.decode(data, grey=False, **how)
+        return dataclasses.replace(photo, pixels=images.resize(photo.pixels, *size[::-1]))
     longest = round(params.max_size * max(1.0, *params.scales))
     if params.resize == "square":
         photo = images.decode(data, grey=False, **how)

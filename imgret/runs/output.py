@@ -49,12 +49,20 @@ class Output:
         Identity of what is to be made, hex.
     names : Texts or None
         The photos that it is to hold, described or failed, where the recipe does not say.
+    opened, is_own : callable
+        What opens such a file, and what says by its first bytes whether one is of the format.
+    form : str
+        What it is: a key of `imgret.paths.ENDINGS`.
 
     Raises
     ------
     ImgretError
         If it is no place for a file, or one of the inputs.
     """
+
+    opened = staticmethod(Store)
+    is_own = staticmethod(is_hdf5)
+    form = STORE
 
     def __init__(self, path, kind, params, inputs=(), run=Run(), as_given=None):
         self.path, self.kind, self.params, self.inputs, self.run = os.fspath(path), kind, params, list(inputs), run
@@ -92,9 +100,9 @@ class Output:
         if not os.path.exists(self.path):
             return None
         try:
-            store = Store(self.path)
+            store = self.opened(self.path)
         except ImgretError as error:
-            if not is_hdf5(self.path) and os.path.getsize(self.path):
+            if not self.is_own(self.path) and os.path.getsize(self.path):
                 raise ImgretError(f"{error}; imgret replaces no file that is not its own: choose another -o, or remove it") from None
             if self.run.overwrite:
                 return None
@@ -124,7 +132,7 @@ class Output:
         ImgretError
             What the block raised, or that the folder of parts has gone, and nobody has finished the output.
         """
-        if text := paths.misnamed(self.path, STORE):
+        if text := paths.misnamed(self.path, self.form):
             self.run.report.warn(text)
         with contextlib.ExitStack() as stack:
             self._claim(stack)
@@ -186,7 +194,7 @@ class Output:
         """Whether another process has published this output since this one began: with this fingerprint, where it is known."""
         if not self._place.changed:
             return False
-        with contextlib.suppress(ImgretError), Store(self.path) as store:
+        with contextlib.suppress(ImgretError), self.opened(self.path) as store:
             return self._is_this(store) and fingerprint in (None, store.fingerprint)
         return False
 
@@ -220,7 +228,7 @@ class Output:
         """Publish what an earlier run had finished when its place was taken."""
         path = self.parts.kept
         try:
-            with Store(path) as store:
+            with self.opened(path) as store:
                 if not self._is_this(store) or not whole(store) or next(store.problems(), None) is not None:
                     return False
                 fingerprint = store.fingerprint

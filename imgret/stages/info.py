@@ -7,6 +7,7 @@ from imgret.errors import ImgretError
 from imgret.inputs.nextstep import remedied
 from imgret.inputs.owned import strange
 from imgret.pipeline import check_tree
+from imgret.stages import networkinfo
 from imgret.store import layout
 from imgret.store.reader import Store
 
@@ -24,7 +25,8 @@ def describe(path, damaged=False):
     -------
     dict
         kind, schema_version, counts, columns (shape, dtype, bytes), identities, params, inputs, pipeline, info, facts where there are
-        any, created, generated_by, file_size. Of the folder of a build: what is in it as `build`, and then the same of its index.
+        any, created, generated_by, file_size. Of the folder of a build: what is in it as `build`, and then the same of its index. Of a
+        .safetensors file what `imgret.stages.networkinfo.describe` says.
 
     Raises
     ------
@@ -34,6 +36,8 @@ def describe(path, damaged=False):
         build = builds.read(path)
         with remedied(build.index):
             return {"build": _build(build)} | describe(build.index, damaged)
+    if networkinfo.is_network(path):
+        return networkinfo.describe(path)
     with _store(path, damaged) as store:
         if store.pipeline is not None:
             check_tree(store.pipeline, store.shown)
@@ -67,11 +71,13 @@ def _build(made):
 
 def counted(kind):
     """What `describe` counts in a store of a kind: the names, in order."""
-    return list(layout.ALL_KINDS[kind].counts.values())
+    return list(layout.ALL_KINDS[kind].counts.values()) if kind in layout.ALL_KINDS else []
 
 
 def failed_photos(path, damaged=False):
     """Photos that could not be used: a list of dicts with name, code and reason; `damaged` as for `describe`."""
+    if networkinfo.is_network(path):
+        return networkinfo.failed_photos(path)
     with _store(path, damaged) as store:
         if not store.has("failed/names_offsets"):
             return []
@@ -81,6 +87,8 @@ def failed_photos(path, damaged=False):
 
 def check(path):
     """Everything that is wrong with a store, one sentence each; an empty list where it is sound."""
+    if networkinfo.is_network(path):
+        return networkinfo.check(path)
     with _store(path, damaged=True) as store:
         return list(store.problems())
 

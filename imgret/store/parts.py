@@ -35,7 +35,8 @@ from imgret.store.temporaries import quiet, sweep, temporary_name
 from imgret.store.writer import fsync, publish, rename, write_error
 
 TRIES = 50  # another process may be faster each time, but not for ever
-FINISHED = ("checkpoint.h5", "finished.h5")  # what a step without a plan leaves
+TRAINING = "training"  # a folder: what a training works with, see `imgret.training.keeping`
+FINISHED = ("checkpoint.h5", TRAINING, "finished.h5")  # what a step without a plan leaves
 LOOKING = "looking.h5"  # locked by who looks for the photos
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # of renaming onto a folder that is not empty: whoever is first has made the plan
 

@@ -1,46 +1,9 @@
 """What a way to train is: which photos go through the network together, and what is made small."""
 
 import dataclasses
-import hashlib
-
-import numpy as np
 
 from imgret.components import Component
-
-
-def seed_of(seed, *purpose):
-    """A seed of 63 bits for one purpose: a function of what it is for, and of nothing that ran before.
-
-    Parameters
-    ----------
-    seed : int
-    *purpose : int, str or bytes
-        ("augment", epoch, photo's name).
-    """
-    text = b"\0".join(each if isinstance(each, bytes) else str(each).encode() for each in (seed, *purpose))
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Photos that make one step of the optimiser.
-
-    Attributes
-    ----------
-    photos : ndarray, shape (B,), int64
-        By number.
-    views : ndarray, shape (B,), int64
-        Which look at each: 0 is the photo as it is; others are seeded augmentations, the same for the same number.
-    labels : ndarray, shape (B,), int64
-        What they belong to, as the loss wants it.
-    """
-
-    photos: np.ndarray
-    views: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self):
-        return len(self.photos)
+from imgret.training.batches import Batch  # noqa: F401 - what a plan is of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +20,6 @@ class Task:
         Whether a truth was given; without one a photo matches its own views only.
     seed : int
     epochs : int
-    dim : int
-        Length of a vector.
     """
 
     relations: object
@@ -66,13 +27,12 @@ class Task:
     labelled: bool
     seed: int
     epochs: int
-    dim: int
 
 
 class Trainer(Component):
     """Base of all ways to train.
 
-    Everything random is drawn from `seed_of(task.seed, purpose, epoch, photo's name)`. What it keeps from step to step beside tensors that
+    Everything random is drawn from `imgret.seeds.seed_of(task.seed, purpose, epoch, photo's name)`. What it keeps from step to step beside tensors that
     are learned is in `state`, so that a run that was killed goes on with the same bytes.
 
     Attributes
@@ -89,20 +49,12 @@ class Trainer(Component):
     labels = "welcome"
     classes = False
 
-    def begin(self, task, embed):
-        """Take what there is to train on.
+    def begin(self, task):
+        """Take what there is to train on; at the start, and where a run goes on.
 
         Parameters
         ----------
         task : Task
-        embed : callable
-            `embed(photos, view=0)`: vectors of photos (an ascending ndarray) by the network as it is now, ndarray (n, D), float32 or
-            float16, perhaps in a file.
-
-        Returns
-        -------
-        dict of str to torch.Tensor
-            What is learned beside the network.
 
         Raises
         ------
@@ -110,6 +62,16 @@ class Trainer(Component):
             If the photos are not enough for it.
         """
         self.task = task
+
+    def start(self, embed):
+        """What is learned beside the network, as it is at the start: dict of str to torch.Tensor, by name.
+
+        Parameters
+        ----------
+        embed : callable
+            `embed(photos, view=0)`: the vectors of photos (an ascending ndarray) by the network as it is now, as a callable: `vectors(some)`
+            gives those of some of them, ascending, as ndarray (n, D), float32. They are in a file.
+        """
         return {}
 
     def parts(self, epoch):

@@ -131,6 +131,20 @@ class Protocol(abc.ABC):
             raise ImgretError(f"{error}; {said}") from None
         return self.judged(lists, dataclasses.replace(asked, warnings=[said, *asked.warnings]))
 
+    def searched(self, names, truth):
+        """Which of some photos ask and which are searched, where photos are asked of each other: by default all of them do both.
+
+        Parameters
+        ----------
+        names : list of bytes
+        truth : str or path-like, or None
+
+        Returns
+        -------
+        asking, searched : list of bytes
+        """
+        return names, names
+
     def names_in(self, lists, truth):
         """The names that the ranking's are matched with: by default those of the gallery, where the ground truth is in them.
 

@@ -50,6 +50,13 @@ class Pairs(Protocol):
         """The `PairsJudged` of questions."""
         return PairsJudged(self, lists, asked)
 
+    def searched(self, names, truth):
+        """Queries of the pairs ask; all but those that are a query only are searched; see `Protocol.searched`."""
+        self.check_truth(truth)
+        pairs = read_pairs(truth)
+        queries, references = {short(query) for query in pairs}, {short(name) for names in pairs.values() for name in names}
+        return [name for name in names if short(name) in queries], [name for name in names if short(name) not in queries - references]
+
     def names_in(self, lists, truth):
         """The names of the ground truth; see `Protocol.names_in`."""
         pairs = read_pairs(truth)

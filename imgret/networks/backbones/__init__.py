@@ -7,7 +7,18 @@ from imgret.registry import load
 
 TORCHVISION = "torchvision"
 # where networks come from -> what builds and cuts them. A `model` is a network of torchvision, or ORIGIN:NAME
-BACKBONES = {TORCHVISION: "imgret.networks.backbones.network:Network"}
+BACKBONES = {
+    TORCHVISION: "imgret.networks.backbones.network:Network",
+    "timm": "imgret.networks.backbones.timm:Timm",
+}
+
+LIBRARIES = {"timm": "timm"}  # what they need beside PyTorch
+
+
+def origin_of(model):
+    """Where the network of a `model` comes from: a key of `BACKBONES`."""
+    origin = model.partition(":")[0]
+    return origin if origin in BACKBONES else TORCHVISION
 
 
 @functools.lru_cache(maxsize=4)
@@ -31,8 +42,26 @@ def shared(params, wants, device, given):
     ------
     ImgretError
     """
-    origin = params.model.partition(":")[0] if ":" in params.model else TORCHVISION
-    return load(BACKBONES, origin if origin in BACKBONES else TORCHVISION, "backbone")(params, wants, device, given)
+    return _kind(params)(params, wants, device, given)
+
+
+def trainable(params, wants, device="cpu", given=()):
+    """A backbone of one's own whose calls are differentiable functions of its parameters; see `shared` for the arguments.
+
+    Returns
+    -------
+    imgret.networks.backbones.cut.Cut
+        `model` is the torch module with its own names, unfolded, float32, in evaluation mode.
+
+    Raises
+    ------
+    ImgretError
+    """
+    return _kind(params)(params, wants, device, given, trainable=True)
+
+
+def _kind(params):
+    return load(BACKBONES, origin_of(params.model), "backbone")
 
 
 def device_of(text):

@@ -28,6 +28,8 @@ class Backbone:
         Whether each layer's output is a map, or a vector.
     least : int
         Side of the smallest square photo it takes, in pixels.
+    size : (int, int) or None
+        Height and width of the only photos it takes; None where it takes others too.
     attends : bool
         Whether a column sees the whole photo, by attention.
     learned : dict of str to torch.Tensor
@@ -35,6 +37,7 @@ class Backbone:
     """
 
     attends = False
+    size = None
     learned = types.MappingProxyType({})
 
     def __call__(self, x):
@@ -56,9 +59,9 @@ class Backbone:
         """Pixels of the photo for one place of a layer's map."""
         import torch
 
-        side = SIDES[-1]
-        output = self(torch.zeros(1, 3, side, side, device=self.device))[self.layers.index(layer)]
-        return side / output.shape[2]
+        size = self.size or (SIDES[-1], SIDES[-1])
+        output = self(torch.zeros(1, 3, *size, device=self.device))[self.layers.index(layer)]
+        return size[0] / output.shape[2]
 
     def blank(self):
         """A copy on the CPU as a torch.nn.Module with the layers' names, whose weights mean nothing; None where there is none to be had."""

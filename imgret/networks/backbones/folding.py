@@ -7,7 +7,14 @@ from imgret.networks.hooks import listening
 TOLERANCE = 1e-4  # relative to the largest output; what folding leaves is a hundred times less
 
 
-def folded(model, keep, side):
+def nothing(_):
+    """What is left of a plain batch normalisation: a module that does nothing."""
+    import torch
+
+    return torch.nn.Identity()
+
+
+def folded(model, keep, side, left=nothing):
     """A copy of a model whose batch normalisations have gone into the convolutions that feed them.
 
     Which convolution feeds which is seen in a pass of a small photo. Should the outputs then differ (a convolution that something else
@@ -21,6 +28,8 @@ def folded(model, keep, side):
         Modules whose own output is wanted: not changed.
     side : int
         Of the small photo.
+    left : callable
+        `left(norm)`: the module that stands for a batch normalisation afterwards, for what it did beside; None where it has to stay.
 
     Returns
     -------
@@ -31,6 +40,7 @@ def folded(model, keep, side):
 
     photo = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     pairs, before = _pairs(model, keep, photo)
+    pairs = [(convolution, norm) for convolution, norm in pairs if left(norm) is not None]
     if not pairs:
         return model
     names = {module: name for name, module in model.named_modules()}
@@ -38,7 +48,7 @@ def folded(model, keep, side):
     with torch.no_grad():
         for convolution, norm in pairs:
             _replace(result, names[convolution], fuse_conv_bn_eval(convolution, norm))
-            _replace(result, names[norm], torch.nn.Identity())
+            _replace(result, names[norm], left(norm))
     with torch.inference_mode():
         after = result(photo)
     return result if (after - before).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1e-30) else model

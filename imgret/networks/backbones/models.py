@@ -1,15 +1,12 @@
 """Networks of torchvision: built by name, given their weights."""
 
 import functools
-import os
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import UsageError
 from imgret.networks import state_dicts
 from imgret.networks import weights as weights_of
-from imgret.networks.backbones import tokens
+from imgret.networks.backbones import filling, tokens
 from imgret.networks.backbones.architectures import architecture_of
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's photos
 
 
 def names():
@@ -19,75 +16,43 @@ def names():
     return torchvision.models.list_models(module=torchvision.models)
 
 
-def built(params, given):
-    """A model with its weights, and what was found out about them.
-
-    Parameters
-    ----------
-    params : imgret.networks.params.BackboneParams
-    given : sequence of str
-        Weights files to look at first.
-
-    Returns
-    -------
-    model : torch.nn.Module
-    found : dict
-        The parameters `weights`, `digest`, `mean` and `std`.
+class Torchvision(filling.Maker):
+    """A network of torchvision.
 
     Raises
     ------
     UsageError
-        For an unknown network.
-    ImgretError
-        For weights that cannot be used.
+        If there is none of that name.
     """
-    import torchvision
 
-    if params.model not in names():
-        raise UsageError(f"there is no network '{params.model}' in torchvision {torchvision.__version__}; it has: {', '.join(names())}")
-    mean, std = MEAN, STD
-    if params.weights == "random":
-        path, model = "random", _random(params)
-        digest = state_dicts.digest_of(model.state_dict())
-        if params.digest and digest != params.digest:
-            raise ImgretError(
-                f"random weights with this seed are others here (SHA-256 {digest[:12]}) than those that were used ({params.digest[:12]}): "
-                "another version of torch? Describe the photos again"
-            )
-    else:
-        path, missing = params.weights, ""
-        if path == "imagenet":
-            path, mean, std, missing = weights_of.imagenet(params.model)
-        path, data, digest = weights_of.find(path, params.digest, given, missing)
-        state = state_dicts.load(path, data, _fitting(params.model))
-        del data
-        model = _filled(params.model, state, path)
-        path = "imagenet" if params.weights == "imagenet" else os.path.abspath(path)
-    mean = tuple(value * params.range for value in mean) if params.mean is None else params.mean
-    std = tuple(value * params.range for value in std) if params.std is None else params.std
-    return model, {"weights": path, "digest": digest, "mean": mean, "std": std}
+    def __init__(self, name):
+        import torchvision
 
+        if name not in names():
+            raise UsageError(f"there is no network '{name}' in torchvision {torchvision.__version__}; it has: {', '.join(names())}")
+        self.name, self.architecture = name, architecture_of(name)
+        self._own = functools.cache(lambda: bare(name).state_dict().keys())
 
-def _random(params):
-    import torch
-    import torchvision
+    def random(self):
+        """A model with weights as torchvision draws them."""
+        import torchvision
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(params.seed)
-        return torchvision.models.get_model(params.model, weights=None, **architecture_of(params.model).options)
+        return torchvision.models.get_model(self.name, weights=None, **self.architecture.options)
 
+    def fitting(self, state):
+        """How many of a state_dict's names the network has."""
+        return len(self._own() & self.architecture.respelt(state).keys())
 
-def _fitting(name):
-    """Counts how many of a state_dict's names a network has."""
-    own = functools.cache(lambda: bare(name).state_dict().keys())
-    return lambda state: len(own() & architecture_of(name).respelt(state).keys())
+    def filled(self, state, path):
+        """A model with the weights of a state_dict."""
+        state = self.architecture.respelt(state)
+        model = empty(self.name, state)
+        state_dicts.fit(state, model, self.name, path)
+        return model
 
-
-def _filled(name, state, path):
-    state = architecture_of(name).respelt(state)
-    model = empty(name, state)
-    state_dicts.fit(state, model, name, path)
-    return model
+    def imagenet(self):
+        """torchvision's own weights; see `imgret.networks.weights.imagenet`."""
+        return weights_of.imagenet(self.name)
 
 
 def empty(name, state):

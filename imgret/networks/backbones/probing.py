@@ -1,13 +1,12 @@
 """What a pass of a small photo tells of a network."""
 
-from imgret.networks.backbones.base import SIDES
 from imgret.networks.hooks import listening
 
 REFUSALS = (RuntimeError, ValueError, AssertionError, IndexError)  # what a network raises over a photo it cannot take
 
 
-def maps(model, names):
-    """Those of a model's modules, by `names`, that give a map of more than one place, in the order they answer."""
+def maps(model, names, side):
+    """Those of a model's modules, by `names`, that give a map of more than one place of a photo of `side`, in the order they answer."""
     import torch
 
     found = []
@@ -17,26 +16,28 @@ def maps(model, names):
             found.append(name)
 
     modules = dict(model.named_modules())
-    _pass(model, [(modules[name], lambda _, __, output, name=name: note(name, output)) for name in names])
+    _pass(model, [(modules[name], lambda _, __, output, name=name: note(name, output)) for name in names], side)
     return found
 
 
-def uses(model, modules):
-    """How often each of `modules` (name to module) is used in one pass."""
-    counts = dict.fromkeys(modules, 0)
-
-    def count(name):
-        counts[name] += 1
-
-    _pass(model, [(module, lambda *_, name=name: count(name)) for name, module in modules.items()])
-    return counts
-
-
-def _pass(model, listeners):
+def shapes(model, modules, side):
+    """What each of `modules` (name to module) gives in one pass of a photo of `side`: lists of shapes, () for what is no tensor."""
     import torch
 
-    with torch.inference_mode(), listening(listeners):
-        model(torch.zeros(1, 3, SIDES[-1], SIDES[-1]))
+    found = {name: [] for name in modules}
+
+    def note(name, output):
+        found[name].append(tuple(output.shape) if isinstance(output, torch.Tensor) else ())
+
+    _pass(model, [(module, lambda _, __, output, name=name: note(name, output)) for name, module in modules.items()], side)
+    return found
+
+
+def _pass(model, listeners, side):
+    import torch
+
+    with torch.no_grad(), listening(listeners):
+        model(torch.zeros(1, 3, side, side))
 
 
 def told(error):

@@ -5,25 +5,43 @@ import math
 MOST = 4096  # pixels of the side that a file's position embedding may be for
 
 
-def any_size(model):
-    """Let a vision transformer take photos of any size: its position embedding is resized to the photo's grid of patches."""
+def any_size(model, trainable=False):
+    """Let a vision transformer take photos of any size: its position embedding is resized to the photo's grid of patches.
+
+    Each pass then changes the model; one that is `trainable` keeps the embedding as the parameter it is, and passes gradients to it.
+    """
     import torch
 
-    grid = model.image_size // model.patch_size
-    learned = model.encoder.pos_embedding.detach()
+    grid, encoder = model.image_size // model.patch_size, model.encoder
+    learned, rows_columns = encoder.pos_embedding.detach(), []
 
     def process(x):
         rows, columns = (side // model.patch_size for side in x.shape[2:])
         if not rows or not columns:
             raise ValueError("the photo is smaller than a patch")
-        place = learned.to(x.device, torch.float32)[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
-        if (rows, columns) != (grid, grid):
-            place = torch.nn.functional.interpolate(place, size=(rows, columns), mode="bicubic", align_corners=False)
-        place = torch.cat([learned.to(x.device, torch.float32)[:, :1], place.flatten(2).transpose(1, 2)], dim=1).to(x.dtype)
-        model.encoder.pos_embedding = torch.nn.Parameter(place, requires_grad=False)
+        if trainable:
+            rows_columns[:] = rows, columns
+        else:
+            place = _resized(learned.to(x.device, torch.float32), grid, rows, columns).to(x.dtype)
+            encoder.pos_embedding = torch.nn.Parameter(place, requires_grad=False)
         return model.conv_proj(x).flatten(2).transpose(1, 2)
 
+    def encode(tokens):
+        return encoder.ln(encoder.layers(encoder.dropout(tokens + _resized(encoder.pos_embedding, grid, *rows_columns))))
+
     model._process_input = process
+    if trainable:
+        encoder.forward = encode
+
+
+def _resized(place, grid, rows, columns):
+    """A position embedding (1, 1 + grid², C) for another grid of patches; that of the class token stays."""
+    import torch
+
+    patches = place[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
+    if (rows, columns) != (grid, grid):
+        patches = torch.nn.functional.interpolate(patches, size=(rows, columns), mode="bicubic", align_corners=False)
+    return torch.cat([place[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
 
 
 def as_map(tokens, photo, patch):

@@ -8,6 +8,8 @@ HEADS = {
     "crow": "imgret.networks.heads.vectors:Crow",
     "cam": "imgret.networks.heads.vectors:Cam",
     "fc": "imgret.networks.heads.vectors:FullyConnected",
+    "netvlad": "imgret.networks.heads.netvlad:NetVlad",
+    "attention": "imgret.networks.heads.attention:Attention",
     "none": "imgret.networks.heads.columns:Columns",
     "regions": "imgret.networks.heads.regions:Regions",
     "patches": "imgret.networks.heads.patches:Patches",

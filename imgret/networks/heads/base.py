@@ -1,78 +1,14 @@
 """What a head is, and what most of them share."""
 
+import copy
 import dataclasses
 
 import numpy as np
 
-from imgret import registry
 from imgret.arrays import TINIEST
 from imgret.networks import pooling
-from imgret.networks.params import scales
-from imgret.registry import SAMPLING, SPACE, param
-
-# parameters that several heads have: declared once, as `imgret.networks.composed` wants it
-
-
-@dataclasses.dataclass(frozen=True)
-class Exponent(registry.Params):
-    """The exponent of a generalised mean."""
-
-    p: float = param(3.0, "exponent of gem", minimum=1.0, maximum=100.0)
-
-    @property
-    def raised(self):
-        """Whether anything is raised to it."""
-        return True
-
-    def space(self):
-        """What changes the meaning."""
-        found = super().space()
-        if not self.raised:
-            del found["p"]
-        return found
-
-
-@dataclasses.dataclass(frozen=True)
-class RegionPool(Exponent):
-    """How a part of a map becomes one descriptor."""
-
-    region_pool: str = param("max", "regions, patches: how each is pooled", choices=("max", "avg", "gem"))
-
-    @property
-    def raised(self):
-        """Whether anything is raised to the exponent."""
-        return self.region_pool == "gem"
-
-
-@dataclasses.dataclass(frozen=True)
-class Levels(registry.Params):
-    """R-MAC's grid of regions."""
-
-    levels: int = param(3, "rmac, regions: sizes of regions", minimum=1, maximum=10)
-
-
-@dataclasses.dataclass(frozen=True)
-class VectorParams(Exponent):
-    """Of every head that gives one vector per photo."""
-
-    scales: tuple[float, ...] = scales(SPACE)
-    flip: bool = param(False, "look at the mirrored photo too")
-    combine: str = param(
-        "sum", "vectors of scales and flips: their sum, or gem, their generalised mean (exponent p)", choices=("sum", "gem")
-    )
-
-    @property
-    def raised(self):
-        """Whether anything is raised to the exponent."""
-        return self.combine == "gem"
-
-
-@dataclasses.dataclass(frozen=True)
-class LocalParams(registry.Params):
-    """Of every head that gives local features: one means the same at any scale."""
-
-    scales: tuple[float, ...] = scales(SAMPLING)
-    max_keypoints: int = param(0, "local features: strongest kept per photo, 0 for all", role=SAMPLING, minimum=0)
+from imgret.networks.heads import embedding, learned
+from imgret.networks.heads.params import LocalParams, VectorParams
 
 
 class Head:
@@ -100,9 +36,13 @@ class Head:
         The head on whose local features a projection for it is learned; "" where it takes none.
     refuses : tuple of str
         Parameters of other heads that must not be set.
+    trained_as : str
+        Its own name, where it is of no use without tensors that were trained for it.
     learned : dict of str to torch.Tensor
         What training found, by name; it takes the place of parameters. Empty where nothing was trained. While training these are leaves
         that take a gradient, and the head is a differentiable function of them.
+    training : bool
+        Whether it is being trained, and must have a gradient where what it describes photos with has none.
     """
 
     gives = "vectors"
@@ -111,6 +51,8 @@ class Head:
     one_layer = False
     learned_on = ""
     refuses = ()
+    trained_as = ""
+    training = False
 
     def __init__(self, params, projection=None):
         self.params, self.projection = params, projection
@@ -141,14 +83,29 @@ class Head:
         """
         return {}
 
-    def settle(self, backbone):
-        """Take of a network what it needs to know.
+    def attach(self, backbone):
+        """Take of a network what it needs to know, trained for this head or not.
 
         Raises
         ------
         ImgretError
             If the network does not suit it.
         """
+
+    def shapes(self, dims):
+        """What it needs to have learned before it can describe anything: shapes by name; `start` gives such tensors, and may give more."""
+        return {}
+
+    def settle(self, backbone):
+        """`attach`, and take what was trained beside the network: all that `shapes` names.
+
+        Raises
+        ------
+        ImgretError
+            If the network does not suit it, or something is not there or is odd.
+        """
+        self.attach(backbone)
+        self.learned = learned.taken(self, backbone)
 
     def dim(self, dims):
         """Length of what it gives, for layers with so many channels."""
@@ -171,7 +128,10 @@ class Head:
 
 
 class VectorHead(Head):
-    """Base of heads that give one vector per photo: a subclass has `pool`."""
+    """Base of heads that give one vector per photo: a subclass has `pool`, and what it learns is in `begin` and `own_shapes`.
+
+    Over any of them may lie a last linear layer (`imgret.networks.heads.embedding`).
+    """
 
     Params = VectorParams
 
@@ -179,15 +139,59 @@ class VectorHead(Head):
         """One layer's output (B, C, H, W), or (B, C) where it wants vectors, as (B, D)."""
         raise NotImplementedError
 
+    def width(self, dims):
+        """Length of its vectors below the last linear layer."""
+        return sum(dims)
+
+    def begin(self, dims, sample):
+        """What training begins with below the last linear layer; see `Head.start`."""
+        return {}
+
+    def own_shapes(self, dims):
+        """What it needs to have learned below the last linear layer; see `Head.shapes`."""
+        return {}
+
+    @property
+    def exponent(self):
+        """Of `combine=gem`."""
+        return self.params.p
+
+    def start(self, dims, sample):
+        """What training begins with; see `Head.start`. The last layer begins with the head's own vectors of the sample."""
+        found, size = self.begin(dims, sample), self.params.embed
+        if size:
+            below = copy.copy(self)
+            below.params = self.params.below()
+            below.learned = found
+            found |= embedding.start(sample(below), size, self.params.shrink, self.params.embed_as)
+        return found
+
+    def shapes(self, dims):
+        """What it needs to have learned; see `Head.shapes`."""
+        return self.own_shapes(dims) | embedding.shapes(self.params.embed, self.width(dims))
+
+    def dim(self, dims):
+        """Length of a vector."""
+        return self.params.embed or self.width(dims)
+
     def __call__(self, outputs):
-        """Vectors (B, D) of unit L2 norm: all layers, each pooled and L2-normalised, side by side."""
+        """Vectors (B, D) of unit L2 norm: of all layers as `pooled` gives them, through the last linear layer where there is one."""
+        return self._last(self.pooled(outputs))
+
+    def pooled(self, outputs):
+        """Vectors (B, `width`) of unit L2 norm: all layers, each pooled and L2-normalised, side by side."""
         import torch
 
         return pooling.l2(torch.cat([pooling.l2(self.pool(output)) for output in outputs], dim=1))
 
     def describe(self, photos, forward):
-        """Vectors of photos of one shape, those of all views combined; see `Head.describe`."""
-        return self._combined([self(outputs) for outputs, _ in forward.views(photos)])
+        """Vectors of photos of one shape: those of all views combined, then through the last linear layer; see `Head.describe`."""
+        return self._last(self._combined([self.pooled(outputs) for outputs, _ in forward.views(photos)]))
+
+    def _last(self, vectors):
+        if not self.params.embed:
+            return vectors
+        return embedding.applied(vectors, self.learned, self.params.embed_as, self.training)
 
     def _combined(self, found):
         """The vectors of all views as one."""
@@ -195,13 +199,14 @@ class VectorHead(Head):
             return found[0]
         if self.params.combine == "sum":
             return pooling.l2(sum(found))
-        mean = sum(each.sign() * each.abs() ** self.params.p for each in found) / len(found)
-        combined = mean.sign() * mean.abs() ** (1 / self.params.p)
+        p = self.exponent
+        mean = sum(each.sign() * each.abs() ** p for each in found) / len(found)
+        combined = mean.sign() * mean.abs() ** (1 / p)
         lost = mean.abs().amax(dim=1, keepdim=True) < TINIEST
         if lost.any():  # powers that float32 does not hold: relative to the sum of the sizes
             top = sum(each.abs() for each in found).clamp_min(TINIEST)
-            mean = sum(each.sign() * (each.abs() / top) ** self.params.p for each in found) / len(found)
-            combined = combined.where(~lost, mean.sign() * mean.abs() ** (1 / self.params.p) * top)
+            mean = sum(each.sign() * (each.abs() / top) ** p for each in found) / len(found)
+            combined = combined.where(~lost, mean.sign() * mean.abs() ** (1 / p) * top)
         return pooling.l2(combined)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from imgret import images
 from imgret.errors import UsageError
 from imgret.networks import pooling, regions
-from imgret.networks.heads.base import LocalHead, LocalParams, Located, RegionPool
+from imgret.networks.heads.base import LocalHead, Located
+from imgret.networks.heads.params import LocalParams, RegionPool
 from imgret.registry import SAMPLING, param
 
 
@@ -27,6 +28,13 @@ class Patches(LocalHead):
             super().__post_init__()
             if not self.patches:
                 raise UsageError("`patches` must hold at least one size")
+
+    def settle(self, backbone):
+        """Refuse a network that takes photos of another size."""
+        if backbone.size not in (None, (self.params.patch_size,) * 2):
+            height, width = backbone.size
+            remedy = f"set patch_size={width}" if height == width else "choose another pool"
+            raise UsageError(f"{backbone.name} takes photos of {width} × {height} pixels and no others: {remedy}")
 
     def describe(self, photos, forward):
         """Describe photos; see `LocalHead`."""

@@ -3,7 +3,8 @@
 import dataclasses
 
 from imgret.networks import pooling, regions
-from imgret.networks.heads.base import Levels, LocalParams, MapHead, RegionPool
+from imgret.networks.heads.base import MapHead
+from imgret.networks.heads.params import Levels, LocalParams, RegionPool
 
 
 class Regions(MapHead):

@@ -3,7 +3,8 @@
 import dataclasses
 
 from imgret.networks import pooling, regions
-from imgret.networks.heads.base import Levels, VectorHead, VectorParams
+from imgret.networks.heads.base import VectorHead
+from imgret.networks.heads.params import Levels, VectorParams
 from imgret.registry import param
 
 
@@ -34,7 +35,7 @@ class Max(VectorHead):
 
 
 class Gem(VectorHead):
-    """The generalised mean of each channel."""
+    """The generalised mean of each channel, whose exponent can be trained."""
 
     @dataclasses.dataclass(frozen=True)
     class Params(VectorParams):
@@ -45,9 +46,25 @@ class Gem(VectorHead):
             """Whether anything is raised to the exponent."""
             return True
 
+    def begin(self, dims, sample):
+        """Its exponent; see `VectorHead.begin`."""
+        import torch
+
+        return {"p": torch.tensor(self.params.p)}
+
+    def trained(self):
+        """Its exponent, which a parameter can say."""
+        return {"p": self.exponent}
+
+    @property
+    def exponent(self):
+        """That of the mean, and of `combine=gem`."""
+        low, high = pooling.POWERS
+        return min(max(float(self.learned.get("p", self.params.p)), low), high)
+
     def pool(self, output):
         """(B, C, H, W) to (B, C)."""
-        return pooling.gem(output, self.params.p)
+        return pooling.gem(output, self.learned.get("p", self.params.p))
 
 
 class Rmac(VectorHead):
@@ -59,9 +76,9 @@ class Rmac(VectorHead):
     class Params(Levels, VectorParams):
         """Parameters of R-MAC."""
 
-    def dim(self, dims):
-        """Length of a vector."""
-        return super().dim(dims) if self.projection is None else len(self.projection.components_)
+    def width(self, dims):
+        """Length of its vectors below the last linear layer."""
+        return super().width(dims) if self.projection is None else len(self.projection.components_)
 
     def pool(self, output):
         """(B, C, H, W) to (B, D)."""
@@ -88,7 +105,7 @@ class Cam(VectorHead):
 
         classes: int = param(64, "cam: most probable classes that are summed over", minimum=1, maximum=1000)
 
-    def settle(self, backbone):
+    def attach(self, backbone):
         """Take the network's classifier."""
         self._classifier = backbone.classifier()
 

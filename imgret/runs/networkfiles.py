@@ -1,0 +1,103 @@
+"""A network as the output of a step: a .safetensors file that says of itself what a store says."""
+
+import functools
+import json
+
+from imgret.errors import ImgretError
+from imgret.networks import safetensors_files, trained
+from imgret.runs.output import Output
+from imgret.store.versions import own
+
+DOCUMENTS = {"params": dict, "inputs": list, "extract": dict, "history": dict, "failed": list, "generated_by": dict}
+
+
+class NetworkFile:
+    """A network file of imgret, as far as it says of itself.
+
+    Parameters
+    ----------
+    path : str
+
+    Attributes
+    ----------
+    shown : str
+    kind, recipe, content, fingerprint : str
+    params, extract, history, generated_by : dict
+    inputs, failed : list
+    tensors : dict of str to tuple
+        See `imgret.networks.safetensors_files.Header`.
+
+    Raises
+    ------
+    ImgretError
+        If it is none.
+    """
+
+    kind = trained.KIND
+
+    def __init__(self, path):
+        self.path = self.shown = path
+        header = safetensors_files.read_header(path)
+        metadata = trained.metadata_of(path)
+        if metadata is None:
+            raise ImgretError(f"{path} is not a network that imgret has trained")
+        self.tensors, self.metadata = header.tensors, metadata
+        self.recipe, self.content = (metadata.get(name, "") for name in ("recipe", "content"))
+        self.fingerprint = self.content
+        for name, kind in DOCUMENTS.items():
+            setattr(self, name, trained.document(path, metadata, name, kind))
+        if not all(isinstance(entry, dict) for entry in self.inputs):
+            raise ImgretError(f"{path} is damaged: its inputs are not what imgret records")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def close(self):
+        """Nothing is open."""
+
+    def problems(self):
+        """Yield what is wrong with its tensors, a sentence each."""
+        arrays = safetensors_files.read(self.path)
+        if trained.content_of(arrays) != self.content:
+            yield "the tensors do not match the content that the file records: it is damaged"
+
+
+class NetworkOutput(Output):
+    """A network as an output; see `imgret.runs.output.Output`."""
+
+    opened = staticmethod(NetworkFile)
+    form = "a network"
+
+    @staticmethod
+    def is_own(path):
+        """Whether a file is a network of imgret."""
+        try:
+            return trained.metadata_of(path) is not None
+        except (ImgretError, OSError):
+            return False
+
+    def put(self, arrays, extract, history, failed):
+        """Write the file and give it its name.
+
+        Parameters
+        ----------
+        arrays : dict of str to ndarray
+        extract, history : dict
+        failed : list
+        """
+        with self.parts.claimed():
+            temporary, content = self.parts.temporary(), trained.content_of(arrays)
+            self.write(temporary, arrays, extract, history, failed)
+            self.parts.publish(temporary, functools.partial(self._put, fingerprint=content, keep=True))
+            self.parts.remove()
+
+    def write(self, path, arrays, extract, history, failed):
+        """Write such a file under any name."""
+        texts = {"params": self.params, "inputs": self.inputs, "extract": extract, "history": history, "failed": failed}
+        texts |= {"generated_by": own()}
+        metadata = {name: json.dumps(value, sort_keys=True) for name, value in texts.items()}
+        metadata |= {"format": trained.FORMAT, "kind": self.kind, "schema_version": str(trained.SCHEMA)}
+        safetensors_files.write(path, arrays, metadata | {"recipe": self.recipe, "content": trained.content_of(arrays)})

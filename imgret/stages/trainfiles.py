@@ -1,0 +1,94 @@
+"""What `train` writes beside a network: a page and logs."""
+
+import os
+
+from imgret.errors import ImgretError
+from imgret.names import to_bytes
+from imgret.paths import check_apart, check_file, check_folder, is_photo, plain
+from imgret.runs.history import history_of
+from imgret.runs.trainingpage import TrainingPage
+from imgret.training.logs import Logs
+
+
+class SideFiles:
+    """The files that one `train` is asked for beside its network.
+
+    Parameters
+    ----------
+    paths : dict of str to str or None
+        By option: `--html`, `--log`, `--tensorboard`.
+    others : dict of str to str
+        What else is written, by option.
+    reads : sequence of str
+        What is read: no file of it is written to. Photos may lie in folders among it; see `spare`.
+    run : imgret.runs.run.Run
+
+    Raises
+    ------
+    UsageError
+        If two options name one file.
+    ImgretError
+        If one of them cannot be a file of its own: before there is any work to lose.
+    """
+
+    def __init__(self, paths, others, reads, run):
+        self._paths = {option: plain(path) for option, path in paths.items() if path is not None}
+        check_apart({option: path for option, path in others.items() if path is not None} | self._paths)
+        folders = [path for path in reads if os.path.isdir(path)]
+        self._reads, self._run, self._logs, self._page = [path for path in reads if os.path.isfile(path)], run, None, None
+        if "--html" in self._paths:
+            self._page = TrainingPage(self._paths["--html"], folders, self._reads, run)
+        if "--log" in self._paths:
+            check_file(self._paths["--log"], "--log")
+            check_folder(self._paths["--log"])
+
+    def spare(self, listing):
+        """Refuse to write over the photos of an `imgret.found.Listing`.
+
+        Raises
+        ------
+        ImgretError
+        """
+        for option, path in self._paths.items():
+            if os.path.isfile(path) and is_photo(path, listing):
+                raise ImgretError(f"{option} {os.fsdecode(path)} is one of the photos, which are read: choose another {option}")
+
+    def begin(self, recipe):
+        """Get ready for a training; a list of `imgret.training.logs.Logs`, as `imgret.training.telling.Telling` takes them.
+
+        Parameters
+        ----------
+        recipe : str
+            That of the network, hex.
+
+        Raises
+        ------
+        ImgretError
+            If a log is another training's.
+        """
+        csv, folder = self._paths.get("--log"), self._paths.get("--tensorboard")
+        if csv is not None or folder is not None:
+            self._logs = Logs(csv, folder, recipe=recipe, inputs=self._reads, overwrite=self._run.overwrite)
+        return [] if self._logs is None else [self._logs]
+
+    def finish(self, file, listings):
+        """The network is there: write the page, and what logs lack.
+
+        Parameters
+        ----------
+        file : imgret.runs.networkfiles.NetworkFile
+            Made now or before.
+        listings : sequence of imgret.found.Listing
+            Its photos, for the page.
+
+        Raises
+        ------
+        ImgretError
+        """
+        history = history_of(file)
+        if self._logs is not None:
+            self._logs.complete(file.history)
+        if self._page is not None:
+            wanted = {to_bytes(name) for entry in history.examples for name in (entry.query, *entry.positives, *entry.negatives)}
+            found = (pair for listing in listings for pair in zip(listing.names, listing.paths, strict=True))
+            self._page.write(file, {name: path for name, path in found if name in wanted})

@@ -1,0 +1,121 @@
+"""Training by tuples: a query, a photo that matches it, and hard negatives, found anew as the network changes."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret import registry
+from imgret.errors import ImgretError
+from imgret.losses.contrastive import Contrastive as ContrastiveLoss
+from imgret.losses.triplet import Triplet as TripletLoss
+from imgret.miners import MINERS
+from imgret.registry import load, param
+from imgret.seeds import seed_of
+from imgret.trainers.base import Batch, Trainer
+from imgret.trainers.recipe import params_of
+
+LEAST = 2  # clusters that photos must fall into, so that there are negatives
+
+
+@dataclasses.dataclass(frozen=True)
+class TupleParams(registry.Params):
+    """How tuples are made."""
+
+    negatives: int = param(5, "photos in a tuple that do not match", minimum=1, maximum=1000)
+    tuples: int = param(5, "tuples in a batch", minimum=1, maximum=100_000)
+    queries: int = param(2000, "photos that ask, in each part of an epoch, before negatives are found anew", minimum=1, maximum=10_000_000)
+    pool_size: int = param(20_000, "photos among which negatives are looked for", minimum=2, maximum=100_000_000)
+    miner: str = param("hard", f"how negatives are found: {', '.join(MINERS)}", choices=tuple(MINERS))
+
+
+class Tuples(Trainer):
+    """Base of losses of tuples.
+
+    In each part of an epoch as many photos ask as `queries` says, each once in an epoch. Each is given a photo that matches it, drawn by
+    the seed; without a truth that is another view of itself. Its negatives are found among `pool_size` photos by the network as it is.
+
+    References
+    ----------
+    F. Radenović, G. Tolias & O. Chum, Fine-tuning CNN image retrieval with no human annotation, PAMI 2019, sections 4 and 5.
+    """
+
+    Loss = None
+
+    def begin(self, task):
+        """See `Trainer.begin`."""
+        super().begin(task)
+        relations = task.relations
+        self._loss = self.Loss(self.params.part(self.Loss.Params))
+        kind = load(MINERS, self.params.miner, "miner")
+        self._miner = kind()
+        self._anchors = relations.anchors()
+        if not len(self._anchors):
+            raise ImgretError("no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth")
+        if len(np.unique(relations.clusters)) < LEAST:
+            raise ImgretError("all photos to train on are of one group: there are no negatives; give photos of at least two")
+
+    def parts(self, epoch):
+        """See `Trainer.parts`."""
+        return -(-len(self._anchors) // self.params.queries)
+
+    def plan(self, epoch, part, embed):
+        """See `Trainer.plan`."""
+        params, task = self.params, self.task
+        draw = np.random.default_rng(seed_of(task.seed, "queries", epoch))
+        queries = draw.permutation(self._anchors)[part * params.queries : (part + 1) * params.queries]
+        pool = np.arange(task.relations.count)
+        if len(pool) > params.pool_size:
+            pool = np.sort(np.random.default_rng(seed_of(task.seed, "pool", epoch, part)).permutation(pool)[: params.pool_size])
+        positives = np.array([self._positive(photo, epoch) for photo in queries.tolist()], dtype=np.int64)
+        vectors = embed(np.unique(np.concatenate([queries, positives, pool]))) if self._miner.looks else None
+        seed = seed_of(task.seed, "miner", epoch, part)
+        negatives = self._miner.mine(queries, positives, vectors, pool, task.relations, params.negatives, seed)
+        whole = (negatives >= 0).all(axis=1)
+        if not whole.any():
+            raise ImgretError(
+                f"no photo to train on has {params.negatives} others that may be its negatives: set fewer `negatives`, or give more photos"
+            )
+        return self._batches(queries[whole], positives[whole], negatives[whole], epoch)
+
+    def _positive(self, photo, epoch):
+        found = self.task.relations.positives(photo)
+        if not len(found):
+            return photo
+        draw = np.random.default_rng(seed_of(self.task.seed, "positive", epoch, self.task.names[photo]))
+        return int(found[draw.integers(len(found))])
+
+    def _batches(self, queries, positives, negatives, epoch):
+        rows = np.column_stack([queries, positives, negatives])
+        # a look of its own for each photo of a tuple, so that a photo and itself differ
+        views = np.broadcast_to(np.r_[2 * epoch - 1, 2 * epoch, np.full(negatives.shape[1], 2 * epoch - 1)], rows.shape)
+        size = self.params.tuples
+        return [
+            Batch(rows[start : start + size].ravel(), views[start : start + size].ravel(), np.repeat(np.arange(start, min(start + size, len(rows))), rows.shape[1]))
+            for start in range(0, len(rows), size)
+        ]
+
+    def loss(self, vectors, batch, learned):
+        """See `Trainer.loss`."""
+        return self._loss(vectors.unflatten(0, (-1, 2 + self.params.negatives)))
+
+    def examples(self, batches, count):
+        """See `Trainer.examples`."""
+        wide = 2 + self.params.negatives
+        rows = np.concatenate([batch.photos.reshape(-1, wide) for batch in batches[:count]])[:count]
+        return [(int(row[0]), [int(row[1])], row[2:].tolist()) for row in rows]
+
+
+class Contrastive(Tuples):
+    """Matching photos near each other, others farther apart than a margin."""
+
+    name = "contrastive"
+    Loss = ContrastiveLoss
+    Params = params_of(TupleParams, ContrastiveLoss.Params)
+
+
+class Triplet(Tuples):
+    """Matching photos nearer than others, by a margin."""
+
+    name = "triplet"
+    Loss = TripletLoss
+    Params = params_of(TupleParams, TripletLoss.Params)

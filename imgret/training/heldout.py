@@ -1,0 +1,120 @@
+"""Validation on photos that were kept from training, where no others are given."""
+
+import numpy as np
+
+from imgret.evaluation import measures
+from imgret.seeds import seed_of
+
+BLOCK = 1024  # queries ranked at once
+LEAST = 2  # groups, or photos without labels, that are worth asking among
+
+
+def held_out(relations, names, share, seed):
+    """Photos to keep from training: whole clusters of those that match, drawn by the seed.
+
+    Parameters
+    ----------
+    relations : imgret.relations.Relations
+    names : sequence of bytes
+    share : float
+        Of the clusters with photos that match, or of all photos where none is said to.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int64
+        Ascending; empty where too little would be left on either side.
+    """
+    parts = _apart(relations)
+    asking = np.unique(parts[relations.anchors()])
+    first = {}
+    for photo, part in enumerate(parts.tolist()):
+        first.setdefault(part, photo)
+    drawn = sorted(asking.tolist(), key=lambda part: seed_of(seed, "holdout", names[first[part]]))
+    count = round(share * len(drawn))
+    if count < LEAST or len(drawn) - count < LEAST:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(np.isin(parts, drawn[:count]))
+
+
+def _apart(relations):
+    """The number of the part that each photo is in: nothing in one is related to anything in another."""
+    root = np.arange(relations.count)
+
+    def find(photo):
+        while root[photo] != photo:
+            root[photo] = root[root[photo]]
+            photo = int(root[photo])
+        return photo
+
+    for photo in range(relations.count):
+        for other in relations.never(photo).tolist():
+            one, two = find(photo), find(other)
+            root[max(one, two)] = min(one, two)
+    return np.array([find(photo) for photo in range(relations.count)], dtype=np.int64)
+
+
+class HeldOut:
+    """Held-out photos ask for those that match them; without labels a seeded look at each asks for the photo itself among all.
+
+    Mean average precision (finite sum, the photo that asks taken out) over photos with a match.
+
+    Parameters
+    ----------
+    relations : imgret.relations.Relations
+        Of all photos.
+    photos : ndarray of int64
+        Those held out, ascending.
+    labelled : bool
+    """
+
+    measure, protocol = "map", "held-out"
+
+    def __init__(self, relations, photos, labelled):
+        self.labelled, self._photos = labelled, photos
+        if labelled:
+            place = {photo: row for row, photo in enumerate(photos.tolist())}
+            found = [[place[other] for other in relations.positives(photo).tolist() if other in place] for photo in photos.tolist()]
+            self._asking = np.array([row for row, positives in enumerate(found) if positives], dtype=np.int64)
+            self._positives = [np.array(found[row]) for row in self._asking.tolist()]
+            self.pairs = [(photo, 0) for photo in photos.tolist()]
+        else:
+            gallery = np.arange(relations.count)
+            self._asking = np.arange(len(gallery), len(gallery) + len(photos))
+            self._positives = [np.array([photo]) for photo in photos.tolist()]
+            self.pairs = [(photo, 0) for photo in gallery.tolist()] + [(photo, 1) for photo in photos.tolist()]
+            self._gallery = len(gallery)
+
+    @property
+    def told(self):
+        """What it is, for the history: dict."""
+        return {"photos": len(self._photos), "queries": len(self._asking), "held_out": True}
+
+    def score(self, vectors):
+        """The measure, and all figures.
+
+        Parameters
+        ----------
+        vectors : ndarray, shape (N, D), float32
+            Of `pairs`, in their order.
+
+        Returns
+        -------
+        float, dict of str to float
+        """
+        gallery = vectors if self.labelled else vectors[: self._gallery]
+        ranks, offsets, positives = [], [0], []
+        for start in range(0, len(self._asking), BLOCK):
+            rows = self._asking[start : start + BLOCK]
+            scores = vectors[rows] @ gallery.T
+            for row, line, matching in zip(rows.tolist(), scores, self._positives[start : start + BLOCK], strict=True):
+                if self.labelled:
+                    line[row] = -np.inf
+                order = np.argsort(-line, kind="stable")
+                found = np.sort(np.flatnonzero(np.isin(order, matching))) + 1
+                ranks.append(found)
+                offsets.append(offsets[-1] + len(found))
+                positives.append(len(matching))
+        ranks, offsets, positives = np.concatenate(ranks), np.array(offsets), np.array(positives)
+        value = float(measures.average_precision(ranks, offsets, positives).mean())
+        return value, {"map": value, "recall@1": float(measures.recalled_at(ranks, offsets, 1).mean())}

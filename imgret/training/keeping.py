@@ -1,0 +1,86 @@
+"""Where a training keeps its state: in the folder of parts, tensors and JSON in one .safetensors file, vectors beside it."""
+
+import contextlib
+import json
+import os
+import time
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.networks import safetensors_files
+from imgret.store.parts import TRAINING
+from imgret.store.writer import publish, write_error
+from imgret.training.maps import Vectors
+
+SECONDS = 120.0  # between checkpoints within an epoch
+NAME = "checkpoint.safetensors"
+
+
+class Keeping:
+    """The last state of a training, and what it works with on the way.
+
+    Parameters
+    ----------
+    parts : imgret.store.parts.Parts
+        Prepared.
+
+    Attributes
+    ----------
+    folder : str
+        Where all of it is.
+    """
+
+    def __init__(self, parts):
+        self._parts, self.folder = parts, os.path.join(parts.folder, TRAINING)
+        os.makedirs(self.folder, exist_ok=True)
+        self._path, self._saved = os.path.join(self.folder, NAME), time.monotonic()
+
+    def load(self):
+        """The last state saved.
+
+        Returns
+        -------
+        dict of str to ndarray, dict
+            None, None where there is none, or it is damaged: training then begins again, which is never wrong.
+        """
+        try:
+            metadata = safetensors_files.read_header(self._path).metadata
+            if metadata.get("recipe") != self._parts.recipe:
+                return None, None
+            return safetensors_files.read(self._path), json.loads(metadata["state"])
+        except (OSError, ImgretError, ValueError, KeyError):
+            return None, None
+
+    def due(self):
+        """Whether the last one was saved long enough ago."""
+        return time.monotonic() - self._saved >= SECONDS
+
+    def save(self, arrays, state):
+        """Save a state.
+
+        Parameters
+        ----------
+        arrays : dict of str to ndarray
+        state : dict
+            Ready for JSON.
+
+        Raises
+        ------
+        ImgretError
+            If it cannot be written; the one before stays.
+        """
+        temporary = self._parts.temporary()
+        try:
+            whole = {name: np.array(array, order="C", copy=None) for name, array in arrays.items()}
+            safetensors_files.write(temporary, whole, {"recipe": self._parts.recipe, "state": json.dumps(state)})
+            publish(temporary, self._path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise write_error(os.fsdecode(self._path), error) from None
+        self._saved = time.monotonic()
+
+    def vectors(self, name, count, dim):
+        """An `imgret.training.maps.Vectors` for so many vectors, empty."""
+        return Vectors(self.folder, name, count, dim)

@@ -1,0 +1,132 @@
+"""One step of an optimiser, whatever the size of its batch."""
+
+import math
+
+import numpy as np
+
+from imgret.errors import ImgretError
+from imgret.training.course import rate_at
+from imgret.training.source import alike, vectors_of
+
+
+class Steps:
+    """Makes steps.
+
+    A batch that goes through the network at once is a plain step. Of a larger one the vectors are computed first, without anything kept; the
+    loss is taken of all of them, with its gradient by each; then the network is run again, part by part, each with the gradient of its
+    vectors. That is the gradient of the whole batch, in the memory of a part (multistage backpropagation).
+
+    Parameters
+    ----------
+    network : imgret.networks.trainable.Trainable
+    trainer : imgret.trainers.base.Trainer
+    learned : dict of str to torch.Tensor
+        What the trainer learns beside the network; they come to take gradients.
+
+    References
+    ----------
+    J. Revaud, J. Almazán, R. S. Rezende & C. R. de Souza, Learning with average precision: training image retrieval with a listwise loss,
+    ICCV 2019, section 3.3.
+    """
+
+    def __init__(self, network, trainer, learned):
+        import torch
+
+        self.network, self.trainer, self.params = network, trainer, network.params
+        self.learned = {name: tensor.to(network.device).requires_grad_(True) for name, tensor in learned.items()}
+        beside = {f"learned.{name}": tensor for name, tensor in self.learned.items()}
+        self.named = network.learning | beside
+        if not self.named:
+            raise ImgretError("nothing is left to learn: freeze a lower layer, or a head that learns (`pool`, `embed`)")
+        heads = [name for name in self.named if not name.startswith("backbone.")]
+        plain = [name for name in self.named if name not in heads]
+        groups = [(plain, 1.0, self.params.decay), (heads, self.params.head_rate, 0.0)]
+        groups = [(names, factor, decay) for names, factor, decay in groups if names]
+        self._factors = [factor for _, factor, _ in groups]
+        options = [{"params": [self.named[name] for name in names], "weight_decay": decay} for names, _, decay in groups]
+        kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+        extra = {"momentum": 0.9} if self.params.optimiser == "sgd" else {}
+        self._optimiser = kinds[self.params.optimiser](options, lr=self.params.rate, **extra)
+
+    def make(self, inputs, batch, step, share):
+        """One step.
+
+        Parameters
+        ----------
+        inputs : list of ndarray
+            Of the batch's photos.
+        batch : imgret.trainers.base.Batch
+        step : int
+            Which of all steps it is, from 0.
+        share : float
+            Of all steps, made before.
+
+        Returns
+        -------
+        float, float
+            The loss, and the learning rate.
+
+        Raises
+        ------
+        ImgretError
+            If the loss is not finite.
+        """
+        rate = rate_at(self.params, step, share)
+        for group, factor in zip(self._optimiser.param_groups, self._factors, strict=True):
+            group["lr"] = rate * factor
+        self._optimiser.zero_grad(set_to_none=True)
+        parts = alike(inputs, self.params.micro)
+        loss, vectors = self._whole(inputs, parts[0], batch) if len(parts) == 1 else self._in_parts(inputs, parts, batch)
+        if not math.isfinite(loss):
+            raise ImgretError(f"the loss of step {step + 1} is {loss}: set a smaller `rate`, or precision=float32; the last checkpoint is kept")
+        self._optimiser.step()
+        self.trainer.stepped(vectors.detach(), batch)
+        return loss, rate
+
+    def _whole(self, inputs, places, batch):
+        vectors = self.network([inputs[place] for place in places], learn=True)
+        loss = self.trainer.loss(vectors, batch, self.learned)
+        self._backward(loss)
+        return float(loss.detach()), vectors
+
+    def _in_parts(self, inputs, parts, batch):
+        if self.params.batch_norm == "full":
+            raise ImgretError(
+                f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one shape, of at "
+                f"most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
+            )
+        vectors = vectors_of(self.network, inputs).requires_grad_(True)
+        loss = self.trainer.loss(vectors, batch, self.learned)
+        self._backward(loss)
+        if vectors.grad is not None:
+            for places in parts:
+                self.network([inputs[place] for place in places], learn=True).backward(vectors.grad[places])
+        return float(loss.detach()), vectors
+
+    @staticmethod
+    def _backward(loss):
+        if loss.requires_grad:
+            loss.backward()
+
+    def state(self):
+        """All that a checkpoint keeps of weights and optimiser, by name: dict of str to ndarray."""
+        found = {f"weights.{name}": tensor for name, tensor in (self.named | self.network.buffers).items()}
+        for name, tensor in self.named.items():
+            for key, value in self._optimiser.state.get(tensor, {}).items():
+                if value is not None:
+                    found[f"optimiser.{key}.{name}"] = value
+        return {name: np.array(tensor.detach().cpu().numpy(), order="C") for name, tensor in found.items()}
+
+    def restore(self, arrays):
+        """Go on from a `state`."""
+        import torch
+
+        with torch.no_grad():
+            for name, tensor in (self.named | self.network.buffers).items():
+                tensor.copy_(torch.from_numpy(np.array(arrays[f"weights.{name}"])))
+        for name, tensor in self.named.items():
+            for key in arrays:
+                if key.startswith("optimiser.") and key.endswith("." + name) and key.count(".") == name.count(".") + 2:
+                    kind, value = key.split(".")[1], torch.from_numpy(np.array(arrays[key]))
+                    # in the layout of its weights: the same order of arithmetic
+                    self._optimiser.state[tensor][kind] = value if kind == "step" else torch.empty_like(tensor.detach()).copy_(value)
