@@ -614,7 +614,8 @@ def test_version_1_records_the_same_of_every_pool(pool):
     assert params.places() == {"weights": "imagenet"}
     assert set(params.space()) == MEANT[pool]
     assert Cnn.Params.from_json(params.to_json() | params.places()) == params
-    assert [field.name for field in dataclasses.fields(Cnn.Params)] == [*list(RECORDED)[:2], "weights", *list(RECORDED)[2:]]
+    first = [*list(RECORDED)[:2], "weights", *list(RECORDED)[2:]]
+    assert [field.name for field in dataclasses.fields(Cnn.Params)][: len(first)] == first
 
 
 @pytest.mark.parametrize("pool", MEANT)

@@ -11,7 +11,9 @@ from imgret import registry
 from imgret.errors import ImgretError
 from imgret.evaluation import PROTOCOLS
 from imgret.evaluation.threshold import best_threshold, first_answers
+from imgret.relations import Grouped, Relations
 from imgret.training import validation
+from imgret.training.heldout import HeldOut
 from imgret.training.validation import Validation
 
 TRUTHS = {
@@ -171,3 +173,18 @@ def test_first_answers_pass_over_the_query_and_junk(tmp_path):
     value, figures = held.score(vectors)
     assert figures["first.right"] == pytest.approx(right.mean())
     assert figures["first.right"] == figures["p@1"]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_held_out_photos_tell_what_first_answers_are_worth(labelled):
+    names, vectors = sample()
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    groups = [int(name[1:].partition(b"/")[0]) for name in names]
+    relations = Grouped([(group,) for group in groups]) if labelled else Relations(len(names))
+    photos = np.flatnonzero(np.array(groups) < 6)
+    held = HeldOut(relations, photos, labelled)
+    rows = vectors[[photo for photo, _ in held.pairs]]
+    value, figures = held.score(rows if labelled else np.concatenate([vectors, vectors[photos][:, ::-1]]).astype(np.float32))
+    assert figures["map"] == value
+    assert figures["first.right"] == pytest.approx(figures["recall@1"])
+    assert 0 < figures["first.answered"] <= 1

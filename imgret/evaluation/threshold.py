@@ -32,6 +32,11 @@ class Threshold:
     precision: float | None
 
 
+def first_figures(scores, right):
+    """`best_threshold` as figures: dict of str to float or None, each name of `Threshold`'s behind `first.`."""
+    return {f"first.{name}": value for name, value in vars(best_threshold(scores, right)).items()}
+
+
 def first_answers(judged, setting=""):
     """The first answer to each query, once the query itself and junk have been taken out.
 

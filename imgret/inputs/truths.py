@@ -180,8 +180,8 @@ def _link(pairs, names):
     return [pair for pair in both if None not in pair and pair[0] != pair[1]]
 
 
-def truth_of(given):
-    """The `Truth` that --truth means.
+def truth_of(given, option="--truth"):
+    """The `Truth` that `--truth` means, or another option.
 
     Parameters
     ----------
@@ -198,14 +198,16 @@ def truth_of(given):
     if given in WORDS and not os.path.exists(given):
         return Truth(given)
     if not os.path.isfile(given):
-        raise ImgretError(f"--truth {given}: there is no such file; it is a CSV with the header {HEADERS}, a ranking, or one of {', '.join(WORDS)}")
+        raise ImgretError(
+            f"{option} {given}: there is no such file; it is a CSV with the header {HEADERS}, a ranking, or one of {', '.join(WORDS)}"
+        )
     if is_hdf5(given):
         return Truth("matches", given)
     header = _header(given)
     for form, columns in COLUMNS.items():
         if columns <= header:
             return Truth(form, given)
-    raise ImgretError(f"--truth {given}: the first line must be the header {HEADERS}")
+    raise ImgretError(f"{option} {given}: the first line must be the header {HEADERS}")
 
 
 def _header(path):

@@ -96,7 +96,9 @@ class FromWeights:
             try:
                 return super().parse(settings, **given)
             except UsageError as error:
-                raise UsageError(f"{error} ({path} was trained with {', '.join(f'{n}={v}' for n, v in found.items() if n == 'pool')})") from None
+                raise UsageError(
+                    f"{error} ({path} was trained with {', '.join(f'{n}={v}' for n, v in found.items() if n == 'pool')})"
+                ) from None
         return super().parse(settings, **given)
 
 

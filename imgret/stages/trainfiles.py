@@ -1,13 +1,19 @@
 """What `train` writes beside a network: a page and logs."""
 
+import contextlib
 import os
 
 from imgret.errors import ImgretError
 from imgret.names import to_bytes
 from imgret.paths import check_apart, check_file, check_folder, is_photo, plain
 from imgret.runs.history import history_of
+from imgret.runs.networkfiles import NetworkOutput
+from imgret.runs.plainfiles import PlainFile, write_together
 from imgret.runs.trainingpage import TrainingPage
 from imgret.training.logs import Logs
+
+NETWORK = NetworkOutput.form
+READ = 1 << 20  # bytes at once
 
 
 class SideFiles:
@@ -36,6 +42,8 @@ class SideFiles:
         check_apart({option: path for option, path in others.items() if path is not None} | self._paths)
         folders = [path for path in reads if os.path.isdir(path)]
         self._reads, self._run, self._logs, self._page = [path for path in reads if os.path.isfile(path)], run, None, None
+        last = others.get("--last")
+        self._last = None if last is None else PlainFile(last, "--last", NETWORK, reads)
         if "--html" in self._paths:
             self._page = TrainingPage(self._paths["--html"], folders, self._reads, run)
         if "--log" in self._paths:
@@ -71,6 +79,31 @@ class SideFiles:
             self._logs = Logs(csv, folder, recipe=recipe, inputs=self._reads, overwrite=self._run.overwrite)
         return [] if self._logs is None else [self._logs]
 
+    def keep_last(self, output, *network):
+        """Write the network as it was at the end, where that is asked for.
+
+        Parameters
+        ----------
+        output : imgret.runs.networkfiles.NetworkOutput
+            Which is still to be put.
+        *network
+            As its `put` takes it.
+
+        Raises
+        ------
+        ImgretError
+            If another file is there.
+        """
+        if self._last is None:
+            return
+        temporary = output.parts.temporary()
+        try:
+            output.write(temporary, *network)
+            write_together([(self._last, lambda: _blocks(temporary))], self._run)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
     def finish(self, file, listings):
         """The network is there: write the page, and what logs lack.
 
@@ -86,9 +119,19 @@ class SideFiles:
         ImgretError
         """
         history = history_of(file)
+        if self._last is not None and not os.path.exists(self._last.path):
+            self._run.report.warn(
+                f"{self._last.shown} is not written: {file.shown} was there already, and the last weights are known only when training ends"
+            )
         if self._logs is not None:
             self._logs.complete(file.history)
         if self._page is not None:
             wanted = {to_bytes(name) for entry in history.examples for name in (entry.query, *entry.positives, *entry.negatives)}
             found = (pair for listing in listings for pair in zip(listing.names, listing.paths, strict=True))
             self._page.write(file, {name: path for name, path in found if name in wanted})
+
+
+def _blocks(path):
+    with open(path, "rb") as file:
+        while block := file.read(READ):
+            yield block

@@ -10,7 +10,15 @@ from imgret.store.hashing import canonical
 
 CORE = ("numpy", "h5py", "opencv-contrib-python", "opencv-contrib-python-headless", "faiss-cpu", "pillow")
 LIBRARIES = (*CORE, "pillow-heif", "numba", "torch", "torchvision", "timm", "onnxruntime", "scikit-image")
-DESCRIBING = ("opencv", "pillow", "pillow-heif", "torch", "torchvision", "timm", "onnxruntime")  # by which photos are decoded and described, as `family` has them
+DESCRIBING = (
+    "opencv",
+    "pillow",
+    "pillow-heif",
+    "torch",
+    "torchvision",
+    "timm",
+    "onnxruntime",
+)  # by which photos are decoded and described, as `family` has them
 MOST, LONGEST = 64, 64  # versions of a library, letters of one, in a file that may be a stranger's
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from imgret.components import Component
 from imgret.training.batches import Batch  # noqa: F401 - what a plan is of
 
@@ -32,22 +34,31 @@ class Task:
 class Trainer(Component):
     """Base of all ways to train.
 
-    Everything random is drawn from `imgret.seeds.seed_of(task.seed, purpose, epoch, photo's name)`. What it keeps from step to step beside tensors that
-    are learned is in `state`, so that a run that was killed goes on with the same bytes.
+    Everything random is drawn from `imgret.seeds.seed_of(task.seed, purpose, epoch, photo's name)`. What it keeps from step to step beside
+    tensors that are learned is in `state`, so that a run that was killed goes on with the same bytes.
 
     Attributes
     ----------
     labels : str
         "needed", "welcome" or "none": whether it learns from a truth.
-    classes : bool
-        Whether that must divide photos into classes, each photo in one.
     Params : type
         Its own parameters, those of its loss and miner among them, beside those of `imgret.trainers.recipe.Recipe`.
+    notes : list of str
+        What is to be told once `begin` and `start` have come back, a sentence each.
     """
 
     family = "trainer"
     labels = "welcome"
-    classes = False
+
+    def aside(self, task):
+        """Photos that it keeps from training to be scored on what it sees: ascending, ndarray of int64.
+
+        Parameters
+        ----------
+        task : Task
+            Of photos none of which are held out otherwise; `begin` is told of those that are left.
+        """
+        return np.empty(0, dtype=np.int64)
 
     def begin(self, task):
         """Take what there is to train on; at the start, and where a run goes on.
@@ -61,7 +72,7 @@ class Trainer(Component):
         ImgretError
             If the photos are not enough for it.
         """
-        self.task = task
+        self.task, self.notes = task, []
 
     def start(self, embed):
         """What is learned beside the network, as it is at the start: dict of str to torch.Tensor, by name.
@@ -69,8 +80,8 @@ class Trainer(Component):
         Parameters
         ----------
         embed : callable
-            `embed(photos, view=0)`: the vectors of photos (an ascending ndarray) by the network as it is now, as a callable: `vectors(some)`
-            gives those of some of them, ascending, as ndarray (n, D), float32. They are in a file.
+            `embed(photos, view=0)`: the vectors of photos (an ascending ndarray) by the network as it is now, as a callable:
+            `vectors(some)` gives those of some of them, ascending, as ndarray (n, D), float32. They are in a file.
         """
         return {}
 

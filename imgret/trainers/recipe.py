@@ -29,12 +29,18 @@ class Recipe(registry.Params):
     optimiser: str = param("adamw", "how weights follow their gradients", choices=("adamw", "adam", "sgd"))
     decay: float = param(1e-4, "weight decay", minimum=0, maximum=10)
     batch_norm: str = param(
-        "frozen", "frozen: as it was trained; affine: its factors learn, its statistics stay; full: both", choices=("frozen", "affine", "full")
+        "frozen",
+        "frozen: as it was trained; affine: its factors learn, its statistics stay; full: both",
+        choices=("frozen", "affine", "full"),
     )
     learn_head: bool = param(True, "whether what the head can learn is learned: GeM's exponent, a last layer ...")
     freeze: str = param("", "module up to which the network stays as it is: its maps are kept, and computed once")
-    views: int = param(0, "different looks at each photo; 0: new ones in each epoch (with `freeze` as many as are kept)", minimum=0, maximum=1000)
-    micro: int = param(64, "photos that go through the network together, at most: a batch may be larger", role=SAMPLING, minimum=1, maximum=4096)
+    views: int = param(
+        0, "different looks at each photo; 0: new ones in each epoch (with `freeze` as many as are kept)", minimum=0, maximum=1000
+    )
+    micro: int = param(
+        64, "photos that go through the network together, at most: a batch may be larger", role=SAMPLING, minimum=1, maximum=4096
+    )
     threads: int = param(1, "processor threads of the network: another number, other last digits", role=SAMPLING, minimum=1, maximum=256)
     near: float = param(10.0, "places: metres within which photos match", above=0, maximum=1e6)
     far: float = param(25.0, "places: metres beyond which photos do not match", above=0, maximum=1e6)
@@ -69,6 +75,7 @@ def params_of(*own):
         """Parameters of a training."""
 
         OF_NETWORK = OF_NETWORK
+        OWN = tuple(each.name for kind in own for each in dataclasses.fields(kind))
 
         def __post_init__(self):
             super().__post_init__()

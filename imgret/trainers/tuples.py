@@ -50,7 +50,9 @@ class Tuples(Trainer):
         self._miner = kind()
         self._anchors = relations.anchors()
         if not len(self._anchors):
-            raise ImgretError("no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth")
+            raise ImgretError(
+                "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
+            )
         if len(np.unique(relations.clusters)) < LEAST:
             raise ImgretError("all photos to train on are of one group: there are no negatives; give photos of at least two")
 
@@ -90,7 +92,11 @@ class Tuples(Trainer):
         views = np.broadcast_to(np.r_[2 * epoch - 1, 2 * epoch, np.full(negatives.shape[1], 2 * epoch - 1)], rows.shape)
         size = self.params.tuples
         return [
-            Batch(rows[start : start + size].ravel(), views[start : start + size].ravel(), np.repeat(np.arange(start, min(start + size, len(rows))), rows.shape[1]))
+            Batch(
+                rows[start : start + size].ravel(),
+                views[start : start + size].ravel(),
+                np.repeat(np.arange(start, min(start + size, len(rows))), rows.shape[1]),
+            )
             for start in range(0, len(rows), size)
         ]
 

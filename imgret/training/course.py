@@ -67,6 +67,26 @@ class Course:
         self.epoch, self.part, self.step = self.epoch + 1, 0, 0
         return better
 
+    def history(self, validation, names):
+        """What a network file says of it: dict, ready for JSON.
+
+        Parameters
+        ----------
+        validation : object or None
+            See `imgret.training.heldout.HeldOut`.
+        names : list of str
+            Of all photos.
+        """
+        found = {"measure": None, "protocol": None, "validation": None, "best": self.best, "epochs": self.epochs, "steps": self.steps}
+        if validation is not None:
+            found |= {"measure": validation.measure, "protocol": validation.protocol, "validation": validation.told}
+        lists = ("positives", "negatives")
+        found["examples"] = [
+            {"epoch": each["epoch"], "query": names[each["query"]]} | {key: [names[photo] for photo in each[key]] for key in lists}
+            for each in self.examples
+        ]
+        return found
+
     def to_json(self):
         """Plain values."""
         return dataclasses.asdict(self)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from imgret.evaluation import measures
+from imgret.evaluation.threshold import first_figures
 from imgret.seeds import seed_of
 
 BLOCK = 1024  # queries ranked at once
@@ -100,10 +101,10 @@ class HeldOut:
 
         Returns
         -------
-        float, dict of str to float
+        float, dict of str to float or None
         """
         gallery = vectors if self.labelled else vectors[: self._gallery]
-        ranks, offsets, positives = [], [0], []
+        ranks, offsets, positives, firsts = [], [0], [], []
         for start in range(0, len(self._asking), BLOCK):
             rows = self._asking[start : start + BLOCK]
             scores = vectors[rows] @ gallery.T
@@ -115,6 +116,8 @@ class HeldOut:
                 ranks.append(found)
                 offsets.append(offsets[-1] + len(found))
                 positives.append(len(matching))
+                firsts.append((line[order[0]], found[0] == 1))
         ranks, offsets, positives = np.concatenate(ranks), np.array(offsets), np.array(positives)
         value = float(measures.average_precision(ranks, offsets, positives).mean())
-        return value, {"map": value, "recall@1": float(measures.recalled_at(ranks, offsets, 1).mean())}
+        figures = {"map": value, "recall@1": float(measures.recalled_at(ranks, offsets, 1).mean())}
+        return value, figures | first_figures(*zip(*firsts, strict=True))

@@ -29,10 +29,12 @@ class Keeping:
     ----------
     folder : str
         Where all of it is.
+    recipe : str
     """
 
     def __init__(self, parts):
         self._parts, self.folder = parts, os.path.join(parts.folder, TRAINING)
+        self.recipe = parts.recipe
         os.makedirs(self.folder, exist_ok=True)
         self._path, self._saved = os.path.join(self.folder, NAME), time.monotonic()
 
@@ -81,6 +83,6 @@ class Keeping:
             raise write_error(os.fsdecode(self._path), error) from None
         self._saved = time.monotonic()
 
-    def vectors(self, name, count, dim):
+    def vectors(self, name, count, dim, dtype):
         """An `imgret.training.maps.Vectors` for so many vectors, empty."""
-        return Vectors(self.folder, name, count, dim)
+        return Vectors(self.folder, name, count, dim, dtype)

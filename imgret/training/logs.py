@@ -204,8 +204,7 @@ class Events:
             for tag, value in tags[kind].items():
                 if value is not None:
                     self._writer.add_scalar(tag, value, step)
-            if kind == "epoch":
-                self._writer.flush()
+            self._writer.flush()  # a checkpoint may be made at any step
 
     def close(self):
         """No more is to come."""

@@ -66,6 +66,7 @@ class Training:
             self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed))
         else:
             self._resume(arrays, state)
+        self._tell.notes(self.trainer.notes)
         while self.course.epoch <= self.params.epochs:
             if self.course.epoch > 0:
                 self._epoch()
@@ -77,10 +78,10 @@ class Training:
         """Vectors of photos by the network as it is, for a trainer; see `imgret.trainers.base.Trainer.start`."""
         photos = np.asarray(photos, dtype=np.int64)
         pairs = [(photo, view) for photo in self._numbers[photos].tolist()]
-        store = self._filled("vectors", pairs, "photo looked through")
+        store = self._filled("mined", pairs, "photo looked through", np.float16)
         return lambda asked: store.read(np.searchsorted(photos, asked))
 
-    def _filled(self, name, pairs, unit):
+    def _filled(self, name, pairs, unit, dtype):
         """The vectors of (photo, view), in a file."""
         chunks = [pairs[start : start + EMBEDDED] for start in range(0, len(pairs), EMBEDDED)]
         store, done = None, 0
@@ -92,8 +93,8 @@ class Training:
                         f"the network gives vectors that are not finite after {self.course.total} steps: set a smaller `rate`; "
                         "the last checkpoint is kept"
                     )
-                store = self._keeping.vectors(name, len(pairs), vectors.shape[1]) if store is None else store
-                store.write(np.arange(done, done + len(inputs)), vectors)
+                store = self._keeping.vectors(name, len(pairs), vectors.shape[1], dtype) if store is None else store
+                store.write(done, vectors)
                 done += len(inputs)
                 progress.reach(done)
         return store
@@ -103,7 +104,10 @@ class Training:
         photos = np.random.default_rng(seed_of(self.params.seed, "sample")).permutation(len(self._numbers))[:SAMPLED]
         pairs = [(photo, 0) for photo in self._numbers[np.sort(photos)].tolist()]
         chunks, found = [pairs[start : start + EMBEDDED] for start in range(0, len(pairs), EMBEDDED)], []
-        with contextlib.closing(self.source.batches(chunks, self._tell)) as loaded, self._tell.progress(len(pairs), "photo sampled") as progress:
+        with (
+            contextlib.closing(self.source.batches(chunks, self._tell)) as loaded,
+            self._tell.progress(len(pairs), "photo sampled") as progress,
+        ):
             for inputs in loaded:
                 for places in alike(inputs, self.params.micro):
                     outputs = self.network.outputs([inputs[place] for place in places])
@@ -137,7 +141,10 @@ class Training:
         lists = [[(self._numbers[photo], self.view(view)) for photo, view in zip(batch.photos, batch.views, strict=True)] for batch in rest]
         lists = [[(int(photo), view) for photo, view in pairs] for pairs in lists]
         title = f"step of epoch {course.epoch}"
-        with contextlib.closing(self.source.batches(lists, self._tell)) as loaded, self._tell.progress(len(plan), title, course.step) as progress:
+        with (
+            contextlib.closing(self.source.batches(lists, self._tell)) as loaded,
+            self._tell.progress(len(plan), title, course.step) as progress,
+        ):
             for batch, inputs in zip(rest, loaded, strict=True):
                 share = (course.epoch - 1 + (course.part + course.step / len(plan)) / parts) / self.params.epochs
                 loss, rate = self._steps.make(inputs, batch, course.total, share)
@@ -158,7 +165,7 @@ class Training:
         """End an epoch: score it, and keep what is best."""
         score, figures = None, {}
         if self.validation is not None:
-            store = self._filled("validation", self.validation.pairs, "photo to validate")
+            store = self._filled("validation", self.validation.pairs, "photo to validate", np.float32)
             score, figures = self.validation.score(store.read(np.arange(len(self.validation.pairs))))
         rate = self.course.steps[-1][3] if self.course.steps else None
         self.network.check_finite()

@@ -1,12 +1,10 @@
 """The score of a network while it is trained: an ordinary protocol on photos that training does not see."""
 
-import dataclasses
-
 import numpy as np
 
 from imgret.errors import ImgretError, counted
 from imgret.evaluation.result import qualified
-from imgret.evaluation.threshold import best_threshold, first_answers
+from imgret.evaluation.threshold import first_answers, first_figures
 from imgret.formats.lists import RankedLists
 from imgret.indexes.flat import Flat
 
@@ -120,5 +118,4 @@ class Validation:
         for name, questions in self._asked.settings.items():
             if questions:
                 figures |= {qualified(name, measure): value for measure, value in judged.means(name).items()}
-        first = dataclasses.asdict(best_threshold(*first_answers(judged, setting)))
-        return figures[qualified(setting, self.measure)], figures | {f"first.{name}": value for name, value in first.items()}
+        return figures[qualified(setting, self.measure)], figures | first_figures(*first_answers(judged, setting))

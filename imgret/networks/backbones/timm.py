@@ -1,7 +1,6 @@
 """A network of timm, cut open at its layers."""
 
 import difflib
-import functools
 import inspect
 
 from imgret.errors import ImgretError, UsageError
@@ -45,24 +44,30 @@ class Model(filling.Maker):
         cfg = timm.get_pretrained_cfg(self.own)
         self.mean, self.std = tuple(map(float, cfg.mean)), tuple(map(float, cfg.std))
         self._cfg = cfg
-        self._names = functools.cache(lambda: self.built().state_dict().keys())
+        bare = self._bare()
+        self._names = set(bare.state_dict())
+        takes = {name for kind in type(bare).__mro__ for name in inspect.signature(kind.__init__).parameters}
+        self._options = next((options for options in ANY_SIZE if takes >= options.keys()), {})
 
     @property
     def fixed(self):
         """(height, width) of the only photos it takes; None where it takes others."""
         return self._cfg.input_size[1:] if self._cfg.fixed_input_size and not self._options else None
 
-    @functools.cached_property
-    def _options(self):
-        """What its class is told so that it takes photos of any size."""
-        takes = set()
-        for kind in type(self._made({})).__mro__:
-            takes |= set(inspect.signature(kind.__init__).parameters)
-        return next((options for options in ANY_SIZE if takes >= options.keys()), {})
-
     def built(self, **options):
         """A model with weights that timm drew."""
         return self._made(self._options | options)
+
+    def _bare(self):
+        """A model whose weights take no memory, where that can be; nothing is drawn for it."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            try:
+                with torch.device("meta"):
+                    return self._made({})
+            except (NotImplementedError, RuntimeError):  # some compute with tensors while they are built
+                return self._made({})
 
     def _made(self, options):
         import timm
@@ -75,14 +80,14 @@ class Model(filling.Maker):
 
     def fitting(self, state):
         """How many of a state_dict's names the model has."""
-        return len(self._names() & state.keys())
+        return len(self._names & state.keys())
 
     def filled(self, state, path):
         """A model with the weights of a state_dict, of as many classes as that has; none, if it has no classifier."""
         classifier = self._cfg.classifier or ()
         first = f"{classifier if isinstance(classifier, str) else classifier[0]}.weight" if classifier else ""
         options = {}
-        if first and first in self._names():
+        if first and first in self._names:
             options = {"num_classes": len(state[first]) if first in state and state[first].ndim else 0}
         model = self.built(**options)
         state_dicts.fit(state, model, self.name, path)
@@ -116,9 +121,9 @@ class Timm(Cut):
 
     def build(self, params, given):
         """The model with its weights; it takes photos of any size where timm's class has an option for it."""
-        import timm
-
         self._maker = Model(params.model)
+        import timm  # there, then
+
         built = filling.built(params, given, self._maker)
         self.size = self._maker.fixed
         if self.size is not None:
@@ -165,7 +170,9 @@ class Timm(Cut):
             return CLASSIFIED
         answered = []
         listeners = [
-            (module, lambda _, __, output, name=name: answered.append((name, output))) for name, module in self.model.named_modules() if name
+            (module, lambda _, __, output, name=name: answered.append((name, output)))
+            for name, module in self.model.named_modules()
+            if name
         ]
         with torch.no_grad(), listening(listeners):
             features = self.model.forward_features(torch.zeros(1, 3, self.side, self.side))
