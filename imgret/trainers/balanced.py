@@ -15,7 +15,7 @@ from imgret.trainers.base import Batch, Trainer
 from imgret.trainers.recipe import params_of
 
 LEAST = 2  # groups of a batch: one alone has no negatives
-AHEAD = 16  # batches' worth of groups among which those are looked for that do not touch each other
+AHEAD = 4  # batches' worth of groups among which those are looked for that do not touch each other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +74,11 @@ class Balanced(Trainer):
                 yield [photo] * size
                 continue
             draw = np.random.default_rng(seed_of(self.task.seed, "group", epoch, self.task.names[photo]))
-            matches = draw.permutation(self.task.relations.positives(photo))
-            matches = matches[np.argsort(done[matches], kind="stable")][: size - 1]
-            done[photo] = done[matches] = True
-            yield [photo, *matches.tolist()]
+            group, matches = [photo], self.task.relations.positives(photo)
+            for some in (matches[~done[matches]], matches[done[matches]]):
+                group += draw.choice(some, min(size - len(group), len(some)), replace=False).tolist()
+            done[group] = True
+            yield group
 
     def _apart(self, waiting):
         """Groups for a batch, as they come, none of which touches another; and those that are left."""
