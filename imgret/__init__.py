@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 API = (
     *("open", "Opened", "Codebook", "Features", "Hit", "Index", "Ranking", "Vectors"),
     *("ImgretError", "Report", "Run"),
-    *("build", "codebook", "encode", "evaluate", "export", "extract", "import_file", "index", "rerank", "search"),
+    *("build", "codebook", "encode", "evaluate", "export", "extract", "import_file", "index", "rerank", "search", "train"),
 )
 
 

@@ -23,6 +23,7 @@ from imgret.stages.import_ import import_file
 from imgret.stages.index import index
 from imgret.stages.rerank import rerank
 from imgret.stages.search import search
+from imgret.stages.train import train
 from imgret.store.reader import Store
 
 __all__ = (  # the same as `imgret.API`, which may not load this module
@@ -47,6 +48,7 @@ __all__ = (  # the same as `imgret.API`, which may not load this module
     "index",
     "rerank",
     "search",
+    "train",
 )
 
 

@@ -23,8 +23,12 @@ import click
 from imgret import config
 from imgret.cli import help as pages
 from imgret.indexes.base import Index
+from imgret.losses import LOSSES
+from imgret.miners import MINERS
 from imgret.registry import kind_of, load
 from imgret.store import blocks, layout
+from imgret.trainers import TRAINERS
+from imgret.trainers.base import Trainer
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 README = "README.md"
@@ -59,7 +63,21 @@ def methods():
         parts.append(f"## {family.capitalize()}: `imgret {step} -m`")
         for name in table:
             parts += _method(name, load(table, name, family))
+        if table is TRAINERS:
+            parts += _training()
     return parts
+
+
+def _training():
+    """What every way to train has, and what they are made of."""
+    params = load(TRAINERS, next(iter(TRAINERS)), "trainer").Params
+    yield "### Of every training"
+    yield "The network, the photos it is shown, their views, the head, and the recipe."
+    yield _parameters(params, "`--set`", set(params.OWN))
+    for title, table in (("Losses", LOSSES), ("Miners", MINERS)):
+        yield f"## {title}"
+        for name in table:
+            yield from _method(name, load(table, name, title.lower()))
 
 
 def _families():
@@ -77,7 +95,8 @@ def _families():
 def _method(name, kind):
     yield f"### `{name}`"
     yield _filled(inspect.getdoc(kind).splitlines()[0])
-    yield _parameters(kind.Params, "`--set`")
+    shared = {field.name for field in dataclasses.fields(kind.Params)} - set(kind.Params.OWN) if issubclass(kind, Trainer) else ()
+    yield _parameters(kind.Params, "`--set`", shared)
     if issubclass(kind, Index):
         for encoder, search in kind.searches().items():
             title = "`search --set`" + (f", of `{encoder}`" if encoder else "")

@@ -54,13 +54,12 @@ MAY = {
     "seeds": set(),
     "losses": BASE | {"relations"},
     "miners": BASE | {"relations", "words"},
-    "trainers": BASE | {"relations", "losses", "miners", "networks", "training"},
+    "trainers": BASE | {"names", "relations", "losses", "miners", "networks", "training"},
     "training": BASE
     | {
         "relations",
         "indexes",
         "networks",
-        "trainers",
         "images",
         "names",
         "store",
@@ -84,6 +83,9 @@ MAY = {
     | FAMILIES
     | {
         "tails",
+        "relations",
+        "evaluation",
+        "training",
         "evidence",
         "paths",
         "endings",
@@ -103,11 +105,13 @@ MAY = {
     },
     "runs": BASE
     | FAMILIES
-    | {"config", "endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html"},
+    | {"config", "endings", "found", "builds", "paths", "importing", "images", "names", "store", "pipeline", "html", "networks"},
     "stages": BASE
     | FAMILIES
     | {
         "builds",
+        "trainers",
+        "training",
         "evidence",
         "metrics",
         "describer",
@@ -128,7 +132,7 @@ MAY = {
         "ready",
     },
     "cli": BASE
-    | {"chance", "evidence"}
+    | {"chance", "evidence", "trainers"}
     | FAMILIES
     | {"builds", "names", "listing", "inputs", "runs", "stages", "evaluation", "formats", "config", "ready", "importing", ""},
     "opened": {"errors", "arrays", "chance", "images", "names", "store", "pipeline", "describer", "inputs", "runs"},

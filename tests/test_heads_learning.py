@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from imgret.extractors.cnn import POOLS, Cnn  # noqa: E402
 from imgret.networks import backbones, pooling  # noqa: E402
 from imgret.networks.backbones.base import Backbone  # noqa: E402
 from imgret.networks.heads import attention, embedding, netvlad  # noqa: E402
+from imgret.networks.heads.params import VectorParams  # noqa: E402
 
 CHANNELS, PHOTOS = 6, 12
 VECTORS = [name for name, head in POOLS.items() if head.gives == "vectors"]
@@ -64,7 +66,7 @@ def outputs_of(pool, count=PHOTOS, seed=0, dtype=torch.float32):
     return torch.from_numpy(0.1 + scale * rng.gamma(1, 1, shape)).to(dtype)
 
 
-def begun(pool, layer, seed=0):
+def begun(pool, layer, seed=0, known=types.MappingProxyType({})):
     """A head with what training begins with."""
     backbone = Still(Cnn.Params(model="still"), POOLS[pool].wants)
     head = POOLS[pool](params_of(pool, layer))
@@ -76,7 +78,7 @@ def begun(pool, layer, seed=0):
             return pooling.columns([outputs])[0].reshape(-1, CHANNELS).numpy()
         return other([outputs]).numpy()
 
-    head.learned = head.start(backbone.dims, sample)
+    head.learned = head.start(backbone.dims, sample, known)
     return head
 
 
@@ -119,6 +121,23 @@ def test_saved_and_settled_it_gives_the_same(pool, layer):
     assert set(other.learned) == set(head.shapes([CHANNELS]))
     outputs = outputs_of(pool, 5, seed=1)
     assert (other([outputs]) - head([outputs])).abs().max() < 1e-6
+
+
+@EVERY
+def test_training_goes_on_with_what_was_trained(pool, layer):
+    """What fits is kept and nothing is sampled for it; what is of another size or not all there is begun with anew."""
+    head = begun(pool, layer)
+    known = {name: tensor + 1 for name, tensor in head.learned.items() if name not in head.trained()}
+    again = type(head)(head.params)
+    again.attach(Still(Cnn.Params(model="still"), head.wants))
+    found = again.start([CHANNELS], None, known | {"another.weight": torch.ones(3)})
+    assert found.keys() == head.learned.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in known.items())
+    for name, tensor in known.items():
+        for odd in (known | {name: tensor[..., :-1]}, {other: known[other] for other in known if other != name}):
+            fresh = begun(pool, layer, known=odd).learned
+            assert {each: tensor.shape for each, tensor in fresh.items()} == {each: tensor.shape for each, tensor in head.learned.items()}
+            assert not torch.equal(fresh[name], tensor)
 
 
 @EVERY
@@ -258,7 +277,7 @@ def skewed(count, columns, seed=0):
 
 
 def layer_of(x, size, shrink=None, how="linear"):
-    found = embedding.start(x, size, shrink, how)
+    found = embedding.start(x, VectorParams(embed=size, shrink=shrink, embed_as=how))
     return found["embed.weight"].numpy().astype(float), found["embed.bias"].numpy().astype(float)
 
 
@@ -271,8 +290,9 @@ def test_the_layer_starts_from_shrunk_whitening(count, shrink):
     assert np.abs(outputs.mean(axis=0)).max() < 1e-5
     values = np.linalg.eigvalsh(np.cov(x.T.astype(float), bias=True))[::-1]
     amount = reference.shrinkage(x.astype(float)) if shrink is None else shrink
-    wanted = values[:5] / ((1 - amount) * values[:5] + amount * values.mean())
-    assert np.cov(outputs.T, bias=True) == pytest.approx(np.diag(wanted / wanted.mean()), abs=1e-4)
+    spread = (1 - amount) * values[:5] + amount * values.mean()
+    assert np.cov(outputs.T, bias=True) == pytest.approx(np.diag(values[:5] / spread / (1 / spread).mean()), rel=1e-3, abs=1e-7)
+    assert np.square(weight).sum(axis=1).mean() == pytest.approx(1)
     biggest = weight[np.arange(5), np.abs(weight).argmax(axis=1)]
     assert (biggest > 0).all()
 
@@ -290,10 +310,10 @@ def test_fewer_rows_are_shrunk_more():
 def test_signs_lose_less_than_by_a_random_turn():
     x = skewed(100, 20)
     outputs, turned = (x @ weight.T + bias for weight, bias in (layer_of(x, 6), layer_of(x, 6, how="hash")))
-    assert np.abs((outputs**2).sum(axis=1) - (turned**2).sum(axis=1)).max() < 1e-3  # it is a rotation
+    assert np.abs((outputs**2).sum(axis=1) - (turned**2).sum(axis=1)).max() < 1e-6  # it is a rotation
 
     def loss(y):
-        return np.square(y - np.sign(y)).sum()
+        return np.square(y / np.sqrt(np.square(outputs).mean()) - np.sign(y)).sum()
 
     rng = np.random.default_rng(1)
     random = [np.linalg.qr(rng.normal(0, 1, (6, 6)))[0] for _ in range(10)]
@@ -304,10 +324,10 @@ def test_signs_lose_less_than_by_a_random_turn():
 def test_a_layer_of_more_dimensions_than_there_are(count, most):
     told = f"the vectors of the {count} photos that the layer starts from span {most} dimensions: set it to at most {most}, or train on"
     with pytest.raises(ImgretError, match=f"^`embed` is 11, but {told} more photos$"):
-        embedding.start(skewed(count, 10), 11, None, "linear")
-    assert embedding.start(skewed(count, 10), most, None, "linear")["embed.weight"].shape == (most, 10)
+        layer_of(skewed(count, 10), 11)
+    assert layer_of(skewed(count, 10), most)[0].shape == (most, 10)
     with pytest.raises(ImgretError, match=r"of the 1 photo that the layer starts from span 0 dimensions: set it to at most 0, or"):
-        embedding.start(skewed(1, 10), 2, None, "linear")
+        layer_of(skewed(1, 10), 2)
 
 
 # NetVLAD, attention
@@ -365,7 +385,7 @@ def test_attention_is_the_loop():
 
 def test_attention_starts_as_gem():
     head = POOLS["attention"](POOLS["attention"].Params())
-    head.learned = head.start([CHANNELS], None)
+    head.learned = head.start([CHANNELS], None, {})
     maps = outputs_of("gem", 20)
     weights = attention.weights(maps, *(head.learned[name] for name in attention.NAMES))
     assert (weights - 1).abs().max() < 0.05

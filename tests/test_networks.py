@@ -1413,7 +1413,7 @@ def test_heads_say_what_they_are(pool):
     head = registry.load(HEADS, pool, "head")
     assert issubclass(head, LocalHead if head.gives == "features" else VectorHead)
     assert issubclass(head.Params, LocalParams if head.gives == "features" else VectorParams)
-    assert head.wants in ("map", "vector")
+    assert head.wants in ("map", "vector", "keypoints")
     assert head.learned_on in ("", *HEADS)
     assert head.__doc__
 

@@ -183,7 +183,8 @@ def test_weights_are_never_downloaded():
     with pytest.raises(UsageError) as caught:
         network("test_mambaout", weights="imagenet")
     assert str(caught.value) == (
-        "timm:test_mambaout needs a file of weights, and a step downloads nothing: timm knows of none: give your own with --set weights=FILE"
+        "timm:test_mambaout needs a file of weights, and a step downloads nothing: timm knows of none: "
+        "give your own with --set weights=FILE"
     )
 
 

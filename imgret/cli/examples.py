@@ -3,6 +3,10 @@
 EXAMPLES = {
     "": ("imgret build photos -o photos.imgret", "imgret search photos.imgret query.jpg"),
     "build": ("imgret build photos -o photos.imgret", "imgret search photos.imgret query.jpg"),
+    "train": (
+        "imgret train photos -m contrastive -o net.safetensors",
+        "imgret train photos --truth groups.csv -m contrastive -o net.safetensors --validate others",
+    ),
     "extract": ("imgret extract photos -o features.h5", "imgret extract photos -m cnn --set pool=gem -o vectors.h5"),
     "import": ("imgret import vectors.fvecs --names names.txt -o vectors.h5",),
     "codebook": ("imgret codebook features.h5 -o words.h5 --size 64", "imgret codebook features.h5 -m hamming -c words.h5 -o he.h5"),

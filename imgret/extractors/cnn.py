@@ -155,29 +155,18 @@ class Cnn(Extractor):
             import torchvision  # noqa: F401 - told of together
         except ImportError:
             raise ImgretError("-m cnn needs PyTorch and torchvision: pip install 'imgret[cnn]'") from None
-        device = backbones.device_of(device)
+        device = backbones.device_of(device, self.params.model)
         if self.params.precision == "float16" and device == "cpu":
             raise ImgretError("precision=float16 is for GPUs; on a CPU choose bfloat16 or float32")
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32
         self._network = backbones.shared(self.params.part(BackboneParams), self._head.wants, device, tuple(weights))
         self.params = dataclasses.replace(self.params, **dataclasses.asdict(self._network.params))
         self.device = device
-        if self._network.size is not None:
-            self._take_size(*self._network.size)
+        self.params = views.sized(self.params, self._network)
         self._forward = Forward(self._network, self.params)
         if self.params.weights == "random":
             self.warnings = (f"the weights of {self.params.model} are random (seed {self.params.seed}): the vectors mean little",)
         self._check()
-
-    def _take_size(self, height, width):
-        """Photos are resized to the only size that the network takes; whatever else was asked for is refused."""
-        as_usual = [each.default for each in dataclasses.fields(ViewParams)]
-        if [self.params.max_size, self.params.resize] == as_usual:
-            self.params = dataclasses.replace(self.params, max_size=max(height, width), resize="square")
-        if self.params.max_size != max(height, width) or self.params.resize != "square" or self.params.scales != (1.0,):
-            raise UsageError(
-                f"{self._network.name} takes photos of {width} × {height} pixels and no others: leave `max_size`, `resize` and `scales` out"
-            )
 
     def _check(self):
         network, pool = self._network, self.params.pool

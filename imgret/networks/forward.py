@@ -27,6 +27,12 @@ class Forward:
         for view, factor in views.looks(x, self.params, self.backbone.least):
             yield self.backbone(view), factor
 
+    def located(self, photos):
+        """Yield the keypoints of each photo, the size of the view as a share of the photo, and its height and width, at every scale."""
+        x = views.tensor(photos, self.params, self.backbone.device)
+        for view, factor in views.looks(x, self.params, self.backbone.least):
+            yield self.backbone.located(view), factor, tuple(view.shape[2:])
+
     def field(self, number):
         """Stride, first centre and size of the receptive field of a layer, by its number; see `imgret.networks.fields`."""
         if number not in self._fields:

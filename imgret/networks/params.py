@@ -14,10 +14,10 @@ LARGEST = 8192  # pixels of the longest side of a view
 class BackboneParams(registry.Params):
     """Which network with which weights, cut where, and what it expects of a photo: what its maps mean."""
 
-    model: str = param("resnet50", "a classification network of torchvision, by its name; timm:NAME, one of timm")
+    model: str = param("resnet50", "a classification network of torchvision, by its name; timm:NAME, one of timm; onnx, a file")
     layer: tuple[str, ...] = param((), "module whose output is taken (fc6, fc7, fc8, avgpool too); none: the last convolutional map")
     weights: str = param(
-        "imagenet", "a state_dict (.pth, .safetensors), imagenet (torchvision's own, from its cache) or random", role=PLACE
+        "imagenet", "a state_dict (.pth, .safetensors) or ONNX model, imagenet (torchvision's own, from its cache) or random", role=PLACE
     )
     digest: str = param("", "SHA-256 that the weights must have; found out where it is not given")
     seed: int = param(0, "seed of random weights", role=SAMPLING, minimum=0, maximum=2**63 - 1)

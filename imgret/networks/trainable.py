@@ -53,7 +53,6 @@ class Trainable:
         self.backbone, self.model, self.head = backbone, backbone.model, head
         self.params = dataclasses.replace(params, **dataclasses.asdict(backbone.params))
         self.least = backbone.least
-        head.learned = dict(backbone.learned)
         self._precision = getattr(torch, params.precision)
         for parameter in self.model.parameters():
             parameter.requires_grad_(True)
@@ -69,11 +68,7 @@ class Trainable:
 
     def begin(self, sample):
         """Give the head what it begins to learn with; see `Head.start`."""
-        if self.params.learn_head and not self.head.learned:
-            started = self.head.start(self.backbone.dims, sample)
-        else:
-            started = dict(self.head.learned)
-        self.adopt(started)
+        self.adopt(self.head.start(self.backbone.dims, sample, self.backbone.learned))
 
     def adopt(self, learned):
         """Take what the head learns."""

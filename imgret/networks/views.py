@@ -5,6 +5,38 @@ import dataclasses
 import numpy as np
 
 from imgret import images
+from imgret.errors import UsageError
+from imgret.networks.params import ViewParams
+
+
+def sized(params, backbone):
+    """Parameters by which photos are resized to the only size that a network takes; those of any other network as they are.
+
+    Parameters
+    ----------
+    params : Params
+        Of `imgret.networks.params.ViewParams`, and `scales`.
+    backbone : imgret.networks.backbones.base.Backbone
+
+    Returns
+    -------
+    Params
+
+    Raises
+    ------
+    UsageError
+        If another size is asked for.
+    """
+    if backbone.size is None:
+        return params
+    height, width = backbone.size
+    if (params.max_size, params.resize) == tuple(each.default for each in dataclasses.fields(ViewParams)):
+        params = dataclasses.replace(params, max_size=max(height, width), resize="square")
+    if (params.max_size, params.resize) != (max(height, width), "square") or params.scales != (1.0,):
+        raise UsageError(
+            f"{backbone.name} takes photos of {width} × {height} pixels and no others: leave `max_size`, `resize` and `scales` out"
+        )
+    return params
 
 
 def read(data, params, least, size=None, **how):

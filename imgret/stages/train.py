@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import hashlib
 import os
 
@@ -122,7 +123,8 @@ class _Step:
         if not output.up_to_date():
             with output.being_made() as parts:
                 keeping = Keeping(parts)
-                lessons = Lessons(self.params, Reading(self.params.max_size, self.params.resize, network.least), limit, self.run_)
+                reading = Reading(self.params.max_size, self.params.resize, network.least)
+                lessons = Lessons(self.params, dataclasses.asdict(reading), limit, self.run_)
                 if others is None:
                     lesson = lessons.of(listing, truth, keeping.folder)
                 else:
@@ -130,7 +132,7 @@ class _Step:
                 lesson = lessons.less(lesson, self.kind(self.params).aside(self._task(lesson, truth)), truth)
                 if lesson.validation is None and self.params.holdout:
                     self.report.warn("nothing is scored: too few groups to hold some out, and no --validate; the last weights are kept")
-                done = self._trained(network, lesson, self._task(lesson, truth), keeping, logs)
+                done = self._trained(network, lesson, (self._task(lesson, truth), reading), keeping, logs)
                 self._put(output, done, lesson)
         self.files.finish(NetworkFile(output.path), listings)
 
@@ -156,17 +158,24 @@ class _Step:
     def _task(self, lesson, truth):
         return Task(lesson.relations, lesson.names, bool(truth.form), self.params.seed, self.params.epochs)
 
-    def _trained(self, network, lesson, task, keeping, logs):
+    def _trained(self, network, lesson, how, keeping, logs):
         from imgret.training.loader import Loader
         from imgret.training.loop import Training
-        from imgret.training.maps import Maps
 
-        params = self.params
+        params, (task, reading) = self.params, how
         with contextlib.ExitStack() as stack:
-            loader = stack.enter_context(contextlib.closing(Loader(lesson.looked, params, Augment(params), params.seed, self.run_.jobs)))
-            maps = Maps(keeping.folder, "maps", keeping.recipe) if params.freeze else None
+            loader = stack.enter_context(
+                contextlib.closing(Loader(lesson.looked, reading, params.part(Augment.Params), params.seed, self.run_.jobs))
+            )
+            maps = stack.enter_context(contextlib.closing(self._maps(lesson, keeping))) if params.freeze else None
             source, tell = Source(network, loader, maps), Telling(self.report, logs)
             return Training(network, self.kind(params), task, source, lesson.validation, keeping, tell, lesson.numbers).run()
+
+    def _maps(self, lesson, keeping):
+        from imgret.training.maps import Maps
+
+        names = hashlib.sha256(b"\0".join(lesson.looked.names)).hexdigest()  # by whose order photos are numbered
+        return Maps(keeping.folder, f"{keeping.recipe[:16]}-{names[:16]}")
 
     def _put(self, output, done, lesson):
         """Tell which epoch is the best, and write the files."""

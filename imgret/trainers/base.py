@@ -34,8 +34,8 @@ class Task:
 class Trainer(Component):
     """Base of all ways to train.
 
-    Everything random is drawn from `imgret.seeds.seed_of(task.seed, purpose, epoch, photo's name)`. What it keeps from step to step beside tensors that
-    are learned is in `state`, so that a run that was killed goes on with the same bytes.
+    Everything random is drawn from `imgret.seeds.seed_of(task.seed, purpose, epoch, photo's name)`. What it keeps from step to step beside
+    tensors that are learned is in `state`, so that a run that was killed goes on with the same bytes.
 
     Attributes
     ----------
@@ -80,8 +80,8 @@ class Trainer(Component):
         Parameters
         ----------
         embed : callable
-            `embed(photos, view=0)`: the vectors of photos (an ascending ndarray) by the network as it is now, as a callable: `vectors(some)`
-            gives those of some of them, ascending, as ndarray (n, D), float32. They are in a file.
+            `embed(photos, view=0)`: the vectors of photos (an ascending ndarray) by the network as it is now, as a callable:
+            `vectors(some)` gives those of some of them, ascending, as ndarray (n, D), float32. They are in a file.
         """
         return {}
 

@@ -29,9 +29,11 @@ class Instance(Trainer):
 
     References
     ----------
-    Z. Wu, Y. Xiong, S. X. Yu & D. Lin, Unsupervised feature learning via non-parametric instance discrimination, CVPR 2018; the queue: K. He,
-    H. Fan, Y. Wu, S. Xie & R. Girshick, Momentum contrast for unsupervised visual representation learning, CVPR 2020, section 3.2; the loss:
-    T. Chen, S. Kornblith, M. Norouzi & G. Hinton, A simple framework for contrastive learning of visual representations, ICML 2020, equation 1.
+    Z. Wu, Y. Xiong, S. X. Yu & D. Lin, Unsupervised feature learning via non-parametric instance discrimination, CVPR 2018.
+    K. He, H. Fan, Y. Wu, S. Xie & R. Girshick, Momentum contrast for unsupervised visual representation learning, CVPR 2020, section 3.2
+    (the queue).
+    T. Chen, S. Kornblith, M. Norouzi & G. Hinton, A simple framework for contrastive learning of visual representations, ICML 2020,
+    equation 1 (the loss).
     """
 
     name = "instance"

@@ -75,6 +75,7 @@ def params_of(*own):
         """Parameters of a training."""
 
         OF_NETWORK = OF_NETWORK
+        OWN = tuple(each.name for kind in own for each in dataclasses.fields(kind))
 
         def __post_init__(self):
             super().__post_init__()

@@ -83,6 +83,6 @@ class Keeping:
             raise write_error(os.fsdecode(self._path), error) from None
         self._saved = time.monotonic()
 
-    def vectors(self, name, count, dim):
+    def vectors(self, name, count, dim, dtype):
         """An `imgret.training.maps.Vectors` for so many vectors, empty."""
-        return Vectors(self.folder, name, count, dim)
+        return Vectors(self.folder, name, count, dim, dtype)

@@ -51,13 +51,13 @@ class Looked:
     def __len__(self):
         return len(self.names)
 
-    def taken(self, rows):
-        """Those at some positions, ascending, without what failed."""
-        some = ([values[row] for row in rows] for values in (self.names, self.paths))
-        return Looked(*some, self.digests[rows], self.sizes[rows], self.mtimes[rows], [])
+    def joined(self, other):
+        """These photos, then those of another: in two orders, one after the other."""
+        arrays = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("digests", "sizes", "mtimes"))
+        return Looked(self.names + other.names, self.paths + other.paths, *arrays, self.failed + other.failed)
 
 
-def look(listing, folder, reading, run, limit=None):
+def look(listing, folder, setup, run, limit=None):
     """Look at every photo that has not been looked at as it is.
 
     Parameters
@@ -65,7 +65,8 @@ def look(listing, folder, reading, run, limit=None):
     listing : imgret.found.Listing
     folder : str
         Where what was found is kept; it exists.
-    reading : Reading
+    setup : dict
+        What makes a `Reading`.
     run : imgret.runs.run.Run
     limit : imgret.runs.failures.MaxFailed, optional
         How many may fail.
@@ -79,7 +80,7 @@ def look(listing, folder, reading, run, limit=None):
     ImgretError
         If too many photos fail, or what was found cannot be written.
     """
-    log, found = _Log(folder, reading), _Found(listing)
+    log, found = _Log(folder, setup), _Found(listing)
     for row in log.rows():
         found.put_known(row)
     todo = np.flatnonzero(~found.known)
@@ -96,8 +97,8 @@ def look(listing, folder, reading, run, limit=None):
             if limit is not None:
                 limit.check_so_far(found.failures(), len(found.failed), len(listing))
 
-        setup, jobs = dataclasses.asdict(reading), min(run.jobs, -(-len(todo) // TASK_PHOTOS))
-        workers.run(WORKER, setup, _tasks(listing, todo), max(1, jobs), done)
+        jobs = max(1, min(run.jobs, -(-len(todo) // TASK_PHOTOS)))
+        workers.run(WORKER, setup, _tasks(listing, todo), jobs, done)
     if limit is not None:
         limit.check(found.failures(), len(listing) - len(found.failed), len(found.failed))
     return found.looked()
@@ -181,8 +182,8 @@ class _Found:
 class _Log:
     """What was found, in a file to which lines are added; a context manager, inside which it is open."""
 
-    def __init__(self, folder, reading):
-        key = of_json({"reading": dataclasses.asdict(reading), "version": VERSION})[:16]
+    def __init__(self, folder, setup):
+        key = of_json({"reading": setup, "version": VERSION})[:16]
         self._path, self._file = os.path.join(folder, f"looked-{key}.jsonl"), None
 
     def rows(self):

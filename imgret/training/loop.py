@@ -78,10 +78,10 @@ class Training:
         """Vectors of photos by the network as it is, for a trainer; see `imgret.trainers.base.Trainer.start`."""
         photos = np.asarray(photos, dtype=np.int64)
         pairs = [(photo, view) for photo in self._numbers[photos].tolist()]
-        store = self._filled("vectors", pairs, "photo looked through")
+        store = self._filled("mined", pairs, "photo looked through", np.float16)
         return lambda asked: store.read(np.searchsorted(photos, asked))
 
-    def _filled(self, name, pairs, unit):
+    def _filled(self, name, pairs, unit, dtype):
         """The vectors of (photo, view), in a file."""
         chunks = [pairs[start : start + EMBEDDED] for start in range(0, len(pairs), EMBEDDED)]
         store, done = None, 0
@@ -93,8 +93,8 @@ class Training:
                         f"the network gives vectors that are not finite after {self.course.total} steps: set a smaller `rate`; "
                         "the last checkpoint is kept"
                     )
-                store = self._keeping.vectors(name, len(pairs), vectors.shape[1]) if store is None else store
-                store.write(np.arange(done, done + len(inputs)), vectors)
+                store = self._keeping.vectors(name, len(pairs), vectors.shape[1], dtype) if store is None else store
+                store.write(done, vectors)
                 done += len(inputs)
                 progress.reach(done)
         return store
@@ -165,7 +165,7 @@ class Training:
         """End an epoch: score it, and keep what is best."""
         score, figures = None, {}
         if self.validation is not None:
-            store = self._filled("validation", self.validation.pairs, "photo to validate")
+            store = self._filled("validation", self.validation.pairs, "photo to validate", np.float32)
             score, figures = self.validation.score(store.read(np.arange(len(self.validation.pairs))))
         rate = self.course.steps[-1][3] if self.course.steps else None
         self.network.check_finite()

@@ -12,9 +12,9 @@ from imgret.training.source import alike, vectors_of
 class Steps:
     """Makes steps.
 
-    A batch that goes through the network at once is a plain step. Of a larger one the vectors are computed first, without anything kept; the
-    loss is taken of all of them, with its gradient by each; then the network is run again, part by part, each with the gradient of its
-    vectors. That is the gradient of the whole batch, in the memory of a part (multistage backpropagation).
+    A batch that goes through the network at once is a plain step. Of a larger one the vectors are computed first, without anything kept;
+    the loss is taken of all of them, with its gradient by each; then the network is run again, part by part, each with the gradient of
+    its vectors. That is the gradient of the whole batch, in the memory of a part (multistage backpropagation).
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ class Steps:
     def _in_parts(self, inputs, parts, batch):
         if self.params.batch_norm == "full":
             raise ImgretError(
-                f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one shape, of at "
-                f"most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
+                f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one shape, of "
+                f"at most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
             )
         vectors = vectors_of(self.network, inputs).requires_grad_(True)
         loss = self.trainer.loss(vectors, batch, self.learned)

@@ -10,9 +10,10 @@ TORCHVISION = "torchvision"
 BACKBONES = {
     TORCHVISION: "imgret.networks.backbones.network:Network",
     "timm": "imgret.networks.backbones.timm:Timm",
+    "onnx": "imgret.networks.backbones.onnx:Onnx",
 }
 
-LIBRARIES = {"timm": "timm"}  # what they need beside PyTorch
+LIBRARIES = {"timm": "timm", "onnx": "onnxruntime"}  # what they need beside PyTorch
 
 
 def origin_of(model):
@@ -29,7 +30,7 @@ def shared(params, wants, device, given):
     ----------
     params : imgret.networks.params.BackboneParams
     wants : str
-        What its layers should give: "map" or "vector".
+        What its layers should give: "map", "vector" or "keypoints".
     device : str
     given : tuple of str
         Weights files to look at first.
@@ -64,8 +65,8 @@ def _kind(params):
     return load(BACKBONES, origin_of(params.model), "backbone")
 
 
-def device_of(text):
-    """A device's name, checked: "auto" is cuda or mps where there is one, else cpu.
+def device_of(text, model=""):
+    """A device's name, checked: "auto" is cuda or mps where there is one, and the origin of `model` can use it, else cpu.
 
     Raises
     ------
@@ -73,6 +74,8 @@ def device_of(text):
     """
     import torch
 
+    if text == "auto" and origin_of(model) == "onnx":  # onnxruntime for CUDA is a package of its own
+        return "cpu"
     if text == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, number = text.partition(":")

@@ -1,10 +1,30 @@
 """What is asked of a network, whoever built it."""
 
+import dataclasses
 import types
+
+import numpy as np
 
 from imgret.errors import UsageError
 
 SIDES = (32, 64, 96, 128, 160, 224)  # that are tried for the smallest photo a network takes; the last one suits every network
+
+
+@dataclasses.dataclass(frozen=True)
+class Keypoints:
+    """What a network finds in one photo.
+
+    Attributes
+    ----------
+    places : ndarray, shape (T, 2), float32
+        x and y in pixels of the photo as the network takes it, the centre of the first at 0.
+    descriptors : ndarray, shape (T, D), float32
+    scores : ndarray, shape (T,), float32
+    """
+
+    places: np.ndarray
+    descriptors: np.ndarray
+    scores: np.ndarray
 
 
 class Backbone:
@@ -32,12 +52,15 @@ class Backbone:
         Height and width of the only photos it takes; None where it takes others too.
     attends : bool
         Whether a column sees the whole photo, by attention.
+    locates : bool
+        Whether it finds keypoints: `located`.
     learned : dict of str to torch.Tensor
         What was trained beside the network and is in the same file, by the names that heads give it; mostly empty.
     """
 
     attends = False
     size = None
+    locates = False
     learned = types.MappingProxyType({})
 
     def __call__(self, x):
@@ -53,6 +76,10 @@ class Backbone:
         list of torch.Tensor
             Maps (B, C, H', W') or vectors (B, C), float32, one per layer.
         """
+        raise NotImplementedError
+
+    def located(self, x):
+        """The keypoints of photos, of a network that `locates`: a list of `Keypoints`, one for each; x as in a call."""
         raise NotImplementedError
 
     def stride(self, layer):

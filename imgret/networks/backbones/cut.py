@@ -82,7 +82,7 @@ class Cut(Backbone):
         self.maps = [output.ndim == 4 for output in outputs]
 
     def build(self, params, given):
-        """The module with its weights, `imgret.networks.backbones.filling.Built`; sets `side`, `size` and `attends`, if they are not as usual."""
+        """The module with its weights: `imgret.networks.backbones.filling.Built`. Sets `side`, `size` and `attends` if not as usual."""
         raise NotImplementedError
 
     def default_layer(self):

@@ -13,4 +13,5 @@ HEADS = {
     "none": "imgret.networks.heads.columns:Columns",
     "regions": "imgret.networks.heads.regions:Regions",
     "patches": "imgret.networks.heads.patches:Patches",
+    "keypoints": "imgret.networks.heads.keypoints:Detected",
 }

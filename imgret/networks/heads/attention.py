@@ -33,7 +33,7 @@ class Attention(Gem):
         return dict(zip(NAMES, ((hidden, sum(dims)), (hidden,), (1, hidden), (1,)), strict=True))
 
     def begin(self, dims, sample):
-        """Exponent and layers: the first as He et al. draw it, the second such that all places weigh nearly 1; see `VectorHead.begin`."""
+        """Two layers: the first as He et al. draw it, the second such that all places weigh nearly 1; see `VectorHead.begin`."""
         import torch
 
         rng = np.random.default_rng(SEED)
@@ -41,8 +41,7 @@ class Attention(Gem):
         first = rng.normal(0, np.sqrt(2 / columns), (hidden, columns))
         second = rng.normal(0, SPREAD / np.sqrt(hidden), (1, hidden))
         layers = first, np.zeros(hidden), second, np.full(1, ONE)
-        found = {name: torch.from_numpy(each.astype(np.float32)) for name, each in zip(NAMES, layers, strict=True)}
-        return super().begin(dims, sample) | found
+        return {name: torch.from_numpy(each.astype(np.float32)) for name, each in zip(NAMES, layers, strict=True)}
 
     def pool(self, output):
         """(B, C, H, W) to (B, C)."""

@@ -27,7 +27,7 @@ class Head:
     gives : str
         "features" or "vectors".
     wants : str
-        What it takes of a layer: "map" or "vector".
+        What it takes of a layer: "map" or "vector"; or "keypoints", which a network finds itself.
     known_as : str
         Another name of it, or what it gives, where its own does not tell.
     one_layer : bool
@@ -58,7 +58,7 @@ class Head:
         self.params, self.projection = params, projection
         self.learned = {}
 
-    def start(self, dims, sample):
+    def start(self, dims, sample, known):
         """What training begins with, by name: none where there is nothing to learn.
 
         Parameters
@@ -68,11 +68,18 @@ class Head:
         sample : callable
             `sample(head)`: what the network as it is gives by another head, or by this one as it is, for photos to train on: ndarray of
             vectors (N, D), or of local features (N, D) where the head gives such, float32.
+        known : dict of str to torch.Tensor
+            What was trained beside the network before: gone on with where it fits.
 
         Returns
         -------
         dict of str to torch.Tensor
-            float32, on the CPU.
+            float32.
+
+        Raises
+        ------
+        ImgretError
+            If the sample is too small for what has to be learned of it.
         """
         return {}
 
@@ -128,7 +135,7 @@ class Head:
 
 
 class VectorHead(Head):
-    """Base of heads that give one vector per photo: a subclass has `pool`, and what it learns is in `begin` and `own_shapes`.
+    """Base of heads that give one vector per photo: a subclass has `pool`; what it learns is in `said`, `begin` and `own_shapes`.
 
     Over any of them may lie a last linear layer (`imgret.networks.heads.embedding`).
     """
@@ -143,8 +150,12 @@ class VectorHead(Head):
         """Length of its vectors below the last linear layer."""
         return sum(dims)
 
+    def said(self):
+        """Parameters that can be learned, as tensors, by name; `trained` is the way back."""
+        return {}
+
     def begin(self, dims, sample):
-        """What training begins with below the last linear layer; see `Head.start`."""
+        """What else training begins with below the last linear layer; see `Head.start`."""
         return {}
 
     def own_shapes(self, dims):
@@ -156,15 +167,15 @@ class VectorHead(Head):
         """Of `combine=gem`."""
         return self.params.p
 
-    def start(self, dims, sample):
+    def start(self, dims, sample, known):
         """What training begins with; see `Head.start`. The last layer begins with the head's own vectors of the sample."""
-        found, size = self.begin(dims, sample), self.params.embed
-        if size:
-            below = copy.copy(self)
-            below.params = self.params.below()
-            below.learned = found
-            found |= embedding.start(sample(below), size, self.params.shrink, self.params.embed_as)
-        return found
+        own, layer = self.own_shapes(dims), embedding.shapes(self.params.embed, self.width(dims))
+        found = self.said() | (learned.fitting(own, known) or self.begin(dims, sample))
+        if not layer:
+            return found
+        below = copy.copy(self)
+        below.params, below.learned = self.params.below(), found
+        return found | (learned.fitting(layer, known) or embedding.start(sample(below), self.params))
 
     def shapes(self, dims):
         """What it needs to have learned; see `Head.shapes`."""

@@ -38,7 +38,7 @@ def applied(vectors, learned, how, training):
     learned : dict of str to torch.Tensor
         `embed.weight` (E, D) and `embed.bias` (E,).
     how : str
-        "linear", or "hash": signs, and while `training` tanh in their place, which has a gradient.
+        "linear", or "hash": signs, and while `training` in their place tanh of outputs at unit mean square, which has a gradient.
     training : bool
 
     Returns
@@ -49,27 +49,26 @@ def applied(vectors, learned, how, training):
     import torch
 
     found = torch.nn.functional.linear(vectors, learned[WEIGHT], learned[BIAS])
-    if how == "hash":
-        found = found.tanh() if training else torch.ones_like(found).where(found >= 0, -1).where(found.isfinite(), torch.nan)
+    if how == "hash" and training:
+        found = (pooling.l2(found) * found.shape[1] ** 0.5).tanh()
+    elif how == "hash":
+        found = torch.ones_like(found).where(found >= 0, -1).where(found.isfinite(), torch.nan)
     return pooling.l2(found).where(vectors.any(dim=1, keepdim=True), 0)
 
 
-def start(vectors, size, shrink, how):
+def start(vectors, params):
     """The layer that training starts from: PCA of vectors, whitened as far as `shrink` leaves it.
 
     With λ the eigenvalues of the covariance and m their mean over all D dimensions, a direction is divided by the root of
     (1 - shrink) λ + shrink m: eigenvalues of a sample are too far apart, the more so the fewer its rows. All are then multiplied by one
-    number, so that the sample's outputs have a mean square of 1. For signs they are turned so that they lose least by them (iterative
-    quantisation).
+    number, which changes no vector, such that the weights have the mean square of a rotation's: steps of an optimiser are as large as its
+    rate for them. For signs they are turned so that they lose least by them (iterative quantisation).
 
     Parameters
     ----------
     vectors : ndarray, shape (N, D), float32
-    size : int
-    shrink : float, optional
-        0 whitens, 1 only turns; by default as much as is best for the covariance itself (Ledoit & Wolf).
-    how : str
-        "linear" or "hash".
+    params : imgret.networks.heads.params.VectorParams
+        `embed`, `embed_as` and `shrink`: 0 whitens, 1 only turns; none: as much as is best for the covariance itself (Ledoit & Wolf).
 
     Returns
     -------
@@ -83,6 +82,7 @@ def start(vectors, size, shrink, how):
     """
     import torch
 
+    size, shrink = params.embed, params.shrink
     with one_thread():
         mean, values, components, squares = _principal(vectors, size)
         rank = int(np.count_nonzero(values > ZERO * values[0]))
@@ -94,9 +94,9 @@ def start(vectors, size, shrink, how):
         average = values.sum() / vectors.shape[1]
         shrink = _shrinkage(values, squares, vectors.shape) if shrink is None else shrink
         spread, values = (1 - shrink) * values[:size] + shrink * average, values[:size]
-        weight = components / np.sqrt(spread * (values / spread).mean())[:, None]
+        weight = components / np.sqrt(spread * (1 / spread).mean())[:, None]
         bias = -(weight @ mean)
-        if how == "hash":
+        if params.embed_as == "hash":
             turn = _turned(_products(vectors, weight) + bias)
             weight, bias = turn @ weight, turn @ bias
     return {name: torch.from_numpy(each.astype(np.float32)) for name, each in ((WEIGHT, weight), (BIAS, bias))}

@@ -1,4 +1,4 @@
-"""What was trained beside a network, as its head takes it: there, of the right shape, finite."""
+"""What was trained beside a network, as its head takes it."""
 
 from imgret.errors import ImgretError
 from imgret.networks.heads import embedding
@@ -38,6 +38,14 @@ def taken(head, backbone):
             raise ImgretError(f"{weights}: head.{name} holds NaN or infinite values")
         found[name] = tensor.to(backbone.device, torch.float32)
     return found
+
+
+def fitting(shapes, known):
+    """Of `known` what has the names and shapes, float32: nothing if not all of it is there."""
+    import torch
+
+    found = {name: known[name].to(torch.float32) for name, shape in shapes.items() if name in known and tuple(known[name].shape) == shape}
+    return found if len(found) == len(shapes) else {}
 
 
 def _remedy(head, name):

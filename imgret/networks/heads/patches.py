@@ -29,7 +29,7 @@ class Patches(LocalHead):
             if not self.patches:
                 raise UsageError("`patches` must hold at least one size")
 
-    def settle(self, backbone):
+    def attach(self, backbone):
         """Refuse a network that takes photos of another size."""
         if backbone.size not in (None, (self.params.patch_size,) * 2):
             height, width = backbone.size

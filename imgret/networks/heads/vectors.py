@@ -46,8 +46,8 @@ class Gem(VectorHead):
             """Whether anything is raised to the exponent."""
             return True
 
-    def begin(self, dims, sample):
-        """Its exponent; see `VectorHead.begin`."""
+    def said(self):
+        """Its exponent."""
         import torch
 
         return {"p": torch.tensor(self.params.p)}
@@ -60,7 +60,8 @@ class Gem(VectorHead):
     def exponent(self):
         """That of the mean, and of `combine=gem`."""
         low, high = pooling.POWERS
-        return min(max(float(self.learned.get("p", self.params.p)), low), high)
+        p = self.learned["p"].item() if "p" in self.learned else self.params.p
+        return min(max(p, low), high)
 
     def pool(self, output):
         """(B, C, H, W) to (B, C)."""
