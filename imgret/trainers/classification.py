@@ -131,8 +131,8 @@ class Classification(Trainer):
         large = numbers[sizes >= self.params.least]
         if len(large) < LEAST:
             raise ImgretError(
-                f"the photos to train on are of {counted(len(large), 'class', 'classes')} with {self.params.least} photos or more: there is "
-                "nothing to tell apart; give photos of at least two"
+                f"the photos to train on are of {counted(len(large), 'class', 'classes')} with {self.params.least} photos or more: "
+                "there is nothing to tell apart; give photos of at least two"
             )
         found = np.where(np.isin(classes, large), np.searchsorted(large, classes), NO_CLASS)
         for what, left in (("without a class", classes == NO_CLASS), ("of smaller classes", (classes != NO_CLASS) & (found == NO_CLASS))):
