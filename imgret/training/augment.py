@@ -1,5 +1,6 @@
 """Views of a photo that a network should take for the same: cut out, mirrored, turned, in other colours. Each is drawn by its number."""
 
+import contextlib
 import dataclasses
 import math
 
@@ -66,6 +67,19 @@ class Params(registry.Params):
                     raise UsageError(f"`{name}` has no effect with augment=none: leave it out")
 
 
+@contextlib.contextmanager
+def one_thread():
+    """Context manager: torch works on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Augment:
     """Makes views of photos.
 
@@ -123,7 +137,8 @@ class Augment:
             return images.reduce(pixels, self.max_size)
         seed, name = key
         values = np.random.default_rng(seed_of(seed, "augment", number, name)).random(len(DRAWN))
-        return self._drawn(pixels, dict(zip(DRAWN, values.tolist(), strict=True)))
+        with one_thread():  # sums over a view differ in their last digits by the number of threads
+            return self._drawn(pixels, dict(zip(DRAWN, values.tolist(), strict=True)))
 
     def _drawn(self, pixels, drawn):
         import torch
