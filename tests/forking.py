@@ -163,17 +163,17 @@ def end():
 def fork_workers(kept, any_environment=False):
     """From now on, this process's workers are forked."""
 
-    class Process(workers._Process):
-        def __init__(self, worker, setup):
+    class Process(workers.Process):
+        def __init__(self, worker, setup, shared=()):
             def start(command, env, **options):
-                if any_environment or kept.takes(env):
+                if not shared and (any_environment or kept.takes(env)):
                     return Forked(kept, SERVE, torch='"cnn"' in json.dumps(setup), name=_name(), env=env, **options)
                 return subprocess.Popen(command, env=env, **options)
 
             workers.subprocess = types.SimpleNamespace(Popen=start, PIPE=subprocess.PIPE)
-            super().__init__(worker, setup)
+            super().__init__(worker, setup, shared)
 
-    workers._Process = Process
+    workers.Process = Process
 
 
 def named(folder):

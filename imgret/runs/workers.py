@@ -78,10 +78,10 @@ def in_order(worker, setup, tasks, jobs):
                 following += 1
 
 
-class _Process:
-    """One worker: its process and the task it has."""
+class Process:
+    """One worker: its process and the task it has; it has descriptors `shared` open too."""
 
-    def __init__(self, worker, setup):
+    def __init__(self, worker, setup, shared=()):
         environment = MEMORY | importing.environment()
         # a worker inherits the mask: a signal sent to every process of a job is the parent's, which ends its workers
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, stopping.EXIT_CODES)
@@ -92,6 +92,7 @@ class _Process:
                 stdout=subprocess.PIPE,
                 env=environment,
                 start_new_session=True,  # Ctrl-C reaches the parent only
+                pass_fds=shared,
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -111,6 +112,10 @@ class _Process:
             self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
+
+    def cause(self, code):
+        """What ended it, by its exit code, if it was no exit of its own; else None."""
+        return OUT_OF_MEMORY if self.short else signal.Signals(-code).name if -code in DEADLY else None
 
     def lines(self):
         """Messages that have come; None once it has ended."""
@@ -155,7 +160,7 @@ class _Pool:
         with self.lock:
             if self.ended:
                 raise ImgretError("stopped")  # by a signal: it has ended the workers, and says so
-            process = _Process(self.worker, self.setup)
+            process = Process(self.worker, self.setup)
             self.processes.append(process)
         selector.register(process.process.stdout, selectors.EVENT_READ, process)
         return process
@@ -186,11 +191,11 @@ class _Pool:
         code = process.process.wait()
         self.on_end({process.process.pid})
         task, item = process.task, process.item
-        cause = OUT_OF_MEMORY if process.short else signal.Signals(-code).name if -code in DEADLY else None
+        cause = process.cause(code)
         crashed, deaths = task.get("crashed", []), [*task.get("deaths", ()), [item, cause]]
         causes = [cause for which, cause in deaths if which == item]
         if cause is None or item in dict(crashed) or (item is None and len(causes) > 1):
-            raise ImgretError(_ended(code, cause))
+            raise ended(code, cause)
         if len(causes) == TRIES:
             crashed = [*crashed, [item, _blame(causes)]]
         self.suspects.append(task | {"careful": True, "crashed": crashed, "deaths": deaths})
@@ -211,12 +216,13 @@ class _Pool:
             self.on_end(pids)
 
 
-def _ended(code, cause):
+def ended(code, cause):
+    """The error for a worker that ended by itself, where none is to take its place."""
     if cause == OUT_OF_MEMORY:
-        return "a worker ran out of memory: run the same command again, with fewer --jobs"
+        return ImgretError("a worker ran out of memory: run the same command again, with fewer --jobs")
     if code == -signal.SIGKILL:
-        return "a worker process was killed (out of memory?): run the same command again, with fewer --jobs"
-    return f"a worker process ended unexpectedly (exit {code}): run the same command again"
+        return ImgretError("a worker process was killed (out of memory?): run the same command again, with fewer --jobs")
+    return ImgretError(f"a worker process ended unexpectedly (exit {code}): run the same command again")
 
 
 def _blame(causes):

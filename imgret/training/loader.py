@@ -1,51 +1,16 @@
 """Photos and views of them for a network in training: decoded and augmented in worker processes, some batches ahead."""
 
-import contextlib
-import ctypes
+import dataclasses
 import os
-import signal
-import sys
 
 from imgret import images
 from imgret.errors import ImgretError
 from imgret.names import shown
-from imgret.training.augment import Augment
+from imgret.training.ahead import Pool, SharedMemory, alike_together
+from imgret.training.augment import Augment, Params
+from imgret.training.reading import Reading
 
-AHEAD = 2  # batches that each process may be ahead
-
-
-class Pictures:
-    """Makes views of photos; lives in worker processes too.
-
-    Parameters
-    ----------
-    paths, names : list of bytes
-    reading : imgret.training.reading.Reading
-    params : imgret.training.augment.Params
-    seed : int
-    """
-
-    def __init__(self, paths, names, reading, params, seed):
-        self._paths, self._names, self._reading, self._params, self._seed = paths, names, reading, params, seed
-        self._augment = None
-
-    def __len__(self):
-        return len(self._paths)
-
-    def __getitem__(self, pair):
-        """The view of a photo, ndarray (H, W, 3) uint8; or what is wrong with it, a str."""
-        number, view = pair
-        if self._augment is None:
-            self._augment = Augment(self._params, self._reading.max_size)
-        try:
-            data = images.read_file(self._paths[number]).data
-            if view == 0 or not self._augment.active:
-                return self._reading.read(data)
-            return self._augment.view(self._reading.read_for(data, self._augment.longest), view, (self._seed, self._names[number]))
-        except images.BadPhoto as bad:
-            return (
-                f"{shown(self._names[number])} could be used when training began, and no longer can ({bad.reason}): run the command again"
-            )
+WORKER = "imgret.training.loader:Viewer"
 
 
 class Loader:
@@ -62,91 +27,116 @@ class Loader:
     """
 
     def __init__(self, looked, reading, params, seed, jobs):
-        self._pictures = Pictures(list(looked.paths), list(looked.names), reading, params, seed)
-        self._lists, self._loader = _Lists(), None
-        if jobs > 1:
-            import torch
-            from torch.utils.data import DataLoader
-
-            self._loader = DataLoader(
-                self._pictures,
-                batch_sampler=self._lists,
-                num_workers=jobs - 1,
-                collate_fn=_as_it_is,
-                worker_init_fn=_begin,
-                prefetch_factor=AHEAD,
-                persistent_workers=True,
-                multiprocessing_context="spawn",
-                generator=torch.Generator(),  # nothing is drawn from the one that all share
-            )
+        self._looked, self._jobs, self._pool = looked, jobs, None
+        self._pictures = Pictures(reading, params, seed)
+        self._setup = {"reading": dataclasses.asdict(reading), "augment": params.to_json(), "seed": seed}
 
     def load(self, lists):
-        """Yield for each list of (photo, view) the list of its views, in order.
+        """Yield for each list of (photo, view) the list of its views, ndarray (H, W, 3) of uint8 each, in order.
+
+        Parameters
+        ----------
+        lists : iterable of list of (int, int)
+            They are taken as far ahead as views are made.
 
         Raises
         ------
         ImgretError
             If a photo can no longer be used, or a process ends.
         """
-        if self._loader is None:
-            for pairs in lists:
-                yield _checked([self._pictures[pair] for pair in pairs])
+        if self._jobs > 1:
+            if self._pool is None:  # not before it is needed: maps may be there
+                self._pool = Pool(WORKER, self._setup, self._jobs - 1, self._pictures.most_bytes)
+            yield from self._pool.load([*map(self._asked, pairs)] for pairs in lists)
             return
-        self._lists.lists = lists
-        loaded = None
-        try:
-            loaded = iter(self._loader)
-            for views in loaded:
-                yield _checked(views)
-        except RuntimeError as error:  # what torch says of a process that has ended
-            if "worker" not in str(error):
-                raise
-            raise ImgretError("a process that loads photos ended unexpectedly (out of memory?): run the same command again") from None
+        for pairs in lists:
+            asked = [*map(self._asked, pairs)]
+            made = [None] * len(asked)
+            for number in alike_together(asked):
+                made[number] = self._pictures.view(*asked[number])
+            yield made
+
+    def _asked(self, pair):
+        number, view = map(int, pair)
+        name, path = (os.fsdecode(values[number]) for values in (self._looked.names, self._looked.paths))
+        return name, path, self._looked.digests[number].tobytes().hex(), view
 
     def close(self):
         """End the processes."""
-        if self._loader is not None:
-            iterator, self._loader._iterator = self._loader._iterator, None
-            if iterator is not None:
-                iterator._shutdown_workers()
-            self._loader = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
 
-class _Lists:
-    """What the loader is to load next: a sampler of batches."""
+class Pictures:
+    """Makes views of photos.
 
-    def __init__(self):
-        self.lists = []
+    Parameters
+    ----------
+    reading, params, seed : see `Loader`
 
-    def __iter__(self):
-        return iter(self.lists)
+    Attributes
+    ----------
+    most_bytes : int
+        That a view can have.
+    """
 
-    def __len__(self):
-        return len(self.lists)
+    def __init__(self, reading, params, seed):
+        self._reading, self._seed, self._augment = reading, seed, Augment(params, reading.max_size)
+        self._last = None, None
+        self.most_bytes = max(reading.most_bytes, 3 * self._augment.size**2)
+
+    def view(self, name, path, digest, number):
+        """A view of a photo.
+
+        Parameters
+        ----------
+        name, path : str
+        digest : str
+            SHA-256 that its file had, hex.
+        number : int
+            See `imgret.training.augment.Augment.view`.
+
+        Returns
+        -------
+        ndarray, shape (H, W, 3), uint8
+
+        Raises
+        ------
+        ImgretError
+            If it cannot be used any more.
+        """
+        drawn = number > 0 and self._augment.active
+        key = path, digest, drawn
+        if self._last[0] != key:  # views of one photo follow each other: it is read once
+            self._last = key, self._read(name, path, digest, drawn)
+        pixels = self._last[1]
+        return self._augment.view(pixels, number, (self._seed, os.fsencode(name))) if drawn else pixels
+
+    def _read(self, name, path, digest, drawn):
+        try:
+            file = images.read_file(os.fsencode(path))
+            if file.digest.hex() != digest:
+                raise images.BadPhoto("unreadable", "its file has changed")
+            return self._reading.read_for(file.data, self._augment.longest) if drawn else self._reading.read(file.data)
+        except images.BadPhoto as bad:
+            what = f"{shown(os.fsencode(name))} could be used when training began, and no longer can ({bad.reason})"
+            raise ImgretError(f"{what}: run the same command again") from None
 
 
-def _as_it_is(views):
-    return views
+class Viewer:
+    """Makes views of photos; lives in a worker process."""
 
+    def __init__(self, setup):
+        import cv2
 
-def _checked(views):
-    for view in views:
-        if isinstance(view, str):
-            raise ImgretError(view)
-    return views
+        cv2.setNumThreads(1)  # parallel over photos
+        self._pictures = Pictures(Reading(**setup["reading"]), Params.from_json(setup["augment"]), setup["seed"])
+        self._memory = SharedMemory(setup["memory"])
 
-
-def _begin(_):
-    """A process begins: one thread, deaf to signals that are the parent's, and with the parent it ends."""
-    import cv2
-    import torch
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() == 1:
-            os._exit(1)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    def work(self, task, starting):
+        """Put views where the task says; the shape of each."""
+        found = []
+        for asked, place in zip(task["items"], task["places"], strict=True):
+            found.append(self._memory.put(place, self._pictures.view(*asked)))
+        return found
