@@ -9,8 +9,14 @@ NO_CLASS = -1
 _NONE = np.empty(0, dtype=np.int64)
 
 
+def _without(photos, photo):
+    return photos[photos != photo]
+
+
 class Relations:
     """Base: nothing is known, and a photo matches only other views of itself.
+
+    Arrays that are given are not to be changed.
 
     Parameters
     ----------
@@ -56,11 +62,12 @@ class Grouped(Relations):
 
     def __init__(self, groups):
         super().__init__(len(groups))
-        self.groups = [tuple(each) for each in groups]
-        self.members = {}
+        self.groups = [tuple(dict.fromkeys(each)) for each in groups]
+        members = {}
         for photo, each in enumerate(self.groups):
             for group in each:
-                self.members.setdefault(group, []).append(photo)
+                members.setdefault(group, []).append(photo)
+        self.members = {group: np.array(photos, dtype=np.int64) for group, photos in members.items()}
         alone = max(self.members, default=-1) + 1
         self.clusters = np.array([each[0] if each else alone + photo for photo, each in enumerate(self.groups)], dtype=np.int64)
         if all(len(each) <= 1 for each in self.groups):
@@ -68,16 +75,22 @@ class Grouped(Relations):
 
     def positives(self, photo):
         """Photos that share a group with one; see `Relations`."""
-        return np.array(sorted({other for group in self.groups[photo] for other in self.members[group]} - {photo}), dtype=np.int64)
+        return _without(self._sharing(photo), photo)
 
     def never(self, photo):
         """Those, and itself; see `Relations`."""
-        return np.array(sorted({other for group in self.groups[photo] for other in self.members[group]} | {photo}), dtype=np.int64)
+        return self._sharing(photo) if self.groups[photo] else super().never(photo)
+
+    def _sharing(self, photo):
+        # of one group, as nearly always, nothing is made
+        found = [self.members[group] for group in self.groups[photo]]
+        return found[0] if len(found) == 1 else np.unique(np.concatenate([_NONE, *found]))
 
     def anchors(self):
         """Photos that share a group; see `Relations`."""
-        shared = {group for group, members in self.members.items() if len(members) > 1}
-        return np.array([photo for photo, each in enumerate(self.groups) if shared.intersection(each)], dtype=np.int64)
+        return np.array(
+            [photo for photo, each in enumerate(self.groups) if any(len(self.members[group]) > 1 for group in each)], dtype=np.int64
+        )
 
 
 class Linked(Relations):
@@ -102,9 +115,9 @@ class Linked(Relations):
         self.links = {photo: np.array(sorted(others), dtype=np.int64) for photo, others in links.items()}
         for photo in range(count):
             self.clusters[photo] = self._root(photo)
-        self._members = {}
-        for photo, cluster in enumerate(self.clusters.tolist()):
-            self._members.setdefault(cluster, []).append(photo)
+        order = np.argsort(self.clusters, kind="stable")
+        clusters, starts = np.unique(self.clusters[order], return_index=True)
+        self._members = dict(zip(clusters.tolist(), np.split(order, starts[1:]), strict=True)) if count else {}
 
     def _root(self, photo):
         while self.clusters[photo] != photo:
@@ -118,7 +131,7 @@ class Linked(Relations):
 
     def never(self, photo):
         """Photos that one hangs together with; see `Relations`."""
-        return np.array(self._members[int(self.clusters[photo])], dtype=np.int64)
+        return self._members[int(self.clusters[photo])]
 
     def anchors(self):
         """Photos that are paired; see `Relations`."""
@@ -143,11 +156,13 @@ class Placed(Relations):
 
     def positives(self, photo):
         """Photos taken near one; see `Relations`."""
-        return self._near[photo][self._near[photo] != photo]
+        return _without(self._near[photo], photo)
 
     def never(self, photo):
         """Photos taken around one; see `Relations`."""
-        return np.union1d(self._around[photo], [photo])
+        around = self._around[photo]
+        place = np.searchsorted(around, photo)
+        return around if place < len(around) and around[place] == photo else np.insert(around, place, photo)
 
     def anchors(self):
         """Photos that have another one near; see `Relations`."""

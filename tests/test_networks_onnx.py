@@ -264,6 +264,7 @@ INPUTS = {
     "seven channels": [value("photos", 1, 7, "h", "w")],
     "a batch of four": [value("photos", 4, 3, "h", "w")],
     "one side": [value("photos", 1, 3, 64, "w")],
+    "a photo of terabytes": [value("photos", 1, 3, 1 << 20, 1 << 20)],
     "integers": [value("photos", 1, 3, "h", "w", dtype=TensorProto.INT64)],
 }
 
@@ -282,7 +283,7 @@ def test_inputs_that_are_no_photos(kind, tmp_path):
     else:
         assert str(caught.value).startswith(f"{path} takes tensor(")
         assert str(caught.value).endswith(
-            ": photos are float32 or float16, N×C×H×W, with N 1 or any, C 3 or 1, H and W both given or both any"
+            ": photos are float32 or float16, N×C×H×W, with N 1 or any, C 3 or 1, H and W both given, up to 8192, or both any"
         )
 
 
@@ -387,6 +388,15 @@ def test_damaged_files(tmp_path):
     assert run > 0
     assert len(sentences) > 0
     assert not any("\n" in sentence for sentence in sentences)
+
+
+def test_names_that_are_no_text(tmp_path, capfd):
+    """onnxruntime's own package raises over them, and would say so on standard output."""
+    data = open(network_of_maps(tmp_path / "a.onnx"), "rb").read()
+    (tmp_path / "b.onnx").write_bytes(data.replace(b"global", b"glob\xffl"))
+    with pytest.raises(ImgretError, match="cannot be run by onnxruntime"):
+        network(tmp_path / "b.onnx")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_deep_file_of_graphs_in_graphs(tmp_path):

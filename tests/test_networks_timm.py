@@ -141,6 +141,14 @@ def test_gradients(name):
     assert not net.model.training
 
 
+def test_one_size_of_photos_is_too_little_to_train_on():
+    with pytest.raises(UsageError) as caught:
+        backbones.trainable(Params(model="timm:test_vit_relpos", weights="random"), "map")
+    assert str(caught.value) == (
+        "timm:test_vit_relpos takes photos of 160 × 160 pixels and no others, and training shows it many shapes: choose another network"
+    )
+
+
 # names
 
 

@@ -10,6 +10,7 @@ from imgret.inputs.truths import Truth, check_apart, check_use, truth_of
 from imgret.registry import load
 from imgret.training.heldout import HeldOut, held_out
 from imgret.training.looking import Looked, look
+from imgret.training.sides import Sides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +110,6 @@ class Lessons:
         kept = held_out(relations, looked.names, params.holdout, params.seed)
         numbers = np.setdiff1d(np.arange(len(looked)), kept)
         validation = HeldOut(relations, kept, bool(truth.form)) if len(kept) else None
-        if validation is None and params.holdout:
-            self._run.report.warn("nothing is scored: too few groups to hold some out, and no --validate; the last weights are kept")
         mine = truth.relations([looked.names[number] for number in numbers.tolist()], params.near, params.far)[0]
         return Lesson(looked, numbers, mine, validation, looked.failed)
 
@@ -127,6 +126,17 @@ class Lessons:
             self._run.report.note(note)
         validation.pairs = [(len(looked) + number, view) for number, view in validation.pairs]
         return Lesson(looked.joined(seen), np.arange(len(looked)), relations, validation, looked.failed)
+
+    def less(self, lesson, photos, truth):
+        """The same, with some photos (numbers among those to train on, ascending) kept from training, to be scored beside the others."""
+        if not len(photos):
+            return lesson
+        left = np.setdiff1d(np.arange(len(lesson.numbers)), photos)
+        seen = HeldOut(lesson.relations, photos, True)
+        seen.pairs = [(int(lesson.numbers[photo]), view) for photo, view in seen.pairs]
+        mine = truth.relations([lesson.names[number] for number in left.tolist()], self._params.near, self._params.far)[0]
+        validation = seen if lesson.validation is None else Sides(lesson.validation, seen)
+        return dataclasses.replace(lesson, numbers=lesson.numbers[left], relations=mine, validation=validation)
 
     def _looked(self, listing, folder):
         return look(listing, folder, self._reading, self._run, self._limit)

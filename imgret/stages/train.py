@@ -129,7 +129,10 @@ class _Step:
                     lesson = lessons.of(listing, truth, keeping.folder)
                 else:
                     lesson = lessons.validated(listing, truth, others, judging, keeping.folder)
-                done = self._trained(network, lesson, (bool(truth.form), reading), keeping, logs)
+                lesson = lessons.less(lesson, self.kind(self.params).aside(self._task(lesson, truth)), truth)
+                if lesson.validation is None and self.params.holdout:
+                    self.report.warn("nothing is scored: too few groups to hold some out, and no --validate; the last weights are kept")
+                done = self._trained(network, lesson, (self._task(lesson, truth), reading), keeping, logs)
                 self._put(output, done, lesson)
         self.files.finish(NetworkFile(output.path), listings)
 
@@ -152,12 +155,14 @@ class _Step:
         head = load(HEADS, self.params.pool, "head")(self.params.chosen)
         return Trainable(self.params, head, backbones.device_of(self.run_.device))
 
+    def _task(self, lesson, truth):
+        return Task(lesson.relations, lesson.names, bool(truth.form), self.params.seed, self.params.epochs)
+
     def _trained(self, network, lesson, how, keeping, logs):
         from imgret.training.loader import Loader
         from imgret.training.loop import Training
 
-        params, (labelled, reading) = self.params, how
-        task = Task(lesson.relations, lesson.names, labelled, params.seed, params.epochs)
+        params, (task, reading) = self.params, how
         with contextlib.ExitStack() as stack:
             loader = stack.enter_context(
                 contextlib.closing(Loader(lesson.looked, reading, params.part(Augment.Params), params.seed, self.run_.jobs))

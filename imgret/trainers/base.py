@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from imgret.components import Component
 from imgret.training.batches import Batch  # noqa: F401 - what a plan is of
 
@@ -39,15 +41,24 @@ class Trainer(Component):
     ----------
     labels : str
         "needed", "welcome" or "none": whether it learns from a truth.
-    classes : bool
-        Whether that must divide photos into classes, each photo in one.
     Params : type
         Its own parameters, those of its loss and miner among them, beside those of `imgret.trainers.recipe.Recipe`.
+    notes : list of str
+        What is to be told once `begin` and `start` have come back, a sentence each.
     """
 
     family = "trainer"
     labels = "welcome"
-    classes = False
+
+    def aside(self, task):
+        """Photos that it keeps from training to be scored on what it sees: ascending, ndarray of int64.
+
+        Parameters
+        ----------
+        task : Task
+            Of photos none of which are held out otherwise; `begin` is told of those that are left.
+        """
+        return np.empty(0, dtype=np.int64)
 
     def begin(self, task):
         """Take what there is to train on; at the start, and where a run goes on.
@@ -61,7 +72,7 @@ class Trainer(Component):
         ImgretError
             If the photos are not enough for it.
         """
-        self.task = task
+        self.task, self.notes = task, []
 
     def start(self, embed):
         """What is learned beside the network, as it is at the start: dict of str to torch.Tensor, by name.

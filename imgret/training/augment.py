@@ -30,7 +30,7 @@ DRAWN = (
 PRESETS = {
     "none": {},
     "light": {"crop_scale": (0.4, 1.0), "jitter": (0.3, 0.3, 0.2)},
-    "strong": {"crop_scale": (0.2, 1.0), "mirror": 0.5, "jitter": (0.4, 0.4, 0.4), "hue": 0.1, "grey": 0.2, "turn": 10.0, "slant": 0.15},
+    "strong": {"crop_scale": (0.35, 1.0), "mirror": 0.5, "jitter": (0.3, 0.3, 0.3), "hue": 0.05, "grey": 0.1, "turn": 10.0, "slant": 0.15},
 }
 PLAIN = {"crop_scale": (1.0, 1.0), "crop_ratio": (3 / 4, 4 / 3), "mirror": 0.0, "jitter": (0.0,) * 3, "hue": 0.0, "grey": 0.0}
 PLAIN |= {"turn": 0.0, "slant": 0.0}
@@ -40,7 +40,7 @@ PLAIN |= {"turn": 0.0, "slant": 0.0}
 class Params(registry.Params):
     """What augmented views are like; whatever is none is as `augment` says."""
 
-    augment: str = param("light", "how much views of a photo differ", choices=tuple(PRESETS))
+    augment: str = param("strong", "how much views of a photo differ", choices=tuple(PRESETS))
     crop_size: int = param(0, "sides of an augmented view in pixels; 0: max_size", minimum=0, maximum=LARGEST)
     crop_scale: tuple[float, ...] | None = param(None, "share of the photo's area that is cut out: at least, at most", above=0, maximum=1)
     crop_ratio: tuple[float, ...] | None = param(None, "width by height of what is cut out: at least, at most", above=0, maximum=10)

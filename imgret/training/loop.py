@@ -66,6 +66,7 @@ class Training:
             self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed))
         else:
             self._resume(arrays, state)
+        self._tell.notes(self.trainer.notes)
         while self.course.epoch <= self.params.epochs:
             if self.course.epoch > 0:
                 self._epoch()

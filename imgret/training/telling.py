@@ -17,6 +17,11 @@ class Telling:
         """A bar; see `imgret.runs.report.Report.progress`."""
         return self._report.progress(total, unit, start)
 
+    def notes(self, notes):
+        """What a way to train has to say, a sentence each."""
+        for note in notes:
+            self._report.note(note)
+
     def resumed(self, course):
         """A checkpoint was gone on with."""
         where = f"epoch {course.epoch}, step {course.step + 1}" if course.epoch else "the start"
@@ -37,6 +42,8 @@ class Telling:
             words.append(f"loss {entry['loss']:.4g}")
         if validation is not None:
             words.append(f"{validation.measure} {entry['score']:.4f}" + (" (best)" if course.best == entry["epoch"] else ""))
+            if (seen := entry["figures"].get(f"seen.{validation.measure}")) is not None:
+                words.append(f"{seen:.4f} on classes that training sees")
         self._report.note(", ".join(words))
         for log in self._logs:
             log.epoch(entry)

@@ -2,7 +2,7 @@
 
 import functools
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, UsageError
 from imgret.registry import load
 
 TORCHVISION = "torchvision"
@@ -56,9 +56,18 @@ def trainable(params, wants, device="cpu", given=()):
 
     Raises
     ------
+    UsageError
+        If it takes photos of one size only, or is none that learns.
     ImgretError
     """
-    return _kind(params)(params, wants, device, given, trainable=True)
+    backbone = _kind(params)(params, wants, device, given, trainable=True)
+    if backbone.size is not None:
+        height, width = backbone.size
+        raise UsageError(
+            f"{backbone.name} takes photos of {width} × {height} pixels and no others, and training shows it many shapes: "
+            "choose another network"
+        )
+    return backbone
 
 
 def _kind(params):

@@ -6,16 +6,18 @@ import re
 
 import numpy as np
 
-from imgret.errors import ImgretError, UsageError
+from imgret.errors import ImgretError, UsageError, listed, quoted
 from imgret.networks import weights as weights_of
 from imgret.networks.backbones import onnx_files, probing
 from imgret.networks.backbones.base import SIDES, Backbone, Keypoints
 from imgret.networks.backbones.filling import MEAN, STD
+from imgret.networks.params import LARGEST
 
 FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}  # types of input that are taken
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue in a grey photo
 # what outputs of keypoints, their descriptors and scores are called; what fits several is the last of them (keypoint_scores)
 CALLED = (r"k(ey_?)?p(oin)?ts?(?![a-z])", r"desc", r"score|logit|prob")
+SHOWN = 12  # names in a message
 RANK = {"map": 4, "vector": 2}
 
 
@@ -52,9 +54,8 @@ class Onnx(Backbone):
         path, data, digest = weights_of.find(params.weights, params.digest, given)
         self._path = path
         onnx_files.check(data, path)
-        self._session = _session(data, path, device)
-        self._take_input()
-        self._outputs = [each.name for each in self._session.get_outputs()]
+        self._session, inputs, self._outputs = _session(data, path, device)
+        self._take_input(inputs)
         self.layers = self._chosen(params.layer)
         plain = wants == "keypoints" or self._channels == 1
         mean, std = ((0.0,) * 3, (1.0,) * 3) if plain else (MEAN, STD)
@@ -90,24 +91,28 @@ class Onnx(Backbone):
         """Keypoints of photos; see `imgret.networks.backbones.base.Backbone`."""
         return [self._keypoints(*outputs) for part in x.split(1) for outputs in self._run(part)]
 
-    def _take_input(self):
+    def _take_input(self, inputs):
         """Find out what photos the input takes."""
-        inputs = self._session.get_inputs()
         if len(inputs) != 1:
-            names = ", ".join(each.name for each in inputs)
+            names = listed(list(inputs), SHOWN)
             raise ImgretError(f"{self._path} takes {len(inputs)} inputs ({names}): a network that describes photos takes one, the photos")
-        (entry,) = inputs
-        shape, known = entry.shape, [isinstance(side, int) for side in entry.shape]
+        ((name, (kind, declared)),) = inputs.items()
+        shape, known = declared, [isinstance(side, int) for side in declared]
         self._last = len(shape) == 4 and known[3] and shape[3] in (1, 3) and not (known[1] and shape[1] in (1, 3))
         if len(shape) == 4 and self._last:
             shape, known = [shape[at] for at in (0, 3, 1, 2)], [known[at] for at in (0, 3, 1, 2)]
-        good = len(shape) == 4 and entry.type in FLOATS and (not known[1] or shape[1] in (1, 3))
-        if not good or (known[0] and shape[0] != 1) or known[2] != known[3] or not all(shape[at] > 0 for at in (2, 3) if known[at]):
+        good = len(shape) == 4 and kind in FLOATS and (not known[1] or shape[1] in (1, 3))
+        if (
+            not good
+            or (known[0] and shape[0] != 1)
+            or known[2] != known[3]
+            or not all(0 < shape[at] <= LARGEST for at in (2, 3) if known[at])
+        ):
             raise ImgretError(
-                f"{self._path} takes {entry.type} of {'×'.join(map(str, entry.shape)) or 'no shape'}: photos are float32 or float16, "
-                "N×C×H×W, with N 1 or any, C 3 or 1, H and W both given or both any"
+                f"{self._path} takes {kind} of {quoted('×'.join(map(str, declared))) or 'no shape'}: photos are float32 or float16, "
+                f"N×C×H×W, with N 1 or any, C 3 or 1, H and W both given, up to {LARGEST}, or both any"
             )
-        self._input, self._dtype, self._channels = entry.name, FLOATS[entry.type], shape[1] if known[1] else 3
+        self._input, self._dtype, self._channels = name, FLOATS[kind], shape[1] if known[1] else 3
         self._single = known[0]
         self.size = (shape[2], shape[3]) if known[2] else None
 
@@ -115,14 +120,13 @@ class Onnx(Backbone):
         """The outputs that are taken."""
         for layer in layers:
             if layer not in self._outputs:
-                raise UsageError(f"{self.name} has no output '{layer}': choose one of {', '.join(self._outputs)}")
+                raise UsageError(f"{self.name} has no output '{layer}': choose one of {self._known()}")
         if self.wants == "keypoints":
             return self._called(layers)
         if layers:
             return layers
-        shapes = {each.name: each.shape for each in self._session.get_outputs()}
-        fitting = [name for name in self._outputs if len(shapes[name]) == RANK[self.wants]]
-        usable = [name for name in self._outputs if len(shapes[name]) in RANK.values()]
+        fitting = [name for name, (_, shape) in self._outputs.items() if len(shape) == RANK[self.wants]]
+        usable = [name for name, (_, shape) in self._outputs.items() if len(shape) in RANK.values()]
         return tuple([*fitting, *usable, *self._outputs][:1])
 
     def _called(self, layers):
@@ -135,9 +139,12 @@ class Onnx(Backbone):
         if len(found) not in (2, 3) or None in found or len(set(found)) < len(found):
             raise UsageError(
                 f"which outputs of {self.name} are keypoints, descriptors and scores is not said by their names "
-                f"({', '.join(self._outputs)}): set layer=KEYPOINTS,DESCRIPTORS,SCORES"
+                f"({self._known()}): set layer=KEYPOINTS,DESCRIPTORS,SCORES"
             )
         return tuple(found)
+
+    def _known(self):
+        return listed(list(self._outputs), SHOWN)
 
     def _run(self, x):
         """Yield the outputs for photos (B, 3, H, W): all together, or one by one where the model takes one."""
@@ -156,7 +163,7 @@ class Onnx(Backbone):
 
     def _array(self, layer, output):
         if not isinstance(output, np.ndarray) or output.dtype.kind not in "fiu":
-            raise UsageError(f"the output '{layer}' of {self.name} holds no numbers: choose one of {', '.join(self._outputs)}")
+            raise UsageError(f"the output '{quoted(layer)}' of {self.name} holds no numbers: choose one of {self._known()}")
         return output.astype(np.float32)
 
     def _shaped(self, layer, output):
@@ -165,8 +172,8 @@ class Onnx(Backbone):
             output = output.flatten(1)
         if output.ndim not in (2, 4):
             raise UsageError(
-                f"the output '{layer}' of {self.name} is {'×'.join(map(str, output.shape))}, neither a map nor a vector: "
-                f"choose one of {', '.join(self._outputs)}"
+                f"the output '{quoted(layer)}' of {self.name} is {'×'.join(map(str, output.shape))}, neither a map nor a vector: "
+                f"choose one of {self._known()}"
             )
         return output
 
@@ -189,8 +196,7 @@ class Onnx(Backbone):
 
     def _know_descriptors(self, outputs):
         """Find out how long a descriptor is, and whether it is a row."""
-        shape = next(each.shape for each in self._session.get_outputs() if each.name == self.layers[1])
-        sides = [side if isinstance(side, int) else None for side in shape[-2:]]
+        sides = [side if isinstance(side, int) else None for side in self._outputs[self.layers[1]][1][-2:]]
         count = len(_rows(outputs[0], 2)) if outputs[0].size else 0
         fitting = [at for at in (1, 0) if count and count == outputs[1].shape[-2:][1 - at]] if outputs[1].ndim >= 2 else []
         if len(sides) == 2 and (sides[0] is None) != (sides[1] is None):
@@ -225,7 +231,7 @@ def _rows(array, length):
 
 
 def _session(data, path, device):
-    """A session of onnxruntime's over a file's bytes, in one thread."""
+    """A session of onnxruntime's over a file's bytes, in one thread; types and shapes of its inputs and outputs, by name."""
     try:
         import onnxruntime
     except ImportError:
@@ -243,6 +249,10 @@ def _session(data, path, device):
             raise ImgretError(f"--device {device}: this onnxruntime runs on cpu only; give --device cpu")
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(number or 0)}))
     try:
-        return onnxruntime.InferenceSession(data, options, providers=providers)
+        session = onnxruntime.InferenceSession(data, options, providers=providers, enable_fallback=0)
+        inputs, outputs = (
+            {each.name: (each.type, tuple(each.shape)) for each in entries} for entries in (session.get_inputs(), session.get_outputs())
+        )
+        return session, inputs, outputs
     except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no class in common
         raise ImgretError(f"the weights {path} cannot be run by onnxruntime {onnxruntime.__version__}: {probing.told(error)}") from None
