@@ -9,12 +9,13 @@ from imgret.formats import files
 
 LIMIT = 1 << 20  # bytes
 MOST_DOTS = 200  # in a line: TOML's parser takes time and memory by the square of a key's parts
-RUNS = ("extract", "codebook", "encode", "index", "search", "rerank", "evaluate")
+RUNS = ("train", "extract", "codebook", "encode", "index", "search", "rerank", "evaluate")
 ABOUT = "about"  # the table that says what a config is good for
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "configs")  # a link to those on top of the source
 DEFAULT = "rootsift-vlad64"  # the place to start: what the bare commands make
 FILES = {  # the keys of a table that name other tables
-    "extract": ("codebook",),
+    "train": (),
+    "extract": ("codebook", "network"),
     "codebook": ("inputs", "codebook"),
     "encode": ("inputs", "codebook"),
     "index": ("inputs", "train", "codebook"),
@@ -22,6 +23,7 @@ FILES = {  # the keys of a table that name other tables
     "rerank": ("inputs", "features", "words", "vectors", "index", "graph", "reference", "queries"),
     "evaluate": ("inputs",),
 }
+LEARNING = ("codebook", "train")  # what learns: its file is the same whatever photos are described by it
 REQUIRED = {"codebook": ("inputs",), "encode": ("inputs",), "index": ("inputs",), "search": ("index", "queries")}
 REQUIRED["rerank"] = ("inputs", "method")
 REQUIRED["evaluate"] = ("inputs", "protocol")
@@ -52,8 +54,9 @@ def path_of(config):
 
 
 def built():
-    """Those of them that `imgret build` makes: with one index."""
-    return [name for name in names() if sum(table["run"] == "index" for table in read(name).values()) == 1]
+    """Those of them that `imgret build` makes: with one index, and no network to be trained."""
+    every = {name: read(name) for name in names()}
+    return [name for name, tables in every.items() if not networks(tables) and sum(t["run"] == "index" for t in tables.values()) == 1]
 
 
 def about(config):
@@ -119,6 +122,8 @@ def check(path, tables):
                     ready.path_of(name)
                 elif name not in tables:
                     raise UsageError(f"{path}: `{key}` of the table '{table}' names '{name}', which is no table of this config")
+                elif key == "network" and tables[name]["run"] != "train":
+                    raise UsageError(f"{path}: `{key}` of the table '{table}' names '{name}', which trains none")
     for table in tables:
         _check_ends(path, tables, table, ())
 
@@ -148,9 +153,19 @@ def ready_of(content):
     return [name for name in named(content, "codebook") if ready.is_ready(name)]
 
 
+def ending(content):
+    """What the name of a table's file ends in."""
+    return ".safetensors" if content["run"] == "train" else ".h5"
+
+
+def networks(tables):
+    """The tables that train a network."""
+    return [name for name, table in tables.items() if table["run"] == "train"]
+
+
 def learns(content, key):
     """Whether what a key names is learned from: made of the photos to learn from, where there are others than those to be found."""
-    return content["run"] == "codebook" or key == "train"
+    return content["run"] in LEARNING or key == "train"
 
 
 def settings_of(content):

@@ -4,7 +4,7 @@
 #   IMGRET_CONFIGS  := configs/rootsift-vlad64.toml    # one pipeline each
 #   IMGRET_PHOTOS   := /data/%/images                  # % is the dataset's name
 #   IMGRET_TRUTH    := /data/%/groundtruth.csv         # optional: not every protocol takes one
-#   IMGRET_TRAIN    := holiday-photos                  # the datasets that codebooks are learned on (default: the scored one itself)
+#   IMGRET_TRAIN    := holiday-photos                  # the datasets that codebooks and networks are learned on (default: the scored one)
 #   include imgret/scripts/pipeline.mk
 #
 # make imgret              looks whether all is there that it needs, makes whatever is missing or out of date, goes on with the rest where
@@ -19,6 +19,7 @@ IMGRET_FLAGS ?=#          flags of every step that makes a file: -q, -j 4
 IMGRET ?= imgret#         the command
 IMGRET_PYTHON ?= python3# Python 3.11 or newer: where it has imgret's libraries, make itself can tell whether photos have changed
 IMGRET_TRUTH ?=
+IMGRET_TRAIN_TRUTH ?=#    which photos of IMGRET_TRAIN match, as in IMGRET_TRUTH, or folders or names: for networks; without it they learn without
 #
 # Outputs are $(IMGRET_BUILD)/DATASET/TABLE-HASH.h5 and depend on what the config says and on nothing else in it, see rules.py; links
 # with plain names are beside the scores, in $(IMGRET_BUILD)/DATASET/CONFIG. Each step uses all CPUs, so `make -j` gains little.
@@ -42,7 +43,7 @@ include $(IMGRET_MADE)
 $(if $(IMGRET_SCORES),,$(error no rules could be made))
 
 # what the make below, and rules.py, are told
-export IMGRET IMGRET_FLAGS IMGRET_PHOTOS IMGRET_TRUTH IMGRET_PYTHON IMGRET_RULES
+export IMGRET IMGRET_FLAGS IMGRET_PHOTOS IMGRET_TRUTH IMGRET_TRAIN_TRUTH IMGRET_PYTHON IMGRET_RULES
 # a line that begins with + is run by `make -n` and `make -q` too: they go on as -n and -q below, and print no scores
 IMGRET_DRY = $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(findstring q,$(firstword -$(MAKEFLAGS))))
 

@@ -9,10 +9,10 @@
 
 GIVEN is BUILD --datasets D... --configs FILE... [--train D...] [--extra D...].
 
-Every output is BUILD/DATASET/TABLE-HASH.h5. The hash covers the table, and those of all tables that it is made from, as they are
-written in the config (comments, order and spelling of the file aside). So an edited table has new outputs, and so have the tables that
-build on it, while all others keep theirs; configs that say the same share their outputs; and what an older config made is still there
-when one goes back to it. BUILD/DATASET/CONFIG/TABLE.h5 are links to the outputs of the config as it is now.
+Every output is BUILD/DATASET/TABLE-HASH.h5, or .safetensors where it is a network. The hash covers the table, and those of all tables that
+it is made from, as they are written in the config (comments, order and spelling of the file aside). So an edited table has new outputs,
+and so have the tables that build on it, while all others keep theirs; configs that say the same share their outputs; and what an older
+config made is still there when one goes back to it. BUILD/DATASET/CONFIG/TABLE.h5 are links to the outputs of the config as it is now.
 """
 
 import argparse
@@ -30,6 +30,8 @@ import rules_before  # noqa: E402
 from imgret import config, ready  # noqa: E402
 from imgret.errors import ImgretError, sentence  # noqa: E402
 
+LATER = (("codebook", "codebook"), ("extract", "network"))
+OPTIONS = {"codebook": "-c ", "train": "--train ", "network": "--set weights="}  # by which a step is told of a file
 NO_WORD = re.compile(r"[^\w.,+@=~/-]")  # what make or a shell may take for something else in a path
 
 
@@ -95,8 +97,8 @@ class Rules:
     def identity(self, tables, table, dataset):
         """What an output is made from, as plain data."""
         content = tables[table]
-        # a codebook that is about no other is named as it was before there were any that are
-        keys = [key for key in config.FILES[content["run"]] if key in content or (content["run"], key) != ("codebook", "codebook")]
+        # what names nothing by a key is named as it was before there was that key
+        keys = [key for key in config.FILES[content["run"]] if key in content or (content["run"], key) not in LATER]
         made_from = {key: [self.identity(tables, *source) for source in self.sources(tables, table, dataset, key)] for key in keys}
         own = {key: value for key, value in content.items() if key not in keys}
         own |= {"ready": found} if (found := config.ready_of(content)) else {}
@@ -107,7 +109,7 @@ class Rules:
         content = tables[table]
         names = config.made_of(tables, table, key)
         datasets = [dataset]
-        if key == "codebook":
+        if key in ("codebook", "network"):
             return [(name, self.place(tables[name], dataset)) for name in names]
         if config.learns(content, key):
             datasets = self.train or [dataset]
@@ -116,30 +118,34 @@ class Rules:
         return [(name, where) for name in names for where in datasets]
 
     def place(self, content, dataset):
-        """The dataset whose folder a table's output is in: a codebook is in that of what it is learned on."""
-        return self.train[0] if self.train and content["run"] == "codebook" else dataset
+        """The dataset whose folder a table's output is in: a codebook, or a network, is in that of what it is learned on."""
+        return self.train[0] if self.train and content["run"] in config.LEARNING else dataset
 
     def output(self, path, tables, table, dataset):
         """The path of an output; its rule and those of all that it is made from are added."""
-        out = f"{self.build}/{dataset}/{table}-{_hash(self.identity(tables, table, dataset))[:10]}.h5"
-        if out in self.rules:
-            return out
         content = tables[table]
         run, words, needed, after = content["run"], [], [], ""
-        if run == "extract":
-            words, needed = [photos_of(dataset)], [self._photos(path, table, content, dataset)]
+        out = f"{self.build}/{dataset}/{table}-{_hash(self.identity(tables, table, dataset))[:10]}{config.ending(content)}"
+        if out in self.rules:
+            return out
+        if run in ("extract", "train"):
+            datasets = self.train or [dataset] if run == "train" else [dataset]
+            words, needed = [photos_of(each) for each in datasets], [self._photos(path, table, content, each) for each in datasets]
             after = "\n\t@touch $@"  # newer than what was seen of the photos, also where none of them was another one
+        if run == "train" and "truth" not in content:
+            truth = f"$(subst %,{dataset},$(strip $(IMGRET_TRAIN_TRUTH)))"
+            words, needed = [*words, f"$(if {truth},--truth {truth})"], [*needed, f"$(wildcard {truth})"]
         for key in config.FILES[run]:
             files = [self.output(path, tables, *source) for source in self.sources(tables, table, dataset, key)]
             needed += files
             if key == "codebook":  # in the config's order: outputs, and those of the package by their names
                 outputs = iter(files)
                 files = [name if ready.is_ready(name) else next(outputs) for name in config.named(content, key)]
-            option = {"codebook": ["-c"], "train": ["--train"]}.get(key, [f"--{key}"] if run == "rerank" and key != "inputs" else [])
-            words += [word for file in files for word in (*option, file)]
+            option = OPTIONS.get(key, f"--{key} " if run == "rerank" and key != "inputs" else "")
+            words += [f"{option}{file}" for file in files]
         needed += [*map(ready.path_of, config.ready_of(content)), *_named_files(content)]
         step = f"$(IMGRET) {run} --config {path}:{table} -o $@ --overwrite $(IMGRET_FLAGS) {' '.join(words)}"
-        needed = [file for file in dict.fromkeys(needed) if not NO_WORD.search(file)]
+        needed = [file for file in dict.fromkeys(needed) if file.startswith("$(") or not NO_WORD.search(file)]
         self._rule(out, needed, f"@mkdir -p $(@D)\n\t{step}{after}", (path, table, content))
         return out
 
@@ -167,7 +173,9 @@ class Rules:
         )
         rules_before.write_if_changed(stamp, wanted)
         lines = ["@mkdir -p $(@D)"]
-        lines += [f"@ln -sfn {os.path.relpath(target, folder)} {folder}/{key}.h5" for key, target in links.items()]
+        lines += [
+            f"@ln -sfn {os.path.relpath(target, folder)} {folder}/{key}{os.path.splitext(target)[1]}" for key, target in links.items()
+        ]
         lines.append(
             f"$(IMGRET) evaluate {' '.join(files)} --protocol {content['protocol']} $(if {truth},--truth {truth}) --json"
             f" --per-query {folder}/{table}.jsonl --overwrite > $@.tmp"

@@ -12,7 +12,9 @@ import rules_before
 
 from imgret.store import erasing
 
-OUTPUT = re.compile(r"[^/]+-[0-9a-f]{10}\.h5")
+NETWORK = ".safetensors"
+MOST_HEADER = 100 << 20  # bytes of what a network's file begins with
+OUTPUT = re.compile(r"[^/]+-[0-9a-f]{10}\.(h5|safetensors)")
 RECIPE = re.compile(r"[0-9a-f]{16}(-?[0-9a-f]+)?(\.\d+)?")  # a folder of parts, in that of an output
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -79,8 +81,9 @@ def _leads(made, out, scores):
 def clean(made, dry=False, told=True):
     """Remove outputs that no config names any more, their parts, and links to them; the exit code.
 
-    Only what is called BUILD/DATASET/TABLE-HASH.h5, of a dataset that is still made, and is an HDF5 file; the folder of its parts where
-    no process is at work there; and links in BUILD/DATASET/CONFIG that lead to such a name and to no file.
+    Only what is called BUILD/DATASET/TABLE-HASH.h5, of a dataset that is still made, and is an HDF5 file, or .safetensors and a network of
+    imgret; the folder of its parts where no process is at work there; and links in BUILD/DATASET/CONFIG that lead to such a name and to no
+    file.
 
     Parameters
     ----------
@@ -105,19 +108,23 @@ def clean(made, dry=False, told=True):
 
 def _old(made, dataset):
     """Files and folders of parts that rules.py has named once, and does not now."""
-    for path in sorted(glob.glob(f"{glob.escape(made.build)}/{glob.escape(dataset)}/*-*.h5*")):
+    folder = f"{glob.escape(made.build)}/{glob.escape(dataset)}"
+    for path in sorted(path for ending in (".h5", NETWORK) for path in glob.glob(f"{folder}/*-*{ending}*")):
         name = path.removesuffix(".parts")
         if name in made.rules or not OUTPUT.fullmatch(os.path.basename(name)):
             continue
         if path != name and os.path.isdir(path) and not os.path.islink(path):
             yield path
-        elif path == name and os.path.isfile(path) and not os.path.islink(path) and _is_hdf5(path):
+        elif path == name and os.path.isfile(path) and not os.path.islink(path) and _is_made(path):
             yield path
 
 
-def _is_hdf5(path):
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        return file.read(len(SIGNATURE)) == SIGNATURE
+def _is_made(path):
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError), open(path, "rb") as file:
+        if not path.endswith(NETWORK):
+            return file.read(len(SIGNATURE)) == SIGNATURE
+        length = int.from_bytes(file.read(8), "little")
+        return length < MOST_HEADER and json.loads(file.read(length))["__metadata__"]["format"] == "imgret"
     return False
 
 
@@ -134,7 +141,7 @@ def _at_work(parts):
 
 def _links(made):
     """Links with plain names that rules.py has made: they lead to what is called as an output."""
-    for path in sorted(glob.glob(f"{glob.escape(made.build)}/*/*/*.h5")):
+    for path in sorted(path for ending in (".h5", NETWORK) for path in glob.glob(f"{glob.escape(made.build)}/*/*/*{ending}")):
         if os.path.islink(path) and OUTPUT.fullmatch(os.path.basename(os.readlink(path))):
             yield path
 

@@ -16,6 +16,7 @@ from imgret import config, ready
 from imgret.errors import ImgretError, one_line
 
 LISTING = {"list": list, "exclude": list, "root": str, "null": bool}  # what a table may say about which photos
+WORDS = ("folders", "names")  # that stand for a truth without a file
 MANY = 8  # steps that take a while to be asked
 MISSING = "what-is-not-there.h5"  # no input of any step: each is asked for what it says before it looks for that
 
@@ -36,7 +37,7 @@ def problems(made, environment, quick=False):
     ----------
     made : rules.Rules
     environment : dict of str to str
-        IMGRET, IMGRET_FLAGS, IMGRET_PHOTOS and IMGRET_TRUTH, as make exports them.
+        IMGRET, IMGRET_FLAGS, IMGRET_PHOTOS, IMGRET_TRUTH and IMGRET_TRAIN_TRUTH, as make exports them.
     quick : bool
         Look at files only; otherwise imgret is run, and each step whose output is missing is asked.
 
@@ -53,6 +54,7 @@ def problems(made, environment, quick=False):
     for path in dict.fromkeys(truths(made, environment).values()):
         if path and not os.path.exists(path):
             yield f"there is no ground truth {one_line(path)} (IMGRET_TRUTH, or `truth` of a config)"
+    yield from _training(made, environment)
     if quick:
         return
     command = environment.get("IMGRET", "imgret")
@@ -61,6 +63,21 @@ def problems(made, environment, quick=False):
         yield f"IMGRET: `{command} --version` fails{_last(done)}: set IMGRET to the command, as in IMGRET := .venv/bin/imgret"
     else:
         yield from _refusals(made, environment, command)
+
+
+def _training(made, environment):
+    """What is wrong with the truth that networks are trained by."""
+    truth = environment.get("IMGRET_TRAIN_TRUTH", "").strip()
+    if not truth or not any(content["run"] == "train" and "truth" not in content for _, _, content in made.tables.values()):
+        return
+    if not made.train:
+        yield "IMGRET_TRAIN_TRUTH says which photos of IMGRET_TRAIN match: set that too"
+    elif both := sorted(set(made.train) & set(made.datasets)):
+        yield f"dataset {both[0]} is trained on with its truth and scored too: a score counts on photos that training never saw"
+    elif len(made.train) > 1 and truth not in WORDS:
+        yield "IMGRET_TRAIN_TRUTH says which photos of one dataset match: name one in IMGRET_TRAIN, or say folders or names"
+    elif truth not in WORDS and not os.path.exists(path := truth.replace("%", made.train[0])):
+        yield f"there is no ground truth {one_line(path)} (IMGRET_TRAIN_TRUTH)"
 
 
 def truths(made, environment):
@@ -107,7 +124,8 @@ def _refusals(made, environment, command):
             truth = truths(made, environment)[out]
             words = ["--protocol", str(content["protocol"]), *(["--truth", truth] if truth else [])]
         else:
-            words = ["--config", f"{path}:{table}", "-o", f"{missing}.out"]
+            words = ["--config", f"{path}:{table}", "-o", f"{missing}.out{config.ending(content)}"]
+            words += [word for _ in config.named(content, "network") for word in ("--set", f"weights={missing}")]
             words += [word for name in config.named(content, "codebook") for word in ("-c", name if ready.is_ready(name) else missing)]
         words += [missing] * (2 if content["run"] == "search" else 1)
         flags = "" if content["run"] == "evaluate" else environment.get("IMGRET_FLAGS", "")

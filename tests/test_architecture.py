@@ -54,7 +54,7 @@ MAY = {
     "seeds": set(),
     "losses": BASE | {"relations"},
     "miners": BASE | {"relations", "words"},
-    "trainers": BASE | {"relations", "losses", "miners", "networks", "training"},
+    "trainers": BASE | {"names", "relations", "losses", "miners", "networks", "training"},
     "training": BASE
     | {
         "relations",

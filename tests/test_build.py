@@ -322,6 +322,13 @@ def test_what_is_missing_is_told_before_any_work(place, monkeypatch):
          2, "a build makes one index, and this config has 2 (a, b): choose another config"),
         ('i = { run = "index", inputs = ["f"] }', 2, "`inputs` of the table 'i' names 'f', which is no table of this config"),
         ('i = { run = "index", inputs = 5 }', 2, "`inputs` of the table 'i' must name tables, got 5"),
+        (
+            'n = { run = "train" }\nv = { run = "extract", network = "n" }\ni = { run = "index", inputs = ["v"] }',
+            2,
+            "a build trains no network, and 'n' is one: make it by `imgret train PHOTOS --config c.toml:n -o net.safetensors`, and build "
+            'with a config whose `extract` says set = { weights = "net.safetensors" }',
+        ),
+        ('f = { run = "extract", network = "f" }', 2, "`network` of the table 'f' names 'f', which trains none"),
         ('i = { run = "index" }', 2, "the table 'i' needs `inputs`"),
         ('about = { run = "index" }', 2, "'about' is kept for what a config is good for, and makes nothing: call the table otherwise"),
         ('v = { run = "encode", inputs = ["v"] }\ni = { run = "index", inputs = ["v"] }', 2, "the table 'v' is made from itself"),
@@ -373,7 +380,8 @@ def test_ready_configs_are_listed():
     result = call("build", "--config", "help")
     assert (result.code, result.err) == (0, "")
     assert [line.partition(":")[0] for line in result.lines[::2]] == config.built()
-    assert {*config.names()} - {*config.built()} == {"asmk-rmac-spatial-qe", "fused-adaptive"}  # of two indexes
+    two, trained = {"asmk-rmac-spatial-qe", "fused-adaptive"}, {"deep-feature-learning", "trained-gem"}  # indexes; networks
+    assert {*config.names()} - {*config.built()} == two | trained
     for name in config.names():
         assert name not in config.built() or Plan(name, "b", False).steps
         said = config.about(name)

@@ -7,6 +7,7 @@ from imgret.config import read, read_table
 from imgret.errors import ImgretError, UsageError
 from imgret.extractors import EXTRACTORS
 from imgret.stages.info import describe
+from imgret.trainers import TRAINERS
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_tables_in_order(config):
 
 
 def test_what_is_no_config(config):
-    runs = "extract, codebook, encode, index, search, rerank, evaluate"
+    runs = "train, extract, codebook, encode, index, search, rerank, evaluate"
     assert refusal(read, "gone.toml") == ("--config gone.toml: there is no such file", 1)
     assert refusal(read, "./photos") == ("--config ./photos: Is a directory", 1)
     config("x = [")
@@ -46,7 +47,7 @@ def test_what_is_no_config(config):
     assert refusal(read, "p.toml")[0].startswith("--config p.toml is not TOML: ")
     config("x = 3")
     assert refusal(read, "p.toml") == (f"--config p.toml: 'x' must be a table with `run` = one of {runs}", 2)
-    config('[x]\nrun = "train"')
+    config('[x]\nrun = "learn"')
     assert refusal(read, "p.toml") == (f"--config p.toml: 'x' must be a table with `run` = one of {runs}", 2)
     config("[x]\nrun = []")
     assert refusal(read, "p.toml") == (f"--config p.toml: 'x' must be a table with `run` = one of {runs}", 2)
@@ -105,7 +106,7 @@ def test_lists_of_values_and_options_with_values_of_every_type(config):
 
 EXTRACT = (
     "box-units, boxes, codebook, device, exclude, jobs, list, max-failed, max-gone, method, "
-    "null, overwrite, quiet, root, run, set, shard, truncated, verbose"
+    "network, null, overwrite, quiet, root, run, set, shard, truncated, verbose"
 )
 METHODS = ", ".join(f"'{name}'" for name in EXTRACTORS)
 
@@ -151,6 +152,21 @@ def test_values_are_checked_as_those_of_flags_are(config, table, message):
 def test_a_parameter_that_does_not_fit(config):
     config('[f]\nrun = "extract"\nset = { max_size = "large" }\n')
     refused(call("extract", "photos", "-o", "a.h5", "--config", "p.toml:f"), 2, "`max_size` must be an integer, got 'large'")
+
+
+def test_a_network_of_a_config_is_given_by_its_file(config):
+    config('[n]\nrun = "train"\nmethod = "surf"\n[f]\nrun = "extract"\nmethod = "cnn"\nnetwork = "n"\n')
+    text = "--config p.toml:f: photos are described by the network 'n': give the file that train made of it by --set weights=FILE"
+    refused(call("extract", "photos", "-o", "a.h5", "--config", "p.toml:f"), 2, text)
+    assert call("extract", "--config", "p.toml:f", "--set", "help").code == 0
+    given = ("--set", "weights=gone.safetensors")
+    text = "the weights gone.safetensors: there is no such file; check the path, or name its folder in IMGRET_WEIGHTS"
+    refused(call("extract", "photos", "-o", "a.h5", "--config", "p.toml:f", *given), 1, text)
+    methods = ", ".join(f"'{name}'" for name in TRAINERS)
+    misused(
+        call("train", "photos", "-o", "n.safetensors", "--config", "p.toml:n"),
+        f"Invalid value for '-m' / '--method': 'surf' is not one of {methods}.",
+    )
 
 
 def test_a_table_for_another_step(config):

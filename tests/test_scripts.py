@@ -139,6 +139,52 @@ def test_a_ranking_is_made_better(work):
     assert "--config two.toml:better" in recipe
 
 
+TRAINED = """
+net = { run = "train", method = "instance" }
+gem = { run = "extract", method = "cnn", network = "net" }
+index = { run = "index", inputs = ["gem"] }
+ranking = { run = "search", index = "index", queries = ["gem"] }
+scores = { run = "evaluate", inputs = ["ranking"], protocol = "groups" }
+"""
+
+
+def test_a_network_is_trained_on_the_photos_to_learn_from(work):
+    (work / "net.toml").write_text(TRAINED)
+    code, text, _ = rules("rules", "build", "--datasets", "a", "--configs", "net.toml", "--train", "t", "--extra", "x")
+    assert code == 0
+    text = re.sub(r"-[0-9a-f]{10}\.", ".", text)
+    train, extract, extra = (line for line in text.splitlines() if "$(IMGRET) train" in line or "$(IMGRET) extract" in line)
+    truth = "$(subst %,t,$(strip $(IMGRET_TRAIN_TRUTH)))"
+    assert "build/t/net.safetensors: build/t/photos.seen $(wildcard " + truth + ")" in text
+    assert train.endswith(f" $(subst %,t,$(strip $(IMGRET_PHOTOS))) $(if {truth},--truth {truth})")
+    assert extract.endswith(" $(subst %,a,$(strip $(IMGRET_PHOTOS))) --set weights=build/t/net.safetensors")
+    assert extra.endswith(" $(subst %,x,$(strip $(IMGRET_PHOTOS))) --set weights=build/t/net.safetensors")
+    assert "build/a/gem.h5: build/a/photos.seen build/t/net.safetensors\n" in text
+    assert "@ln -sfn ../../t/net.safetensors build/a/net/net.safetensors" in text
+
+
+@pytest.mark.parametrize(
+    ("train", "truth", "message"),
+    [
+        ((), "folders", "IMGRET_TRAIN_TRUTH says which photos of IMGRET_TRAIN match: set that too"),
+        (("a",), "folders", "dataset a is trained on with its truth and scored too: a score counts on photos that training never saw"),
+        (
+            ("t", "u"),
+            "%.csv",
+            "IMGRET_TRAIN_TRUTH says which photos of one dataset match: name one in IMGRET_TRAIN, or say folders or names",
+        ),
+        (("t",), "%.csv", "there is no ground truth t.csv (IMGRET_TRAIN_TRUTH)"),
+        (("t", "u"), "folders", None),
+        ((), "", None),
+    ],
+)
+def test_a_truth_to_train_by_is_checked(work, monkeypatch, train, truth, message):
+    (work / "net.toml").write_text(TRAINED)
+    monkeypatch.setenv("IMGRET_TRAIN_TRUTH", truth)
+    code, _, err = rules("check", "--quick", "build", "--datasets", "a", "--configs", "net.toml", "--train", *train)
+    assert (code, err) == ((0, "") if message is None else (1, f"rules.py: {message}\n"))
+
+
 def test_configs_share_what_they_describe_alike(work):
     (work / "two.toml").write_text("# another\n" + CONFIG.replace('codebook = "words"', 'codebook = "words", set = { norm = ["l2"] }'))
     _, first, _ = rules("rules", "build", "--datasets", "a", "--configs", "one.toml")
@@ -533,9 +579,12 @@ def test_shipped_configs_are_whole_pipelines_that_imgret_accepts(tmp_path, monke
         assert path.read_text().startswith("# ")
         for table, content in config.read(str(path)).items():
             # every key is known and every value fits: what is refused is the missing file, after that
-            if content["run"] == "extract":
-                result = call("extract", "--config", f"{path}:{table}", "-o", tmp_path / "x.h5", tmp_path / "none")
-                missing = "scripts/fetch_weights.py resnet50" if content["method"] == "cnn" else "none"
+            if content["run"] in ("extract", "train"):
+                network = ["--set", f"weights={tmp_path}/none.safetensors"] if "network" in content else []
+                out = tmp_path / f"x{config.ending(content)}"
+                result = call(content["run"], "--config", f"{path}:{table}", "-o", out, *network, tmp_path / "none")
+                untrained = content["method"] == "cnn" and not network
+                missing = "scripts/fetch_weights.py resnet50" if untrained else "none"
                 assert (result.code, missing in result.err) == (1, True), result.err
             elif content["run"] in ("codebook", "index"):
                 learned = ["-c", tmp_path / "none.h5"] if "codebook" in content else []

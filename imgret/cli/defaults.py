@@ -42,6 +42,8 @@ def _config(ctx, _, value):
         elif key in references:
             if key == "codebook" and is_ready(setting):  # that is no file which the command line has to name
                 values |= {"codebook": setting, "codebooks": [setting]}
+            elif key == "network":
+                ctx.meta["imgret.network"] = f"--config {value}: photos are described by the network '{setting}'"
         elif key.replace("_", "-") in options:
             param = options[key.replace("_", "-")]
             values[param.name] = _plain(f"--config {value}: `{key}`", setting, param)

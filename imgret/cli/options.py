@@ -5,6 +5,7 @@ import functools
 import click
 
 from imgret.cli.defaults import config
+from imgret.errors import UsageError
 
 
 class _Path(click.Path):
@@ -51,6 +52,8 @@ def settings(command):
 
 def _merge(ctx, _, values):
     given = {value.partition("=")[0].strip().replace("-", "_") for value in values}
+    if "imgret.network" in ctx.meta and not given & {"weights", "help"}:
+        raise UsageError(f"{ctx.meta['imgret.network']}: give the file that train made of it by --set weights=FILE")
     return tuple(value for value in ctx.meta.get("imgret.set", ()) if value.partition("=")[0] not in given) + tuple(values)
 
 

@@ -15,7 +15,7 @@ class SmoothAP(BatchLoss):
     Of a query and a photo i that matches it: (1 + Σ G(s_j - s_i) over the others j that match) / (1 + Σ G(s_j - s_i) over all others), s
     being similarities to the query and G(x) = 1 / (1 + exp(-x / temperature)); the mean over i is its AP (Brown et al., eq. 5 to 8). A
     query is not among what it finds, as in retrieval; in the authors' code it is, and first. Memory is bounded: queries are taken in
-    blocks, whose differences are made again for the gradient.
+    blocks, and their gradients too.
 
     References
     ----------
@@ -34,20 +34,29 @@ class SmoothAP(BatchLoss):
 
     def __call__(self, vectors, labels, queue=None, queue_labels=None):
         """The loss of a batch; see `BatchLoss`."""
-        from torch.utils.checkpoint import checkpoint
-
         queries, others, same, asked = self.compared(vectors, labels, queue, queue_labels)
         if not len(queries):
             return vectors.sum() * 0
         step = max(1, BLOCK // (same.shape[1] * int(same.sum(dim=1).max())))
         if step >= len(queries):
             return 1 - self._precisions(queries, others, same, asked) / len(queries)
-        found = 0
-        for start in range(0, len(queries), step):
-            block = slice(start, start + step)
-            parts = queries[block], others, same[block], asked[block]
-            found = found + checkpoint(self._precisions, *parts, use_reentrant=False, preserve_rng_state=False)
-        return 1 - found / len(queries)
+        return 1 - self._in_blocks(queries, others, same, asked, step) / len(queries)
+
+    def _in_blocks(self, queries, others, same, asked, step):
+        """The sum of the APs: a number and its gradients, each block's differences being gone before the next one's are made."""
+        import torch
+
+        with torch.enable_grad():
+            asking, asked_of = queries.detach().requires_grad_(), others.detach().requires_grad_()
+            found = 0
+            for start in range(0, len(queries), step):
+                block = slice(start, start + step)
+                part = self._precisions(asking[block], asked_of, same[block], asked[block])
+                part.backward()
+                found = found + part.detach()
+        # a function of both that has this value and these gradients
+        line = (queries * asking.grad).sum() + (others * asked_of.grad).sum()
+        return found + (line - line.detach())
 
     def _precisions(self, queries, others, same, asked):
         """The sum of the APs of some queries."""

@@ -64,6 +64,12 @@ class Plan:
         self.name, self.folder, self.others, self.kept, self.there = name, folder, others, False, None
         self.path, self.tables = config.path_of(name), config.read(name)
         config.check(f"--config {name}", self.tables)
+        if networks := config.networks(self.tables):
+            raise UsageError(
+                f"--config {name}: a build trains no network, and '{networks[0]}' is one: make it by `imgret train PHOTOS --config "
+                f"{name}:{networks[0]} -o net.safetensors`, and build with a config whose `extract` says set = "
+                '{ weights = "net.safetensors" }'
+            )
         indexes = [table for table, content in self.tables.items() if content["run"] == "index"]
         if len(indexes) != 1:
             found = f"{len(indexes)} ({', '.join(indexes)})" if indexes else "none"

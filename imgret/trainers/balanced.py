@@ -15,7 +15,7 @@ from imgret.trainers.base import Batch, Trainer
 from imgret.trainers.recipe import params_of
 
 LEAST = 2  # groups of a batch: one alone has no negatives
-AHEAD = 16  # batches' worth of groups among which those are looked for that do not touch each other
+AHEAD = 4  # batches' worth of groups among which those are looked for that do not touch each other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,23 +74,33 @@ class Balanced(Trainer):
                 yield [photo] * size
                 continue
             draw = np.random.default_rng(seed_of(self.task.seed, "group", epoch, self.task.names[photo]))
-            matches = draw.permutation(self.task.relations.positives(photo))
-            matches = matches[np.argsort(done[matches], kind="stable")][: size - 1]
-            done[photo] = done[matches] = True
-            yield [photo, *matches.tolist()]
+            group, matches = [photo], self.task.relations.positives(photo)
+            for some in (matches[~done[matches]], matches[done[matches]]):
+                group += draw.choice(some, min(size - len(group), len(some)), replace=False).tolist()
+            done[group] = True
+            yield group
 
     def _apart(self, waiting):
         """Groups for a batch, as they come, none of which touches another; and those that are left."""
-        chosen, left, taken = [], [], set()
-        ahead = AHEAD * self.params.groups_per_batch
-        for group in waiting[:ahead]:
-            never = {other for photo in set(group) for other in self.task.relations.never(photo).tolist()}
-            if len(chosen) < self.params.groups_per_batch and taken.isdisjoint(never):
-                chosen.append(group)
-                taken.update(group)
-            else:
+        size, chosen, left, taken = self.params.groups_per_batch, [], [], []
+        for number, group in enumerate(waiting):
+            if len(chosen) == size or number == AHEAD * size:
+                return chosen, left + waiting[number:]
+            if self._touches(group, taken):
                 left.append(group)
-        return chosen, left + waiting[ahead:]
+            else:
+                chosen.append(group)
+                taken.extend(set(group))
+        return chosen, left
+
+    def _touches(self, group, taken):
+        """Whether a photo of a group is no negative of one of those that are taken."""
+        for photo in set(group):
+            never = self.task.relations.never(photo)
+            places = np.minimum(np.searchsorted(never, taken), len(never) - 1)
+            if (never[places] == taken).any():
+                return True
+        return False
 
     def _batch(self, groups, epoch):
         lengths = [len(group) for group in groups]

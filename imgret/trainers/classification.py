@@ -47,7 +47,6 @@ class Classification(Trainer):
     """
 
     name = "classification"
-    classes = True
     Params = params_of(ClassParams, Margin)
 
     def aside(self, task):
@@ -122,8 +121,8 @@ class Classification(Trainer):
             )
         several = [photo for photo, groups in enumerate(task.relations.groups) if len(groups) > 1]
         raise ImgretError(
-            f"classification needs each photo in one class, and {counted(len(several), 'photo')} {'is' if len(several) == 1 else 'are'} in several "
-            f"groups, for example {shown(task.names[several[0]])}: name one of each, or use -m smooth-ap"
+            f"classification needs each photo in one class, and {counted(len(several), 'photo')} {'is' if len(several) == 1 else 'are'} in "
+            f"several groups, for example {shown(task.names[several[0]])}: name one of each, or use -m smooth-ap"
         )
 
     def _numbered(self, classes):
@@ -132,8 +131,8 @@ class Classification(Trainer):
         large = numbers[sizes >= self.params.least]
         if len(large) < LEAST:
             raise ImgretError(
-                f"the photos to train on are of {counted(len(large), 'class', 'classes')} with {self.params.least} photos or more: there is nothing "
-                "to tell apart; give photos of at least two"
+                f"the photos to train on are of {counted(len(large), 'class', 'classes')} with {self.params.least} photos or more: "
+                "there is nothing to tell apart; give photos of at least two"
             )
         found = np.where(np.isin(classes, large), np.searchsorted(large, classes), NO_CLASS)
         for what, left in (("without a class", classes == NO_CLASS), ("of smaller classes", (classes != NO_CLASS) & (found == NO_CLASS))):

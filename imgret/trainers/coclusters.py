@@ -16,8 +16,8 @@ def coclusters(vectors, count, clusters, least, seed):
     """Divide photos into clusters, by the spectral co-clustering of photos and features.
 
     The matrix of photos and features, shifted so that nothing in it is negative, is a bipartite graph whose cut is made small. The clusters
-    of features are not used. More photos than `SAMPLE` are drawn from by the seed, and the others go to the cluster whose mean is nearest by
-    angle; so do photos of clusters smaller than `least`, which are given up.
+    of features are not used. Of more photos than `SAMPLE` so many are drawn by the seed, and the others go to the cluster whose mean is
+    nearest by angle; so do photos of clusters smaller than `least`, which are given up.
 
     Parameters
     ----------

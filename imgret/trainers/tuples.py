@@ -25,6 +25,7 @@ class TupleParams(registry.Params):
     tuples: int = param(5, "tuples in a batch", minimum=1, maximum=100_000)
     queries: int = param(2000, "photos that ask, in each part of an epoch, before negatives are found anew", minimum=1, maximum=10_000_000)
     pool_size: int = param(20_000, "photos among which negatives are looked for", minimum=2, maximum=100_000_000)
+    alone: bool = param(True, "photos that match no other ask too: for another view of themselves")
     miner: str = param("hard", f"how negatives are found: {', '.join(MINERS)}", choices=tuple(MINERS))
 
 
@@ -32,7 +33,7 @@ class Tuples(Trainer):
     """Base of losses of tuples.
 
     In each part of an epoch as many photos ask as `queries` says, each once in an epoch. Each is given a photo that matches it, drawn by
-    the seed; without a truth that is another view of itself. Its negatives are found among `pool_size` photos by the network as it is.
+    the seed; where none does, and without a truth, that is another view of itself. Its negatives are found among `pool_size` photos by the network as it is.
 
     References
     ----------
@@ -48,8 +49,8 @@ class Tuples(Trainer):
         self._loss = self.Loss(self.params.part(self.Loss.Params))
         kind = load(MINERS, self.params.miner, "miner")
         self._miner = kind()
-        self._anchors = relations.anchors()
-        if not len(self._anchors):
+        self._anchors = np.arange(relations.count) if self.params.alone else relations.anchors()
+        if not len(relations.anchors()):
             raise ImgretError(
                 "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
             )
