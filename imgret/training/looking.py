@@ -199,11 +199,11 @@ class _Log:
 
     def __enter__(self):
         with self._explained():
-            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - closed at the end of the block
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         return self
 
     def __exit__(self, *_):
-        self._file.close()
+        os.close(self._file)
 
     def add(self, rows):
         """Add a line for some photos."""
@@ -211,7 +211,7 @@ class _Log:
         line = b"\n%08x %s\n" % (zlib.crc32(text), text)  # what a killed run has begun ends here
         with self._explained():
             while line:
-                line = line[self._file.write(line) :]
+                line = line[os.write(self._file, line) :]
 
     @contextlib.contextmanager
     def _explained(self):

@@ -1,11 +1,14 @@
 """What a training computes once and reads often, in files of its own: maps below a frozen layer, and vectors to mine among."""
 
+import contextlib
+import fcntl
 import os
+import tempfile
 import zlib
 
 import numpy as np
 
-from imgret.errors import ImgretError
+from imgret.errors import ImgretError, why
 from imgret.store.writer import write_error
 
 RECORD = np.dtype(
@@ -36,24 +39,29 @@ class Maps:
     """
 
     def __init__(self, folder, key):
-        self._paths = [os.path.join(folder, f"maps-{key}.{ending}") for ending in ("data", "index")]
-        self._data = self._index = None
+        self._shown, self._files = os.path.join(os.fsdecode(folder), f"maps-{key}.data"), contextlib.ExitStack()
         try:
-            self._data, self._index = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666) for path in self._paths)
-            self._known, self._end = self._found()
+            self._data = self._opened(folder, f"maps-{key}.data")
+            mine = _locked(self._data)
+            if not mine:  # another run is at the same: each has its own
+                self._data = _nameless(folder, self._files)
+            self._index = self._opened(folder, f"maps-{key}.index") if mine else _nameless(folder, self._files)
+            self._known, self._count, self._end = self._found()
         except OSError as error:
             self.close()
-            raise write_error(os.fsdecode(self._paths[0]), error) from None
+            raise write_error(self._shown, error) from None
+
+    def _opened(self, folder, name):
+        descriptor = os.open(os.path.join(os.fsdecode(folder), name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._files.callback(os.close, descriptor)
+        return descriptor
 
     def close(self):
         """Close the files."""
-        for descriptor in (self._data, self._index):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._data = self._index = None
+        self._files.close()
 
     def _found(self):
-        """Offset and shape of each whole map, and where the next one goes; what is behind the last whole record is cut off."""
+        """Offset and shape of each whole map, how many there are, where the next one goes; what is behind the last whole one is cut off."""
         size, known, end = os.fstat(self._data).st_size, {}, 0
         whole = os.pread(self._index, os.fstat(self._index).st_size, 0)
         records = np.frombuffer(whole[: len(whole) // RECORD.itemsize * RECORD.itemsize], RECORD)
@@ -67,7 +75,7 @@ class Maps:
             known[int(record["photo"]), int(record["view"])], end = (offset, shape), end + length
         os.ftruncate(self._index, len(records) * RECORD.itemsize)
         os.ftruncate(self._data, end)
-        return known, end
+        return known, len(records), end
 
     def missing(self, pairs):
         """Those of some (photo, view) that are not there, in order."""
@@ -91,19 +99,18 @@ class Maps:
             offset += len(data)
         try:
             _write(self._data, b"".join(datas), self._end)
-            _write(self._index, records.tobytes(), len(self._known) * RECORD.itemsize)
+            _write(self._index, records.tobytes(), self._count * RECORD.itemsize)
         except OSError as error:
-            raise write_error(os.fsdecode(self._paths[0]), error) from None
+            raise write_error(self._shown, error) from None
         self._known |= {pair: (int(record["offset"]), each.shape) for pair, record, each in zip(pairs, records, maps, strict=True)}
-        self._end = offset
+        self._count, self._end = self._count + len(records), offset
 
     def get(self, pairs):
         """The maps of some (photo, view), ndarray (C, h, w) each."""
         found = []
         for pair in pairs:
             offset, shape = self._known[pair]
-            data = os.pread(self._data, int(np.prod(shape)) * TYPE.itemsize, offset)
-            found.append(np.frombuffer(data, TYPE).reshape(shape))
+            found.append(_read(self._data, np.empty(shape, TYPE), offset, self._shown))
         return found
 
 
@@ -118,12 +125,43 @@ def _write(descriptor, data, at):
         view, at = view[done:], at + done
 
 
+def _read(descriptor, array, at, shown):
+    """Fill an array from byte `at` on: what is mapped instead counts as memory, and a disk that fails ends the process."""
+    view = memoryview(array).cast("B")
+    try:
+        while view:
+            done = os.preadv(descriptor, [view], at)
+            if not done:
+                raise OSError("it is shorter than it was")
+            view, at = view[done:], at + done
+    except OSError as error:
+        raise ImgretError(f"{shown} cannot be read any more: {why(error)}; run the same command again") from None
+    return array
+
+
+def _locked(descriptor):
+    """Take a file's lock, unless another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
+
+
+def _nameless(folder, files):
+    """The descriptor of a new file that goes with the process."""
+    return files.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0)).fileno()
+
+
 class Vectors:
-    """Vectors of photos in a file, begun anew.
+    """Vectors of photos in a file that has no name, and goes with the process.
 
     Parameters
     ----------
     folder, name : str
+        Where it is, and what it is called in messages.
     count, dim : int
     dtype : numpy dtype
         float16 is enough to find negatives by; figures are made of float32.
@@ -135,12 +173,12 @@ class Vectors:
     """
 
     def __init__(self, folder, name, count, dim, dtype=np.float16):
-        self._path, self._shape, self._dtype = os.path.join(folder, f"{name}.vectors"), (count, dim), np.dtype(dtype)
+        self._shown = os.path.join(os.fsdecode(folder), f"{name}.vectors")
+        self._dim, self._dtype = dim, np.dtype(dtype)
         try:
-            with open(self._path, "wb"):
-                pass
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - it is there as long as this is
         except OSError as error:
-            raise write_error(os.fsdecode(self._path), error) from None
+            raise write_error(self._shown, error) from None
 
     def write(self, first, rows):
         """Write rows (n, dim) from row `first` on.
@@ -151,14 +189,21 @@ class Vectors:
             If there is no room.
         """
         try:
-            with open(self._path, "r+b") as file:
-                _write(file.fileno(), np.ascontiguousarray(rows, self._dtype).tobytes(), first * self._shape[1] * self._dtype.itemsize)
+            _write(self._file.fileno(), np.ascontiguousarray(rows, self._dtype).tobytes(), first * self._dim * self._dtype.itemsize)
         except OSError as error:
-            raise write_error(os.fsdecode(self._path), error) from None
+            raise write_error(self._shown, error) from None
 
     def read(self, rows):
-        """Some rows, ndarray (n, dim), float32; all of them must have been written."""
-        try:
-            return np.memmap(self._path, self._dtype, "r", shape=self._shape)[rows].astype(np.float32)
-        except (OSError, ValueError):
-            raise ImgretError(f"{os.fsdecode(self._path)} has gone while it was worked with: run the same command again") from None
+        """Some rows, ndarray (n, dim), float32, by their numbers; all of them must have been written.
+
+        Raises
+        ------
+        ImgretError
+            If they cannot be read.
+        """
+        rows = np.asarray(rows, np.int64)
+        found = np.empty((len(rows), self._dim), self._dtype)
+        ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)] if len(rows) else []
+        for start, end in zip([0, *ends], ends, strict=False):  # neighbours are read at once
+            _read(self._file.fileno(), found[start:end], int(rows[start]) * self._dim * self._dtype.itemsize, self._shown)
+        return found.astype(np.float32)
