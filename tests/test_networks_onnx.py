@@ -220,15 +220,41 @@ def test_outputs_of_other_names(tmp_path):
         network(path, "keypoints", layer=("a", "d"))
 
 
-def test_descriptors_of_unknown_length(tmp_path):
-    nodes = [
-        helper.make_node("Identity", ["photo"], ["descriptors"]),
-        helper.make_node("Identity", ["photo"], ["keypoints"]),
-    ]
-    outputs = [value("descriptors", "a", "b", "c", "d"), value("keypoints", "a", "b", "c", "d")]
-    path = written(tmp_path / "a.onnx", nodes, [value("photo", 1, 3, "h", "w")], outputs)
-    with pytest.raises((ImgretError, RuntimeError), match=r"does not say how long its descriptors|rows of 2 are needed"):
+def keypoints_of(path, places, descriptors):
+    """A model that gives these constants, whatever the photo; nothing declared of them."""
+    nodes = [helper.make_node("Identity", ["p"], ["keypoints"]), helper.make_node("Identity", ["d"], ["descriptors"])]
+    nodes.append(helper.make_node("Identity", ["photo"], ["map"]))
+    outputs = [value(name, *"abc"[: array.ndim]) for name, array in (("keypoints", places), ("descriptors", descriptors))]
+    outputs.append(value("map", 1, 3, "h", "w"))
+    return written(path, nodes, [value("photo", 1, 3, "h", "w")], outputs, {"p": places, "d": descriptors})
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_descriptors_whose_length_shows(turned, tmp_path):
+    """As many rows, or columns, as there are keypoints."""
+    places, descriptors = np.abs(drawn(1, 7, 2)), drawn(1, 7, 4)
+    path = keypoints_of(tmp_path / "a.onnx", places, descriptors.swapaxes(1, 2) if turned else descriptors)
+    (found,) = network(path, "keypoints").located(photos(1))
+    assert np.array_equal(found.places, places[0])
+    assert np.array_equal(found.descriptors, descriptors[0])
+
+
+@pytest.mark.parametrize(
+    ("places", "descriptors", "text"),
+    [
+        ((1, 0, 2), (1, 0, 4), "does not say how long its descriptors ('descriptors') are: export them with that axis fixed"),
+        ((1, 7, 2), (1, 5, 4), "does not say how long its descriptors ('descriptors') are: export them with that axis fixed"),
+        ((14,), (7,), "does not say how long its descriptors ('descriptors') are: export them with that axis fixed"),
+        ((1, 2, 7), (1, 7, 4), "gives no keypoints with descriptors: an output is 1×2×7, rows of 2 are needed"),
+        ((14,), (7, 4), "gives no keypoints with descriptors: an output is 14, rows of 2 are needed"),
+        ((1, 3, 2), (2, 3, 4), "gives no keypoints with descriptors: 3 keypoints, 6 descriptors and 3 scores"),
+    ],
+)
+def test_outputs_that_are_no_keypoints(places, descriptors, text, tmp_path):
+    path = keypoints_of(tmp_path / "a.onnx", drawn(*places), drawn(*descriptors))
+    with pytest.raises(ImgretError) as caught:
         network(path, "keypoints")
+    assert str(caught.value) == f"{path} {text}"
 
 
 # refusals

@@ -83,8 +83,7 @@ class Truth:
         truth = read_groups(self.path)
         found = dict(zip(truth.names, truth.groups, strict=True))
         groups = [found.get(name, ()) for name in names]
-        notes = self._strangers(names, found, "are in no group, and serve as photos that match nothing")
-        return *_grouped(groups), notes
+        return *_grouped(groups), self._strangers(names, found)
 
     def _folders(self, names, near, far):
         groups = [(folder,) if (folder := folder_of(name)) else () for name in names]
@@ -146,23 +145,27 @@ class Truth:
         clusters = np.arange(len(names)) + len(there)
         clusters[numbers] = np.unique(cells, axis=0, return_inverse=True)[1].ravel()
         if len(there) < len(names):
-            notes.append(f"{counted(len(names) - len(there), 'photo')} without a position match nothing")
+            left = len(names) - len(there)
+            notes.append(f"{counted(left, 'photo')} without a position {'matches' if left == 1 else 'match'} nothing")
         return Placed(*sets, clusters), [()] * len(names), notes
 
-    def _strangers(self, names, found, meaning):
+    def _strangers(self, names, found):
         strange = sum(name not in found for name in names)
         if strange == len(names):
             raise self._nothing(names, min(found), "is named by")
         lacking = len(found) - (len(names) - strange)
-        notes = [f"{counted(strange, 'photo')} that {self.path} does not name {meaning}"] if strange else []
+        notes = []
+        if strange:
+            meaning = "it is in no group, and matches nothing" if strange == 1 else "they are in no group, and match nothing"
+            notes.append(f"{self.path} does not name {counted(strange, 'photo')} to train on: {meaning}")
         if lacking:
             notes.append(f"{counted(lacking, 'photo')} of {self.path} {'is' if lacking == 1 else 'are'} not among those to train on")
         return notes
 
     def _nothing(self, names, other, how):
         return ImgretError(
-            f"no photo to train on {how} {self.path}: it names {shown(other)}, the photos are named as {shown(names[0])}; give --root, or name "
-            "the folder above"
+            f"no photo to train on {how} {self.path}: it names {shown(other)}, the photos are named as {shown(names[0])}; give --root, or "
+            "name the folder above"
         )
 
 
@@ -195,8 +198,12 @@ def truth_of(given, option="--truth"):
     """
     if given is None:
         return Truth()
-    if given in WORDS and not os.path.exists(given):
+    if given in WORDS and not os.path.isfile(given):
         return Truth(given)
+    if os.path.isdir(given):
+        raise ImgretError(f"{option} {given} is a folder: give a file, or the word folders where names say it")
+    if os.path.exists(given) and not os.path.isfile(given):
+        raise ImgretError(f"{option} {given} is no regular file: it is read more than once, so give a file")
     if not os.path.isfile(given):
         raise ImgretError(
             f"{option} {given}: there is no such file; it is a CSV with the header {HEADERS}, a ranking, or one of {', '.join(WORDS)}"

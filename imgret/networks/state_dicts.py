@@ -41,7 +41,11 @@ def load(path, data, fitting=None):
     ImgretError
         For anything but tensors: code in a pickle is refused, and nothing of it run.
     """
-    state = tensors(path, data) if path.endswith(".safetensors") else _pickled(path, data)
+    return chosen(path, tensors(path, data) if path.endswith(".safetensors") else _pickled(path, data), fitting)
+
+
+def chosen(path, state, fitting=None):
+    """The state_dict in what a file holds; see `load`."""
     choices = [choice for found in _state_dicts(state) for choice in _without_prefixes(found)]
     if not choices:
         raise _none_there(path, state)

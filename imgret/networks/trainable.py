@@ -84,17 +84,6 @@ class Trainable:
         found |= {HEAD + name: tensor for name, tensor in self.head.learned.items() if name not in said}
         return {name: np.array(tensor.detach().cpu().numpy(), order="C") for name, tensor in found.items()}
 
-    def check_finite(self):
-        """Refuse weights that are no longer finite.
-
-        Raises
-        ------
-        ImgretError
-        """
-        for name, tensor in self.learning.items():
-            if not tensor.isfinite().all():
-                raise ImgretError(f"{name} holds values that are not finite: set a smaller `rate`; the last checkpoint is kept")
-
     @property
     def fixed(self):
         """What the head has and does not learn (learn_head=false), by name."""
@@ -113,7 +102,7 @@ class Trainable:
             return {}
         return {BACKBONE + name: tensor for name, tensor in self.model.named_buffers()}
 
-    def __call__(self, inputs, learn=False):
+    def __call__(self, inputs, learn=False, training=None):
         """Vectors of photos, or of their frozen maps.
 
         Parameters
@@ -122,6 +111,8 @@ class Trainable:
             Photos of one shape (H, W, 3) uint8, or where a layer is frozen its maps (C, h, w) float32.
         learn : bool
             Whether gradients are wanted.
+        training : bool, optional
+            Whether vectors are those that losses take, which have a gradient where a head's own have none (signs); by default as `learn`.
 
         Returns
         -------
@@ -133,7 +124,7 @@ class Trainable:
         with torch.set_grad_enabled(learn), self._mode(learn):
             outputs = self._outputs(inputs)
             with torch.autocast(self.device.type, enabled=False):
-                self.head.training = learn
+                self.head.training = learn if training is None else training
                 vectors = self.head([output.float() for output in outputs])
                 self.head.training = False
                 return vectors
@@ -204,7 +195,8 @@ class Trainable:
         self._frozen, photo, found = modules[layer], self._probe(), {}
         before = _Before(self._frozen)
         with torch.no_grad():
-            with listening([(self._frozen, lambda _, __, output: found.setdefault("map", output)), *before.listeners(self.model)]):
+            keep = (self._frozen, lambda _, __, output: found.setdefault("map", output))
+            with listening([keep, *before.listeners(self.model)], first=True):
                 whole = self.backbone(photo)
             spliced = found.get("map")
             if not isinstance(spliced, torch.Tensor) or spliced.ndim != 4:
@@ -242,7 +234,7 @@ class Trainable:
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if self.params.freeze:
             found = []
-            with torch.no_grad(), listening([(self._frozen, lambda _, __, output: found.append(output))]):
+            with torch.no_grad(), listening([(self._frozen, lambda _, __, output: found.append(output))], first=True):
                 self.backbone(photo)
             outputs = self._from(found[0])
         else:

@@ -123,18 +123,24 @@ class _Step:
         if not output.up_to_date():
             with output.being_made() as parts:
                 keeping = Keeping(parts)
-                reading = Reading(self.params.max_size, self.params.resize, network.least)
-                lessons = Lessons(self.params, dataclasses.asdict(reading), limit, self.run_)
-                if others is None:
-                    lesson = lessons.of(listing, truth, keeping.folder)
-                else:
-                    lesson = lessons.validated(listing, truth, others, judging, keeping.folder)
-                lesson = lessons.less(lesson, self.kind(self.params).aside(self._task(lesson, truth)), truth)
-                if lesson.validation is None and self.params.holdout:
-                    self.report.warn("nothing is scored: too few groups to hold some out, and no --validate; the last weights are kept")
-                done = self._trained(network, lesson, (self._task(lesson, truth), reading), keeping, logs)
-                self._put(output, done, lesson)
+                with keeping.alone(self.report):
+                    output.give_way()
+                    self._make(output, network, keeping, (listing, truth, others, judging, limit), logs)
         self.files.finish(NetworkFile(output.path), listings)
+
+    def _make(self, output, network, keeping, given, logs):
+        listing, truth, others, judging, limit = given
+        reading = Reading(self.params.max_size, self.params.resize, network.least)
+        lessons = Lessons(self.params, dataclasses.asdict(reading), limit, self.run_)
+        if others is None:
+            lesson = lessons.of(listing, truth, keeping.folder)
+        else:
+            lesson = lessons.validated(listing, truth, others, judging, keeping.folder)
+        lesson = lessons.less(lesson, self.kind(self.params).aside(self._task(lesson, truth)), truth)
+        if lesson.validation is None and self.params.holdout:
+            self.report.warn("nothing is scored: too few groups to hold some out, and no --validate; the last weights are kept")
+        done = self._trained(network, lesson, (self._task(lesson, truth), reading), keeping, logs)
+        self._put(output, done, lesson)
 
     def check_truth(self, truth):
         """Refuse a truth that nothing is learned from, and its absence where it is needed.
@@ -190,8 +196,8 @@ class _Step:
         start, best = course.epochs[0]["score"], course.epochs[course.best]["score"]
         if course.best == 0:
             self.report.warn(
-                f"no epoch is better than the start ({validation.measure} {start:.4f}): the weights are those that training began with; try a "
-                "smaller `rate`, or other photos"
+                f"no epoch is better than the start ({validation.measure} {start:.4f}): the weights are those that training began with; try "
+                "a smaller `rate`, or other photos"
             )
         else:
             self.report.note(f"the best is epoch {course.best}: {validation.measure} {best:.4f}, {start:.4f} at the start")

@@ -7,6 +7,7 @@ import numpy as np
 
 MOST_STEPS = 2000  # that the history keeps
 EXAMPLES = 4  # tuples of an epoch that the history keeps
+EXAMPLE = {"epoch", "query", "positives", "negatives"}
 
 
 @dataclasses.dataclass
@@ -90,6 +91,29 @@ class Course:
     def to_json(self):
         """Plain values."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data):
+        """What `to_json` gave.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where it is something else.
+        """
+        found = cls(**data)
+        for field in dataclasses.fields(cls):
+            value = getattr(found, field.name)
+            kind = type(field.default) if field.default is not dataclasses.MISSING else list
+            if type(value) is not kind:
+                raise TypeError(field.name)
+        numbers = [found.epoch, found.part, found.step, found.total, found.every - 1, found.best + 1]
+        scored = [each["epoch"] for each in found.epochs]
+        if min(numbers) < 0 or scored != list(range(found.epoch)) or found.best >= max(found.epoch, 1):
+            raise ValueError("a course that cannot be")
+        if not all(len(step) == 4 for step in found.steps) or not all(EXAMPLE <= set(each) for each in found.examples):
+            raise ValueError("a course that cannot be")
+        return found
 
 
 def rate_at(recipe, step, share):

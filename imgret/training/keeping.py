@@ -1,6 +1,8 @@
 """Where a training keeps its state: in the folder of parts, tensors and JSON in one .safetensors file, vectors beside it."""
 
 import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import time
@@ -9,12 +11,14 @@ import numpy as np
 
 from imgret.errors import ImgretError
 from imgret.networks import safetensors_files
+from imgret.networks.trained import content_of
 from imgret.store.parts import TRAINING
 from imgret.store.writer import publish, write_error
 from imgret.training.maps import Vectors
 
 SECONDS = 120.0  # between checkpoints within an epoch
 NAME = "checkpoint.safetensors"
+LOCK = "lock"  # held by who trains
 
 
 class Keeping:
@@ -30,6 +34,8 @@ class Keeping:
     folder : str
         Where all of it is.
     recipe : str
+    shown : str
+        The checkpoint's path.
     """
 
     def __init__(self, parts):
@@ -37,6 +43,20 @@ class Keeping:
         self.recipe = parts.recipe
         os.makedirs(self.folder, exist_ok=True)
         self._path, self._saved = os.path.join(self.folder, NAME), time.monotonic()
+        self.shown = os.fsdecode(self._path)
+
+    @contextlib.contextmanager
+    def alone(self, report):
+        """Context manager: no other process trains here, as far as locks tell. Where one does, this one waits until it has ended."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # no locks, or no room: two that train here write the same
+                file = stack.enter_context(open(os.path.join(self.folder, LOCK), "ab"))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    report.note("another process makes the same network: waiting for it")
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def load(self):
         """The last state saved.
@@ -50,9 +70,10 @@ class Keeping:
             metadata = safetensors_files.read_header(self._path).metadata
             if metadata.get("recipe") != self._parts.recipe:
                 return None, None
-            return safetensors_files.read(self._path), json.loads(metadata["state"])
-        except (OSError, ImgretError, ValueError, KeyError):
+            arrays, state = safetensors_files.read(self._path), json.loads(metadata["state"])
+        except (OSError, ImgretError, ValueError, KeyError, RecursionError):
             return None, None
+        return (arrays, state) if metadata.get("content") == _content(arrays, metadata["state"]) else (None, None)
 
     def due(self):
         """Whether the last one was saved long enough ago."""
@@ -75,7 +96,9 @@ class Keeping:
         temporary = self._parts.temporary()
         try:
             whole = {name: np.array(array, order="C", copy=None) for name, array in arrays.items()}
-            safetensors_files.write(temporary, whole, {"recipe": self._parts.recipe, "state": json.dumps(state)})
+            text = json.dumps(state)
+            metadata = {"recipe": self._parts.recipe, "state": text, "content": _content(whole, text)}
+            safetensors_files.write(temporary, whole, metadata)
             publish(temporary, self._path)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -86,3 +109,8 @@ class Keeping:
     def vectors(self, name, count, dim, dtype):
         """An `imgret.training.maps.Vectors` for so many vectors, empty."""
         return Vectors(self.folder, name, count, dim, dtype)
+
+
+def _content(arrays, text):
+    """What shows whether a checkpoint is as it was written."""
+    return hashlib.sha256((content_of(arrays) + text).encode()).hexdigest()

@@ -65,7 +65,13 @@ class Training:
             self.network.begin(self._sample)
             self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed))
         else:
-            self._resume(arrays, state)
+            try:
+                self._resume(arrays, state)
+            except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+                raise ImgretError(
+                    f"{self._keeping.shown} is no checkpoint of this training: remove it, and run the same command again"
+                ) from None
+            self._tell.resumed(self.course)
         self._tell.notes(self.trainer.notes)
         while self.course.epoch <= self.params.epochs:
             if self.course.epoch > 0:
@@ -168,7 +174,7 @@ class Training:
             store = self._filled("validation", self.validation.pairs, "photo to validate", np.float32)
             score, figures = self.validation.score(store.read(np.arange(len(self.validation.pairs))))
         rate = self.course.steps[-1][3] if self.course.steps else None
-        self.network.check_finite()
+        self._steps.check_finite(self.course.total)
         if self.course.scored(score, figures, rate):
             self.best, self.described = self.network.arrays(), self.network.head.trained()
         self._tell.scored(self.course, self.validation)
@@ -181,6 +187,7 @@ class Training:
             self.course.examples.append({"epoch": self.course.epoch} | entry | {"negatives": [numbers[photo] for photo in negatives]})
 
     def _save(self):
+        self._steps.check_finite(self.course.total)
         arrays = self._steps.state() | {f"trainer.{name}": array for name, array in self.trainer.state().items()}
         arrays |= {f"best.{name}": array for name, array in self.best.items()}
         arrays |= {f"fixed.{name}": tensor.detach().cpu().numpy() for name, tensor in self.network.fixed.items()}
@@ -202,5 +209,6 @@ class Training:
         self._steps.restore(arrays)
         self.trainer.restore(saved("trainer."))
         self.best, self.described = saved("best."), state["described"]
-        self.course, self._plan = Course(**state["course"]), unpacked(arrays)
-        self._tell.resumed(self.course)
+        self.course, self._plan = Course.from_json(state["course"]), unpacked(arrays)
+        if any(batch.photos.max() >= self.task.relations.count for batch in self._plan or ()):
+            raise ValueError("photos of another training")

@@ -94,13 +94,13 @@ class Steps:
     def _in_parts(self, inputs, parts, batch):
         if self.params.batch_norm == "full":
             raise ImgretError(
-                f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one shape, of "
-                f"at most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
+                f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one "
+                f"shape, of at most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
             )
-        vectors = vectors_of(self.network, inputs).requires_grad_(True)
+        vectors = vectors_of(self.network, inputs, training=True).requires_grad_(True)
         loss = self.trainer.loss(vectors, batch, self.learned)
         self._backward(loss)
-        if vectors.grad is not None:
+        if vectors.grad is not None and self.network.learning:
             for places in parts:
                 self.network([inputs[place] for place in places], learn=True).backward(vectors.grad[places])
         return float(loss.detach()), vectors
@@ -109,6 +109,17 @@ class Steps:
     def _backward(loss):
         if loss.requires_grad:
             loss.backward()
+
+    def check_finite(self, step):
+        """Refuse weights that are no longer finite after so many steps: no checkpoint is made of them.
+
+        Raises
+        ------
+        ImgretError
+        """
+        for name, tensor in (self.named | self.network.buffers).items():
+            if not tensor.isfinite().all():
+                raise ImgretError(f"{name} is not finite after {step} steps: set a smaller `rate`; the last checkpoint is kept")
 
     def state(self):
         """All that a checkpoint keeps of weights and optimiser, by name: dict of str to ndarray."""
@@ -125,7 +136,10 @@ class Steps:
 
         with torch.no_grad():
             for name, tensor in (self.named | self.network.buffers).items():
-                tensor.copy_(torch.from_numpy(np.array(arrays[f"weights.{name}"])))
+                saved = torch.from_numpy(np.array(arrays[f"weights.{name}"]))
+                if saved.shape != tensor.shape:
+                    raise ValueError(name)
+                tensor.copy_(saved)
         for name, tensor in self.named.items():
             for key in arrays:
                 if key.startswith("optimiser.") and key.endswith("." + name) and key.count(".") == name.count(".") + 2:

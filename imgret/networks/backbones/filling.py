@@ -117,9 +117,11 @@ def _random(params, maker):
 
 def _read(path, data, maker):
     """A file's state_dict; and what a head learned, where imgret trained the network."""
-    if not path.endswith(trained.ENDING) or trained.metadata_of(path) is None:
+    if not path.endswith(trained.ENDING):
         return state_dicts.load(path, data, maker.fitting), {}
     state = state_dicts.tensors(path, data)
+    if trained.metadata_of(path) is None:
+        return state_dicts.chosen(path, state, maker.fitting), {}
     model, head = (
         {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         for prefix in (trained.BACKBONE, trained.HEAD)

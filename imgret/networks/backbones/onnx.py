@@ -195,20 +195,26 @@ class Onnx(Backbone):
         return least, found
 
     def _know_descriptors(self, outputs):
-        """Find out how long a descriptor is, and whether it is a row."""
-        sides = [side if isinstance(side, int) else None for side in self._outputs[self.layers[1]][1][-2:]]
-        count = len(_rows(outputs[0], 2)) if outputs[0].size else 0
-        fitting = [at for at in (1, 0) if count and count == outputs[1].shape[-2:][1 - at]] if outputs[1].ndim >= 2 else []
-        if len(sides) == 2 and (sides[0] is None) != (sides[1] is None):
-            fitting = [1 if sides[0] is None else 0]  # the axis that is given is the length
-        if not fitting:
+        """Find out how long a descriptor is, and whether it is a row: by the axis that is declared, or by how many keypoints there are."""
+        descriptors = outputs[1]
+        declared = [isinstance(side, int) for side in self._outputs[self.layers[1]][1][-2:]]
+        count = outputs[0].size // 2
+        self._rowwise = None
+        if descriptors.ndim in (2, 3):
+            if sum(declared) == 1:
+                self._rowwise = declared[-1]
+            elif count and count in descriptors.shape[-2:]:
+                self._rowwise = descriptors.shape[-2] == count
+        if self._rowwise is None:
             raise ImgretError(
-                f"{self._path} does not say how long its descriptors ('{self.layers[1]}') are: export them with that axis fixed"
+                f"{self._path} does not say how long its descriptors ('{quoted(self.layers[1])}') are: export them with that axis fixed"
             )
-        self._rowwise = fitting[0] == 1
-        length = outputs[1].shape[-1] if self._rowwise else outputs[1].shape[-2]
-        self.dims = [2, length, 1][: len(self.layers)]
+        self.dims = [2, descriptors.shape[-1 if self._rowwise else -2], 1][: len(self.layers)]
         self.maps = [False] * len(self.layers)
+        try:
+            self._keypoints(*outputs)
+        except RuntimeError as error:
+            raise ImgretError(f"{self._path} gives no keypoints with descriptors: {error}") from None
 
     def _keypoints(self, places, descriptors, scores=None):
         """The outputs for one photo as `Keypoints`."""
@@ -225,9 +231,9 @@ class Onnx(Backbone):
 
 def _rows(array, length):
     """An output of one photo as rows of a length."""
-    if array.size % length or (array.ndim and array.size and array.shape[-1] != length):
+    if array.size and (not array.ndim or array.shape[-1] != length):
         raise RuntimeError(f"an output is {'×'.join(map(str, array.shape))}, rows of {length} are needed")
-    return np.ascontiguousarray(array.reshape(-1, length))
+    return np.ascontiguousarray(array).reshape(-1, length)
 
 
 def _session(data, path, device):

@@ -1,0 +1,111 @@
+"""What training is worth: scores before and after it, on photos and groups that training never saw, beside those that it saw.
+
+    train_figures.py classes [--seeds N] [-m METHOD] [--set NAME=VALUE]...
+
+`classes`: half of the classes of data/train/classes49, drawn by the seed, to train on, the others to judge. Needs IMGRET_TEST_DATA.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from imgret.evaluation import PROTOCOLS
+from imgret.registry import load
+from imgret.runs.networkfiles import NetworkFile
+from imgret.store.reader import Store
+from imgret.training.validation import Validation
+
+FIGURES = ("first.right", "map")  # recall at 1, with its threshold beside it
+START = ("model=mobilenet_v2", "max_size=224", "crop_size=160")
+
+
+def imgret(*words):
+    """Run a command quietly; its answer is not looked at."""
+    subprocess.run([sys.executable, "-m", "imgret", *map(str, words), "-q"], check=True)
+
+
+def sets(settings):
+    """As options."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+class Half:
+    """Photos of some classes, as links in a folder, and their truth."""
+
+    def __init__(self, folder, images, rows):
+        self.photos, self.truth = folder / "photos", folder / "groups.csv"
+        self.photos.mkdir(parents=True)
+        for name, _ in rows:
+            (self.photos / name).symlink_to(images / name)
+        with open(self.truth, "w", newline="") as file:
+            csv.writer(file).writerows([("image", "group"), *rows])
+
+    def figures(self, *settings):
+        """What `extract -m cnn` with some settings is worth: a dict, by the protocol `groups`."""
+        out = self.photos.parent / "vectors.h5"
+        imgret("extract", self.photos, "-o", out, "-m", "cnn", "--overwrite", *sets(settings))
+        with Store(str(out)) as store:
+            names, vectors = store.texts("names"), store.read("vectors")
+        return Validation(load(PROTOCOLS, "groups", "protocol")(), names, str(self.truth)).score(vectors)[1]
+
+
+def classes(data, work, weights, given):
+    """Yield, for each seed, what was judged: {"unseen": (before, after), "seen": (before, after)}, each a dict of figures."""
+    images = data / "train" / "classes49" / "images"
+    with open(data / "train" / "classes49" / "groundtruth.csv", newline="") as file:
+        rows = [(row["image"], row["group"]) for row in csv.DictReader(file)]
+    groups = sorted({group for _, group in rows})
+    for seed in range(given.seeds):
+        mine = set(np.random.default_rng(seed).permutation(groups)[: (len(groups) + 1) // 2].tolist())
+        learned = Half(work / f"learn-{seed}", images, [row for row in rows if row[1] in mine])
+        judged = Half(work / f"judge-{seed}", images, [row for row in rows if row[1] not in mine])
+        net = work / f"net-{seed}.safetensors"
+        settings = sets([*START, f"weights={weights}", *given.settings])
+        imgret("train", learned.photos, "--truth", learned.truth, "-m", given.method, "-o", net, "--seed", seed, *settings)
+        history = NetworkFile(str(net)).history
+        seen = [
+            {name.removeprefix("seen."): value for name, value in history["epochs"][epoch]["figures"].items() if name.startswith("seen.")}
+            for epoch in (0, history["best"])
+        ]
+        before = judged.figures(f"weights={weights}", "model=mobilenet_v2", "max_size=224", "pool=gem")
+        yield {"unseen": (before, judged.figures(f"weights={net}")), "seen": tuple(seen)}
+
+
+EXPERIMENTS = {"classes": classes}
+
+
+def show(results):
+    """A line for each seed, and the mean gains."""
+    print("seed  side    R@1 before   after   gain   mAP before   after   gain   threshold")
+    gains = {}
+    for seed, sides in enumerate(results):
+        for side, (before, after) in sides.items():
+            cells = [(before[name], after[name], 100 * (after[name] - before[name])) for name in FIGURES]
+            gains.setdefault(side, []).append([cell[2] for cell in cells])
+            text = "   ".join(f"{one:10.4f}  {other:.4f}  {gain:+.2f}" for one, other, gain in cells)
+            print(f"{seed:4d}  {side:6}  {text}   {after['first.threshold']:.4f}", flush=True)
+    for side, each in gains.items():
+        print(f"mean  {side:6}  R@1 {np.mean(each, axis=0)[0]:+.2f}, mAP {np.mean(each, axis=0)[1]:+.2f} points")
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("-m", "--method", default="classification")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
+    given = parser.parse_args()
+    data = Path(os.environ["IMGRET_TEST_DATA"])
+    with tempfile.TemporaryDirectory() as work:
+        show(EXPERIMENTS[given.experiment](data, Path(work), data / "weights" / "mobilenet_v2_imagenet.pth", given))
+
+
+if __name__ == "__main__":
+    main()
