@@ -107,6 +107,18 @@ def _make_words(stores, made):
 
 
 @pytest.fixture(scope="session")
+def pupils():
+    """A folder with `photos`, `groups.csv`, and `net.safetensors` trained on them; not to be changed."""
+    import pupils
+
+    with once("pupils") as (folder, first):
+        if first:
+            pupils.fill(folder)
+            assert pupils.trained(folder, folder / "net.safetensors").code == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
 def data():
     """The folder of real data, pathlib.Path; tests that need it are skipped where there is none."""
     from pathlib import Path

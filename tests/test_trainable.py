@@ -18,7 +18,7 @@ def network(model=SMALL, **settings):
     """A network of random weights, as a training begins with it."""
     params = Contrastive.Params.parse((f"model={model}", "weights=random", "max_size=64"), **settings)
     made = Trainable(params, load(HEADS, params.pool, "head")(params.chosen), "cpu")
-    made.begin(lambda head: np.random.default_rng(0).normal(size=(64, made.backbone.dims[0] if head.gives == "columns" else 8)))
+    made.begin(lambda head: np.random.default_rng(0).normal(size=(64, made.backbone.dims[0])).astype(np.float32))
     return made
 
 
@@ -44,9 +44,7 @@ def gradients(made, inputs):
         ("mobilenet_v2", "features.3"),
         ("mobilenet_v2", "features.14.conv.1"),
         ("resnet18", "layer2"),
-        ("resnet18", "layer3.0"),
         ("squeezenet1_1", "features.6"),
-        ("densenet121", "features.transition1"),
     ],
 )
 def test_from_the_frozen_layer_on_it_is_the_whole_network(model, layer):
@@ -88,7 +86,7 @@ def test_only_what_the_vectors_depend_on_learns():
     assert not any(name.startswith("backbone.stage2") for name in network(freeze="stage2").learning)
     above = set(network(freeze="stage3").learning)
     assert above == {name for name in names if name.startswith(("backbone.stage4", "backbone.conv5", "head."))}
-    assert set(network("resnet18", layer="layer2").learning) == {
+    assert set(network("resnet18", layer=("layer2",)).learning) == {
         name for name in network("resnet18").learning if not name.startswith(("backbone.layer3", "backbone.layer4"))
     }
 
@@ -99,8 +97,8 @@ def test_the_head_alone_learns():
     gradient = gradients(made, list(made.maps(photos())))["head.p"]
     assert torch.isfinite(gradient).all()
     assert gradient.abs().sum() > 0
-    assert network(learn_head="false").learning.keys().isdisjoint({"head.p"})
-    assert not network("squeezenet1_1", freeze="features", learn_head="false").learning
+    assert network(learn_head=False).learning.keys().isdisjoint({"head.p"})
+    assert not network("squeezenet1_1", freeze="features", learn_head=False).learning
     assert not network("squeezenet1_1", freeze="features", pool="avg").learning
 
 

@@ -137,8 +137,8 @@ def test_pairs(tmp_path):
     # a short name that two photos have is of neither
     assert matching(truth.relations([b"p/b1.png", b"q/b1.png", b"b2.png", b"a1.png", b"a2.png"])[0]) == [[], [], [], [4], [3]]
     assert said(truth.relations, [b"u.png", b"v.png"]) == (
-        f"no photo to train on matches another photo by {path}: it names 'a1.png', the photos are named as 'u.png'; give --root, or name the "
-        "folder above"
+        f"no photo to train on matches another photo by {path}: it names 'a1.png', the photos are named as 'u.png'; give --root, or name "
+        "the folder above"
     )
 
 
@@ -170,16 +170,16 @@ def test_positions_in_names():
 def test_places_of_other_photos(tmp_path):
     path = written(tmp_path, "image,east,north\nq.png,1,2\n")
     assert said(truth_of(path).relations, NAMES) == (
-        f"no photo to train on has a position in {path}: it names 'q.png', the photos are named as 'a1.png'; give --root, or name the folder "
-        "above"
+        f"no photo to train on has a position in {path}: it names 'q.png', the photos are named as 'a1.png'; give --root, or name the "
+        "folder above"
     )
 
 
 def test_groups_of_other_photos(tmp_path):
     path = written(tmp_path, "image,group\nsub/a1.png,A\n")
     assert said(truth_of(path).relations, NAMES) == (
-        f"no photo to train on is named by {path}: it names 'sub/a1.png', the photos are named as 'a1.png'; give --root, or name the folder "
-        "above"
+        f"no photo to train on is named by {path}: it names 'sub/a1.png', the photos are named as 'a1.png'; give --root, or name the "
+        "folder above"
     )
 
 
@@ -242,10 +242,10 @@ def test_sides_share_nothing():
     training = (digests[:2], [b"a", b"b"], [(b"A",), (b"B",)])
     check_apart(training, (digests[2:], [b"a", b"d"], [(), (b"C",)]))
     assert said(check_apart, training, (digests[1:3], [b"e", b"f"], [(), ()])) == (
-        "1 photo to validate by is among those to train on, for example 'e': a score counts on photos that training never saw; leave them out "
-        "of one of both"
+        "1 photo to validate by is among those to train on, for example 'e': a score counts on photos that training never saw; leave them "
+        "out of one of both"
     )
     assert said(check_apart, training, (digests[2:], [b"e", b"f"], [(b"B", b"C"), (b"A",)])) == (
-        "2 groups to validate by are among those to train on, for example 'A': a score counts on groups that training never saw; leave them "
-        "out of one of both, or name them differently"
+        "2 groups to validate by are among those to train on, for example 'A': a score counts on groups that training never saw; leave "
+        "them out of one of both, or name them differently"
     )

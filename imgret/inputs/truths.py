@@ -164,8 +164,8 @@ class Truth:
 
     def _nothing(self, names, other, how):
         return ImgretError(
-            f"no photo to train on {how} {self.path}: it names {shown(other)}, the photos are named as {shown(names[0])}; give --root, or name "
-            "the folder above"
+            f"no photo to train on {how} {self.path}: it names {shown(other)}, the photos are named as {shown(names[0])}; give --root, or "
+            "name the folder above"
         )
 
 

@@ -195,7 +195,8 @@ class Trainable:
         self._frozen, photo, found = modules[layer], self._probe(), {}
         before = _Before(self._frozen)
         with torch.no_grad():
-            with listening([(self._frozen, lambda _, __, output: found.setdefault("map", output)), *before.listeners(self.model)]):
+            keep = (self._frozen, lambda _, __, output: found.setdefault("map", output))
+            with listening([keep, *before.listeners(self.model)], first=True):
                 whole = self.backbone(photo)
             spliced = found.get("map")
             if not isinstance(spliced, torch.Tensor) or spliced.ndim != 4:
@@ -233,7 +234,7 @@ class Trainable:
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if self.params.freeze:
             found = []
-            with torch.no_grad(), listening([(self._frozen, lambda _, __, output: found.append(output))]):
+            with torch.no_grad(), listening([(self._frozen, lambda _, __, output: found.append(output))], first=True):
                 self.backbone(photo)
             outputs = self._from(found[0])
         else:

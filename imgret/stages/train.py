@@ -196,8 +196,8 @@ class _Step:
         start, best = course.epochs[0]["score"], course.epochs[course.best]["score"]
         if course.best == 0:
             self.report.warn(
-                f"no epoch is better than the start ({validation.measure} {start:.4f}): the weights are those that training began with; try a "
-                "smaller `rate`, or other photos"
+                f"no epoch is better than the start ({validation.measure} {start:.4f}): the weights are those that training began with; try "
+                "a smaller `rate`, or other photos"
             )
         else:
             self.report.note(f"the best is epoch {course.best}: {validation.measure} {best:.4f}, {start:.4f} at the start")

@@ -94,13 +94,13 @@ class Steps:
     def _in_parts(self, inputs, parts, batch):
         if self.params.batch_norm == "full":
             raise ImgretError(
-                f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one shape, of "
-                f"at most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
+                f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one "
+                f"shape, of at most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
             )
         vectors = vectors_of(self.network, inputs, training=True).requires_grad_(True)
         loss = self.trainer.loss(vectors, batch, self.learned)
         self._backward(loss)
-        if vectors.grad is not None:
+        if vectors.grad is not None and self.network.learning:
             for places in parts:
                 self.network([inputs[place] for place in places], learn=True).backward(vectors.grad[places])
         return float(loss.detach()), vectors
