@@ -22,7 +22,8 @@ from imgret.store.reader import Store
 from imgret.training.validation import Validation
 
 FIGURES = ("first.right", "map")  # recall at 1, with its threshold beside it
-START = ("model=mobilenet_v2", "max_size=224", "crop_size=160")
+START = {"model": "mobilenet_v2", "pool": "gem", "max_size": "224", "crop_size": "160"}
+DESCRIBES = ("model", "pool", "p", "max_size", "resize")  # of these, what extract is told of the start too
 
 
 def imgret(*words):
@@ -32,7 +33,7 @@ def imgret(*words):
 
 def sets(settings):
     """As options."""
-    return [part for setting in settings for part in ("--set", setting)]
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
 
 
 class Half:
@@ -46,7 +47,7 @@ class Half:
         with open(self.truth, "w", newline="") as file:
             csv.writer(file).writerows([("image", "group"), *rows])
 
-    def figures(self, *settings):
+    def figures(self, **settings):
         """What `extract -m cnn` with some settings is worth: a dict, by the protocol `groups`."""
         out = self.photos.parent / "vectors.h5"
         imgret("extract", self.photos, "-o", out, "-m", "cnn", "--overwrite", *sets(settings))
@@ -66,15 +67,15 @@ def classes(data, work, weights, given):
         learned = Half(work / f"learn-{seed}", images, [row for row in rows if row[1] in mine])
         judged = Half(work / f"judge-{seed}", images, [row for row in rows if row[1] not in mine])
         net = work / f"net-{seed}.safetensors"
-        settings = sets([*START, f"weights={weights}", *given.settings])
-        imgret("train", learned.photos, "--truth", learned.truth, "-m", given.method, "-o", net, "--seed", seed, *settings)
+        settings = START | {"weights": weights} | dict(setting.split("=", 1) for setting in given.settings)
+        imgret("train", learned.photos, "--truth", learned.truth, "-m", given.method, "-o", net, "--seed", seed, *sets(settings))
         history = NetworkFile(str(net)).history
         seen = [
             {name.removeprefix("seen."): value for name, value in history["epochs"][epoch]["figures"].items() if name.startswith("seen.")}
             for epoch in (0, history["best"])
         ]
-        before = judged.figures(f"weights={weights}", "model=mobilenet_v2", "max_size=224", "pool=gem")
-        yield {"unseen": (before, judged.figures(f"weights={net}")), "seen": tuple(seen)}
+        before = judged.figures(weights=weights, **{name: settings[name] for name in DESCRIBES if name in settings})
+        yield {"unseen": (before, judged.figures(weights=net)), "seen": tuple(seen)}
 
 
 EXPERIMENTS = {"classes": classes}
