@@ -102,7 +102,7 @@ def main():
     parser.add_argument("--photos", type=int, default=300, help="how many (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="passes of each (default: %(default)s)")
     parser.add_argument("--max-size", type=int, default=320, help="sides of a view (default: %(default)s)")
-    parser.add_argument("--augment", default="light", choices=("light", "strong"), help="(default: %(default)s)")
+    parser.add_argument("--augment", default="strong", choices=("light", "strong"), help="(default: %(default)s)")
     parser.add_argument("--views", type=int, default=2, help="of each photo, in one batch (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
