@@ -45,4 +45,5 @@ def checkpoint(out):
 
 def kept(out):
     """The arrays of it."""
+
     return safetensors_files.read(checkpoint(out))
