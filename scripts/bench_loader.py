@@ -1,8 +1,9 @@
 """How many views of photos a second come to a training, beside PIL, torchvision's v2 transforms and a DataLoader?
 
-As these are usually put together: the same cuts and colours of real photos of $IMGRET_TEST_DATA, of each photo as many views as asked for, in batches of 32 views: by the
-training process itself, then by one and two processes beside it. The usual script opens a photo once for all of its views too. The first
-pass, in which processes start, is not counted; passes are in turn. What one view costs, less its decoding, is told below.
+As these are usually put together: the same cuts and colours of real photos of $IMGRET_TEST_DATA, of each photo as many views as asked
+for, in batches of 32 views, by the training process itself, then by one and two processes beside it. The usual script opens a photo once
+for all of its views too. The first pass, in which processes start, is not counted; passes are in turn. What one view costs, less its
+decoding, is told below.
 """
 
 import argparse
@@ -101,7 +102,7 @@ def main():
     parser.add_argument("--photos", type=int, default=300, help="how many (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="passes of each (default: %(default)s)")
     parser.add_argument("--max-size", type=int, default=320, help="sides of a view (default: %(default)s)")
-    parser.add_argument("--augment", default="light", choices=("light", "strong"), help="(default: %(default)s)")
+    parser.add_argument("--augment", default="strong", choices=("light", "strong"), help="(default: %(default)s)")
     parser.add_argument("--views", type=int, default=2, help="of each photo, in one batch (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -5,6 +5,8 @@ import os
 import numpy as np
 from helpers import call, encoded, texture
 
+from imgret.networks import safetensors_files
+
 GROUPS, EACH = 8, 3
 NET = ("model=shufflenet_v2_x0_5", "weights=random", "max_size=64", "crop_size=64")
 TUPLES = (*NET, "tuples=2", "negatives=2", "holdout=0.3")
@@ -43,4 +45,5 @@ def checkpoint(out):
 
 def kept(out):
     """The arrays of it."""
+
     return safetensors_files.read(checkpoint(out))

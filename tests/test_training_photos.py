@@ -23,7 +23,7 @@ from imgret.runs import workers
 from imgret.runs.failures import MaxFailed
 from imgret.runs.run import Run
 from imgret.training import ahead, looking
-from imgret.training.augment import Augment, Params
+from imgret.training.augment import Augment, Params, other_hue, seen_from
 from imgret.training.loader import Loader
 from imgret.training.looking import look
 from imgret.training.maps import Maps, Vectors
@@ -203,7 +203,7 @@ def test_views_leave_the_random_state_and_threads_of_torch_alone():
 
 def test_what_is_switched_off_leaves_the_photo_as_it_is():
     pixels = texture(3, 80, 80, 3)
-    plain = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "jitter": (0.0, 0.0, 0.0)}
+    plain = {"augment": "light", "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "jitter": (0.0, 0.0, 0.0)}
     make = Augment(Params(crop_size=80, **plain), 64)
     assert np.array_equal(make.view(pixels, 5, (0, b"a")), pixels)
     for settings, wanted in (
@@ -238,6 +238,21 @@ def test_turned_and_slanted_corners_stay_inside():
     for _ in range(100):
         corners = make._corners({"turn": rng.random(), **{f"slant{n}": rng.random() for n in range(8)}})
         assert 0 <= np.min(corners) <= np.max(corners) <= 63
+
+
+def test_what_opencv_does_for_torchvision_is_the_same():
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    pixels = texture(3, 120, 120, 3)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)
+    corners = [[10, 4], [112, 0], [119, 100], [3, 119]]
+    whole = [[0, 0], [119, 0], [119, 119], [0, 119]]
+    wanted = functional.perspective(x, corners, whole).permute(1, 2, 0).numpy()
+    assert np.abs(seen_from(pixels, corners)[2:-2, 2:-2].astype(int) - wanted[2:-2, 2:-2]).mean() < 0.7
+    for share in (-0.5, -0.07, 0.0, 0.02, 0.3):
+        wanted = functional.adjust_hue(x, share).permute(1, 2, 0).numpy()
+        assert np.abs(other_hue(pixels, share).astype(int) - wanted).mean() < 2.0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 2)])

@@ -30,3 +30,12 @@ def pinned(threads):
         torch.use_deterministic_algorithms(before[1])
         torch.utils.deterministic.fill_uninitialized_memory = filled
         torch.backends.cudnn.benchmark = before[2]
+
+
+def lower_is_faster():
+    """Whether the processor multiplies in bfloat16 (AVX-512 BF16, AMX)."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return any("avx512_bf16" in line or "amx_bf16" in line for line in file)
+    except OSError:  # not Linux: it is not known
+        return True

@@ -132,6 +132,12 @@ class Trainable:
                 self.head.training = False
                 return vectors
 
+    def tried(self):
+        """Vectors of a photo of noise: an error where what was adopted does not fit."""
+        side = max(self.least, PROBED)
+        photos = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+        return self(list(self.maps(photos)) if self.params.freeze else list(photos))
+
     def outputs(self, inputs):
         """The layers' outputs for inputs as `__call__` takes them: list of torch.Tensor, without gradients."""
         import torch

@@ -1,12 +1,15 @@
 """A network as the output of a step: a .safetensors file that says of itself what a store says."""
 
+import contextlib
 import functools
 import json
+import os
 
 from imgret.errors import ImgretError
 from imgret.networks import safetensors_files, trained
 from imgret.runs.output import Output
 from imgret.store.versions import own
+from imgret.store.writer import write_error
 
 DOCUMENTS = {"params": dict, "inputs": list, "extract": dict, "history": dict, "failed": list, "generated_by": dict}
 
@@ -95,9 +98,21 @@ class NetworkOutput(Output):
             self.parts.remove()
 
     def write(self, path, arrays, extract, history, failed):
-        """Write such a file under any name."""
+        """Write such a file under any name.
+
+        Raises
+        ------
+        ImgretError
+            If it cannot be written; nothing of it is left.
+        """
         texts = {"params": self.params, "inputs": self.inputs, "extract": extract, "history": history, "failed": failed}
         texts |= {"generated_by": own()}
         metadata = {name: json.dumps(value, sort_keys=True) for name, value in texts.items()}
         metadata |= {"format": trained.FORMAT, "kind": self.kind, "schema_version": str(trained.SCHEMA)}
-        safetensors_files.write(path, arrays, metadata | {"recipe": self.recipe, "content": trained.content_of(arrays)})
+        metadata |= {"recipe": self.recipe, "content": trained.content_of(arrays)}
+        try:
+            safetensors_files.write(path, arrays, metadata)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise write_error(self.shown, error) from None

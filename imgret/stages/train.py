@@ -156,10 +156,14 @@ class _Step:
 
     def _network(self):
         from imgret.networks import backbones
+        from imgret.networks.pinned import lower_is_faster
         from imgret.networks.trainable import Trainable
 
+        device = backbones.device_of(self.run_.device)
+        if device == "cpu" and self.params.precision == "bfloat16" and not lower_is_faster():
+            self.report.warn("this processor has no arithmetic in bfloat16, which is slower here than float32: leave `precision` out")
         head = load(HEADS, self.params.pool, "head")(self.params.chosen)
-        return Trainable(self.params, head, backbones.device_of(self.run_.device))
+        return Trainable(self.params, head, device)
 
     def _task(self, lesson, truth):
         return Task(lesson.relations, lesson.names, bool(truth.form), self.params.seed, self.params.epochs)
@@ -196,8 +200,8 @@ class _Step:
         start, best = course.epochs[0]["score"], course.epochs[course.best]["score"]
         if course.best == 0:
             self.report.warn(
-                f"no epoch is better than the start ({validation.measure} {start:.4f}): the weights are those that training began with; try "
-                "a smaller `rate`, or other photos"
+                f"no epoch is better than the start ({validation.measure} {start:.4f}): the weights are those that training began "
+                "with; try a smaller `rate`, or other photos"
             )
         else:
             self.report.note(f"the best is epoch {course.best}: {validation.measure} {best:.4f}, {start:.4f} at the start")

@@ -9,7 +9,7 @@ FOLDERS = re.compile(r"\d{4,9}|[0-9a-f]{16}|training|tmp-.+-[0-9a-f]{8}\.h5")
 FILES = re.compile(
     r"(?:plan|checkpoint|finished|looking|\d{6,}(?:\.retry)?|(?:tmp|own)-.+-[0-9a-f]{8})\.h5|\d{4,9}\.entries"
     # of a training
-    r"|checkpoint\.safetensors|looked-[0-9a-f]+\.jsonl|maps-[0-9a-f-]+\.(?:data|index)|[a-z]+\.vectors"
+    r"|lock|checkpoint\.safetensors|looked-[0-9a-f]+\.jsonl|maps-[0-9a-f-]+\.(?:data|index)|[a-z]+\.vectors"
 )
 
 

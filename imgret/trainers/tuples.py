@@ -33,7 +33,8 @@ class Tuples(Trainer):
     """Base of losses of tuples.
 
     In each part of an epoch as many photos ask as `queries` says, each once in an epoch. Each is given a photo that matches it, drawn by
-    the seed; where none does, and without a truth, that is another view of itself. Its negatives are found among `pool_size` photos by the network as it is.
+    the seed; where none does, and without a truth, that is another view of itself. Its negatives are found among `pool_size` photos by the
+    network as it is.
 
     References
     ----------

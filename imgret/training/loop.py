@@ -210,5 +210,7 @@ class Training:
         self.trainer.restore(saved("trainer."))
         self.best, self.described = saved("best."), state["described"]
         self.course, self._plan = Course.from_json(state["course"]), unpacked(arrays)
-        if any(batch.photos.max() >= self.task.relations.count for batch in self._plan or ()):
+        photos = np.concatenate([batch.photos for batch in self._plan or ()] or [[0]])
+        if photos.min() < 0 or photos.max() >= self.task.relations.count or self.course.step > len(self._plan or ()):
             raise ValueError("photos of another training")
+        self.network.tried()
