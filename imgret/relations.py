@@ -29,7 +29,11 @@ class Relations:
         The one class of each photo, `NO_CLASS` where it has none; None where photos cannot be divided into classes.
     clusters : ndarray, shape (count,), int64
         Photos that are alike, by number: of several negatives each is of another cluster. A photo that is like no other has its own.
+    measure : str
+        What a network is judged by on such photos: "map", or "recall@1" where any photo that matches will do.
     """
+
+    measure = "map"
 
     def __init__(self, count):
         self.count, self.classes = count, None
@@ -149,6 +153,8 @@ class Placed(Relations):
     clusters : ndarray, shape (N,), int64
         The place of each photo, roughly.
     """
+
+    measure = "recall@1"
 
     def __init__(self, near, around, clusters):
         super().__init__(len(near))

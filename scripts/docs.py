@@ -60,20 +60,20 @@ def methods():
     """Every method of every family with its parameters."""
     parts = []
     for step, family, table in _families():
+        if table is TRAINERS:  # before those that are called as they are: a topic is the last of its name
+            parts += _of_training()
         parts.append(f"## {family.capitalize()}: `imgret {step} -m`")
         for name in table:
             parts += _method(name, load(table, name, family))
         if table is TRAINERS:
-            parts += _training()
+            params = load(TRAINERS, next(iter(TRAINERS)), "trainer").Params
+            parts.append("### Of every training\n\nThe network, the photos it is shown, their views, the head, and the recipe.")
+            parts.append(_parameters(params, "`--set`", set(params.OWN)))
     return parts
 
 
-def _training():
-    """What every way to train has, and what they are made of."""
-    params = load(TRAINERS, next(iter(TRAINERS)), "trainer").Params
-    yield "### Of every training"
-    yield "The network, the photos it is shown, their views, the head, and the recipe."
-    yield _parameters(params, "`--set`", set(params.OWN))
+def _of_training():
+    """What ways to train are made of."""
     for title, table in (("Losses", LOSSES), ("Miners", MINERS)):
         yield f"## {title}"
         for name in table:

@@ -1,8 +1,11 @@
 """What training is worth: scores before and after it, on photos and groups that training never saw, beside those that it saw.
 
-    train_figures.py classes [--seeds N] [-m METHOD] [--set NAME=VALUE]...
+    train_figures.py EXPERIMENT [--seeds N] [-m METHOD] [--set NAME=VALUE]...
 
-`classes`: half of the classes of data/train/classes49, drawn by the seed, to train on, the others to judge. Needs IMGRET_TEST_DATA.
+`classes`: half of the classes of train/classes49, drawn by the seed, to train on, the others to judge. `places`: the same of the places of
+train/tower_places, with the truth, and with photos that `rerank -m spatial` has verified in its place. `views`: the 500 distractors without
+labels; all sets of photos/ judge, with GeM and with R-MAC. `left-out`: three of these sets and the distractors; the fourth judges.
+Needs IMGRET_TEST_DATA.
 """
 
 import argparse
@@ -78,21 +81,107 @@ def classes(data, work, weights, given):
         yield {"unseen": (before, judged.figures(weights=net)), "seen": tuple(seen)}
 
 
-EXPERIMENTS = {"classes": classes}
+SETS = ("smvs_dvd", "smvs_landmarks", "mcv_paintings", "scenes")
+SMALL = {"model": "mobilenet_v2", "max_size": 320, "crop_size": 160, "freeze": "features.13"}
+POOLS = ("gem", "rmac")
+
+
+def trained(photos, out, given, settings, *truth):
+    """Train a network, as the experiment says, and otherwise as it is asked for."""
+    settings = SMALL | settings | dict(setting.split("=", 1) for setting in given.settings)
+    imgret("train", *photos, "-m", given.method, "-o", out, *sets(settings), *truth)
+    return out
+
+
+def places(data, work, weights, given):
+    """Yield what was judged of unseen places, trained by the truth and by verified photos; see `classes`."""
+    images = data / "train" / "tower_places" / "images"
+    with open(data / "train" / "tower_places" / "groundtruth.csv", newline="") as file:
+        rows = [(row["image"], row["group"]) for row in csv.DictReader(file)]
+    groups = sorted({group for _, group in rows})
+    for seed in range(given.seeds):
+        mine = set(np.random.default_rng(seed).permutation(groups)[: len(groups) // 2].tolist())
+        learned = Half(work / f"learn-{seed}", images, [row for row in rows if row[1] in mine])
+        judged = Half(work / f"judge-{seed}", images, [row for row in rows if row[1] not in mine])
+        settings = {"weights": weights, "seed": seed}
+        before = judged.figures(weights=weights, model="mobilenet_v2", max_size=320, pool="gem")
+        found = {}
+        for side, truth in (("truth", learned.truth), ("pairs", verified(learned.photos, work / f"pairs-{seed}"))):
+            net = trained([learned.photos], work / f"net-{side}-{seed}.safetensors", given, settings, "--truth", truth)
+            found[side] = (before, judged.figures(weights=net))
+        yield found
+
+
+def verified(photos, work):
+    """A ranking of photos among themselves, with the evidence of geometry."""
+    work.mkdir()
+    features, words, vectors, index, run, pairs = (work / f"{name}.h5" for name in ("f", "w", "v", "i", "r", "p"))
+    imgret("extract", photos, "-o", features, "-m", "rootsift")
+    imgret("codebook", features, "-o", words, "--size", 64)
+    imgret("encode", features, "-c", words, "-o", vectors)
+    imgret("index", vectors, "-o", index)
+    imgret("search", index, vectors, "-k", 50, "-o", run)
+    imgret("rerank", run, "-m", "spatial", "--features", features, "-o", pairs)
+    return pairs
+
+
+def with_distractors(data, work, name):
+    """The photos of a set of photos/ beside the distractors, and its truth."""
+    judged = Half(work / f"judge-{name}", data / "photos" / "distractors" / "images", [])
+    for part in (name, "distractors"):
+        for image in sorted((data / "photos" / part / "images").iterdir()):
+            (judged.photos / image.name).symlink_to(image)
+    judged.truth.write_bytes((data / "photos" / name / "groundtruth.csv").read_bytes())
+    return judged
+
+
+def compared(judged, weights, net):
+    """What a trained network is worth beside what it was, by pool."""
+    start = {"weights": weights, "model": "mobilenet_v2", "max_size": 320}
+    return {pool: (judged.figures(**start, pool=pool), judged.figures(weights=net, pool=pool)) for pool in POOLS}
+
+
+def views(data, work, weights, given):
+    """Yield what is judged by each set, of a network that was trained on other photos without labels; see `classes`."""
+    photos = data / "photos" / "distractors" / "images"
+    net = trained([photos], work / "net.safetensors", given, {"weights": weights})
+    for name in SETS:
+        yield {f"{name} {pool}": pair for pool, pair in compared(with_distractors(data, work, name), weights, net).items()}
+
+
+def left_out(data, work, weights, given):
+    """Yield what is judged by each set, of a network that was trained on the others; see `classes`."""
+    for out in SETS:
+        truth = work / f"without-{out}.csv"
+        with open(truth, "w", newline="") as file:
+            lines = csv.writer(file)
+            lines.writerow(("image", "group"))
+            for name in SETS:
+                if name != out:
+                    with open(data / "photos" / name / "groundtruth.csv", newline="") as rows:
+                        for row in csv.DictReader(rows):
+                            groups = ";".join(f"{name}-{group}" for group in row["group"].split(";") if group)
+                            lines.writerow((f"{name}/images/{row['image']}", groups))
+        photos = [data / "photos" / name / "images" for name in (*SETS, "distractors") if name != out]
+        net = trained(photos, work / f"net-{out}.safetensors", given, {"weights": weights}, "--root", data / "photos", "--truth", truth)
+        yield {f"{out} {pool}": pair for pool, pair in compared(with_distractors(data, work, out), weights, net).items()}
+
+
+EXPERIMENTS = {"classes": classes, "places": places, "views": views, "left-out": left_out}
 
 
 def show(results):
     """A line for each seed, and the mean gains."""
-    print("seed  side    R@1 before   after   gain   mAP before   after   gain   threshold")
+    print("      side                  R@1 before   after   gain   mAP before   after   gain   threshold")
     gains = {}
     for seed, sides in enumerate(results):
         for side, (before, after) in sides.items():
             cells = [(before[name], after[name], 100 * (after[name] - before[name])) for name in FIGURES]
             gains.setdefault(side, []).append([cell[2] for cell in cells])
             text = "   ".join(f"{one:10.4f}  {other:.4f}  {gain:+.2f}" for one, other, gain in cells)
-            print(f"{seed:4d}  {side:6}  {text}   {after['first.threshold']:.4f}", flush=True)
+            print(f"{seed:4d}  {side:20}  {text}   {after['first.threshold']:.4f}", flush=True)
     for side, each in gains.items():
-        print(f"mean  {side:6}  R@1 {np.mean(each, axis=0)[0]:+.2f}, mAP {np.mean(each, axis=0)[1]:+.2f} points")
+        print(f"mean  {side:20}  R@1 {np.mean(each, axis=0)[0]:+.2f}, mAP {np.mean(each, axis=0)[1]:+.2f} points")
 
 
 def main():
@@ -100,9 +189,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("-m", "--method", default="classification")
+    parser.add_argument("-m", "--method", help="classification for classes, contrastive otherwise, if it is not given")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
     given = parser.parse_args()
+    given.method = given.method or ("classification" if given.experiment == "classes" else "contrastive")
     data = Path(os.environ["IMGRET_TEST_DATA"])
     with tempfile.TemporaryDirectory() as work:
         show(EXPERIMENTS[given.experiment](data, Path(work), data / "weights" / "mobilenet_v2_imagenet.pth", given))

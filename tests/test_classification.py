@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from helpers import call
-from test_train import EACH, GROUPS, NET, Killed, pupils, sets, trained  # noqa: F401 - a fixture
+from pupils import EACH, GROUPS, NET, sets, trained
 
 pytest.importorskip("torch")
 
@@ -226,7 +226,11 @@ def test_unseen_classes_decide():
 # the step
 
 
-def test_from_photos_to_a_network(pupils, tmp_path):  # noqa: F811
+class Killed(BaseException):
+    """What takes a signal's place."""
+
+
+def test_from_photos_to_a_network(pupils, tmp_path):
     net = tmp_path / "net.safetensors"
     done = trained(pupils, net, method="classification", settings=SETTINGS)
     assert done.code == 0, done.err
@@ -244,7 +248,7 @@ def test_from_photos_to_a_network(pupils, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("labelled", [True, False])
-def test_killed_it_goes_on_with_the_same_classes(pupils, tmp_path, monkeypatch, labelled):  # noqa: F811
+def test_killed_it_goes_on_with_the_same_classes(pupils, tmp_path, monkeypatch, labelled):
     pytest.importorskip("sklearn")
     truth = ["--truth", pupils / "groups.csv"] if labelled else ["--set", "coclusters=3"]
     command = ["train", pupils / "photos", "-m", "classification", *truth, *sets((*SETTINGS, "loss=auto")), "-j", 1]
@@ -267,7 +271,7 @@ def test_killed_it_goes_on_with_the_same_classes(pupils, tmp_path, monkeypatch, 
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
-def test_pairs_are_no_classes(pupils, tmp_path):  # noqa: F811
+def test_pairs_are_no_classes(pupils, tmp_path):
     (tmp_path / "groups.csv").write_text("query,reference\n0-0.png,0-1.png\n1-0.png,1-1.png\n")
     (tmp_path / "photos").symlink_to(pupils / "photos")
     done = trained(tmp_path, tmp_path / "net.safetensors", method="classification", settings=SETTINGS)

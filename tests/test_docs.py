@@ -123,7 +123,7 @@ def test_every_axis_of_the_layout_is_explained():
 def test_every_command_method_protocol_and_config_has_its_place():
     for name in COMMANDS:
         assert f"$ imgret {name} --help\n" in TEXTS["commands"]
-    tables = [vars(importlib.import_module(f"imgret.{family}"))[family.upper()] for family in sorted(FAMILIES)]
+    tables = [vars(importlib.import_module(f"imgret.{family}"))[family.upper()] for family in sorted({*FAMILIES, "trainers"})]
     assert sorted(METHODS) == sorted({name for table in tables for name in table})
     assert list(PROTOCOL_PAGE) == list(PROTOCOLS)
     readme = (Path(ROOT) / "README.md").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ class Recipe(registry.Params):
     """How long, how fast, and on what."""
 
     epochs: int = param(5, "times that all photos are gone through", minimum=1, maximum=100_000)
-    rate: float = param(1e-4, "learning rate of the network's weights", above=0, maximum=1e3)
+    rate: float = param(5e-5, "learning rate of the network's weights", above=0, maximum=1e3)
     head_rate: float = param(10.0, "factor of the learning rate for what is learned beside them", minimum=0, maximum=1e6)
     schedule: str = param("cosine", "how the rate falls to the end", choices=("constant", "cosine", "exponential"))
     final_rate: float = param(0.1, "share of the rate that is left at the end", above=0, maximum=1)

@@ -30,7 +30,7 @@ DRAWN = (
 PRESETS = {
     "none": {},
     "light": {"crop_scale": (0.4, 1.0), "jitter": (0.3, 0.3, 0.2)},
-    "strong": {"crop_scale": (0.35, 1.0), "mirror": 0.5, "jitter": (0.3, 0.3, 0.3), "hue": 0.05, "grey": 0.1, "turn": 10.0, "slant": 0.15},
+    "strong": {"crop_scale": (0.35, 1.0), "jitter": (0.3, 0.3, 0.3), "hue": 0.05, "grey": 0.1, "turn": 10.0, "slant": 0.15},
 }
 PLAIN = {"crop_scale": (1.0, 1.0), "crop_ratio": (3 / 4, 4 / 3), "mirror": 0.0, "jitter": (0.0,) * 3, "hue": 0.0, "grey": 0.0}
 PLAIN |= {"turn": 0.0, "slant": 0.0}

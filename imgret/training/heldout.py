@@ -58,7 +58,7 @@ def _apart(relations):
 class HeldOut:
     """Held-out photos ask for those that match them; without labels a seeded look at each asks for the photo itself among all.
 
-    Mean average precision (finite sum, the photo that asks taken out) over photos with a match.
+    Mean average precision (finite sum, the photo that asks taken out) over photos with a match; of places recall@1.
 
     Parameters
     ----------
@@ -69,10 +69,10 @@ class HeldOut:
     labelled : bool
     """
 
-    measure, protocol = "map", "held-out"
+    protocol = "held-out"
 
     def __init__(self, relations, photos, labelled):
-        self.labelled, self._photos = labelled, photos
+        self.labelled, self._photos, self.measure = labelled, photos, relations.measure
         if labelled:
             place = {photo: row for row, photo in enumerate(photos.tolist())}
             found = [[place[other] for other in relations.positives(photo).tolist() if other in place] for photo in photos.tolist()]
@@ -118,6 +118,6 @@ class HeldOut:
                 positives.append(len(matching))
                 firsts.append((line[order[0]], found[0] == 1))
         ranks, offsets, positives = np.concatenate(ranks), np.array(offsets), np.array(positives)
-        value = float(measures.average_precision(ranks, offsets, positives).mean())
-        figures = {"map": value, "recall@1": float(measures.recalled_at(ranks, offsets, 1).mean())}
-        return value, figures | first_figures(*zip(*firsts, strict=True))
+        figures = {"map": float(measures.average_precision(ranks, offsets, positives).mean())}
+        figures["recall@1"] = float(measures.recalled_at(ranks, offsets, 1).mean())
+        return figures[self.measure], figures | first_figures(*zip(*firsts, strict=True))
