@@ -7,6 +7,7 @@ from imgret.evaluation.threshold import first_figures
 from imgret.seeds import seed_of
 
 BLOCK = 1024  # queries ranked at once
+MOST = 5000  # photos that ask, or are asked for: memory does not grow with those to train on
 LEAST = 2  # groups, or photos without labels, that are worth asking among
 
 
@@ -35,7 +36,9 @@ def held_out(relations, names, share, seed):
     count = round(share * len(drawn))
     if count < LEAST or len(drawn) - count < LEAST:
         return np.empty(0, dtype=np.int64)
-    return np.flatnonzero(np.isin(parts, drawn[:count]))
+    sizes = np.bincount(parts, minlength=relations.count)
+    few = int(np.searchsorted(np.cumsum(sizes[drawn[:count]]), MOST, side="right"))
+    return np.flatnonzero(np.isin(parts, drawn[: max(LEAST, few)]))
 
 
 def _apart(relations):
@@ -56,7 +59,8 @@ def _apart(relations):
 
 
 class HeldOut:
-    """Held-out photos ask for those that match them; without labels a seeded look at each asks for the photo itself among all.
+    """Held-out photos ask for those that match them; without labels a seeded look at each asks for the photo itself among all,
+    or where there are very many photos, among some of them.
 
     Mean average precision (finite sum, the photo that asks taken out) over photos with a match; of places recall@1.
 
@@ -80,9 +84,10 @@ class HeldOut:
             self._positives = [np.array(found[row]) for row in self._asking.tolist()]
             self.pairs = [(photo, 0) for photo in photos.tolist()]
         else:
-            gallery = np.arange(relations.count)
+            others = np.setdiff1d(np.arange(relations.count), photos)
+            gallery = np.union1d(photos, others[:: 1 + len(others) // MOST])
             self._asking = np.arange(len(gallery), len(gallery) + len(photos))
-            self._positives = [np.array([photo]) for photo in photos.tolist()]
+            self._positives = [np.array([place]) for place in np.searchsorted(gallery, photos).tolist()]
             self.pairs = [(photo, 0) for photo in gallery.tolist()] + [(photo, 1) for photo in photos.tolist()]
             self._gallery = len(gallery)
 
