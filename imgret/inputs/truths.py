@@ -111,6 +111,10 @@ class Truth:
         return self._linked(_link(pairs, names), names, {*lists.names, *lists.query_names})
 
     def _linked(self, linked, names, every):
+        if not linked and not every.isdisjoint(names):
+            raise ImgretError(
+                f"{self.path} pairs no two of the photos to train on: give pairs of different photos that are both among them"
+            )
         if not linked:
             raise self._nothing(names, min(every), "matches another photo by")
         return Linked(len(names), linked), [()] * len(names), []

@@ -94,11 +94,9 @@ class FromWeights:
                 name: value for name, value in given.items() if value is not None
             }
             try:
-                return super().parse(settings, **given)
+                super().parse((), **values)  # what the file says has to be sound by itself
             except UsageError as error:
-                raise UsageError(
-                    f"{error} ({path} was trained with {', '.join(f'{n}={v}' for n, v in found.items() if n == 'pool')})"
-                ) from None
+                raise ImgretError(f"{path} is damaged, it was trained with what cannot be: {error}") from None
         return super().parse(settings, **given)
 
 

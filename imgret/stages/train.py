@@ -12,6 +12,7 @@ from imgret.inputs.lessons import Lessons, judging_of
 from imgret.inputs.truths import truth_of
 from imgret.listing import Given, tell_unread
 from imgret.networks.heads import HEADS
+from imgret.networks.trained import ENDING
 from imgret.paths import plain
 from imgret.registry import load
 from imgret.runs.failures import MaxFailed
@@ -82,6 +83,9 @@ def train(
     out, last = plain(out), plain(last)
     photos, validate, truths = Given.of(photos), Given.of(validate), (plain(truth), plain(validate_truth))
     reads = [*photos.arguments, *photos.lists, *validate.arguments, *validate.lists, *filter(None, truths), *run.reads]
+    for option, path in (("-o", out), ("--last", last)):
+        if path is not None and not os.fsdecode(path).endswith(ENDING):
+            raise UsageError(f"{option} {os.fsdecode(path)} must end in {ENDING}: by that it is known as a network")
     files = SideFiles(outputs or {}, {"-o": out, "--last": last}, reads, run)
     limit = MaxFailed(max_failed)
     step = _Step(out, method, (settings, given or {}), files, run)
@@ -100,6 +104,7 @@ class _Step:
         self.out, self.files, self.run_, self.report = out, files, run, run.report
         self.kind = load(TRAINERS, method, "way to train")
         self.params = self.kind.Params.parse(settings[0], **settings[1])
+        files.check_apart_from(self.params.weights, out)
 
     def run(self, photos, truth, validate, judging, limit):
         """Make the network, where it is not up to date, and the files beside it."""
@@ -110,7 +115,7 @@ class _Step:
         self.params = network.params
         inputs = [_entry(listing, "photos", self.run_.jobs), *truth.entry()]
         params = {"step": "train", "method": self.kind.name, "version": self.kind.version, "params": self.params.to_json()}
-        params |= {"truth": truth.form}
+        params |= {"truth": truth.form or "none"}
         if others is not None:
             inputs += [_entry(others, "validation photos", self.run_.jobs), *judging.truth.entry()]
             params["validation"] = {"protocol": judging.judge.name, "truth": judging.truth.form}

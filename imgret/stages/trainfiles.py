@@ -5,7 +5,7 @@ import os
 
 from imgret.errors import ImgretError
 from imgret.names import to_bytes
-from imgret.paths import check_apart, check_file, check_folder, is_photo, plain
+from imgret.paths import check_apart, check_file, check_folder, is_photo, plain, same
 from imgret.runs.history import history_of
 from imgret.runs.networkfiles import NetworkOutput
 from imgret.runs.plainfiles import PlainFile, write_together
@@ -49,6 +49,17 @@ class SideFiles:
         if "--log" in self._paths:
             check_file(self._paths["--log"], "--log")
             check_folder(self._paths["--log"])
+
+    def check_apart_from(self, weights, out):
+        """Refuse to write over the weights that training starts from.
+
+        Raises
+        ------
+        ImgretError
+        """
+        for option, path in (("-o", out), ("--last", None if self._last is None else self._last.path)):
+            if path is not None and same(path, weights):
+                raise ImgretError(f"{os.fsdecode(path)} is both the weights to start from and the output: choose another {option}")
 
     def spare(self, listing):
         """Refuse to write over the photos of an `imgret.found.Listing`.
