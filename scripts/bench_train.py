@@ -192,7 +192,7 @@ def gpu(rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="steps of each that are timed (default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=4, help="in an epoch (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=3, help="in an epoch (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=2, help="of each that are timed (default: %(default)s)")
     parser.add_argument("--photos", type=int, default=60, help="whose memory is measured; and four times as many (default: %(default)s)")
     arguments = parser.parse_args()
