@@ -125,7 +125,7 @@ def test_batch_norm():
         after = {name: tensor.clone() for name, tensor in made.model.named_buffers()}
         made(given)
         assert all(torch.equal(tensor, after[name]) for name, tensor in made.model.named_buffers())
-    np.testing.assert_array_equal(frozen(given), affine(given))
+    np.testing.assert_allclose(frozen(given), affine(given), rtol=0, atol=1e-6)  # what is frozen is part of the filters
 
 
 def test_bfloat16_is_near():

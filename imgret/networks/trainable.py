@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from imgret.networks import backbones, views
 from imgret.networks.backbones import folding, probing
 from imgret.networks.backbones.base import SIDES
 from imgret.networks.hooks import listening
+from imgret.networks.lightened import lightened
 from imgret.networks.params import BackboneParams
 from imgret.networks.trained import BACKBONE, HEAD
 
@@ -65,6 +67,7 @@ class Trainable:
                 for parameter in module.parameters(recurse=False):
                     parameter.requires_grad_(False)
         self._only_used()
+        lightened(self.model, self.backbone.kept, functools.partial(self.backbone, self._probe()))
 
     def begin(self, sample):
         """Give the head what it begins to learn with; see `Head.start`."""
@@ -295,7 +298,7 @@ def _alike(whole, parts):
     pairs = list(zip(whole, parts, strict=True))
     if any(one.shape != other.shape for one, other in pairs):
         return False
-    return all((one - other).abs().max() <= CLOSE * one.abs().max().clamp_min(1e-30) for one, other in pairs)
+    return all(folding.alike(other, one, CLOSE) for one, other in pairs)
 
 
 class _Reached(Exception):  # noqa: N818 - ends a forward pass at the frozen layer

@@ -38,8 +38,16 @@ def packed(plan):
 
 
 def unpacked(arrays):
-    """The list that `packed` took; None for none."""
+    """The list that `packed` took; None for none.
+
+    Raises
+    ------
+    ValueError
+        If it is no such list.
+    """
     if "plan.lengths" not in arrays:
         return None
+    if any(arrays[f"plan.{name}"].ndim != 1 for name in (*FIELDS, "lengths")):
+        raise ValueError("a plan of other shapes")
     ends = np.cumsum(arrays["plan.lengths"])[:-1]
     return [Batch(*columns) for columns in zip(*(np.split(arrays[f"plan.{name}"], ends) for name in FIELDS), strict=True)]

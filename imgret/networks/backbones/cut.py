@@ -65,7 +65,7 @@ class Cut(Backbone):
         self.learned = {name: value.to(self.device) for name, value in built.learned.items()}
         self._refuse_repeated()
         if not trainable:
-            self.model = folding.folded(self.model, [module for module, _ in self._places()], self.side, self.left)
+            self.model = folding.folded(self.model, self.kept, self.side, self.left)
         self.dtype = torch.float32 if trainable else getattr(torch, params.precision)
         self.model.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
         # threads share a network; its hooks write to the calling thread's own place
@@ -114,6 +114,11 @@ class Cut(Backbone):
         with without, contextlib.suppress(_Enough), self._lock:
             self.model(x.to(self.dtype))
         return [self._shaped(layer, found[layer], x) for layer in self.layers]
+
+    @property
+    def kept(self):
+        """The modules whose outputs the layers are."""
+        return [module for module, _ in self._places()]
 
     def whole(self, x):
         """What the module itself gives, to its end."""

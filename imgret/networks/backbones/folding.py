@@ -39,33 +39,55 @@ def folded(model, keep, side, left=nothing):
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     photo = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    pairs, before = _pairs(model, keep, photo)
-    pairs = [(convolution, norm) for convolution, norm in pairs if left(norm) is not None]
-    if not pairs:
+    with torch.inference_mode():
+        found, before = pairs(model, keep, lambda: model(photo))
+    found = [(convolution, norm) for convolution, norm in found if left(norm) is not None]
+    if not found:
         return model
     names = {module: name for name, module in model.named_modules()}
     result = copy.deepcopy(model)
     with torch.no_grad():
-        for convolution, norm in pairs:
+        for convolution, norm in found:
             _replace(result, names[convolution], fuse_conv_bn_eval(convolution, norm))
             _replace(result, names[norm], left(norm))
     with torch.inference_mode():
         after = result(photo)
-    return result if (after - before).abs().max() <= TOLERANCE * before.abs().max().clamp_min(1e-30) else model
+    return result if alike(after, before, TOLERANCE) else model
 
 
-def _pairs(model, keep, photo):
-    """(convolution, batch normalisation) where one feeds the other, each once; and what the model gives."""
+def alike(after, before, tolerance):
+    """Whether two outputs of one shape differ by no more than a share of the largest number in the second."""
+    return (after - before).abs().max() <= tolerance * before.abs().max().clamp_min(1e-30)
+
+
+def pairs(model, keep, run):
+    """Which convolution feeds which batch normalisation.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    keep : sequence of torch.nn.Module
+        Modules whose own output is wanted: such convolutions are left out.
+    run : callable
+        `run()` sends a photo through the model.
+
+    Returns
+    -------
+    list of (torch.nn.Conv2d, torch.nn.BatchNorm2d)
+        Each once.
+    object
+        What `run` gave.
+    """
     import torch
 
-    made, kept, pairs, listeners = {}, set(), [], []
+    made, kept, found, listeners = {}, set(), [], []
 
     def convolved(module, _, output):
         made[id(output)] = (module, output)  # the tensor too, so that no other gets its id
 
     def normalised(module, inputs, _):
         if id(inputs[0]) in made:
-            pairs.append((made[id(inputs[0])][0], module))
+            found.append((made[id(inputs[0])][0], module))
 
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -74,12 +96,12 @@ def _pairs(model, keep, photo):
             listeners.append((module, normalised))
     for module in keep:
         listeners.append((module, lambda _, __, output: kept.add(id(output))))
-    with torch.inference_mode(), listening(listeners):
-        output = model(photo)
+    with listening(listeners):
+        output = run()
     wanted = {made[number][0] for number in kept if number in made}
-    convolutions, norms = [first for first, _ in pairs], [second for _, second in pairs]
+    convolutions, norms = [first for first, _ in found], [second for _, second in found]
     return [
-        (first, second) for first, second in pairs if first not in wanted and convolutions.count(first) == 1 and norms.count(second) == 1
+        (first, second) for first, second in found if first not in wanted and convolutions.count(first) == 1 and norms.count(second) == 1
     ], output
 
 
