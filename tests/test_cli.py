@@ -45,7 +45,7 @@ def test_help_and_version():
 
 
 def test_unknown_words():
-    misused(call("train"), "No such command 'train'.")
+    misused(call("teach"), "No such command 'teach'.")
     result = call("extract", "p", "-o", "x", "--xyzzy")
     assert result.code == 2
     assert result.err.splitlines()[-1] in ("Error: No such option: --xyzzy", "Error: No such option '--xyzzy'.")  # click's own

@@ -13,7 +13,8 @@ from imgret.cli import COMMANDS
 from imgret.store.versions import own
 
 PARTS = "28 of 28 photos or rows are this run's: 4 parts of 8 at most, 4 to be made, 1 at once"
-TELLING = ("build", "extract", "import", "codebook", "encode", "index", "search", "rerank", "duplicates", "evaluate", "export")
+TELLING = ("build", "train", "extract", "import", "codebook", "encode", "index", "search", "rerank", "duplicates", "evaluate", "export")
+TINY = [word for setting in ("model=shufflenet_v2_x0_5", "weights=random", "max_size=32", "epochs=1") for word in ("--set", setting)]
 COST = r"^imgret: took [0-9.e+-]+ s, at most [0-9.]+ [MG]B of memory"
 WITH = f"imgret: with imgret {own()['imgret']}, "
 
@@ -59,6 +60,10 @@ def commands(made, folder):
         "rerank": (
             (made.ranking, "-m", "spatial", "--set", "depth=2", "--features", made.features, "-o", folder / "b.h5"),
             [WITH, "reads .*ranking.h5: 28 queries, 28 photos", "reads .*features.h5, a features store: 28 photos"],
+        ),
+        "train": (
+            (made.photos, "-m", "instance", *TINY, "-o", folder / "n.safetensors", "-j", 1),
+            [WITH, "28 photos are listed", "shufflenet_v2_x0_5 at conv5: .* values learn, on cpu"],
         ),
         "export": ((made.vlad, "-o", folder / "v.npy"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos"]),
         "duplicates": ((made.vlad, "--exact"), [WITH, "reads .*vlad.h5, a vectors store: 28 photos", "28 photos, 28 different files"]),

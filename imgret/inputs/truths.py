@@ -112,9 +112,7 @@ class Truth:
 
     def _linked(self, linked, names, every):
         if not linked and not every.isdisjoint(names):
-            raise ImgretError(
-                f"{self.path} pairs no two of the photos to train on: give pairs of different photos among them"
-            )
+            raise ImgretError(f"{self.path} pairs no two of the photos to train on: give pairs of different photos among them")
         if not linked:
             raise self._nothing(names, min(every), "matches another photo by")
         return Linked(len(names), linked), [()] * len(names), []

@@ -110,6 +110,7 @@ class _Step:
         """Make the network, where it is not up to date, and the files beside it."""
         listing = photos.listed()
         tell_unread(listing, self.report)
+        self.report.detail(f"{counted(len(listing), 'photo is', 'photos are')} listed")
         others = validate.listed() if validate else None
         network = self._network()
         self.params = network.params
@@ -178,6 +179,10 @@ class _Step:
         from imgret.training.loop import Training
 
         params, (task, reading) = self.params, how
+        many = sum(tensor.numel() for tensor in network.learning.values())
+        self.report.detail(
+            f"{params.model} at {','.join(params.layer)}: {counted(many, 'value learns', 'values learn')}, on {network.device}"
+        )
         with contextlib.ExitStack() as stack:
             loader = stack.enter_context(
                 contextlib.closing(Loader(lesson.looked, reading, params.part(Augment.Params), params.seed, self.run_.jobs))
