@@ -103,7 +103,7 @@ def test_every_command_tells_more_where_it_is_asked(photos, stores, tmp_path, na
     silent = call(name, *arguments)
     assert silent.code == 0, silent.err
     assert "with imgret" not in silent.err
-    for path in tmp_path.glob("*.[hn]*"):
+    for path in tmp_path.glob("*.[hns]*"):
         if path.name not in ("x.npy", "x.txt"):
             path.unlink()
     shutil.rmtree(tmp_path / "b", ignore_errors=True)

@@ -179,10 +179,8 @@ class _Step:
         from imgret.training.loop import Training
 
         params, (task, reading) = self.params, how
-        many = sum(tensor.numel() for tensor in network.learning.values())
-        self.report.detail(
-            f"{params.model} at {','.join(params.layer)}: {counted(many, 'value learns', 'values learn')}, on {network.device}"
-        )
+        many = counted(sum(tensor.numel() for tensor in network.learning.values()), "value learns", "values learn")
+        self.report.detail(f"{params.model} at {','.join(params.layer)}: {many}, on {network.device}")
         with contextlib.ExitStack() as stack:
             loader = stack.enter_context(
                 contextlib.closing(Loader(lesson.looked, reading, params.part(Augment.Params), params.seed, self.run_.jobs))
