@@ -15,6 +15,7 @@ from imgret.networks.heads import HEADS
 from imgret.networks.trained import ENDING
 from imgret.paths import plain
 from imgret.registry import load
+from imgret.runs.details import tell_versions
 from imgret.runs.failures import MaxFailed
 from imgret.runs.networkfiles import NetworkFile, NetworkOutput
 from imgret.runs.run import Run
@@ -108,6 +109,7 @@ class _Step:
 
     def run(self, photos, truth, validate, judging, limit):
         """Make the network, where it is not up to date, and the files beside it."""
+        tell_versions(self.report)
         listing = photos.listed()
         tell_unread(listing, self.report)
         self.report.detail(f"{counted(len(listing), 'photo is', 'photos are')} listed")
