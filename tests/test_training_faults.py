@@ -122,11 +122,11 @@ def test_an_output_that_is_read(pupils, tmp_path):
     shutil.copy(pupils / "groups.csv", tmp_path)
     for path in (tmp_path / "photos" / "0-0.png", tmp_path / "groups.csv"):
         before = path.read_bytes()
-        refused(trained(tmp_path, path), 1, f"{path} is both an input and the output: choose another -o")
+        refused(trained(tmp_path, path), 2, f"-o {path} must end in .safetensors: by that it is known as a network")
         assert path.read_bytes() == before
     shutil.copy(pupils / "net.safetensors", tmp_path / "init.safetensors")
     done = trained(tmp_path, tmp_path / "init.safetensors", "--init", tmp_path / "init.safetensors", settings=("epochs=1",))
-    assert done.code == 1, done.err
+    refused(done, 1, f"{tmp_path}/init.safetensors is both the weights to start from and the output: choose another -o")
     assert (tmp_path / "init.safetensors").read_bytes() == (pupils / "net.safetensors").read_bytes()
 
 
