@@ -83,18 +83,19 @@ def blocks(path, page, thumbnails):
     """
     data = dumps(_plain(page, thumbnails), default=vars, separators=(",", ":"))
     remedy = "show fewer queries or results (--most, --top)"
-    yield from assembled(path, "page", ("page",), page.title, data, thumbnail_texts(page.photos, thumbnails), remedy)
+    texts = thumbnail_texts(page.photos, thumbnails)
+    yield from assembled(path, "page", ("page",), page.title, data, texts, remedy, photos=True)
 
 
-def assembled(path, name, styles, title, data, thumbnails, remedy):
-    """Yield the bytes of a page of this package.
+def assembled(path, name, styles, title, data, thumbnails, remedy, *, photos=False):
+    """Yield the bytes of a page of this package: `shell.html`, with what is the page's own in it.
 
     Parameters
     ----------
     path : str
         Where it goes, for messages.
     name : str
-        What its shell and its script are called.
+        What its body and its script are called.
     styles : sequence of str
         What its style sheets are called, in their order.
     title : str
@@ -104,6 +105,8 @@ def assembled(path, name, styles, title, data, thumbnails, remedy):
         What `thumbnail_texts` gives.
     remedy : str
         What to do where it is too large.
+    photos : bool
+        Whether it may show photos that lie beside it, and not only what it holds.
 
     Raises
     ------
@@ -111,7 +114,7 @@ def assembled(path, name, styles, title, data, thumbnails, remedy):
         If the page would be too large for browsers.
     """
     size = 0
-    for part in _parts(name, styles, title, data, thumbnails):
+    for part in _parts(name, styles, title, data, thumbnails, photos):
         block = part.encode("utf-8")
         size += len(block)
         if size > MAX_BYTES:
@@ -119,11 +122,13 @@ def assembled(path, name, styles, title, data, thumbnails, remedy):
         yield block
 
 
-def _parts(name, styles, title, data, thumbnails):
+def _parts(name, styles, title, data, thumbnails, photos):
     """Yield the page piece by piece."""
     style, script = "".join(_asset(f"{each}.css") for each in styles), _asset("elements.js") + _asset(f"{name}.js")
     title = html.escape(one_line(to_bytes(title).decode("utf-8", "replace")))
     values = {
+        "images": ["data: 'self' file:" if photos else "data:"],
+        "others": ["other place" if photos else "network"],
         "title": [title],
         "style_hash": [_hash(style)],
         "script_hash": [_hash(script)],
@@ -132,7 +137,8 @@ def _parts(name, styles, title, data, thumbnails):
         "data": [data.translate(_UNSAFE)],
         "thumbnails": thumbnails,
     }
-    for number, piece in enumerate(re.split(r"\{\{(\w+)\}\}", _asset(f"{name}.html"))):
+    shell = _asset("shell.html").replace("{{body}}", _asset(f"{name}.html"))
+    for number, piece in enumerate(re.split(r"\{\{(\w+)\}\}", shell)):
         yield from values[piece] if number % 2 else (piece,)
 
 
