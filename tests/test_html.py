@@ -413,7 +413,7 @@ def test_the_policy_names_what_is_there_and_nothing_else(tmp_path):
     ]
 
 
-ASSETS = {"elements.js", *(f"{page}.{kind}" for page in ("page", "duplicates", "training") for kind in ("html", "css", "js"))}
+ASSETS = {"elements.js", "shell.html", *(f"{page}.{kind}" for page in ("page", "duplicates", "training") for kind in ("html", "css", "js"))}
 
 
 def test_the_assets_ask_no_network_and_write_no_markup():
