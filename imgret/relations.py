@@ -55,6 +55,36 @@ class Relations:
         return np.arange(self.count)
 
 
+def hanging_together(count, related):
+    """What hangs together, by one or over several.
+
+    Parameters
+    ----------
+    count : int
+        Photos.
+    related : iterable of (int, ndarray of int)
+        A photo, and photos that it goes with.
+
+    Returns
+    -------
+    ndarray, shape (count,), int64
+        For each photo the lowest that it hangs together with: perhaps itself.
+    """
+    lowest = np.arange(count)
+
+    def root(photo):
+        while lowest[photo] != photo:
+            lowest[photo] = lowest[lowest[photo]]
+            photo = int(lowest[photo])
+        return photo
+
+    for photo, others in related:
+        for other in others.tolist():
+            one, two = root(photo), root(other)
+            lowest[max(one, two)] = min(one, two)
+    return np.array([root(photo) for photo in range(count)], dtype=np.int64)
+
+
 class Grouped(Relations):
     """Photos match where they share a group.
 
@@ -108,26 +138,17 @@ class Linked(Relations):
 
     def __init__(self, count, pairs):
         super().__init__(count)
-        links, self.clusters = {}, np.arange(count)
+        links = {}
         for one, other in pairs:
             if one == other:
                 continue
             links.setdefault(one, set()).add(other)
             links.setdefault(other, set()).add(one)
-            first, second = self._root(one), self._root(other)
-            self.clusters[max(first, second)] = min(first, second)
         self.links = {photo: np.array(sorted(others), dtype=np.int64) for photo, others in links.items()}
-        for photo in range(count):
-            self.clusters[photo] = self._root(photo)
+        self.clusters = hanging_together(count, self.links.items())
         order = np.argsort(self.clusters, kind="stable")
         clusters, starts = np.unique(self.clusters[order], return_index=True)
         self._members = dict(zip(clusters.tolist(), np.split(order, starts[1:]), strict=True)) if count else {}
-
-    def _root(self, photo):
-        while self.clusters[photo] != photo:
-            self.clusters[photo] = self.clusters[self.clusters[photo]]
-            photo = int(self.clusters[photo])
-        return photo
 
     def positives(self, photo):
         """Photos that one is paired with; see `Relations`."""

@@ -32,9 +32,10 @@ from imgret.parallel import available_cpus
 from imgret.registry import load
 from imgret.relations import Relations
 from imgret.runs.run import Run
-from imgret.trainers.base import Batch, Task
+from imgret.trainers.base import Task
 from imgret.trainers.tuples import Contrastive
 from imgret.training.augment import Augment
+from imgret.training.batches import Batch
 from imgret.training.loader import Loader
 from imgret.training.looking import look
 from imgret.training.maps import Maps

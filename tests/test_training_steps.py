@@ -15,8 +15,12 @@ from imgret.errors import ImgretError  # noqa: E402 - after what it needs
 from imgret.registry import load  # noqa: E402
 from imgret.relations import Grouped  # noqa: E402
 from imgret.trainers import TRAINERS  # noqa: E402
-from imgret.trainers.base import Batch, Task  # noqa: E402
-from imgret.training.batches import packed, unpacked  # noqa: E402
+from imgret.trainers.base import Task  # noqa: E402
+from imgret.training.batches import (  # noqa: E402
+    Batch,  # noqa: E402
+    packed,
+    unpacked,
+)
 from imgret.training.course import MOST_STEPS, Course, rate_at  # noqa: E402
 from imgret.training.steps import Steps  # noqa: E402
 

@@ -1,6 +1,7 @@
 """A network that learns, made cheaper: it computes the same, to rounding, with fewer passes over its maps."""
 
 from imgret.networks.backbones import folding
+from imgret.networks.hooks import passed
 
 CLOSE = 1e-4  # relative to the largest output; what folding leaves is a hundred times less
 
@@ -32,7 +33,7 @@ def lightened(model, keep, run):
         pairs, before = folding.pairs(model, keep, run)
         pairs = [(convolution, norm) for convolution, norm in pairs if _suits(convolution, norm)]
         for convolution, norm in pairs:
-            convolution.forward, norm.forward = _scaled(convolution, norm), _passed
+            convolution.forward, norm.forward = _scaled(convolution, norm), passed
         if not all(folding.alike(*each, CLOSE) for each in zip(run(), before, strict=True)):
             for module in (module for pair in pairs for module in pair):
                 del module.forward
@@ -60,7 +61,3 @@ def _scaled(convolution, norm):
         return functional.conv2d(x, weight, bias, convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
 
     return forward
-
-
-def _passed(x):
-    return x

@@ -12,7 +12,7 @@ from imgret.errors import ImgretError, UsageError
 from imgret.networks import backbones, views
 from imgret.networks.backbones import folding, probing
 from imgret.networks.backbones.base import SIDES
-from imgret.networks.hooks import listening
+from imgret.networks.hooks import listening, passed
 from imgret.networks.lightened import lightened
 from imgret.networks.params import BackboneParams
 from imgret.networks.trained import BACKBONE, HEAD
@@ -58,15 +58,16 @@ class Trainable:
         self._precision = getattr(torch, params.precision)
         for parameter in self.model.parameters():
             parameter.requires_grad_(True)
+        spliced = None
         if params.freeze:
-            self._freeze(params.freeze)
+            spliced = self._freeze(params.freeze)
             self._lower = self._folded(params.freeze)
         self._norms = [module for module in self.model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
         if params.batch_norm == "frozen":
             for module in self._norms:
                 for parameter in module.parameters(recurse=False):
                     parameter.requires_grad_(False)
-        self._only_used()
+        self._only_used(spliced)
         lightened(self.model, self.backbone.kept, functools.partial(self.backbone, self._probe()))
 
     def begin(self, sample):
@@ -192,10 +193,11 @@ class Trainable:
         """Run the network with something in place of the frozen layer's output, and nothing in place of what comes before it."""
         import torch
 
-        with _instead({module: _passed for module in self._below} | {self._frozen: lambda *_, **__: spliced}):
+        with _instead({module: passed for module in self._below} | {self._frozen: lambda *_, **__: spliced}):
             return self.backbone(torch.zeros(1, 3, self.least, self.least, device=self.device))
 
     def _freeze(self, layer):
+        """Let a layer be the last that stays as it is; what it gives for the `_probe`."""
         import torch
 
         modules = dict(self.model.named_modules())
@@ -214,7 +216,7 @@ class Trainable:
                 self._below = below
                 with contextlib.suppress(*probing.REFUSALS, TypeError):
                     if _alike(whole, self._from(spliced)):
-                        return
+                        return spliced
         raise ImgretError(f"what comes after the layer '{layer}' of {self.backbone.name} looks at what is below it too: freeze another one")
 
     def _folded(self, layer):
@@ -235,19 +237,14 @@ class Trainable:
         side = max(self.least, PROBED)
         return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(self.device)
 
-    def _only_used(self):
-        """Let only those weights take a gradient that the vectors depend on: none below a frozen layer, nor of a classifier."""
+    def _only_used(self, spliced):
+        """Let only those weights take a gradient that the vectors depend on: none below a frozen layer, whose map `spliced` is, nor of a
+        classifier.
+        """
         import torch
 
-        photo = self._probe()
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        if self.params.freeze:
-            found = []
-            with torch.no_grad(), listening([(self._frozen, lambda _, __, output: found.append(output))], first=True):
-                self.backbone(photo)
-            outputs = self._from(found[0])
-        else:
-            outputs = self.backbone(photo)
+        outputs = self.backbone(self._probe()) if spliced is None else self._from(spliced)
         gradients = (
             torch.autograd.grad(sum(output.sum() for output in outputs), learning, allow_unused=True) if outputs[0].requires_grad else []
         )
@@ -276,10 +273,6 @@ class _Before:
         """Those of them that are in no other of them."""
         inside = {inner for module in self._answered for inner in module.modules() if inner is not module}
         return [module for module in dict.fromkeys(self._answered) if module not in inside]
-
-
-def _passed(first, *_, **__):
-    return first
 
 
 @contextlib.contextmanager

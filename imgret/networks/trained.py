@@ -15,12 +15,14 @@ ENDING = ".safetensors"
 BACKBONE, HEAD = "backbone.", "head."  # what names of tensors begin with
 
 
-def metadata_of(path):
+def metadata_of(path, header=None):
     """What a network file says of itself.
 
     Parameters
     ----------
     path : str
+    header : imgret.networks.safetensors_files.Header, optional
+        Of the file, where it has been read already.
 
     Returns
     -------
@@ -32,7 +34,7 @@ def metadata_of(path):
     ImgretError
         If it is damaged, or was made by a newer imgret.
     """
-    found = safetensors_files.read_header(path).metadata
+    found = (safetensors_files.read_header(path) if header is None else header).metadata
     if found.get("format") != FORMAT or found.get("kind") != KIND:
         return None
     version = found.get("schema_version", "")

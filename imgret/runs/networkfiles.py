@@ -41,7 +41,7 @@ class NetworkFile:
     def __init__(self, path):
         self.path = self.shown = path
         header = safetensors_files.read_header(path)
-        metadata = trained.metadata_of(path)
+        metadata = trained.metadata_of(path, header)
         if metadata is None:
             raise ImgretError(f"{path} is not a network that imgret has trained")
         self.tensors, self.metadata = header.tensors, metadata
@@ -92,27 +92,34 @@ class NetworkOutput(Output):
         failed : list
         """
         with self.parts.claimed():
-            temporary, content = self.parts.temporary(), trained.content_of(arrays)
-            self.write(temporary, arrays, extract, history, failed)
+            temporary = self.parts.temporary()
+            content = self.write(temporary, arrays, extract, history, failed)
             self.parts.publish(temporary, functools.partial(self._put, fingerprint=content, keep=True))
             self.parts.remove()
 
     def write(self, path, arrays, extract, history, failed):
         """Write such a file under any name.
 
+        Returns
+        -------
+        str
+            Its `content`.
+
         Raises
         ------
         ImgretError
             If it cannot be written; nothing of it is left.
         """
+        content = trained.content_of(arrays)
         texts = {"params": self.params, "inputs": self.inputs, "extract": extract, "history": history, "failed": failed}
         texts |= {"generated_by": own()}
         metadata = {name: json.dumps(value, sort_keys=True) for name, value in texts.items()}
         metadata |= {"format": trained.FORMAT, "kind": self.kind, "schema_version": str(trained.SCHEMA)}
-        metadata |= {"recipe": self.recipe, "content": trained.content_of(arrays)}
+        metadata |= {"recipe": self.recipe, "content": content}
         try:
             safetensors_files.write(path, arrays, metadata)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(path)
             raise write_error(self.shown, error) from None
+        return content

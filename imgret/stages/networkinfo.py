@@ -47,13 +47,13 @@ def describe(path):
     ImgretError
         If it is damaged, or was made by a newer imgret.
     """
-    metadata = trained.metadata_of(path)
+    header = safetensors_files.read_header(path)
+    metadata = trained.metadata_of(path, header)
     facts = {"path": path, "kind": OTHERS if metadata is None else KIND, "file_size": os.path.getsize(path)}
     if metadata is None:
-        header = safetensors_files.read_header(path)
         facts["metadata"] = dict(header.metadata)
     else:
-        header = file = NetworkFile(path)
+        file = NetworkFile(path)
         facts |= {"schema_version": int(metadata["schema_version"]), "generated_by": file.generated_by}
         facts |= {"recipe": file.recipe, "content": file.content, "params": file.params, "inputs": file.inputs}
         facts |= {"extract": file.extract, "history": file.history, "failed": len(failed_of(file))}

@@ -237,6 +237,6 @@ def _entry(listing, kind, jobs):
 def _digest(path):
     """SHA-256 of a file, hex; "" where it cannot be read."""
     try:
-        return hashlib.sha256(images.read_file(path).data).hexdigest()
+        return images.read_file(path).digest.hex()
     except images.BadPhoto:
         return ""

@@ -11,8 +11,9 @@ from imgret.losses.pml import Library
 from imgret.losses.smooth_ap import SmoothAP as SmoothAPLoss
 from imgret.registry import param
 from imgret.seeds import seed_of
-from imgret.trainers.base import Batch, Trainer
+from imgret.trainers.base import Trainer
 from imgret.trainers.recipe import params_of
+from imgret.training.batches import Batch
 
 LEAST = 2  # groups of a batch: one alone has no negatives
 AHEAD = 4  # batches' worth of groups among which those are looked for that do not touch each other
@@ -43,13 +44,7 @@ class Balanced(Trainer):
     def begin(self, task):
         """See `Trainer.begin`."""
         super().begin(task)
-        self._anchors = task.relations.anchors()
-        if not len(self._anchors):
-            raise ImgretError(
-                "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
-            )
-        if len(np.unique(task.relations.clusters)) < LEAST:
-            raise ImgretError("all photos to train on are of one group: there are no negatives; give photos of at least two")
+        self._anchors = self.matched()
 
     def plan(self, epoch, part, embed):
         """See `Trainer.plan`."""

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 
 from imgret.components import Component
-from imgret.training.batches import Batch  # noqa: F401 - what a plan is of
+from imgret.errors import ImgretError
+
+LEAST = 2  # clusters that photos must fall into, so that there are negatives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,23 @@ class Trainer(Component):
         """
         self.task, self.notes = task, []
 
+    def matched(self):
+        """Photos that another one matches, ascending, for ways that compare photos: ndarray of int64.
+
+        Raises
+        ------
+        ImgretError
+            If there is none, or nothing that does not match.
+        """
+        anchors = self.task.relations.anchors()
+        if not len(anchors):
+            raise ImgretError(
+                "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
+            )
+        if len(np.unique(self.task.relations.clusters)) < LEAST:
+            raise ImgretError("all photos to train on are of one group: there are no negatives; give photos of at least two")
+        return anchors
+
     def start(self, embed):
         """What is learned beside the network, as it is at the start: dict of str to torch.Tensor, by name.
 
@@ -90,7 +109,7 @@ class Trainer(Component):
         return 1
 
     def plan(self, epoch, part, embed):
-        """The batches of a part of an epoch, in order: a list of `Batch`; epochs are counted from 1."""
+        """The batches of a part of an epoch, in order: a list of `imgret.training.batches.Batch`; epochs are counted from 1."""
         raise NotImplementedError
 
     def loss(self, vectors, batch, learned):

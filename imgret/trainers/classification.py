@@ -11,9 +11,10 @@ from imgret.names import shown
 from imgret.registry import param
 from imgret.relations import NO_CLASS, Grouped
 from imgret.seeds import seed_of
-from imgret.trainers.base import Batch, Trainer
+from imgret.trainers.base import Trainer
 from imgret.trainers.coclusters import BLOCK, coclusters
 from imgret.trainers.recipe import params_of
+from imgret.training.batches import Batch
 from imgret.training.sides import held_photos
 
 LOSSES = {kind.name: kind for kind in (Softmax, ArcFace, CosFace)}

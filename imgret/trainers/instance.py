@@ -9,8 +9,9 @@ from imgret.errors import ImgretError
 from imgret.losses.infonce import InfoNCE
 from imgret.registry import param
 from imgret.seeds import seed_of
-from imgret.trainers.base import Batch, Trainer
+from imgret.trainers.base import Trainer
 from imgret.trainers.recipe import params_of
+from imgret.training.batches import Batch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from imgret.training.augment import Augment
 
 # heads that vectors are trained through: those of maps that have no other classifier's weights in them
 TRAINED = ("gem", "avg", "max", "rmac", "crow", "netvlad", "attention")
-POOLS = {name: load(HEADS, name, "head") for name in TRAINED if name in HEADS}
+POOLS = {name: load(HEADS, name, "head") for name in TRAINED}
 
 
 @dataclasses.dataclass(frozen=True)

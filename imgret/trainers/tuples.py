@@ -11,10 +11,9 @@ from imgret.losses.triplet import Triplet as TripletLoss
 from imgret.miners import MINERS
 from imgret.registry import load, param
 from imgret.seeds import seed_of
-from imgret.trainers.base import Batch, Trainer
+from imgret.trainers.base import Trainer
 from imgret.trainers.recipe import params_of
-
-LEAST = 2  # clusters that photos must fall into, so that there are negatives
+from imgret.training.batches import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,17 +45,11 @@ class Tuples(Trainer):
     def begin(self, task):
         """See `Trainer.begin`."""
         super().begin(task)
-        relations = task.relations
+        anchors = self.matched()
+        self._anchors = np.arange(task.relations.count) if self.params.alone else anchors
         self._loss = self.Loss(self.params.part(self.Loss.Params))
         kind = load(MINERS, self.params.miner, "miner")
         self._miner = kind()
-        self._anchors = np.arange(relations.count) if self.params.alone else relations.anchors()
-        if not len(relations.anchors()):
-            raise ImgretError(
-                "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
-            )
-        if len(np.unique(relations.clusters)) < LEAST:
-            raise ImgretError("all photos to train on are of one group: there are no negatives; give photos of at least two")
 
     def parts(self, epoch):
         """See `Trainer.parts`."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from imgret.evaluation import measures
 from imgret.evaluation.threshold import first_figures
+from imgret.relations import hanging_together
 from imgret.seeds import seed_of
 
 BLOCK = 1024  # queries ranked at once
@@ -27,7 +28,8 @@ def held_out(relations, names, share, seed):
     ndarray of int64
         Ascending; empty where too little would be left on either side.
     """
-    parts = _apart(relations)
+    # nothing in one part is related to anything in another
+    parts = hanging_together(relations.count, ((photo, relations.never(photo)) for photo in range(relations.count)))
     asking = np.unique(parts[relations.anchors()])
     first = {}
     for photo, part in enumerate(parts.tolist()):
@@ -39,23 +41,6 @@ def held_out(relations, names, share, seed):
     sizes = np.bincount(parts, minlength=relations.count)
     few = int(np.searchsorted(np.cumsum(sizes[drawn[:count]]), MOST, side="right"))
     return np.flatnonzero(np.isin(parts, drawn[: max(LEAST, few)]))
-
-
-def _apart(relations):
-    """The number of the part that each photo is in: nothing in one is related to anything in another."""
-    root = np.arange(relations.count)
-
-    def find(photo):
-        while root[photo] != photo:
-            root[photo] = root[root[photo]]
-            photo = int(root[photo])
-        return photo
-
-    for photo in range(relations.count):
-        for other in relations.never(photo).tolist():
-            one, two = find(photo), find(other)
-            root[max(one, two)] = min(one, two)
-    return np.array([find(photo) for photo in range(relations.count)], dtype=np.int64)
 
 
 class HeldOut:

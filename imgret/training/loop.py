@@ -89,10 +89,9 @@ class Training:
 
     def _filled(self, name, pairs, unit, dtype):
         """The vectors of (photo, view), in a file."""
-        chunks = [pairs[start : start + EMBEDDED] for start in range(0, len(pairs), EMBEDDED)]
         store, done = None, 0
-        with contextlib.closing(self.source.batches(chunks, self._tell)) as loaded, self._tell.progress(len(pairs), unit) as progress:
-            for inputs in loaded:
+        with contextlib.closing(self._shown(pairs, unit)) as shown:
+            for inputs in shown:
                 vectors = vectors_of(self.network, inputs).cpu().numpy()
                 if not np.isfinite(vectors).all():
                     raise ImgretError(
@@ -102,23 +101,25 @@ class Training:
                 store = self._keeping.vectors(name, len(pairs), vectors.shape[1], dtype) if store is None else store
                 store.write(done, vectors)
                 done += len(inputs)
-                progress.reach(done)
         return store
+
+    def _shown(self, pairs, unit):
+        """Yield the inputs of (photo, view), a few at a time; how far it has come is told."""
+        chunks = [pairs[start : start + EMBEDDED] for start in range(0, len(pairs), EMBEDDED)]
+        with contextlib.closing(self.source.batches(chunks, self._tell)) as loaded, self._tell.progress(len(pairs), unit) as progress:
+            for inputs in loaded:
+                yield inputs
+                progress.update(len(inputs))
 
     def _sample(self, head):
         """What another head gives for some of the photos; see `imgret.networks.heads.base.Head.start`."""
         photos = np.random.default_rng(seed_of(self.params.seed, "sample")).permutation(len(self._numbers))[:SAMPLED]
         pairs = [(photo, 0) for photo in self._numbers[np.sort(photos)].tolist()]
-        chunks, found = [pairs[start : start + EMBEDDED] for start in range(0, len(pairs), EMBEDDED)], []
-        with (
-            contextlib.closing(self.source.batches(chunks, self._tell)) as loaded,
-            self._tell.progress(len(pairs), "photo sampled") as progress,
-        ):
-            for inputs in loaded:
+        found = []
+        with contextlib.closing(self._shown(pairs, "photo sampled")) as shown:
+            for inputs in shown:
                 for places in alike(inputs, self.params.micro):
-                    outputs = self.network.outputs([inputs[place] for place in places])
-                    found += [*self._sampled(head, outputs)]
-                progress.update(len(inputs))
+                    found += [*self._sampled(head, self.network.outputs([inputs[place] for place in places]))]
         return np.concatenate(found).astype(np.float32)
 
     def _sampled(self, head, outputs):
@@ -144,8 +145,7 @@ class Training:
     def _part(self, parts):
         course, plan = self.course, self._plan
         rest = plan[course.step :]
-        lists = [[(self._numbers[photo], self.view(view)) for photo, view in zip(batch.photos, batch.views, strict=True)] for batch in rest]
-        lists = [[(int(photo), view) for photo, view in pairs] for pairs in lists]
+        lists = [list(zip(self._numbers[batch.photos].tolist(), map(self.view, batch.views.tolist()), strict=True)) for batch in rest]
         title = f"step of epoch {course.epoch}"
         with (
             contextlib.closing(self.source.batches(lists, self._tell)) as loaded,
@@ -165,7 +165,7 @@ class Training:
         if number == 0 or self.params.augment == "none":
             return 0
         count = self.params.views or (KEPT if self.params.freeze else 0)
-        return (int(number) - 1) % count + 1 if count else int(number)
+        return (number - 1) % count + 1 if count else number
 
     def _score(self):
         """End an epoch: score it, and keep what is best."""
@@ -181,8 +181,8 @@ class Training:
         self._save()
 
     def _note_examples(self):
+        numbers = self._numbers.tolist()
         for query, positives, negatives in self.trainer.examples(self._plan, EXAMPLES):
-            numbers = self._numbers.tolist()
             entry = {"query": numbers[query], "positives": [numbers[photo] for photo in positives]}
             self.course.examples.append({"epoch": self.course.epoch} | entry | {"negatives": [numbers[photo] for photo in negatives]})
 

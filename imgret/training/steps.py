@@ -55,7 +55,7 @@ class Steps:
         ----------
         inputs : list of ndarray
             Of the batch's photos.
-        batch : imgret.trainers.base.Batch
+        batch : imgret.training.batches.Batch
         step : int
             Which of all steps it is, from 0.
         share : float
@@ -140,9 +140,10 @@ class Steps:
                 if saved.shape != tensor.shape:
                     raise ValueError(name)
                 tensor.copy_(saved)
-        for name, tensor in self.named.items():
-            for key in arrays:
-                if key.startswith("optimiser.") and key.endswith("." + name) and key.count(".") == name.count(".") + 2:
-                    kind, value = key.split(".")[1], torch.from_numpy(np.array(arrays[key]))
-                    # in the layout of its weights: the same order of arithmetic
-                    self._optimiser.state[tensor][kind] = value if kind == "step" else torch.empty_like(tensor.detach()).copy_(value)
+        for key, array in arrays.items():
+            what, _, rest = key.partition(".")
+            kind, _, name = rest.partition(".")
+            if what == "optimiser" and name in self.named:
+                tensor, value = self.named[name], torch.from_numpy(np.array(array))
+                # in the layout of its weights: the same order of arithmetic
+                self._optimiser.state[tensor][kind] = value if kind == "step" else torch.empty_like(tensor.detach()).copy_(value)
