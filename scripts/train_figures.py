@@ -59,16 +59,20 @@ class Half:
         return Validation(load(PROTOCOLS, "groups", "protocol")(), names, str(self.truth)).score(vectors)[1]
 
 
-def classes(data, work, weights, given):
-    """Yield, for each seed, what was judged: {"unseen": (before, after), "seen": (before, after)}, each a dict of figures."""
-    images = data / "train" / "classes49" / "images"
-    with open(data / "train" / "classes49" / "groundtruth.csv", newline="") as file:
+def halves(data, work, seeds):
+    """Yield (seed, half to train on, half to judge by) of a set, whose groups are divided by the seed."""
+    with open(data / "groundtruth.csv", newline="") as file:
         rows = [(row["image"], row["group"]) for row in csv.DictReader(file)]
     groups = sorted({group for _, group in rows})
-    for seed in range(given.seeds):
+    for seed in range(seeds):
         mine = set(np.random.default_rng(seed).permutation(groups)[: (len(groups) + 1) // 2].tolist())
-        learned = Half(work / f"learn-{seed}", images, [row for row in rows if row[1] in mine])
-        judged = Half(work / f"judge-{seed}", images, [row for row in rows if row[1] not in mine])
+        sides = {"learn": [row for row in rows if row[1] in mine], "judge": [row for row in rows if row[1] not in mine]}
+        yield seed, *(Half(work / f"{side}-{seed}", data / "images", some) for side, some in sides.items())
+
+
+def classes(data, work, weights, given):
+    """Yield, for each seed, what was judged: {"unseen": (before, after), "seen": (before, after)}, each a dict of figures."""
+    for seed, learned, judged in halves(data / "train" / "classes49", work, given.seeds):
         net = work / f"net-{seed}.safetensors"
         settings = START | {"weights": weights} | dict(setting.split("=", 1) for setting in given.settings)
         imgret("train", learned.photos, "--truth", learned.truth, "-m", given.method, "-o", net, "--seed", seed, *sets(settings))
@@ -95,14 +99,7 @@ def trained(photos, out, given, settings, *truth):
 
 def places(data, work, weights, given):
     """Yield what was judged of unseen places, trained by the truth and by verified photos; see `classes`."""
-    images = data / "train" / "tower_places" / "images"
-    with open(data / "train" / "tower_places" / "groundtruth.csv", newline="") as file:
-        rows = [(row["image"], row["group"]) for row in csv.DictReader(file)]
-    groups = sorted({group for _, group in rows})
-    for seed in range(given.seeds):
-        mine = set(np.random.default_rng(seed).permutation(groups)[: len(groups) // 2].tolist())
-        learned = Half(work / f"learn-{seed}", images, [row for row in rows if row[1] in mine])
-        judged = Half(work / f"judge-{seed}", images, [row for row in rows if row[1] not in mine])
+    for seed, learned, judged in halves(data / "train" / "tower_places", work, given.seeds):
         settings = {"weights": weights, "seed": seed}
         before = judged.figures(weights=weights, model="mobilenet_v2", max_size=320, pool="gem")
         found = {}

@@ -129,6 +129,17 @@ def data():
     return Path(folder)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """PyTorch has one thread, as in a worker."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def run():
     """`run(*arguments)`: `imgret` as a user runs it; a `helpers.Result`."""

@@ -20,6 +20,8 @@ from imgret.networks.backbones.base import Backbone  # noqa: E402
 from imgret.networks.heads import attention, embedding, netvlad  # noqa: E402
 from imgret.networks.heads.params import VectorParams  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CHANNELS, PHOTOS = 6, 12
 VECTORS = [name for name, head in POOLS.items() if head.gives == "vectors"]
 TRAINED = [name for name in VECTORS if POOLS[name].trained_as]
@@ -42,14 +44,6 @@ class Still(Backbone):
 
     def classifier(self):
         return torch.from_numpy(np.random.default_rng(4).normal(0, 1, (5, CHANNELS)).astype(np.float32)), torch.zeros(5)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def params_of(pool, layer):

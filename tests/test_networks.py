@@ -75,12 +75,9 @@ SMALL = "shufflenet_v2_x0_5"  # has everything: convolutions, normalisations wit
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """One thread, as in a worker; and the memory is given back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def memory(one_thread):
+    """The memory of networks is given back."""
     yield
-    torch.set_num_threads(before)
     small.cache_clear()
     small_state.cache_clear()
     gc.collect()

@@ -22,16 +22,9 @@ from imgret.networks.params import BackboneParams as Params  # noqa: E402
 from imgret.pipeline import Pipeline  # noqa: E402
 from imgret.store.reader import Store  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FLOAT, DIM, LEVEL = TensorProto.FLOAT, 16, 0.3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """One thread, as in a worker."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def drawn(*shape, seed=0):

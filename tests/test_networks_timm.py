@@ -16,14 +16,7 @@ from imgret.networks.params import BackboneParams as Params  # noqa: E402
 from imgret.pipeline import Pipeline  # noqa: E402
 from imgret.store.reader import Store  # noqa: E402
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """One thread, as in a worker."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(name, wants="map", **params):

@@ -16,20 +16,13 @@ pytest.importorskip("torchvision")
 from imgret.extractors.cnn import Cnn  # noqa: E402 - after what it needs
 from imgret.networks import pooling  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BATCH, CHANNELS = 2, 6
 SHAPES = [(1, 1), (1, 7), (7, 1), (5, 3), (6, 6), (4, 9)]
 EVERY_MAP = pytest.mark.parametrize("shape", SHAPES)
 EVERY_SIGN = pytest.mark.parametrize("signed", [False, True], ids=["rectified", "signed"])
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """One thread, as in a worker."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def maps(shape, signed=False, channels=CHANNELS, seed=0):
