@@ -9,7 +9,7 @@ from helpers import call, names_in, photo
 
 from imgret import listing
 from imgret.runs import looking
-from imgret.store.parts import Parts
+from imgret.store.parts import TRAINING, Parts
 from imgret.store.reader import Store
 
 FOLLOWS = "imgret: {}: {} photos, as another shard has found them: what has come since waits for the same command without --shard"
@@ -149,3 +149,17 @@ def test_who_is_ended_while_looking_leaves_nothing_that_stays(place):
     (place / "f.h5.parts" / os.path.basename(parts.folder) / "looking.h5").touch()
     parts.clear_plans_of(asked.names, asked.sizes, asked.mtimes)
     assert not os.path.exists(place / "f.h5.parts")
+
+
+def test_two_that_end_at_one_moment_leave_nothing(tmp_path):
+    """Each of them sees the other's claim while it clears."""
+    parts = [Parts(str(tmp_path / "f.h5"), "ab" * 16) for _ in range(2)]
+    for each in parts:
+        each.prepare()
+    os.makedirs(os.path.join(parts[0].folder, TRAINING))
+    for each in parts:
+        each.clear()
+    assert os.path.isdir(parts[0].folder)
+    for each in parts:
+        each.leave()
+    assert os.listdir(tmp_path) == []

@@ -61,6 +61,7 @@ class Parts:
         self.out, self.recipe = target(out), recipe
         self.root = self.out + ".parts"
         self._key, self._claim, self._plan = recipe[:16] + self._identity(), None, None
+        self._left = None  # of `clear`: whether what it left to others, all plans or older ones, is to go with the last claim
         self.folder = os.path.join(self.root, self._key)
 
     def _identity(self):
@@ -92,7 +93,7 @@ class Parts:
         ImgretError
             If the output's folder is missing or cannot be written to.
         """
-        parent = check_folder(self.out)
+        parent, self._left = check_folder(self.out), None
         try:
             self._free_claim()
             self._claim = self._claimed()
@@ -231,6 +232,9 @@ class Parts:
     def leave(self):
         """Give the claim up; remove the folder if there is nothing in it: a step that had nothing to keep leaves no trace."""
         self._free_claim()
+        if self._left is not None:  # others have cleared meanwhile, and left it to this process
+            self._clear(self._left)
+            self._left = None
         if not self._shared():
             remove(os.path.join(self.folder, LOOKING))  # of who was ended while looking
         if abandoned(self.folder):
@@ -255,15 +259,20 @@ class Parts:
 
     def clear(self, all_plans=False):
         """Remove what is in the output under this recipe: the plan that was worked by and older ones, or all, unless somebody else still
-        works by them. A newer plan is somebody's work, and stays.
+        works by them, whose task it is then. A newer plan is somebody's work, and stays.
         """
+        self._clear(all_plans)
+        if self._claim is not None:
+            self._left = all_plans
+        self._close()
+
+    def _clear(self, all_plans):
         for number in self.numbers():
             if (all_plans or (self._plan is not None and number <= self._plan)) and not self._shared(number):
                 self._drop(self._folder_of(number))
         if not self._shared():
             for name in FINISHED:
                 remove(os.path.join(self.folder, name))
-        self._close()
 
     def clear_plans_of(self, names, sizes, mtimes):
         """Remove the plans of just these photos, which are in the output; one of others is somebody's work, and stays."""
