@@ -54,6 +54,10 @@ class Relations:
         """Photos that have a positive, ascending: without labels all."""
         return np.arange(self.count)
 
+    def answers(self):
+        """Photos that may be matched or told apart from others, ascending: all, but those that only ask."""
+        return np.arange(self.count)
+
 
 def hanging_together(count, related):
     """What hangs together, by one or over several.

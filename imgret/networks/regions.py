@@ -3,6 +3,10 @@
 import numpy as np
 
 OVERLAP = 0.4  # of neighbouring regions, by area, that R-MAC aims at
+PARTS = (
+    *((0, 0, 2, 2), (0, 0, 1, 2), (1, 0, 2, 2), (0, 0, 2, 1), (0, 1, 2, 2)),
+    *((0, 0, 1, 1), (0, 1, 1, 2), (1, 0, 2, 1), (1, 1, 2, 2)),
+)  # top, left, bottom, right in halves of a map: all of it, its halves, its quarters (Ge et al., ECCV 2020, section 3.3)
 MOST = 6  # regions more on the longer side than on the shorter, at most
 
 
@@ -37,6 +41,16 @@ def rmac_regions(height, width, levels):
         tops, lefts = across if height <= width else across[::-1]
         found += [(top, left, side) for top in tops for left in lefts]
     return np.array(found, dtype=np.int64)
+
+
+def part(maps, number):
+    """One of `PARTS` of maps (B, C, H, W). The middle belongs to the second half; a side of one place is not divided."""
+    top, left, bottom, right = PARTS[number]
+    rows, columns = (
+        slice(None) if side < 2 else slice((0, side // 2)[first], (side // 2, side)[last - 1])
+        for first, last, side in ((top, bottom, maps.shape[2]), (left, right, maps.shape[3]))
+    )
+    return maps[:, :, rows, columns]
 
 
 def _more(short, long):

@@ -106,7 +106,7 @@ class Trainable:
             return {}
         return {BACKBONE + name: tensor for name, tensor in self.model.named_buffers()}
 
-    def __call__(self, inputs, learn=False, training=None):
+    def __call__(self, inputs, learn=False, training=None, regional=False):
         """Vectors of photos, or of their frozen maps.
 
         Parameters
@@ -117,10 +117,12 @@ class Trainable:
             Whether gradients are wanted.
         training : bool, optional
             Whether vectors are those that losses take, which have a gradient where a head's own have none (signs); by default as `learn`.
+        regional : bool
+            Whether vectors of regions are wanted; see `VectorHead.regional`.
 
         Returns
         -------
-        torch.Tensor, shape (B, D), float32
+        torch.Tensor, shape (B, D), or (B, R, D), float32
             Of unit L2 norm.
         """
         import torch
@@ -129,7 +131,7 @@ class Trainable:
             outputs = self._outputs(inputs)
             with torch.autocast(self.device.type, enabled=False):
                 self.head.training = learn if training is None else training
-                vectors = self.head([output.float() for output in outputs])
+                vectors = (self.head.regional if regional else self.head)([output.float() for output in outputs])
                 self.head.training = False
                 return vectors
 

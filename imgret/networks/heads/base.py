@@ -9,6 +9,7 @@ from imgret.arrays import TINIEST
 from imgret.networks import pooling
 from imgret.networks.heads import embedding, learned
 from imgret.networks.heads.params import LocalParams, VectorParams
+from imgret.networks.regions import PARTS, part
 
 
 class Head:
@@ -194,6 +195,17 @@ class VectorHead(Head):
         import torch
 
         return pooling.l2(torch.cat([pooling.l2(self.pool(output)) for output in outputs], dim=1))
+
+    def regional(self, outputs):
+        """Vectors of the regions of `imgret.networks.regions.PARTS` of each photo, cut from its maps: (B, R, D), the whole photo's first.
+
+        Parameters
+        ----------
+        outputs : list of torch.Tensor, shape (B, C_i, H_i, W_i)
+        """
+        import torch
+
+        return torch.stack([self([part(output, number) for output in outputs]) for number in range(len(PARTS))], dim=1)
 
     def describe(self, photos, forward):
         """Vectors of photos of one shape: those of all views combined, then through the last linear layer; see `Head.describe`."""
