@@ -138,6 +138,7 @@ class Training:
         course = self.course
         if self._generations.begins(course.epoch) and not self._plan and not course.part:
             self._generations.next()
+            self._tell.notes([f"generation {self._generations.of(course.epoch) + 1}, taught by the one before, begins at the start"])
             self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed), self._generations.taught)
         self.trainer.generation = self._generations.of(course.epoch)
         parts = self.trainer.parts(course.epoch)
