@@ -9,6 +9,7 @@ from imgret.errors import ImgretError
 from imgret.losses.contrastive import Contrastive as ContrastiveLoss
 from imgret.losses.triplet import Triplet as TripletLoss
 from imgret.miners import MINERS
+from imgret.miners.nearest import likeness
 from imgret.miners.sampled import Sampled
 from imgret.registry import load, param
 from imgret.seeds import seed_of
@@ -97,8 +98,7 @@ class Tuples(Trainer):
 
     def _nearest(self, photo, found, vectors):
         """Photos that match one, the nearest first; of some that are as near, the one of the smallest number."""
-        likeness = np.asarray(vectors(found), dtype=np.float64) @ vectors(np.array([photo]))[0].astype(np.float64)
-        return found[np.argsort(-likeness, kind="stable")]
+        return found[np.argsort(-likeness(vectors, photo, found), kind="stable")]
 
     def _batches(self, tuples, epoch):
         """Batches of tuples: a photo, those that match it, the nearest first, and its negatives."""
