@@ -3,6 +3,8 @@
 LOSSES = {
     "contrastive": "imgret.losses.contrastive:Contrastive",
     "triplet": "imgret.losses.triplet:Triplet",
+    "sare": "imgret.losses.sare:SARE",
+    "sfrs": "imgret.losses.sfrs:SFRS",
     "smooth-ap": "imgret.losses.smooth_ap:SmoothAP",
     "infonce": "imgret.losses.infonce:InfoNCE",
     "softmax": "imgret.losses.margins:Softmax",

@@ -3,5 +3,6 @@
 MINERS = {
     "hard": "imgret.miners.hard:Hard",
     "semi-hard": "imgret.miners.hard:SemiHard",
+    "sampled": "imgret.miners.sampled:Sampled",
     "random": "imgret.miners.random:Random",
 }

@@ -55,3 +55,10 @@ class Miner:
             Hardest first; -1 where the pool has no more.
         """
         raise NotImplementedError
+
+    def state(self):
+        """What it keeps from one time to the next, by name: dict of str to ndarray. `restore` takes it."""
+        return {}
+
+    def restore(self, state):
+        """Go on from a `state`."""

@@ -24,6 +24,7 @@ class Task:
         Whether a truth was given; without one a photo matches its own views only.
     seed : int
     epochs : int
+        Of each generation.
     """
 
     relations: object
@@ -45,12 +46,18 @@ class Trainer(Component):
         "needed", "welcome" or "none": whether it learns from a truth.
     Params : type
         Its own parameters, those of its loss and miner among them, beside those of `imgret.trainers.recipe.Recipe`.
+    generations : int
+        How often training begins again with the network as it was at first, taught by what it has become: each time with all epochs.
+    generation : int
+        Which of them it is in, from 0; the loop says so.
     notes : list of str
         What is to be told once `begin` and `start` have come back, a sentence each.
     """
 
     family = "trainer"
     labels = "welcome"
+    generations = 1
+    generation = 0
 
     def aside(self, task):
         """Photos that it keeps from training to be scored on what it sees: ascending, ndarray of int64.
@@ -121,6 +128,9 @@ class Trainer(Component):
             Of unit L2 norm, in the order of the batch.
         batch : Batch
         learned : dict of str to torch.Tensor
+
+        Of generations after the first `vectors` are those of all regions, (B, R, D), see `imgret.networks.heads.base.VectorHead.regional`,
+        and a fourth argument has the same by the generation before, without gradient.
 
         Returns
         -------

@@ -54,22 +54,30 @@ class HeadChoice(registry.Params):
     pool: str = param("gem", f"how a map becomes a vector: {', '.join(POOLS)}", choices=tuple(POOLS))
 
 
-SHARED = (BackboneParams, ViewParams, Augment.Params, HeadChoice, Recipe)
+@dataclasses.dataclass(frozen=True)
+class NetVladChoice(HeadChoice):
+    """The same, NetVLAD by default."""
+
+    pool: str = param("netvlad", HeadChoice.__dataclass_fields__["pool"].metadata["help"], choices=tuple(POOLS))
 
 
-def params_of(*own):
+def params_of(*own, choice=HeadChoice):
     """The parameters of a way to train: its own, and those of every training.
 
     Parameters
     ----------
     *own : type
         Dataclasses of `imgret.registry.Params`.
+    choice : type
+        `HeadChoice`, or one with another default.
 
     Returns
     -------
     type
     """
-    base = composed((*SHARED, *own), "pool", {name: head.Params for name, head in POOLS.items()})
+    base = composed(
+        (BackboneParams, ViewParams, Augment.Params, choice, Recipe, *own), "pool", {name: head.Params for name, head in POOLS.items()}
+    )
 
     class Params(FromWeights, base):
         """Parameters of a training."""

@@ -9,6 +9,8 @@ from imgret.errors import ImgretError
 from imgret.losses.contrastive import Contrastive as ContrastiveLoss
 from imgret.losses.triplet import Triplet as TripletLoss
 from imgret.miners import MINERS
+from imgret.miners.nearest import likeness
+from imgret.miners.sampled import Sampled
 from imgret.registry import load, param
 from imgret.seeds import seed_of
 from imgret.trainers.base import Trainer
@@ -31,9 +33,13 @@ class TupleParams(registry.Params):
 class Tuples(Trainer):
     """Base of losses of tuples.
 
-    In each part of an epoch as many photos ask as `queries` says, each once in an epoch. Each is given a photo that matches it, drawn by
-    the seed; where none does, and without a truth, that is another view of itself. Its negatives are found among `pool_size` photos by the
-    network as it is.
+    In each part of an epoch as many photos ask as `queries` says, each once in an epoch. Each is given a photo that matches it; where none
+    does, and without a truth, that is another view of itself. Its negatives are found among `pool_size` photos by the network as it is.
+
+    Attributes
+    ----------
+    nearest : bool
+        Whether the photo that matches is the one which the network as it is finds nearest; otherwise the seed draws it.
 
     References
     ----------
@@ -41,6 +47,7 @@ class Tuples(Trainer):
     """
 
     Loss = None
+    nearest = False
 
     def begin(self, task):
         """See `Trainer.begin`."""
@@ -49,7 +56,7 @@ class Tuples(Trainer):
         self._anchors = np.arange(task.relations.count) if self.params.alone else anchors
         self._loss = self.Loss(self.params.part(self.Loss.Params))
         kind = load(MINERS, self.params.miner, "miner")
-        self._miner = kind()
+        self._miner = kind(self.params.part(kind.Params))
 
     def parts(self, epoch):
         """See `Trainer.parts`."""
@@ -60,37 +67,50 @@ class Tuples(Trainer):
         params, task = self.params, self.task
         draw = np.random.default_rng(seed_of(task.seed, "queries", epoch))
         queries = draw.permutation(self._anchors)[part * params.queries : (part + 1) * params.queries]
-        pool = np.arange(task.relations.count)
+        pool = task.relations.answers()
         if len(pool) > params.pool_size:
             pool = np.sort(np.random.default_rng(seed_of(task.seed, "pool", epoch, part)).permutation(pool)[: params.pool_size])
-        positives = np.array([self._positive(photo, epoch) for photo in queries.tolist()], dtype=np.int64)
-        vectors = embed(np.unique(np.concatenate([queries, positives, pool]))) if self._miner.looks else None
+        positives = [self._matching(photo, epoch) for photo in queries.tolist()]
+        looks = self.nearest or self._miner.looks
+        vectors = embed(np.unique(np.concatenate([queries, *positives, pool]))) if looks else None
+        if self.nearest:
+            positives = [self._nearest(photo, found, vectors) for photo, found in zip(queries.tolist(), positives, strict=True)]
         seed = seed_of(task.seed, "miner", epoch, part)
-        negatives = self._miner.mine(queries, positives, vectors, pool, task.relations, params.negatives, seed)
+        first = np.array([found[0] for found in positives], dtype=np.int64)
+        negatives = self._miner.mine(queries, first, vectors, pool, task.relations, params.negatives, seed)
         whole = (negatives >= 0).all(axis=1)
         if not whole.any():
             raise ImgretError(
                 f"no photo to train on has {params.negatives} others that may be its negatives: set fewer `negatives`, or give more photos"
             )
-        return self._batches(queries[whole], positives[whole], negatives[whole], epoch)
+        tuples = zip(queries.tolist(), positives, negatives, whole, strict=True)
+        return self._batches([(query, found, others) for query, found, others, kept in tuples if kept], epoch)
 
-    def _positive(self, photo, epoch):
+    def _matching(self, photo, epoch):
+        """Photos that match one: itself where none does; one that is drawn where they are not looked at."""
         found = self.task.relations.positives(photo)
         if not len(found):
-            return photo
+            return np.array([photo])
+        if self.nearest:
+            return found
         draw = np.random.default_rng(seed_of(self.task.seed, "positive", epoch, self.task.names[photo]))
-        return int(found[draw.integers(len(found))])
+        return found[[draw.integers(len(found))]]
 
-    def _batches(self, queries, positives, negatives, epoch):
-        rows = np.column_stack([queries, positives, negatives])
+    def _nearest(self, photo, found, vectors):
+        """Photos that match one, the nearest first; of some that are as near, the one of the smallest number."""
+        return found[np.argsort(-likeness(vectors, photo, found), kind="stable")]
+
+    def _batches(self, tuples, epoch):
+        """Batches of tuples: a photo, those that match it, the nearest first, and its negatives."""
+        size, wide = self.params.tuples, 2 + self.params.negatives
+        rows = np.array([[query, found[0], *others] for query, found, others in tuples], dtype=np.int64)
         # a look of its own for each photo of a tuple, so that a photo and itself differ
-        views = np.broadcast_to(np.r_[2 * epoch - 1, 2 * epoch, np.full(negatives.shape[1], 2 * epoch - 1)], rows.shape)
-        size = self.params.tuples
+        views = np.broadcast_to(np.r_[2 * epoch - 1, 2 * epoch, np.full(wide - 2, 2 * epoch - 1)], rows.shape)
         return [
             Batch(
                 rows[start : start + size].ravel(),
                 views[start : start + size].ravel(),
-                np.repeat(np.arange(start, min(start + size, len(rows))), rows.shape[1]),
+                np.repeat(np.arange(start, min(start + size, len(rows))), wide),
             )
             for start in range(0, len(rows), size)
         ]
@@ -98,6 +118,14 @@ class Tuples(Trainer):
     def loss(self, vectors, batch, learned):
         """See `Trainer.loss`."""
         return self._loss(vectors.unflatten(0, (-1, 2 + self.params.negatives)))
+
+    def state(self):
+        """See `Trainer.state`."""
+        return self._miner.state()
+
+    def restore(self, state):
+        """See `Trainer.restore`."""
+        self._miner.restore(state)
 
     def examples(self, batches, count):
         """See `Trainer.examples`."""
@@ -111,7 +139,7 @@ class Contrastive(Tuples):
 
     name = "contrastive"
     Loss = ContrastiveLoss
-    Params = params_of(TupleParams, ContrastiveLoss.Params)
+    Params = params_of(TupleParams, Sampled.Params, ContrastiveLoss.Params)
 
 
 class Triplet(Tuples):
@@ -119,4 +147,4 @@ class Triplet(Tuples):
 
     name = "triplet"
     Loss = TripletLoss
-    Params = params_of(TupleParams, TripletLoss.Params)
+    Params = params_of(TupleParams, Sampled.Params, TripletLoss.Params)

@@ -9,6 +9,7 @@ from imgret.networks import pooling
 from imgret.seeds import seed_of
 from imgret.training.batches import packed, unpacked
 from imgret.training.course import EXAMPLES, Course
+from imgret.training.generations import Generations
 from imgret.training.source import alike, vectors_of
 from imgret.training.steps import Steps
 
@@ -50,6 +51,7 @@ class Training:
         self.validation, self._keeping, self._tell, self._numbers = validation, keeping, tell, numbers
         self.params = network.params
         self.course, self.best, self.described, self._plan = Course(), {}, {}, None
+        self._generations = Generations(network, trainer.generations, self.params.epochs)
 
     def run(self):
         """Train to the end.
@@ -63,7 +65,8 @@ class Training:
         arrays, state = self._keeping.load()
         if state is None:
             self.network.begin(self._sample)
-            self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed))
+            self._generations.begin()
+            self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed), self._generations.taught)
         else:
             try:
                 self._resume(arrays, state)
@@ -73,7 +76,7 @@ class Training:
                 ) from None
             self._tell.resumed(self.course)
         self._tell.notes(self.trainer.notes)
-        while self.course.epoch <= self.params.epochs:
+        while self.course.epoch <= self._generations.total:
             if self.course.epoch > 0:
                 self._epoch()
             self._score()
@@ -132,7 +135,13 @@ class Training:
 
     def _epoch(self):
         """What is left of an epoch."""
-        course, parts = self.course, self.trainer.parts(self.course.epoch)
+        course = self.course
+        if self._generations.begins(course.epoch) and not self._plan and not course.part:
+            self._generations.next()
+            self._tell.notes([f"generation {self._generations.of(course.epoch) + 1}, taught by the one before, begins at the start"])
+            self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed), self._generations.taught)
+        self.trainer.generation = self._generations.of(course.epoch)
+        parts = self.trainer.parts(course.epoch)
         while course.part < parts:
             if self._plan is None:
                 self._plan = self.trainer.plan(course.epoch, course.part, self.embed)
@@ -143,7 +152,8 @@ class Training:
             course.part, course.step, self._plan = course.part + 1, 0, None
 
     def _part(self, parts):
-        course, plan = self.course, self._plan
+        course, plan, epochs = self.course, self._plan, self._generations.epochs
+        before = course.epochs[self._generations.of(course.epoch) * epochs]["step"]
         rest = plan[course.step :]
         lists = [list(zip(self._numbers[batch.photos].tolist(), map(self.view, batch.views.tolist()), strict=True)) for batch in rest]
         title = f"step of epoch {course.epoch}"
@@ -152,8 +162,8 @@ class Training:
             self._tell.progress(len(plan), title, course.step) as progress,
         ):
             for batch, inputs in zip(rest, loaded, strict=True):
-                share = (course.epoch - 1 + (course.part + course.step / len(plan)) / parts) / self.params.epochs
-                loss, rate = self._steps.make(inputs, batch, course.total, share)
+                share = ((course.epoch - 1) % epochs + (course.part + course.step / len(plan)) / parts) / epochs
+                loss, rate = self._steps.make(inputs, batch, course.total - before, share)
                 course.stepped(loss, rate)
                 self._tell.step(course, loss, rate)
                 progress.reach(course.step, message=f"loss {loss:.4g}, rate {rate:.3g}")
@@ -191,7 +201,7 @@ class Training:
         arrays = self._steps.state() | {f"trainer.{name}": array for name, array in self.trainer.state().items()}
         arrays |= {f"best.{name}": array for name, array in self.best.items()}
         arrays |= {f"fixed.{name}": tensor.detach().cpu().numpy() for name, tensor in self.network.fixed.items()}
-        arrays |= packed(self._plan)
+        arrays |= packed(self._plan) | self._generations.state()
         self._keeping.save(arrays, {"course": self.course.to_json(), "described": self.described})
 
     def _resume(self, arrays, state):
@@ -205,8 +215,9 @@ class Training:
             return {name: torch.from_numpy(np.array(array)) for name, array in saved(prefix).items()}
 
         self.network.adopt(tensors("weights.head.") | tensors("fixed.head."))
-        self._steps = Steps(self.network, self.trainer, tensors("weights.learned."))
+        self._steps = Steps(self.network, self.trainer, tensors("weights.learned."), self._generations.taught)
         self._steps.restore(arrays)
+        self._generations.restore(arrays)
         self.trainer.restore(saved("trainer."))
         self.best, self.described = saved("best."), state["described"]
         self.course, self._plan = Course.from_json(state["course"]), unpacked(arrays)

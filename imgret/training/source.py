@@ -52,12 +52,14 @@ def alike(inputs, most):
     return [places[start : start + most] for places in shapes.values() for start in range(0, len(places), most)]
 
 
-def vectors_of(network, inputs, training=False):
-    """Vectors of inputs of any shapes, without gradients: torch.Tensor (N, D), in order. `training`: those that losses take."""
+def vectors_of(network, inputs, training=False, regional=False):
+    """Vectors of inputs of any shapes, without gradients: torch.Tensor (N, D), in order. `training`: those that losses take; `regional`:
+    those of regions, (N, R, D).
+    """
     import torch
 
     found = [None] * len(inputs)
     for places in alike(inputs, network.params.micro):
-        for place, vector in zip(places, network([inputs[place] for place in places], training=training), strict=True):
+        for place, vector in zip(places, network([inputs[place] for place in places], training=training, regional=regional), strict=True):
             found[place] = vector
     return torch.stack(found)

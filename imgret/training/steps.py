@@ -22,6 +22,8 @@ class Steps:
     trainer : imgret.trainers.base.Trainer
     learned : dict of str to torch.Tensor
         What the trainer learns beside the network; they come to take gradients.
+    taught : callable, optional
+        `taught(inputs)`: a tuple of what a trainer's `loss` is told by a teacher; see `imgret.training.generations.Generations.taught`.
 
     References
     ----------
@@ -29,10 +31,10 @@ class Steps:
     ICCV 2019, section 3.3.
     """
 
-    def __init__(self, network, trainer, learned):
+    def __init__(self, network, trainer, learned, taught=lambda inputs: ()):
         import torch
 
-        self.network, self.trainer, self.params = network, trainer, network.params
+        self.network, self.trainer, self.params, self._taught = network, trainer, network.params, taught
         self.learned = {name: tensor.to(network.device).requires_grad_(True) for name, tensor in learned.items()}
         beside = {f"learned.{name}": tensor for name, tensor in self.learned.items()}
         self.named = network.learning | beside
@@ -86,8 +88,9 @@ class Steps:
         return loss, rate
 
     def _whole(self, inputs, places, batch):
-        vectors = self.network([inputs[place] for place in places], learn=True)
-        loss = self.trainer.loss(vectors, batch, self.learned)
+        taught = self._taught(inputs)
+        vectors = self.network([inputs[place] for place in places], learn=True, regional=bool(taught))
+        loss = self.trainer.loss(vectors, batch, self.learned, *taught)
         self._backward(loss)
         return float(loss.detach()), vectors
 
@@ -97,12 +100,14 @@ class Steps:
                 f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one "
                 f"shape, of at most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
             )
-        vectors = vectors_of(self.network, inputs, training=True).requires_grad_(True)
-        loss = self.trainer.loss(vectors, batch, self.learned)
+        taught = self._taught(inputs)
+        regional = bool(taught)
+        vectors = vectors_of(self.network, inputs, training=True, regional=regional).requires_grad_(True)
+        loss = self.trainer.loss(vectors, batch, self.learned, *taught)
         self._backward(loss)
         if vectors.grad is not None and self.network.learning:
             for places in parts:
-                self.network([inputs[place] for place in places], learn=True).backward(vectors.grad[places])
+                self.network([inputs[place] for place in places], learn=True, regional=regional).backward(vectors.grad[places])
         return float(loss.detach()), vectors
 
     @staticmethod

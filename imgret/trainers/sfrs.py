@@ -1,0 +1,70 @@
+"""Self-supervised fine-grained region similarities: generations of training for place recognition, each taught by the one before."""
+
+import dataclasses
+
+import numpy as np
+
+from imgret import registry
+from imgret.losses.sfrs import SFRS
+from imgret.miners.sampled import Sampled
+from imgret.registry import param
+from imgret.trainers.places import PlaceParams, Weak
+from imgret.trainers.recipe import NetVladChoice, params_of
+from imgret.training.batches import Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class SfrsParams(registry.Params):
+    """What is taught."""
+
+    positives: int = param(10, "photos that may match a query whose regions are taught, the nearest", minimum=1, maximum=1000)
+
+
+class Sfrs(Weak):
+    """SFRS: in each generation the network begins with the weights that it had at first, and learns beside the match that it finds best
+    what the generation before says of the regions of the `positives` nearest.
+
+    The first generation is trained by SARE on whole photos. The teacher is the last state of the generation before, and never changes.
+
+    References
+    ----------
+    Y. Ge, H. Wang, F. Zhu, R. Zhao & H. Li, "Self-supervising fine-grained region similarities for large-scale image localization", ECCV
+    2020 (4 generations, 10 photos that may match).
+    """
+
+    name = "sfrs"
+    Loss = SFRS
+    Params = params_of(PlaceParams, SfrsParams, Sampled.Params, SFRS.Params, choice=NetVladChoice)
+
+    def __init__(self, params, *codebooks):
+        super().__init__(params, *codebooks)
+        self.generations = params.generations
+
+    def _batches(self, tuples, epoch):
+        """See `Tuples`: more photos that may match once there is a teacher."""
+        few, size = self.params.positives if self.generation else 1, self.params.tuples
+        made = [self._tuple(number, *each[:2], each[2], few, epoch) for number, each in enumerate(tuples)]
+        columns = [zip(*made[start : start + size], strict=True) for start in range(0, len(made), size)]
+        return [Batch(*map(np.concatenate, some)) for some in columns]
+
+    @staticmethod
+    def _tuple(number, query, found, others, few, epoch):
+        photos = np.concatenate([[query], found[:few], others]).astype(np.int64)
+        views = np.full(len(photos), 2 * epoch - 1)
+        views[1 : len(photos) - len(others)] += 1
+        return photos, views, np.full(len(photos), number)
+
+    def loss(self, vectors, batch, learned, taught=None):
+        """See `Trainer.loss`."""
+        ends = np.flatnonzero(np.diff(batch.labels)) + 1
+        found = []
+        for start, end in zip(np.r_[0, ends].tolist(), np.r_[ends, len(batch)].tolist(), strict=True):
+            own = None if taught is None else taught[start:end]
+            found.append(self._loss(vectors[start:end], self.params.negatives, own, self.generation))
+        return sum(found) / len(found)
+
+    def examples(self, batches, count):
+        """See `Trainer.examples`."""
+        tuples = [batch.photos[batch.labels == label].tolist() for batch in batches[:count] for label in np.unique(batch.labels)]
+        negatives = self.params.negatives
+        return [(photos[0], photos[1:-negatives], photos[-negatives:]) for photos in tuples[:count]]
