@@ -31,9 +31,12 @@ class Relations:
         Photos that are alike, by number: of several negatives each is of another cluster. A photo that is like no other has its own.
     measure : str
         What a network is judged by on such photos: "map", or "recall@1" where any photo that matches will do.
+    certain : bool
+        Whether photos that match show the same; otherwise they may.
     """
 
     measure = "map"
+    certain = True
 
     def __init__(self, count):
         self.count, self.classes = count, None
@@ -180,6 +183,7 @@ class Placed(Relations):
     """
 
     measure = "recall@1"
+    certain = False
 
     def __init__(self, near, around, clusters):
         super().__init__(len(near))
