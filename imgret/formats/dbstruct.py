@@ -20,7 +20,7 @@ class DbStruct:
     Attributes
     ----------
     names : list of bytes
-        Relative to the folder of the data set, as the file has them.
+        Relative to the folder of the photos of their side, as the file has them; distinct on either side.
     positions : ndarray, shape (N, 2), float64
         East and north, metres.
     asks : ndarray, shape (N,), bool
@@ -81,12 +81,12 @@ def read_dbstruct(path):
                 raise ImgretError(f"{path}: {times.decode()} has {len(found)} times for {len(some)} {what}")
             stamps += found.tolist()
     seen = set()
-    for name in names:
+    for name, side in zip(names, asks, strict=True):  # of Pittsburgh the names of queries and of the gallery are alike, in other folders
         if not name:
             raise ImgretError(f"{path}: a photo has no name")
-        if name in seen:
+        if (name, side) in seen:
             raise ImgretError(f"{path}: {shown(name)} is listed twice: a photo asks, or is asked for, once")
-        seen.add(name)
+        seen.add((name, side))
     if not names:
         raise ImgretError(f"{path} lists no photo")
     return DbStruct(names, np.concatenate(positions), np.array(asks, dtype=bool), stamps if len(stamps) == len(names) else None)

@@ -85,7 +85,9 @@ def role_of(path, number, row):
     """
     word = row.get("role", "query+gallery").strip()
     if word not in ROLES:
-        raise ImgretError(f"{path}:{number}: there is no role {shown(to_bytes(word))}; a role is query, gallery, query+gallery or distractor")
+        raise ImgretError(
+            f"{path}:{number}: there is no role {shown(to_bytes(word))}; a role is query, gallery, query+gallery or distractor"
+        )
     return ROLES[word]
 
 

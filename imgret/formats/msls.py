@@ -82,7 +82,9 @@ def read_msls(folder):
         for side, role in SIDES.items():
             where = os.path.join(path, side)
             if not os.path.isfile(os.path.join(where, POSITIONS)):
-                raise ImgretError(f"{path} has no {side}/{POSITIONS}: a city of MSLS has a folder query and a folder database, each with one")
+                raise ImgretError(
+                    f"{path} has no {side}/{POSITIONS}: a city of MSLS has a folder query and a folder database, each with one"
+                )
             prefix = to_bytes(f"{name}/{side}/images/".lstrip("/"))
             left += _read_side(where, prefix, zone, role, places)
     notes = (f"{counted(left, 'photo')} of {folder} are panoramas or show the car: left out",) if left else ()
@@ -122,7 +124,9 @@ def _column(where, file, column):
     other = ("", "sequence_key", "frame_number", "pano", "lon", "lat", "ca", "captured_at")
     optional = tuple(name for name in other if name != column)
     headers = f"key,{column}"
-    return {row["key"]: row[column] for _, row in rows(path, ("key", column), optional, form=f"a table of MSLS, {headers}", headers=headers)}
+    return {
+        row["key"]: row[column] for _, row in rows(path, ("key", column), optional, form=f"a table of MSLS, {headers}", headers=headers)
+    }
 
 
 def _true(word):

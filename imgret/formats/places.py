@@ -62,10 +62,11 @@ class Table:
         dict of bytes to Place
         """
         if len(self.forms) == 1:
-            return self._named(self.forms[0])
-        return max((self._named(form) for form in self.forms), key=lambda named: len(named.keys() & names))
+            return self.named(self.forms[0])
+        return max((self.named(form) for form in self.forms), key=lambda named: len(named.keys() & names))
 
-    def _named(self, form):
+    def named(self, form):
+        """The same, in one of the forms."""
         folder, ending = form
         if form == (b"", b""):
             return self.places
@@ -119,8 +120,8 @@ class Places:
     def _joined(self, name, one, other):
         if one.zone != other.zone or math.dist(one[:2], other[:2]) > SAME or one.traversal != other.traversal:
             raise ImgretError(
-                f"{self.label}: {shown(name)} is in the database and a query, and at two places: keep the photos of both in folders of their "
-                "own, and give --root the folder above"
+                f"{self.label}: {shown(name)} is in the database and a query, and at two places: keep the photos of both in folders of "
+                "their own, and give --root the folder above"
             )
         return one._replace(role=one.role | other.role)
 

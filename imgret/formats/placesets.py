@@ -1,15 +1,12 @@
 """Where photos were taken, in whatever form a set is distributed: a CSV, a `.mat` file, a folder of MSLS."""
 
+import hashlib
 import os
 
-import numpy as np
-
-from imgret.errors import ImgretError
-from imgret.formats import msls, tables
-from imgret.formats.dbstruct import read_dbstruct
-from imgret.formats.groundtruth import GALLERY, QUERY
+from imgret.formats import files, matlab, msls, tables
+from imgret.formats.dbstruct import is_matlab, read_dbstruct
+from imgret.formats.groundtruth import CSV_LIMIT, GALLERY, QUERY
 from imgret.formats.places import Place, Places, Table
-from imgret.names import shown
 
 # where the photos of such sets are below the folder of a set, and what the files are called; names in the file are relative to these
 ENDINGS = (b"", b".png", b".jpg")  # Tokyo 24/7 names files .jpg that are .png
@@ -23,7 +20,7 @@ def form_of(path):
     """What holds the places of a set as it is distributed: "mat" (a file), "msls" (a folder), or None where `path` is neither."""
     if os.path.isdir(path):
         return "msls" if msls.cities_of(path) else None
-    return "mat" if str(path).lower().endswith(".mat") else None
+    return "mat" if os.path.isfile(path) and (str(path).lower().endswith(".mat") or is_matlab(path)) else None
 
 
 def read_places(path):
@@ -49,13 +46,32 @@ def read_places(path):
 
 def _of_dbstruct(path):
     found = read_dbstruct(path)
-    if not np.isfinite(found.positions).all() or np.abs(found.positions).max(initial=0) > 1e9:
-        wrong = int(np.flatnonzero(~(np.abs(found.positions) <= 1e9).all(axis=1))[0])
-        raise ImgretError(f"{path}: the position of {shown(found.names[wrong])} is no number of metres: correct it, or leave the photo out")
     sides = ({}, {})
-    stamps = [b""] * len(found.names) if found.stamps is None else found.stamps
+    stamps = [b""] * len(found.names) if found.stamps is None else [b"%.17g" % stamp for stamp in found.stamps]
     for name, at, asks, stamp in zip(found.names, found.positions.tolist(), found.asks.tolist(), stamps, strict=True):
-        if name in sides[asks]:
-            raise ImgretError(f"{path} lists {shown(name)} twice {'as a query' if asks else 'in the database'}: keep one")
         sides[asks][name] = Place(*at, role=QUERY if asks else GALLERY, traversal=stamp)
     return Places(str(path), (Table(sides[0], GALLERIES), Table(sides[1], QUERIES)), True)
+
+
+def content_of(path):
+    """What a set says, as it is recorded: the digest of its file, or of its tables' names and bytes.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ImgretError
+    """
+    if not os.path.isdir(path):
+        return hashlib.sha256(files.read_bytes(path, matlab.LIMIT)).hexdigest()
+    digest = hashlib.sha256()
+    for name in msls.files_of(path):
+        data = files.read_bytes(os.path.join(path, name), CSV_LIMIT)
+        digest.update(hashlib.sha256(os.fsencode(name)).digest() + hashlib.sha256(data).digest())
+    return digest.hexdigest()

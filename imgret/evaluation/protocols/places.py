@@ -36,8 +36,10 @@ class Places(Protocol):
 
     name = "places"
     takes_truth = True
-    truth_is = "optional, where the names do not say @east@north@: a CSV with the header image,east,north in metres (and zone, role, traversal), "
-    truth_is += "a .mat file with dbStruct, or a folder of MSLS"
+    truth_is = (
+        "optional: a CSV with the header image,east,north in metres (and zone, role, traversal), a .mat file with dbStruct, or a folder of "
+        "MSLS, where the names do not say @east@north@"
+    )
     primary = "recall@1"
     conventions = {
         "ap": "none: recall@N is what is reported",
@@ -65,8 +67,7 @@ class Places(Protocol):
     def _read_folder(self, path, truth):
         if truth is None:
             return read_folder(path, lambda name: position_of(name) is not None)
-        known = [table.of(()) for table in read_places(truth).tables]
-        known = {name: place for some in known for name, place in some.items()}
+        known = {name for table in read_places(truth).tables for form in table.forms for name in table.named(form)}
         return read_folder(path, known, known=known)
 
     def names_in(self, lists, truth):
@@ -120,7 +121,8 @@ class Places(Protocol):
             asking.remark("only photos that occur in the lists are known, so a query may have positives that are not seen here")
         if truth is not None:
             missing = sum(name not in known for name in places)
-            asking.note(missing, "photo", f"of the {'CSV' if len(found.tables[0].forms) == 1 else 'ground truth'} nowhere in the ranking: they count for nothing")
+            what = "CSV" if len(found.tables[0].forms) == 1 else "ground truth"
+            asking.note(missing, "photo", f"of the {what} nowhere in the ranking: they count for nothing")
         asking.remark(*found.notes)
         return asking.done()
 
@@ -145,9 +147,13 @@ def _sides(lists, places, roles):
     others = [photo for photo, place in gallery.items() if place.role == QUERY]
     asking = [(row, place) for row, place in placed if place.role & QUERY]
     if placed and not asking:
-        raise ImgretError(f"no query of {lists.label} has the role query in its ground truth: nothing can be asked; ask with those that have")
+        raise ImgretError(
+            f"no query of {lists.label} has the role query in its ground truth: nothing can be asked; ask with those that have"
+        )
     if gallery and not any(place.role & GALLERY for place in gallery.values()):
-        raise ImgretError(f"no gallery photo of {lists.label} has the role gallery in its ground truth: nothing can match; search among those")
+        raise ImgretError(
+            f"no gallery photo of {lists.label} has the role gallery in its ground truth: nothing can match; search among those"
+        )
     return {photo: place for photo, place in gallery.items() if place.role != QUERY}, asking, others, len(placed) - len(asking)
 
 
