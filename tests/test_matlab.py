@@ -69,7 +69,7 @@ def test_other_shapes_and_types(tmp_path):
         ({"utmDb": np.array([EAST, [1, np.nan, 2]])}, "utmDb has no metres for photo 2 of the gallery photos"),
         ({"utmQ": np.array([[np.inf], [0.0]])}, "utmQ has no metres for photo 1 of the queries"),
         ({"dbTimeStamp": np.zeros(2)}, "dbTimeStamp has 2 times for 3 gallery photos"),
-        ({"qImageFns": cells([NAMES[0]])}, "000/a b.jpg is listed twice: a photo asks, or is asked for, once"),
+        ({"qImageFns": cells([NAMES[0]])}, "'000/a b.jpg' is listed twice: a photo asks, or is asked for, once"),
         ({"qImageFns": cells([""])}, "a photo has no name"),
     ],
 )
