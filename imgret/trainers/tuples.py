@@ -59,7 +59,7 @@ class Tuples(Trainer):
         super().begin(task)
         anchors, certain = self.matched(), task.relations.certain
         alone = certain if self.params.alone is None else self.params.alone
-        self._anchors = np.arange(task.relations.count) if alone else anchors
+        self._anchors = task.relations.askers() if alone else anchors
         self._ranked = self.several or (self.weak and not certain)
         self._loss = self.Loss(self.params.part(self.Loss.Params))
         kind = load(MINERS, self.params.miner, "miner")
