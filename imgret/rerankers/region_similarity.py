@@ -19,19 +19,20 @@ class RegionSimilarity(Reranker):
     """Re-ranking by the similarities of a query to the regions of photos.
 
     A photo has nine vectors: of all of it, its halves and its quarters. The similarity s_r of the query's own vector to each is pooled to
-    one, the highest or Σ s_r exp(s_r / temperature) / Σ exp(s_r / temperature) (regions=whole); with regions=each that is done of each of the
-    query's nine vectors, and of each of the photo's to the query's, and the mean of all taken. Photos are ranked by (1 - weight) times the similarity of the whole to the whole, and weight times that,
-    which is kept as `evidence`; the map is that of the query's region to the photo's where they are most alike, without a turn.
+    one (regions=whole), the highest or Σ s_r exp(s_r / temperature) / Σ exp(s_r / temperature); with regions=each that is done of each of
+    the query's nine vectors, and of each of the photo's to the query's, and the mean of all is taken. Photos are ranked by (1 - weight)
+    times the similarity of whole to whole and weight times that, which is kept as `evidence`; the map is that of the query's region to
+    the photo's where they are most alike, without a turn.
 
-    Takes vectors of `-m cnn` with regional=true, of any pool that makes one vector of a map; of a network that was trained for places it is
-    what its last generation was taught by. The ranking may be by other vectors: whitened ones, say.
+    Takes vectors of `-m cnn` with regional=true, of any pool that makes one vector of a map. The ranking may be by other vectors: whitened
+    ones, say.
 
     References
     ----------
     Y. Ge, H. Wang, F. Zhu, R. Zhao & H. Li, "Self-supervising fine-grained region similarities for large-scale image localization", ECCV
-    2020, section 3.3 (image-to-region similarities, there of photos to learn from: its own rankings are by whole photos). A. S. Razavian, J. Sullivan, S. Carlsson & A. Maki,
-    "Visual instance retrieval with deep convolutional networks", ITE Transactions on Media Technology and Applications 2016, section 3.2
-    (of each region of the query its best, averaged; here both ways, so that a query that shows more than the photo is found too).
+    2020, section 3.3 (the similarities of an image to regions; there they teach, and rankings are by whole photos). A. S. Razavian, J.
+    Sullivan, S. Carlsson & A. Maki, "Visual instance retrieval with deep convolutional networks", ITE Transactions on Media Technology and
+    Applications 2016 (of each region of the query its best, averaged; here both ways, so that a query may show more than the photo).
     """
 
     name = "region-similarity"
@@ -56,7 +57,7 @@ class RegionSimilarity(Reranker):
         given, looked = query.list, min(len(query.list), self.params.depth)
         evidence = np.full(len(given), np.nan, np.float32)
         maps = np.full((len(given), 3, 3), np.nan, np.float32)
-        asking = Parts(query.features, "the query")
+        asking = Parts(query.features, "the query", query.box if np.isfinite(query.box).all() else None)
         if not asking.there:
             return Listed(given.ids, given.scores, evidence, maps)
         scores = np.full(looked, -1.0, np.float32)
@@ -96,6 +97,8 @@ class Parts:
         Vectors of unit norm, or zero, in the order of `imgret.networks.regions.PARTS`; none where the photo could not be described.
     whose : str
         For messages.
+    box : ndarray, shape (4,), optional
+        What of the photo they have to be regions of, where it is not all.
 
     Attributes
     ----------
@@ -111,19 +114,23 @@ class Parts:
         If the features are something else.
     """
 
-    def __init__(self, features, whose):
+    def __init__(self, features, whose, box=None):
         self.there, self.vectors = len(features) > 0, features.descriptors
         if not self.there:
             return
         middles = features.keypoints[:, :2].astype(np.float64)
-        sides = 4 * (middles[-1] - middles[0]) if len(middles) == len(PARTS) else np.zeros(2)
-        self.corners = corners(np.concatenate([middles[0] - sides / 2, middles[0] + sides / 2]))
-        wanted = (self.corners[:, :2] + self.corners[:, 2:]) / 2
-        if not ((sides > 0).all() and (np.abs(middles - wanted) <= OFF * sides).all() and np.isfinite(features.stored).all()):
+        sides = 4 * (middles[-1] - middles[0]) if len(middles) == len(PARTS) else np.full(2, np.nan)
+        found, off = np.concatenate([middles[0] - sides / 2, middles[0] + sides / 2]), OFF * np.maximum(sides, 1)
+        parts = corners(found)
+        right = len(middles) == len(PARTS) and (sides >= 0).all() and np.isfinite(features.stored).all()
+        if right and box is not None:
+            right = (np.abs(found - box) <= np.tile(off, 2)).all()
+        if not (right and (np.abs(middles - (parts[:, :2] + parts[:, 2:]) / 2) <= off).all()):
             raise ImgretError(
-                f"region-similarity takes the nine vectors that -m cnn --set regional=true gives of a photo, and {whose} has others: extract "
-                "such; for a query that asks with a box, with --boxes, as --queries"
+                f"region-similarity takes the nine vectors that -m cnn --set regional=true gives of a photo, and {whose} has others: "
+                "extract such; for a query that asks with a box, with --boxes, as --queries"
             )
+        self.corners = corners(np.concatenate([found[:2], np.maximum(found[2:], found[:2] + 1)]))  # of one pixel at least
 
     def like(self, photo):
         """The regions of another photo, refused where their vectors are not as long as these."""
