@@ -1,11 +1,14 @@
 """Places as sets have them: who asks and who answers, traversals, `.mat` files, MSLS, folders in names; for training and evaluation."""
 
 import os
+import shlex
 
 import numpy as np
 import pytest
+from helpers import call, photo
 from test_matlab import cells, made
 from test_protocols import protocol, ranked
+from test_scripts import script
 from test_truths import matching, said, written
 
 from imgret.evaluation.protocols.places import DEGREES, ZONES
@@ -254,4 +257,54 @@ def test_a_city_that_lacks_something(tmp_path):
     path.unlink()
     assert said(truth_of(str(tmp_path)).relations, [b"a"]) == (
         f"{tmp_path}/cph has no query/postprocessed.csv: a city of MSLS has a folder query and a folder database, each with one"
+    )
+
+
+def a_set(kind, root):
+    """The folder of a made set, with photos; what each split has: (database, queries)."""
+    places = [f"@{east}@0@33@U@.png" for east in (1000, 3000, 1003)]
+    names = {
+        "tokyo247": ["03814/a b.png", "03814/b.png", "247query_v3/00001.jpg"],
+        "benchmark": [f"images/test/{side}/{name}" for side, name in zip(("database", "database", "queries"), places, strict=True)],
+        "msls": [f"train_val/cph/{side}/images/cph{key}.jpg" for side, key in (("database", "d1"), ("database", "d2"), ("query", "q1"))],
+    }[kind]
+    if kind == "msls":
+        city(root / "train_val", "cph")
+    for number, name in enumerate(names):
+        os.makedirs((root / name).parent, exist_ok=True)
+        photo(root / name, number % 2, width=64, height=48)
+    if kind == "tokyo247":
+        os.makedirs(root / "datasets")
+        fields = {"dbImageFns": cells(["03814/a b.jpg", "03814/b.jpg"]), "utmDb": np.array([[1000.0, 3000], [0, 0]])}
+        made(root / "datasets" / "tokyo247.mat", **fields, qImageFns=cells(["00001.jpg"]), utmQ=np.array([[1003.0], [0]]))
+
+
+@pytest.mark.parametrize(("kind", "split"), [("tokyo247", "test"), ("benchmark", "test"), ("msls", "cph")])
+def test_the_script_says_which_commands(tmp_path, capsys, kind, split):
+    """What it prints names photos as readers do: the commands run, with another way to describe photos in place of the network."""
+    root = tmp_path / "a set"
+    a_set(kind, root)
+    if kind == "msls":
+        (root / "train_val" / "cph" / "query" / "images" / "stranger.jpg").write_bytes(b"")
+    assert script("place_sets").main([kind, str(root), "--to", str(tmp_path / "w")]) == 0
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines() if not line.startswith("#")][-5:]
+    assert [words[1] for words in lines] == ["extract", "extract", "index", "search", "evaluate"]
+    for words in lines:
+        if words[1] == "extract":
+            words[words.index("cnn") :] = ["color-moments"]
+        done = call(*words[1:])
+        assert done.code == 0, done.err
+    assert b"recall@1" in done.out
+    assert "without a position" not in done.err
+
+
+def test_the_script_on_what_is_no_set(tmp_path, capsys):
+    assert script("place_sets").main(["tokyo247", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"place_sets.py: {tmp_path} has none of datasets/tokyo247.mat: see place_sets.py --help for what lies where\n"
+    )
+    os.makedirs(tmp_path / "images" / "test")
+    assert script("place_sets").main(["benchmark", str(tmp_path), "--to", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"place_sets.py: {tmp_path} has no photo of the database of images/test: see place_sets.py --help for what lies where\n"
     )
