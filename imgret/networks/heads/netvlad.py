@@ -109,7 +109,7 @@ def normalised(residuals, masses):
     is what intra-normalisation is; one to which nothing at all belongs is 0.
     """
     noise = NOISE * masses[:, :, None]
-    tiny = residuals.detach().norm(dim=2, keepdim=True) <= noise
+    tiny = pooling.lengths(residuals.detach())[:, :, None] <= noise
     found = pooling.l2(residuals)
     if tiny.any():
         found = found.where(~tiny, (residuals / noise.clamp_min(TINIEST)).detach())
