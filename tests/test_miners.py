@@ -97,7 +97,8 @@ def test_nearest_are_found_whatever_the_blocks(name, kind, dim, whole, monkeypat
     pool = np.sort(rng.choice(240, 220, replace=False))
     queries, positives = rng.integers(0, 240, 12), rng.integers(0, 240, 12)
     wanted = slow(queries, positives, vectors, pool, relations, 5, name == "semi-hard")
-    for queries_at_once, pool_at_once, entries in ((1024, 2048, 1 << 22), (5, 7, 1 << 22), (7, 64, 90)):
+    for queries_at_once, pool_at_once, entries, held in ((1024, 2048, 1 << 22, 1 << 26), (5, 7, 1 << 22, 1 << 26), (7, 64, 90, 999)):
+        monkeypatch.setattr(nearest, "BYTES", held)
         monkeypatch.setattr(nearest, "QUERIES", queries_at_once)
         monkeypatch.setattr(nearest, "POOL", pool_at_once)
         monkeypatch.setattr(nearest, "ENTRIES", entries)
@@ -168,11 +169,37 @@ def test_random_takes_all_alike():
     assert (rows != miner("random").mine(queries, None, None, np.arange(20), relations, 4, 2)).any()
 
 
+@pytest.mark.parametrize("kind", ["none", "grouped", "linked", "placed"])
+def test_the_hardest_of_a_sample_and_of_the_last_time(kind):
+    """Of those drawn for a query and its hardest before, the nearest, one of a cluster; and what is kept goes on elsewhere."""
+    vectors, relations, _ = made(kind, 300, 8, 6)
+    pool, queries = np.arange(20, 290), np.arange(0, 300, 25)
+    sampled = load(MINERS, "sampled", "miner")
+    one = sampled(sampled.Params(sampled=40))
+    first = one.mine(queries, queries, reading(vectors), pool, relations, 4, 1)
+    alone = sampled(sampled.Params(sampled=40))
+    for query, row in zip(queries.tolist(), first, strict=True):
+        assert (alone.mine(np.array([query]), None, reading(vectors), pool, relations, 4, 1) == row).all()
+        nearest = slow([query], [query], vectors, pool, relations, 4, False)[0]
+        assert vectors[nearest[0]] @ vectors[query] >= vectors[row[0]] @ vectors[query]
+    other = sampled(sampled.Params(sampled=40))
+    other.restore(one.state())
+    fresh = sampled(sampled.Params(sampled=40)).mine(queries, queries, reading(vectors), pool, relations, 4, 2)
+    second = one.mine(queries, queries, reading(vectors), pool, relations, 4, 2)
+    for query, before, drawn, row in zip(queries, first, fresh, second, strict=True):
+        both = np.union1d(before, drawn)
+        assert (row == slow([query], [query], vectors, both, relations, 4, False)[0]).all()
+    assert (second != fresh).any()
+    assert (other.mine(queries, queries, reading(vectors), pool, relations, 4, 2) == second).all()
+    fewer = other.mine(queries, queries, reading(vectors), pool[:100], relations, 4, 3)
+    assert np.isin(fewer, pool[:100]).all()  # what was kept of photos that are not looked at this time is passed over
+
+
 @pytest.mark.parametrize("name", MINERS)
 def test_said_of_itself(name):
     """Names, docstrings, and the refusal of another name."""
     kind = load(MINERS, name, "miner")
     assert (kind.name, kind.Params()) == (name, miner(name).params)
     assert all((kind.__doc__, importlib.import_module(kind.__module__).__doc__))
-    with pytest.raises(UsageError, match="there is no miner 'easy'; choose one of: hard, semi-hard, random"):
+    with pytest.raises(UsageError, match="there is no miner 'easy'; choose one of: hard, semi-hard, sampled, random"):
         load(MINERS, "easy", "miner")

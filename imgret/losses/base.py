@@ -14,7 +14,7 @@ def precise(vectors):
 
 
 class Loss:
-    """Base of all losses: a subclass of `TupleLoss`, `BatchLoss` or `ClassLoss`.
+    """Base of all losses: a subclass of `TupleLoss`, `BatchLoss` or `ClassLoss`, or called as it says itself.
 
     A loss is a function of vectors, differentiable, that knows nothing of photos, files or networks. It is a pure function: what it
     learns itself (vectors of classes) is handed to it.

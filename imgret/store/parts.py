@@ -261,18 +261,20 @@ class Parts:
         """Remove what is in the output under this recipe: the plan that was worked by and older ones, or all, unless somebody else still
         works by them, whose task it is then. A newer plan is somebody's work, and stays.
         """
-        self._clear(all_plans)
-        if self._claim is not None:
+        if self._clear(all_plans) and self._claim is not None:
             self._left = all_plans
         self._close()
 
     def _clear(self, all_plans):
+        """Whether others are there, to whom something may be left."""
         for number in self.numbers():
             if (all_plans or (self._plan is not None and number <= self._plan)) and not self._shared(number):
                 self._drop(self._folder_of(number))
-        if not self._shared():
-            for name in FINISHED:
-                remove(os.path.join(self.folder, name))
+        if self._shared():
+            return True
+        for name in FINISHED:
+            remove(os.path.join(self.folder, name))
+        return False
 
     def clear_plans_of(self, names, sizes, mtimes):
         """Remove the plans of just these photos, which are in the output; one of others is somebody's work, and stays."""

@@ -66,7 +66,7 @@ class Training:
         if state is None:
             self.network.begin(self._sample)
             self._generations.begin()
-            self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed), self._generations)
+            self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed), self._generations.taught)
         else:
             try:
                 self._resume(arrays, state)
@@ -138,7 +138,8 @@ class Training:
         course = self.course
         if self._generations.begins(course.epoch) and not self._plan and not course.part:
             self._generations.next()
-            self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed), self._generations)
+            self._tell.notes([f"generation {self._generations.of(course.epoch) + 1}, taught by the one before, begins at the start"])
+            self._steps = Steps(self.network, self.trainer, self.trainer.start(self.embed), self._generations.taught)
         self.trainer.generation = self._generations.of(course.epoch)
         parts = self.trainer.parts(course.epoch)
         while course.part < parts:
@@ -214,7 +215,7 @@ class Training:
             return {name: torch.from_numpy(np.array(array)) for name, array in saved(prefix).items()}
 
         self.network.adopt(tensors("weights.head.") | tensors("fixed.head."))
-        self._steps = Steps(self.network, self.trainer, tensors("weights.learned."), self._generations)
+        self._steps = Steps(self.network, self.trainer, tensors("weights.learned."), self._generations.taught)
         self._steps.restore(arrays)
         self._generations.restore(arrays)
         self.trainer.restore(saved("trainer."))

@@ -22,7 +22,8 @@ class Steps:
     trainer : imgret.trainers.base.Trainer
     learned : dict of str to torch.Tensor
         What the trainer learns beside the network; they come to take gradients.
-    generations : imgret.training.generations.Generations
+    taught : callable, optional
+        `taught(inputs)`: a tuple of what a trainer's `loss` is told by a teacher; see `imgret.training.generations.Generations.taught`.
 
     References
     ----------
@@ -30,10 +31,10 @@ class Steps:
     ICCV 2019, section 3.3.
     """
 
-    def __init__(self, network, trainer, learned, generations):
+    def __init__(self, network, trainer, learned, taught=lambda inputs: ()):
         import torch
 
-        self.network, self.trainer, self.params, self._generations = network, trainer, network.params, generations
+        self.network, self.trainer, self.params, self._taught = network, trainer, network.params, taught
         self.learned = {name: tensor.to(network.device).requires_grad_(True) for name, tensor in learned.items()}
         beside = {f"learned.{name}": tensor for name, tensor in self.learned.items()}
         self.named = network.learning | beside
@@ -87,7 +88,7 @@ class Steps:
         return loss, rate
 
     def _whole(self, inputs, places, batch):
-        taught = self._generations.taught(inputs)
+        taught = self._taught(inputs)
         vectors = self.network([inputs[place] for place in places], learn=True, regional=bool(taught))
         loss = self.trainer.loss(vectors, batch, self.learned, *taught)
         self._backward(loss)
@@ -99,7 +100,7 @@ class Steps:
                 f"batch_norm=full needs a batch that goes through the network at once, and this one has {len(parts)} parts (of one "
                 f"shape, of at most micro={self.params.micro} photos): set a larger `micro`, or batch_norm=affine"
             )
-        taught = self._generations.taught(inputs)
+        taught = self._taught(inputs)
         regional = bool(taught)
         vectors = vectors_of(self.network, inputs, training=True, regional=regional).requires_grad_(True)
         loss = self.trainer.loss(vectors, batch, self.learned, *taught)
