@@ -28,8 +28,8 @@ from imgret.registry import load
 from imgret.store.reader import Store
 from imgret.training.validation import Validation
 
-LAYER = {"model": "mobilenet_v2", "layer": "features.13", "pool": "netvlad", "max_size": 320, "crop_size": 160}
-HEAD = LAYER | {"freeze": "features.13", "rate": "2e-4"}  # only the head learns
+HEAD = {"model": "mobilenet_v2", "layer": "features.13", "pool": "netvlad", "max_size": 320, "crop_size": 160}
+HEAD |= {"freeze": "features.13", "rate": "2e-4"}  # only the head learns
 WAYS = {
     "netvlad": ("netvlad", {}),
     "sare joint": ("sare", {"treatment": "joint"}),
@@ -156,7 +156,7 @@ def of_places(images, truth, region):
     regions = sorted({region(row) for row in rows})
 
     def judged(data, work, weights, given):
-        settings = LAYER | {"weights": weights, "freeze": "features.10", "epochs": 2, "rate": "1e-4"}
+        settings = HEAD | {"weights": weights, "epochs": 2}
         for seed in range(given.seeds):
             mine = {regions[place] for place in np.random.default_rng(seed).permutation(len(regions))[: (len(regions) + 1) // 2]}
             one = Side(work / f"learn-{seed}", images, [row for row in rows if region(row) in mine])
