@@ -595,11 +595,19 @@ def blank(name, layer):
 
 
 @pytest.mark.parametrize("model", [model for model in CHAINS if model not in ("alexnet", "vgg11")])  # those: below
-def test_receptive_field_is_the_recurrences(model):
+def test_receptive_field_is_the_recurrences(model, monkeypatch):
+    if model == "densenet121":
+        monkeypatch.setattr(fields, "SHORTEST", 2304)  # more than its field: at once, and not after strips that are too short
     stride, first, size = fields.receptive_field(blank(model, DEFAULTS[model][0]), DEFAULTS[model][0])
     assert (stride, first, size) == chained(CHAINS[model])
     if model in KNOWN:
         assert (stride, size) == KNOWN[model]
+
+
+@pytest.mark.parametrize("shortest", [64, 128, 512])
+def test_a_field_that_is_longer_than_the_strip_is_found_in_a_longer_one(shortest, monkeypatch):
+    monkeypatch.setattr(fields, "SHORTEST", shortest)
+    assert fields.receptive_field(blank("squeezenet1_1", "features"), "features") == chained(CHAINS["squeezenet1_1"])
 
 
 def test_receptive_field_of_early_layers():
