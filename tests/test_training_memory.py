@@ -56,9 +56,14 @@ class Library:
 def test_it_is_as_usual_afterwards_whatever_happened(monkeypatch):
     library = Library()
     monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
-    with pytest.raises(KeyError), kept():
-        assert library.told == [*memory.KEPT.items()]
-        raise KeyError
+
+    def ended():
+        with kept():
+            assert library.told == [*memory.KEPT.items()]
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        ended()
     assert library.told == [*memory.KEPT.items(), *memory.USUAL.items(), 0]
 
 
