@@ -47,11 +47,11 @@ def placed(names, places, near, far):
         notes.append(ZONES)
     matching, all_of = np.flatnonzero(roles != 0), np.arange(len(there))  # a distractor matches nothing, and is a negative
     sets = []
-    for radius, some in ((near, matching), (far, all_of)):
+    for wide, (radius, some) in enumerate(((near, matching), (far, all_of))):
         lists = [_NONE] * len(names)
         around = within(coordinates[some], zone[some], coordinates, zone, radius)
         for number, mine, match in zip(numbers.tolist(), around, roles != 0, strict=True):
-            lists[number] = numbers[some[mine]] if match or radius == far else _NONE
+            lists[number] = numbers[some[mine]] if match or wide else _NONE
         sets.append(lists)
     cells = np.column_stack([zone, np.floor(coordinates / far).astype(np.int64)])
     clusters = np.arange(len(names)) + len(there)
