@@ -252,10 +252,11 @@ def test_layers_in_between(model, tmp_path):
 
 
 def test_an_in_place_relu_does_not_change_the_layer_before():
-    net = Network(Params(model="vgg11", weights="random", layer=("features.0", "features.1")))
+    net = small("squeezenet1_1", ("features.0", "features.1"))
+    assert net.model.features[1].inplace
     before, after = net(photos())
     conv = net.model.features[0]
-    same(before, torch.nn.functional.conv2d(photos(), conv.weight, conv.bias, padding=1))
+    same(before, torch.nn.functional.conv2d(photos(), conv.weight, conv.bias, stride=2))
     assert (before < 0).any()
     assert torch.equal(after, before.relu())
 
@@ -596,11 +597,19 @@ def blank(name, layer):
 
 
 @pytest.mark.parametrize("model", [model for model in CHAINS if model not in ("alexnet", "vgg11")])  # those: below
-def test_receptive_field_is_the_recurrences(model):
+def test_receptive_field_is_the_recurrences(model, monkeypatch):
+    if model == "densenet121":
+        monkeypatch.setattr(fields, "SHORTEST", 2304)  # more than its field: at once, and not after strips that are too short
     stride, first, size = fields.receptive_field(blank(model, DEFAULTS[model][0]), DEFAULTS[model][0])
     assert (stride, first, size) == chained(CHAINS[model])
     if model in KNOWN:
         assert (stride, size) == KNOWN[model]
+
+
+@pytest.mark.parametrize("shortest", [64, 128, 512])
+def test_a_field_that_is_longer_than_the_strip_is_found_in_a_longer_one(shortest, monkeypatch):
+    monkeypatch.setattr(fields, "SHORTEST", shortest)
+    assert fields.receptive_field(blank("squeezenet1_1", "features"), "features") == chained(CHAINS["squeezenet1_1"])
 
 
 def test_receptive_field_of_early_layers():

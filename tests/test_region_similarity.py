@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from helpers import call, encoded, misused, refused, texture
+from helpers import call, encoded, refused, texture
 
 from imgret.errors import ImgretError
 from imgret.features import LocalFeatures
@@ -262,7 +262,8 @@ def test_other_features_are_refused(made, tmp_path):
     words = ("rerank", made["ranking"], "-m", "region-similarity", "-o", tmp_path / "out.h5", "--features")
     refused(call(*words, made["columns"]), 1, OTHERS.format("the query"))
     for pool in ("none", "fc"):
-        misused(
+        refused(
             call("extract", "photos", "-m", "cnn", "--set", "regional=true", "--set", f"pool={pool}", "-o", tmp_path / "x.h5"),
+            2,
             f"`regional` is for pools that make one vector of a map, and pool={pool} does not: leave it out",
         )

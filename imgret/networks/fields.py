@@ -13,7 +13,7 @@ PASSED += ("SqueezeExcite", "SEModule", "EffectiveSEModule", "EcaModule", "Globa
 def receptive_field(network, layer):
     """Receptive field of a layer's columns, along one axis (networks look alike along both).
 
-    A copy of the network is made linear and positive (random positive weights, no normalisation or activations, no gates that see the
+    A copy of the network is made linear and positive (positive weights, no normalisation or activations, no gates that see the
     whole photo), and the gradient of a column in the middle shows which pixels reach it. Attention sees the whole photo: for a
     transformer, and for a network of which there is no such copy, the field is the patch that a column stands for.
 
@@ -96,12 +96,11 @@ def _linear(model):
     import torch
 
     nn = torch.nn
-    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
             # few hundred inputs a sum: values stay in range through a hundred layers
             fan = max(1, parameter[0].numel()) if parameter.ndim > 1 else 1
-            parameter.copy_((torch.rand(parameter.shape, generator=generator, dtype=torch.float64) + 0.5) / fan)
+            parameter.fill_(1 / fan)
     passed = (nn.BatchNorm2d, nn.LayerNorm, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.Dropout)
     for module in model.modules():
         if isinstance(module, passed) or type(module).__name__ in PASSED:

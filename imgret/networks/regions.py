@@ -72,6 +72,27 @@ def corners(rectangle):
     return np.array([x1, y1, x1, y1]) + parts * np.array([x2 - x1, y2 - y1] * 2)
 
 
+def quarters(maps):
+    """What all of `PARTS` of maps (B, C, H, W) are made of.
+
+    Returns
+    -------
+    quarters : list of torch.Tensor, shape (B, C, h, w)
+        Four; two or one where a side is not divided.
+    made : list of list of int
+        Of each part, which of these.
+    """
+    rows, columns = ((0, 1) if side > 1 else (0,) for side in maps.shape[2:])
+    cells = [(row, column) for row in rows for column in columns]
+
+    def within(cell, ends):
+        top, left, bottom, right = ends
+        return (len(rows) < 2 or top <= cell[0] < bottom) and (len(columns) < 2 or left <= cell[1] < right)
+
+    made = [[number for number, cell in enumerate(cells) if within(cell, ends)] for ends in PARTS]
+    return [part(maps, PARTS.index((row, column, row + 1, column + 1))) for row, column in cells], made
+
+
 def _more(short, long):
     """m - 1: regions of level 1 along the longer side, less one."""
     if long == short:

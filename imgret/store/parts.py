@@ -267,9 +267,10 @@ class Parts:
 
     def _clear(self, all_plans):
         """Whether others are there, to whom something may be left."""
-        for number in self.numbers():
-            if (all_plans or (self._plan is not None and number <= self._plan)) and not self._shared(number):
-                self._drop(self._folder_of(number))
+        with contextlib.suppress(OSError):  # the output is in its place by now: what cannot be listed waits for the next run
+            for number in self.numbers():
+                if (all_plans or (self._plan is not None and number <= self._plan)) and not self._shared(number):
+                    self._drop(self._folder_of(number))
         if self._shared():
             return True
         for name in FINISHED:

@@ -2,10 +2,13 @@
 
 import contextlib
 import ctypes
+import os
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names of glibc's settings, for mallopt(3)
-USUAL = {TRIM_THRESHOLD: 128 << 10, MMAP_MAX: 65536}
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # names of glibc's settings, for mallopt(3)
 KEPT = {TRIM_THRESHOLD: 2**31 - 1, MMAP_MAX: 0}
+# once one is set, glibc moves none of them any more: afterwards they are where it would have moved them after a large block
+USUAL = {TRIM_THRESHOLD: 64 << 20, MMAP_THRESHOLD: 32 << 20, MMAP_MAX: 65536}
+CHOSEN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 
 @contextlib.contextmanager
@@ -13,8 +16,12 @@ def kept():
     """Within the block freed memory stays with the process; afterwards it is given back.
 
     The C library gives a large block back to the system when it is freed, and the system clears each page of the next one: for the maps
-    of a step on the processor that adds half of the time of the step itself. Without effect where the C library is another than glibc.
+    of a step on the processor that adds half of the time of the step itself. Without effect where the C library is another than glibc,
+    and where the environment says what it should do.
     """
+    if any(name in os.environ for name in CHOSEN):
+        yield
+        return
     library = ctypes.CDLL(None)
     _set(library, KEPT)
     try:
