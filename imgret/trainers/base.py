@@ -97,12 +97,15 @@ class Trainer(Component):
                 "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
             )
         relations = self.task.relations
-        answers = relations.answers()
-        # mostly the first that asks has a negative
-        apart = any(len(np.setdiff1d(answers, relations.never(photo), assume_unique=True)) for photo in anchors.tolist())
-        if len(np.unique(relations.clusters)) < LEAST or not apart:
+        if len(np.unique(relations.clusters)) < LEAST or not (relations.certain or self._apart(anchors)):
             raise ImgretError(relations.alike)
         return anchors
+
+    def _apart(self, anchors):
+        """Whether one has a negative: mostly the first, where photos that were taken near each other may be of several clusters."""
+        relations = self.task.relations
+        answers = relations.answers()
+        return any(len(np.setdiff1d(answers, relations.never(photo), assume_unique=True)) for photo in anchors.tolist())
 
     def start(self, embed):
         """What is learned beside the network, as it is at the start: dict of str to torch.Tensor, by name.
