@@ -17,7 +17,14 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-METHODS = {"contrastive": ("tuples=2", "negatives=2"), "instance": ("photos=6", "queue=8"), "smooth-ap": ()}
+TUPLES, WORDS = ("tuples=2", "negatives=2"), ("pool=netvlad", "clusters=4")
+METHODS = {
+    "contrastive": TUPLES,
+    "instance": ("photos=6", "queue=8"),
+    "smooth-ap": (),
+    "sare": (*TUPLES, *WORDS),
+    "sfrs": (*TUPLES, *WORDS, "generations=3", "positives=2"),
+}
 OFTEN = "import imgret.training.keeping as k; k.SECONDS = 0; from imgret.__main__ import main; main()"  # a checkpoint after every step
 
 

@@ -114,7 +114,3 @@ class Usual:
                 maps = self._lower(photos)
             self._loss(self._upper(maps), labels).backward()
             self._optimiser.step()
-
-    def close(self):
-        """End the process that loads."""
-        self._loader = None

@@ -97,7 +97,8 @@ def test_nearest_are_found_whatever_the_blocks(name, kind, dim, whole, monkeypat
     pool = np.sort(rng.choice(240, 220, replace=False))
     queries, positives = rng.integers(0, 240, 12), rng.integers(0, 240, 12)
     wanted = slow(queries, positives, vectors, pool, relations, 5, name == "semi-hard")
-    for queries_at_once, pool_at_once, entries in ((1024, 2048, 1 << 22), (5, 7, 1 << 22), (7, 64, 90)):
+    for queries_at_once, pool_at_once, entries, held in ((1024, 2048, 1 << 22, 1 << 26), (5, 7, 1 << 22, 1 << 26), (7, 64, 90, 999)):
+        monkeypatch.setattr(nearest, "BYTES", held)
         monkeypatch.setattr(nearest, "QUERIES", queries_at_once)
         monkeypatch.setattr(nearest, "POOL", pool_at_once)
         monkeypatch.setattr(nearest, "ENTRIES", entries)

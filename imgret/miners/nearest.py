@@ -10,6 +10,7 @@ import numpy as np
 QUERIES, POOL = 1024, 2048  # rows of a block
 ENTRIES = 1 << 22  # of what is held for a block of queries: candidates, and photos that are no negatives
 PAIRS = 1 << 13  # compared again at once
+BYTES = 1 << 26  # of vectors that are held at once: fewer of each where they are long
 FURTHER = 4  # how many times more candidates are looked at where those of before were too few
 LAST = 4.0  # what the similarity of photos that come after all others is lowered by
 
@@ -24,6 +25,7 @@ class Nearest:
 
     def __init__(self, vectors, pool, relations, count):
         self._vectors, self._pool, self._relations, self._count = vectors, pool, relations, count
+        self._most = rows_at_once(vectors, pool)
         _, self._clusters, self._sizes = np.unique(relations.clusters[pool], return_inverse=True, return_counts=True)
 
     def of(self, queries, positives=None):
@@ -57,7 +59,7 @@ class Nearest:
     def _block(self, queries, left, candidates):
         """The next of the queries that are left, and for each the photos that are no negatives: as many as memory is meant for."""
         never, held = [], 0
-        for number in left[: min(QUERIES, max(1, ENTRIES // candidates))]:
+        for number in left[: min(QUERIES, self._most, max(1, ENTRIES // candidates))]:
             never.append(self._relations.never(int(queries[number])))
             held += len(never[-1])
             if held >= ENTRIES:
@@ -71,8 +73,9 @@ class Nearest:
 
     def blocks(self):
         """Where each block of the pool begins, and its vectors."""
-        for start in range(0, len(self._pool), POOL):
-            yield start, np.asarray(self._vectors(self._pool[start : start + POOL]), dtype=np.float32)
+        size = min(POOL, self._most)
+        for start in range(0, len(self._pool), size):
+            yield start, np.asarray(self._vectors(self._pool[start : start + size]), dtype=np.float32)
 
     def banned(self, never):
         """(query, place in the pool) of those that are no negatives, by place."""
@@ -104,8 +107,9 @@ class Nearest:
     def products(self, vectors, queries, places):
         """Similarities of pairs of a query's vector and a photo of the pool, each by itself: float64."""
         found, order = np.empty(len(places)), np.argsort(places, kind="stable")
-        for start in range(0, len(order), PAIRS):
-            part = order[start : start + PAIRS]
+        size = min(PAIRS, self._most)
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
             found[part] = _products(vectors[queries[part]], self.rows(self._pool[places[part]]))
         return found
 
@@ -207,6 +211,17 @@ class _Best:
         if self._count:
             self._settle()
         return self._similarities, self._places
+
+
+def rows_at_once(vectors, photos):
+    """How many vectors may be held at once, for a miner's `vectors` of some photos."""
+    return max(1, BYTES // (4 * np.shape(vectors(photos[:1]))[1])) if len(photos) else 1
+
+
+def likeness(vectors, query, photos):
+    """Similarities of one photo to others (n,), ascending, each by itself: float64."""
+    own, size = np.asarray(vectors(np.array([query])), dtype=np.float64), rows_at_once(vectors, photos)
+    return np.concatenate([_products(own, np.asarray(vectors(rows))) for rows in np.split(photos, range(size, len(photos), size))])
 
 
 def _products(one, other):

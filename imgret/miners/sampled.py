@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret import registry
 from imgret.miners.base import Miner
-from imgret.miners.nearest import Nearest
+from imgret.miners.nearest import Nearest, likeness
 from imgret.registry import SAMPLING, param
 
 
@@ -58,9 +58,7 @@ class Sampled(Miner):
         drawn = drawn[~np.isin(drawn, never)][: self.params.sampled]
         before = self._before.get(query, drawn[:0])
         some = np.union1d(drawn, before[np.isin(before, pool)])
-        own = np.asarray(vectors(np.array([query])), dtype=np.float64)[0]
-        likeness = (np.asarray(vectors(some)) * own).sum(axis=1)
-        some = some[np.lexsort((some, -likeness))]
+        some = some[np.lexsort((some, -likeness(vectors, query, some)))]
         _, first = np.unique(relations.clusters[some], return_index=True)
         found = some[np.sort(first)[:count]]
         return np.pad(found, (0, count - len(found)), constant_values=-1)

@@ -25,6 +25,7 @@ from imgret.trainers import TRAINERS
 from imgret.trainers.base import Task
 from imgret.training.augment import Augment
 from imgret.training.keeping import Keeping
+from imgret.training.memory import kept
 from imgret.training.reading import Reading
 from imgret.training.source import Source
 from imgret.training.telling import Telling
@@ -96,7 +97,7 @@ def train(
     _check_libraries()
     from imgret.networks.pinned import pinned
 
-    with pinned(step.params.threads):
+    with pinned(step.params.threads), kept():
         step.run(photos, truth, validate, judging, limit)
 
 
