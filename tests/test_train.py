@@ -127,14 +127,14 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(pupils, tmp_path):
 
     out = tmp_path / "net.safetensors"
     command = [sys.executable, "-m", "imgret", "train", pupils / "photos", "-o", out, "-m", "contrastive", "--truth", pupils / "groups.csv"]
-    command += [*sets((*TUPLES, "epochs=40", "rate=1e-3")), "-j", "2"]
+    command += [*sets((*TUPLES, "epochs=400", "rate=1e-3")), "-j", "2"]
     process = subprocess.Popen(list(map(os.fspath, command)), stderr=subprocess.PIPE)
     try:
         while not any(file == "checkpoint.safetensors" for _, _, files in os.walk(f"{out}.parts") for file in files):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 75, err
