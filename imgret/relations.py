@@ -5,7 +5,7 @@ Photos are numbers here, from 0; nothing is known of files.
 
 import numpy as np
 
-NO_CLASS = -1
+NO_CLASS = NO_TRAVERSAL = -1
 _NONE = np.empty(0, dtype=np.int64)
 
 
@@ -31,9 +31,15 @@ class Relations:
         Photos that are alike, by number: of several negatives each is of another cluster. A photo that is like no other has its own.
     measure : str
         What a network is judged by on such photos: "map", or "recall@1" where any photo that matches will do.
+    certain : bool
+        Whether photos that match show the same; otherwise they may.
+    alike : str
+        What is said of photos none of which is a negative of another.
     """
 
     measure = "map"
+    certain = True
+    alike = "all photos to train on are of one group: there are no negatives; give photos of at least two"
 
     def __init__(self, count):
         self.count, self.classes = count, None
@@ -54,9 +60,17 @@ class Relations:
         """Photos that have a positive, ascending: without labels all."""
         return np.arange(self.count)
 
+    def askers(self):
+        """Photos that may ask where one that matches no other may: for its own views; ascending."""
+        return np.arange(self.count)
+
     def answers(self):
         """Photos that may be matched or told apart from others, ascending: all, but those that only ask."""
         return np.arange(self.count)
+
+    def ignored(self, photo):
+        """Photos that are neither right nor wrong where one asks, ascending: without it, and mostly none."""
+        return _NONE
 
 
 def hanging_together(count, related):
@@ -170,6 +184,9 @@ class Linked(Relations):
 class Placed(Relations):
     """Photos match where they were taken near each other, and are negatives where they were taken far apart.
 
+    Where photos have roles, those that ask match those that answer, and one that asks without a match does not ask. Where they are of
+    traversals, near ones of one traversal are alike without showing anything: they neither match nor are negatives.
+
     Parameters
     ----------
     near, around : list of ndarray
@@ -177,17 +194,30 @@ class Placed(Relations):
         itself.
     clusters : ndarray, shape (N,), int64
         The place of each photo, roughly.
+    asks, answers : ndarray, shape (N,), bool, optional
+        Photos that may ask, and those that may be positives or negatives: by default all do both.
+    traversals : ndarray, shape (N,), int64, optional
+        The traversal of each photo, `NO_TRAVERSAL` where it is of none.
     """
 
     measure = "recall@1"
+    certain = False
+    alike = (
+        "all photos to train on were taken within `far` metres of each other: there are no negatives; set `far` lower, or give photos of "
+        "more places"
+    )
 
-    def __init__(self, near, around, clusters):
+    def __init__(self, near, around, clusters, asks=None, answers=None, traversals=None):
         super().__init__(len(near))
         self._near, self._around, self.clusters = near, around, np.asarray(clusters, dtype=np.int64)
+        self._asks, self._answers, self._traversals = asks, answers, traversals
 
     def positives(self, photo):
-        """Photos taken near one; see `Relations`."""
-        return _without(self._near[photo], photo)
+        """Photos taken near one, of those that answer, and of another traversal; see `Relations`."""
+        near = _without(self._near[photo], photo)
+        if self._answers is not None:
+            near = near[self._answers[near]]
+        return near if self._traversals is None else near[~self._with(photo, near)]
 
     def never(self, photo):
         """Photos taken around one; see `Relations`."""
@@ -195,6 +225,27 @@ class Placed(Relations):
         place = np.searchsorted(around, photo)
         return around if place < len(around) and around[place] == photo else np.insert(around, place, photo)
 
+    def ignored(self, photo):
+        """Photos of its traversal taken near one; see `Relations`."""
+        if self._traversals is None:
+            return _NONE
+        near = _without(self._near[photo], photo)
+        return near[self._with(photo, near)]
+
+    def _with(self, photo, near):
+        """Which of some photos are of one's traversal."""
+        own = self._traversals[photo]
+        return (self._traversals[near] == own) & (own != NO_TRAVERSAL)
+
     def anchors(self):
-        """Photos that have another one near; see `Relations`."""
-        return np.array([photo for photo in range(self.count) if len(self.positives(photo))], dtype=np.int64)
+        """Photos that may ask, and have another one near that answers; see `Relations`."""
+        asking = range(self.count) if self._asks is None else np.flatnonzero(self._asks).tolist()
+        return np.array([photo for photo in asking if len(self.positives(photo))], dtype=np.int64)
+
+    def askers(self):
+        """All photos, or where they have roles the anchors; see `Relations`."""
+        return super().askers() if self._asks is None else self.anchors()
+
+    def answers(self):
+        """See `Relations`."""
+        return super().answers() if self._answers is None else np.flatnonzero(self._answers)

@@ -2,7 +2,8 @@
 
 The peer is the module that is usually copied: for each word the residuals of all columns, a tensor of N C H W values, times their shares.
 Each in a process of its own, in turn; time is the median of its passes in processor seconds, memory the peak of the process above what it
-had after a pass over maps of one place, when all libraries are there.
+had after a pass over maps of one place, when all libraries are there. Then the nine regions of each photo: of one assignment, beside nine
+passes of the layer over crops of the map.
 """
 
 import argparse
@@ -39,7 +40,36 @@ def products(x, weight, bias, centroids):
     return pooling.l2(vlad(x, weight, bias, centroids))
 
 
-WAYS = {"two products": products, "loop over words": loop}
+def head_of(weight, bias, centroids):
+    """A head that has learned these."""
+    from imgret.networks.heads.netvlad import BIAS, CENTROIDS, WEIGHT, NetVlad
+
+    head = NetVlad(NetVlad.Params(clusters=len(weight)))
+    head.learned = {WEIGHT: weight, BIAS: bias, CENTROIDS: centroids}
+    return head
+
+
+def regional(x, *learned):
+    """The nine regions of one assignment."""
+    return head_of(*learned).regional([x]).flatten(1)
+
+
+def crops(x, *learned):
+    """The nine regions one by one, as any head has them."""
+    from imgret.networks.heads.base import VectorHead
+
+    return VectorHead.regional(head_of(*learned), [x]).flatten(1)
+
+
+def one_pass(x, *learned):
+    """The head, of whole photos."""
+    return head_of(*learned)([x])
+
+
+WAYS = {"two products": products, "loop over words": loop, "one pass": one_pass, "regions of one map": regional, "regions as crops": crops}
+PEERS = tuple(WAYS)[:2]
+
+KEYS = "forward", "seconds", "megabytes"
 
 
 def measure(how, arguments):
@@ -52,20 +82,26 @@ def measure(how, arguments):
     leaves = [torch.rand(shape).requires_grad_()]
     leaves += [torch.randn(arguments.words, shape[1]).requires_grad_(), torch.randn(arguments.words).requires_grad_()]
     leaves += [torch.randn(arguments.words, shape[1]).mul(0.1).requires_grad_()]
-    toward = torch.randn(shape[0], arguments.words * shape[1])
+    toward = torch.randn(shape[0], arguments.words * shape[1] * (9 if "regions" in how else 1))
 
     def once(maps):
         vectors = WAYS[how](maps, *leaves[1:])
         return vectors, torch.autograd.grad((vectors * toward).sum(), [maps, *leaves[1:]])
 
     once(torch.rand(*shape[:2], 1, 1).requires_grad_())
-    before, taken = _peak(), []
+    before, taken, forward = _peak(), [], []
     for _ in range(arguments.passes):
         start = time.process_time()
         vectors, gradients = once(leaves[0])
         taken.append(time.process_time() - start)
+    megabytes = _peak() - before
+    for _ in range(arguments.passes):
+        start = time.process_time()
+        with torch.no_grad():
+            WAYS[how](*leaves)
+        forward.append(time.process_time() - start)
     sums = [float(each.double().abs().sum()) for each in (vectors.detach(), *gradients)]
-    print(json.dumps({"seconds": statistics.median(taken), "megabytes": _peak() - before, "sums": sums}))
+    print(json.dumps({"seconds": statistics.median(taken), "forward": statistics.median(forward), "megabytes": megabytes, "sums": sums}))
 
 
 def _peak():
@@ -90,15 +126,18 @@ def main():
     for _ in range(arguments.rounds):
         for how in WAYS:
             found[how].append(_asked(how, sys.argv[1:]))
-    figures = {how: {key: statistics.median(one[key] for one in runs) for key in ("seconds", "megabytes")} for how, runs in found.items()}
-    ours, peer = (found[how][0]["sums"] for how in WAYS)
+    figures = {how: {key: statistics.median(one[key] for one in runs) for key in KEYS} for how, runs in found.items()}
+    ours, peer = (found[how][0]["sums"] for how in PEERS)
     differ = max(abs(one - other) / other for one, other in zip(ours, peer, strict=True))
     size = f"{arguments.photos} maps of {arguments.channels} × {arguments.height} × {arguments.width}, {arguments.words} words"
-    print(f"{size}, one thread, forward and backward; medians of {arguments.rounds} processes in turn")
+    print(f"{size}, one thread; medians of {arguments.rounds} processes in turn")
     print(bench.machine("torch", "numpy") + "\n")
-    bench.table(["", "ms", "MB"], [[how, f"{1000 * one['seconds']:.1f}", f"{one['megabytes']:.0f}"] for how, one in figures.items()])
-    for key in ("seconds", "megabytes"):
-        ours, peer = (one[key] for one in figures.values())
+    rows = [
+        [how, f"{1000 * one['forward']:.1f}", f"{1000 * one['seconds']:.1f}", f"{one['megabytes']:.0f}"] for how, one in figures.items()
+    ]
+    bench.table(["", "forward ms", "and backward", "MB"], rows)
+    for key in KEYS:
+        ours, peer = (figures[how][key] for how in PEERS)
         print(f"{key}, loop / products: {peer / ours:.1f}")
     print(f"sums of vectors and gradients differ by {differ:.1e} of themselves")
 

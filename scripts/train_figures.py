@@ -146,21 +146,27 @@ def views(data, work, weights, given):
         yield {f"{name} {pool}": pair for pool, pair in compared(with_distractors(data, work, name), weights, net).items()}
 
 
+def left_out_photos(data, work, out):
+    """Photos of all sets but one and the distractors, and the options that say their groups."""
+    truth = work / f"without-{out}.csv"
+    with open(truth, "w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("image", "group"))
+        for name in SETS:
+            if name != out:
+                with open(data / "photos" / name / "groundtruth.csv", newline="") as rows:
+                    for row in csv.DictReader(rows):
+                        groups = ";".join(f"{name}-{group}" for group in row["group"].split(";") if group)
+                        lines.writerow((f"{name}/images/{row['image']}", groups))
+    photos = [data / "photos" / name / "images" for name in (*SETS, "distractors") if name != out]
+    return photos, ("--root", data / "photos", "--truth", truth)
+
+
 def left_out(data, work, weights, given):
     """Yield what is judged by each set, of a network that was trained on the others; see `classes`."""
     for out in SETS:
-        truth = work / f"without-{out}.csv"
-        with open(truth, "w", newline="") as file:
-            lines = csv.writer(file)
-            lines.writerow(("image", "group"))
-            for name in SETS:
-                if name != out:
-                    with open(data / "photos" / name / "groundtruth.csv", newline="") as rows:
-                        for row in csv.DictReader(rows):
-                            groups = ";".join(f"{name}-{group}" for group in row["group"].split(";") if group)
-                            lines.writerow((f"{name}/images/{row['image']}", groups))
-        photos = [data / "photos" / name / "images" for name in (*SETS, "distractors") if name != out]
-        net = trained(photos, work / f"net-{out}.safetensors", given, {"weights": weights}, "--root", data / "photos", "--truth", truth)
+        photos, truth = left_out_photos(data, work, out)
+        net = trained(photos, work / f"net-{out}.safetensors", given, {"weights": weights, "pool": "gem"}, *truth)
         yield {f"{out} {pool}": pair for pool, pair in compared(with_distractors(data, work, out), weights, net).items()}
 
 

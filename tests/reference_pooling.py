@@ -240,3 +240,15 @@ def shrinkage(x):
     distance = ((covariance - mean * np.eye(columns)) ** 2).sum() / columns
     error = sum(((np.outer(row, row) - covariance) ** 2).sum() / columns for row in x) / count**2
     return min(error, distance) / distance
+
+
+def excited(feature, layers):
+    """Hu et al., CVPR 2018, eq. 2 to 4, without biases: a map times its channels' weights, twice a sigmoid, of the means of channels at
+    unit mean square."""
+    means = [float(channel.mean()) for channel in feature]
+    size = math.sqrt(sum(mean * mean for mean in means) / len(means))
+    hidden = [max(0.0, sum(float(w) * mean / size for w, mean in zip(row, means, strict=True))) for row in layers[0]]
+    weighted = np.zeros_like(feature)
+    for channel, row in enumerate(layers[1]):
+        weighted[channel] = feature[channel] * 2 / (1 + math.exp(-sum(float(w) * value for w, value in zip(row, hidden, strict=True))))
+    return weighted

@@ -17,7 +17,7 @@ from imgret.errors import ImgretError, UsageError  # noqa: E402
 from imgret.extractors.cnn import POOLS, Cnn  # noqa: E402
 from imgret.networks import backbones, pooling  # noqa: E402
 from imgret.networks.backbones.base import Backbone  # noqa: E402
-from imgret.networks.heads import attention, embedding, netvlad  # noqa: E402
+from imgret.networks.heads import attention, embedding, excitation, netvlad  # noqa: E402
 from imgret.networks.heads.params import VectorParams  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,7 +48,7 @@ class Still(Backbone):
 
 def params_of(pool, layer):
     """Parameters of a head, small."""
-    small = {"netvlad": {"clusters": 3}, "attention": {"hidden": 5}, "cam": {"classes": 2}, "rmac": {"levels": 2}}
+    small = {"netvlad": {"clusters": 3}, "attention": {"hidden": 5}, "se": {"reduction": 2}, "cam": {"classes": 2}, "rmac": {"levels": 2}}
     return POOLS[pool].Params(**small.get(pool, {}), **LAYERS[layer])
 
 
@@ -388,6 +388,43 @@ def test_attention_starts_as_gem():
     assert torch.allclose(weights, other, atol=1e-5)  # contrast counts for nothing
 
 
+@pytest.mark.parametrize("reduction", [1, 2, 16])
+def test_squeeze_and_excitation_is_the_loop(reduction):
+    rng = np.random.default_rng(9)
+    head = POOLS["se"](POOLS["se"].Params(reduction=reduction))
+    layers = [rng.normal(0, 1, shape) for shape in head.own_shapes([CHANNELS]).values()]
+    head.learned = {name: torch.from_numpy(each.astype(np.float32)) for name, each in zip(excitation.NAMES, layers, strict=True)}
+    maps = outputs_of("se", 3).numpy()
+    found = head.pool(torch.from_numpy(maps)).numpy()
+    for number in range(3):
+        wanted = reference.gem(reference.excited(maps[number].astype(float), layers), 3.0)
+        assert found[number] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_squeeze_and_excitation_starts_as_gem():
+    head = POOLS["se"](POOLS["se"].Params())
+    head.learned = head.start([CHANNELS], None, {})
+    maps = outputs_of("gem", 20)
+    weights = excitation.weights(maps, *(head.learned[name] for name in excitation.NAMES))
+    assert (weights - 1).abs().max() < 0.05
+    assert (head([maps]) - POOLS["gem"](POOLS["gem"].Params())([maps])).abs().max() < 0.02
+    other = excitation.weights(maps * 1000, *(head.learned[name] for name in excitation.NAMES))
+    assert torch.allclose(weights, other, atol=1e-5)  # contrast counts for nothing
+
+
+@pytest.mark.parametrize("pool", ["attention", "se"])
+def test_gradients_of_weighted_means(pool):
+    head = begun(pool, "plain")
+    names, leaves = zip(*((name, tensor.double() + 0.1) for name, tensor in head.learned.items()), strict=True)
+
+    def pooled(maps, *given):
+        head.learned = dict(zip(names, given, strict=True))
+        return head.pool(maps)
+
+    leaves = [outputs_of(pool, 2, dtype=torch.float64), *leaves]
+    assert torch.autograd.gradcheck(pooled, [leaf.requires_grad_() for leaf in leaves], atol=1e-6)
+
+
 # what extraction asks of a network
 
 
@@ -444,7 +481,8 @@ def test_a_network_that_was_not_trained_for_it(network):
     told = "the weights net.pth have no trained {0} head: train one by `imgret train --set pool={1}`, or choose another pool"
     assert refusal("netvlad") == told.format("NetVLAD", "netvlad")
     assert refusal("attention") == told.format("attention", "attention")
-    assert TRAINED == ["netvlad", "attention"]
+    assert refusal("se") == told.format("squeeze-and-excitation", "se")
+    assert TRAINED == ["netvlad", "attention", "se"]
     layer = "the weights net.pth have no trained layer of 16 dimensions: train one by `imgret train --set embed=16`, or leave `embed` out"
     assert refusal(embed=16) == layer
     assert refusal("rmac", embed=16, embed_as="hash") == layer

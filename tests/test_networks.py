@@ -21,7 +21,8 @@ from imgret import registry
 from imgret.errors import ImgretError, UsageError
 from imgret.networks.composed import composed
 from imgret.networks.heads import HEADS
-from imgret.networks.heads.base import LocalHead, LocalParams, VectorHead, VectorParams
+from imgret.networks.heads.base import VectorHead, VectorParams
+from imgret.networks.heads.local import LocalHead, LocalParams
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")

@@ -15,8 +15,9 @@ from imgret import registry
 from imgret.errors import ImgretError
 from imgret.evaluation import PROTOCOLS
 from imgret.evaluation.judgements import qrels_lines
-from imgret.evaluation.protocols.places import position_of, within
+from imgret.evaluation.protocols.places import within
 from imgret.formats.lists import RankedLists
+from imgret.formats.places import position_of
 from imgret.formats.trec import read_qrels, trec_lines
 
 
@@ -169,8 +170,8 @@ def test_places_refusals(tmp_path):
     with refused(f"no query of run has a position in {truth}, for example 'q'; write the names as the ranking has them"):
         protocol("places").evaluate(lists, truth)
     for text, sentence in {
-        "": "{} is empty: the ground truth must be a CSV with the header image,east,north (and, if need be, zone)",
-        "image,x,y\n": "{}:1: the first line must be the header image,east,north (and, if need be, zone), got 'image,x,y'",
+        "": "{} is empty: the ground truth must be a CSV with the header image,east,north (and, if need be, zone, role, traversal)",
+        "image,x,y\n": "{}:1: the first line must be the header image,east,north (and, if need be, zone, role, traversal), got 'image,x,y'",
         "image,east,north\n": "{} lists no image: one line per image is expected below the header",
         "image,east,north\na,1\n": "{}:2: 3 fields are expected (image,east,north), this line has 2",
         "image,east,north\na,1,2\n\na,1,2\n": "{}:4: 'a' is listed again: one line per image",

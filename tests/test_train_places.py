@@ -15,7 +15,7 @@ from imgret.errors import UsageError  # noqa: E402
 from imgret.losses.sare import SARE  # noqa: E402
 from imgret.losses.sfrs import SFRS  # noqa: E402
 from imgret.registry import load  # noqa: E402
-from imgret.relations import Grouped, Relations  # noqa: E402
+from imgret.relations import Grouped, Placed, Relations  # noqa: E402
 from imgret.runs.networkfiles import NetworkFile  # noqa: E402
 from imgret.trainers import TRAINERS  # noqa: E402
 from imgret.trainers.base import Task  # noqa: E402
@@ -26,10 +26,12 @@ from imgret.training.steps import Steps  # noqa: E402
 WEAK = ("netvlad", "sare", "sfrs")
 PLACED = (*NET, "pool=netvlad", "clusters=4", "tuples=2", "negatives=2", "holdout=0.3", "rate=1e-3")
 GROUPS = Grouped([(number // 4,) for number in range(12)])
+FOURS = [np.arange(number // 4 * 4, number // 4 * 4 + 4) for number in range(12)]
+PLACES = Placed(FOURS, FOURS, np.arange(12) // 4)
 VECTORS = torch.nn.functional.normalize(torch.randn(12, 8, generator=torch.Generator().manual_seed(0)), dim=1).numpy()
 
 
-def begun(method, relations=GROUPS, labelled=True, **settings):
+def begun(method, relations=PLACES, labelled=True, **settings):
     kind = load(TRAINERS, method, "way to train")
     made = kind(kind.Params.parse((), **{"negatives": 2, **settings}))
     made.begin(Task(relations, [b"%d" % number for number in range(relations.count)], labelled, 0, 2))
@@ -49,7 +51,7 @@ def test_the_published_settings_are_the_defaults():
     for method in WEAK:
         params = load(TRAINERS, method, "way to train").Params.parse(())
         assert (params.negatives, params.tuples, params.queries, params.sampled, params.near, params.far) == (10, 4, 1000, 1000, 10, 25)
-        assert (params.pool, params.clusters, params.miner, params.alone) == ("netvlad", 64, "sampled", False)
+        assert (params.pool, params.clusters, params.miner, params.alone) == ("netvlad", 64, "sampled", None)
     assert load(TRAINERS, "netvlad", "").Params.parse(()).margin == 0.1
     assert load(TRAINERS, "sare", "").Params.parse(()).temperature == 0.07
     assert (params.generations, params.temperatures, params.soft_weight, params.positives) == (4, (0.07, 0.07, 0.06, 0.05), 0.5, 10)
@@ -68,10 +70,22 @@ def test_the_match_is_the_best_potential_positive(method):
         assert negatives == sorted(best, key=lambda photo: -near[query, photo])
 
 
+def test_of_groups_a_match_is_drawn():
+    """All of them are certain; what is taught of are the nearest all the same."""
+    drawn = {(query, match) for epoch in range(1, 30) for query, match, *_ in tuples(begun("netvlad", GROUPS).plan(epoch, 0, embed))}
+    assert len(drawn) == 12 * 3
+    made = begun("sfrs", GROUPS, positives=3)
+    made.generation = 1
+    near = VECTORS.astype(np.float64) @ VECTORS.T
+    for query, _, *others in tuples(made.plan(1, 0, embed)):
+        assert near[query, others[0]] > near[query, others[1]]
+
+
 def test_photos_that_match_none_do_not_ask():
-    relations = Grouped([*GROUPS.groups, (), ()])
+    grouped = Grouped([*GROUPS.groups, (), ()])
+    placed = Placed([*FOURS, np.array([12]), np.array([13])], [*FOURS, np.array([12]), np.array([13])], np.r_[np.arange(12) // 4, 3, 4])
     wide = np.concatenate([VECTORS, VECTORS[:2] + 0.1])
-    for alone, asking in ((False, 12), (True, 14)):
+    for relations, alone, asking in ((placed, None, 12), (grouped, None, 14), (placed, True, 14), (grouped, False, 12)):
         batches = begun("sare", relations, alone=alone).plan(1, 0, lambda photos: lambda some: wide[some])
         assert sorted(query for query, *_ in tuples(batches)) == list(range(asking))
 
@@ -236,7 +250,7 @@ def test_killed_in_any_generation_it_ends_with_the_same_bytes(pupils, tmp_path, 
 
     monkeypatch.setattr(Steps, "make", make)
     monkeypatch.setattr(Keeping, "due", lambda _: True)
-    for count in (1, 8, 1, 8, 100):  # nine steps an epoch
+    for count in (1, 9, 1, 9, 100):  # ten steps an epoch
         left[0] = count
         try:
             done = call(*command, "-o", tmp_path / "killed.safetensors")
@@ -248,7 +262,7 @@ def test_killed_in_any_generation_it_ends_with_the_same_bytes(pupils, tmp_path, 
     assert {"head.netvlad.weight", "head.netvlad.bias", "head.netvlad.centroids"} <= set(file.tensors)
     if method == "sfrs":  # each generation begins with the full rate
         rates = [rate for _, _, _, rate in file.history["steps"]]
-        assert [place for place in range(27) if rates[place] == max(rates)] == [0, 9, 18]
+        assert [place for place in range(30) if rates[place] == max(rates)] == [0, 10, 20]
 
 
 def test_what_cannot_be_is_refused_before_any_work(pupils, tmp_path):

@@ -60,6 +60,7 @@ def test_every_method_is_run(unchanged):
         "dba",
         "netvlad",
         "attention",
+        "se",
         "keypoints",
     }  # than what it is compared with
     assert {*EXTRACTORS, *CODEBOOKS, *ENCODERS, *INDEXES} <= words | implied | newer

@@ -6,8 +6,8 @@ from imgret.cli import options
 from imgret.trainers import TRAINERS
 
 TRUTH = (
-    "Which photos match: a CSV of groups (image,group), pairs (query,reference) or places (image,east,north), a ranking with evidence "
-    "(imgret rerank -m spatial), or the word folders (of names) or names (positions in them). Without it, only a photo's own views do."
+    "Which photos match: a CSV of groups (image,group), pairs (query,reference) or places (image,east,north), the .mat file or folder of a set of places, a "
+    "ranking with evidence (imgret rerank -m spatial), or the word folders (of names) or names (positions in them). Without it, only a photo's own views do."
 )
 
 

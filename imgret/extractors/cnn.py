@@ -13,6 +13,7 @@ from imgret.networks.composed import composed
 from imgret.networks.forward import Forward
 from imgret.networks.heads import HEADS
 from imgret.networks.params import LARGEST, OF_NETWORK, BackboneParams, ViewParams
+from imgret.networks.regions import corners, frame
 from imgret.networks.trained import FromWeights
 from imgret.registry import SAMPLING, load, param
 
@@ -43,6 +44,7 @@ class OutputParams(registry.Params):
     pool: str = param("gem", f"one vector: {_pools('vectors')}; local features: {_pools('features')}", choices=tuple(POOLS))
     batch: int = param(8, "photos of one shape that go through the network together, at most", role=SAMPLING, minimum=1, maximum=1024)
     dtype: str = param("float32", "type of stored vectors (local features: float16)", role=SAMPLING, choices=("float32", "float16"))
+    regional: bool = param(False, "nine vectors as local features: of the photo, its halves and its quarters", newer=True)
 
 
 PARTS = (BackboneParams, ViewParams, OutputParams)
@@ -67,6 +69,8 @@ class Params(FromWeights, composed(PARTS, "pool", {name: head.Params for name, h
         if longest > LARGEST:
             raise UsageError(f"`max_size` times the largest of `scales` must be at most {LARGEST}, got {longest:g}")
         head = POOLS[self.pool]
+        if self.regional and (head.gives, head.wants) != ("vectors", "map"):
+            raise UsageError(f"`regional` is for pools that make one vector of a map, and pool={self.pool} does not: leave it out")
         for name in self.idle():
             if name in head.refuses or name not in self.recorded():
                 noun = "local features" if head.gives == "features" else "vectors"
@@ -89,6 +93,9 @@ class Cnn(Extractor):
     stored as float16, with the centre and side of what they look at in pixels, for `codebook` and `encode`. Several layers are pooled each
     by itself, L2-normalised and put one after another. At several scales, or mirrored too, the vectors of all views are combined; local
     features of all scales are kept.
+
+    With `regional` a photo has nine vectors in place of one, as local features: its own, then those of its top, bottom, left and right
+    halves and of its quarters (`imgret.networks.regions.PARTS`), each cut from the map and then pooled as the whole is.
 
     The weights are known by their SHA-256, not by their path. A photo smaller than the network's smallest is enlarged, then padded by its
     border.
@@ -131,12 +138,12 @@ class Cnn(Extractor):
     @property
     def gives(self):
         """ "features" or "vectors"."""
-        return self._head.gives
+        return "features" if self.params.regional else self._head.gives
 
     @property
     def dtype(self):
         """Of what is stored."""
-        return "float16" if self.gives == "features" else self.params.dtype
+        return "float16" if self._head.gives == "features" else self.params.dtype
 
     @property
     def window(self):
@@ -198,7 +205,9 @@ class Cnn(Extractor):
 
     def read(self, data, box=None):
         """A photo's bytes as RGB pixels of the size it takes; see `Extractor.read`."""
-        return views.read(data, self.params, self._network.least, self._network.size, box=box, crop=self.gives == "vectors", **self.reading)
+        return views.read(
+            data, self.params, self._network.least, self._network.size, box=box, crop=self._head.gives == "vectors", **self.reading
+        )
 
     def describe(self, photos):
         """Describe photos; see `imgret.extractors.base.Extractor.describe`."""
@@ -214,6 +223,8 @@ class Cnn(Extractor):
 
         try:
             with torch.inference_mode():
+                if self.params.regional:
+                    return self._parts(photos)
                 return self._locals(photos) if self.gives == "features" else self._vectors(photos)
         except (torch.OutOfMemoryError, MemoryError):
             pass  # dealt with outside, where what failed has been let go
@@ -241,6 +252,21 @@ class Cnn(Extractor):
 
     def _vectors(self, photos):
         return [_vector(row) for row in self._head.describe(photos, self._forward).cpu().numpy()]
+
+    def _parts(self, photos):
+        found = self._head.describe_parts(photos, self._forward).cpu().numpy()
+        return [self._regional(photo, vectors) for photo, vectors in zip(photos, found, strict=True)]
+
+    def _regional(self, photo, vectors):
+        """The vectors of a photo's regions (R, D), in their order; score 0 where nothing fires."""
+        if not np.isfinite(vectors).all():
+            return _not_finite()
+        whole = _vector(vectors[0])
+        if isinstance(whole, images.BadPhoto):
+            return whole
+        left, top, right, bottom = corners(frame(photo.size, photo.box)).T
+        table = [(left + right) / 2, (top + bottom) / 2, np.sqrt((right - left) * (bottom - top)), vectors.any(axis=1)]
+        return self.local(np.column_stack(table), vectors, photo)
 
     def _locals(self, photos):
         found = self._head.describe(photos, self._forward)

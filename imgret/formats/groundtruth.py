@@ -70,15 +70,25 @@ def read_groups(path):
             )
         lines[name] = number
         groups.append(tuple(dict.fromkeys(to_bytes(part.strip()) for part in row["group"].split(";") if part.strip())))
-        word = row.get("role", "query+gallery").strip()
-        if word not in ROLES:
-            raise ImgretError(
-                f"{path}:{number}: there is no role {shown(to_bytes(word))}; a role is query, gallery, query+gallery or distractor"
-            )
-        roles.append(ROLES[word])
+        roles.append(role_of(path, number, row))
     if not lines:
         raise ImgretError(f"{path} lists no image: one line per image is expected below the header")
     return GroupTruth(list(lines), groups, roles)
+
+
+def role_of(path, number, row):
+    """The role that a line of a CSV gives a photo: by default it both asks and answers.
+
+    Raises
+    ------
+    ImgretError
+    """
+    word = row.get("role", "query+gallery").strip()
+    if word not in ROLES:
+        raise ImgretError(
+            f"{path}:{number}: there is no role {shown(to_bytes(word))}; a role is query, gallery, query+gallery or distractor"
+        )
+    return ROLES[word]
 
 
 def rows(path, needed, optional=(), *, form, headers, aliases=None):

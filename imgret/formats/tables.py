@@ -3,16 +3,17 @@
 import math
 
 from imgret.errors import ImgretError
-from imgret.formats.groundtruth import rows
+from imgret.formats.groundtruth import role_of, rows
+from imgret.formats.places import Place, Places, Table
 from imgret.names import shown, to_bytes
 
 FORM = "the ground truth must be a CSV with the header"
 
 
 def read_places(path):
-    """Read positions: a CSV with the header `image,east,north` (or `utm_east`, `utm_north`) and optionally `zone`, columns in any order.
+    """Read positions: a CSV with the header `image,east,north` (or `utm_east`, `utm_north`) and optionally `zone`, `role` and `traversal`.
 
-    They are in metres.
+    Columns are in any order; positions are in metres. A role is `query`, `gallery`, `query+gallery` or `distractor`.
 
     Parameters
     ----------
@@ -20,28 +21,37 @@ def read_places(path):
 
     Returns
     -------
-    dict of bytes to (float, float, bytes)
-        name -> east, north, zone.
+    imgret.formats.places.Places
 
     Raises
     ------
     ImgretError
         With file and line.
     """
-    places = {}
-    headers = "image,east,north (and, if need be, zone)"
+    places, roles = {}, False
+    headers = "image,east,north (and, if need be, zone, role, traversal)"
     aliases = {"utm_east": "east", "utm_north": "north"}
-    for number, row in rows(path, ("image", "east", "north"), ("zone",), form=f"{FORM} {headers}", headers=headers, aliases=aliases):
+    optional = ("zone", "role", "traversal")
+    for number, row in rows(path, ("image", "east", "north"), optional, form=f"{FORM} {headers}", headers=headers, aliases=aliases):
         name = to_bytes(row["image"])
         if name in places:
             raise ImgretError(f"{path}:{number}: {shown(name)} is listed again: one line per image")
-        places[name] = (*(_metres(path, number, axis, row[axis]) for axis in ("east", "north")), to_bytes(row.get("zone", "").strip()))
+        at = (metres(path, number, axis, row[axis]) for axis in ("east", "north"))
+        zone, traversal = (to_bytes(row.get(column, "").strip()) for column in ("zone", "traversal"))
+        places[name] = Place(*at, zone, role_of(path, number, row), traversal)
+        roles = "role" in row
     if not places:
         raise ImgretError(f"{path} lists no image: one line per image is expected below the header")
-    return places
+    return Places(str(path), (Table(places),), roles)
 
 
-def _metres(path, number, axis, text):
+def metres(path, number, axis, text):
+    """A coordinate of a line.
+
+    Raises
+    ------
+    ImgretError
+    """
     try:
         value = float(text)
     except ValueError:

@@ -7,16 +7,18 @@ import numpy as np
 
 from imgret.errors import ImgretError, UsageError, counted
 from imgret.evaluation.protocols.folders import folder_of
-from imgret.evaluation.protocols.places import position_of, within
-from imgret.formats import files
+from imgret.formats import files, placesets
 from imgret.formats.groundtruth import CSV_LIMIT, read_groups
-from imgret.formats.tables import read_pairs, read_places
+from imgret.formats.places import in_names
+from imgret.formats.tables import read_pairs
+from imgret.inputs.placing import placed
 from imgret.inputs.rankings import read_ranking
 from imgret.names import short, shown
-from imgret.relations import Grouped, Linked, Placed, Relations
+from imgret.relations import Grouped, Linked, Relations
 from imgret.store.reader import is_hdf5
 
 WORDS = {"folders": "folders", "names": "places"}  # what is said instead of a file: the protocol of each
+SETS = {"mat": "places", "msls": "places"}  # sets as they are distributed: the protocol of each
 COLUMNS = {"groups": {"image", "group"}, "pairs": {"query", "reference"}, "places": {"image", "east", "north"}}
 ALIASES = {"utm_east": "east", "utm_north": "north", "query_id": "query", "reference_id": "reference"}
 HEADERS = "image,group or query,reference or image,east,north"
@@ -29,9 +31,10 @@ class Truth:
     Attributes
     ----------
     form : str
-        "groups", "pairs", "places" (CSV files), "folders", "names" (positions in them), "matches" (a ranking) or "" for none.
+        "groups", "pairs", "places" (CSV files), "mat" (`dbStruct`), "msls" (a folder), "folders", "names" (positions in them), "matches" (a
+        ranking) or "" for none.
     path : str or None
-        The file, where it is one.
+        The file or folder, where it is one.
     """
 
     form: str = ""
@@ -40,7 +43,7 @@ class Truth:
     @property
     def protocol(self):
         """The name of the protocol that evaluates by it; None where there is none."""
-        return WORDS.get(self.form, self.form if self.form in COLUMNS else None)
+        return (WORDS | SETS).get(self.form, self.form if self.form in COLUMNS else None)
 
     def entry(self):
         """How it is recorded among inputs: a list of at most one dict."""
@@ -51,6 +54,8 @@ class Truth:
 
             with Store(self.path) as store:
                 return [store.as_input()]
+        if self.form in SETS:
+            return [{"path": self.path, "kind": "truth", "content": placesets.content_of(self.path)}]
         return [files.Text.read(self.path, CSV_LIMIT).as_input("truth")]
 
     def relations(self, names, near=10.0, far=25.0):
@@ -118,38 +123,23 @@ class Truth:
         return Linked(len(names), linked), [()] * len(names), []
 
     def _places(self, names, near, far):
-        return self._placed(names, read_places(self.path), near, far)
+        places = placesets.read_places(self.path)
+        found = places.of(names)
+        if found.keys().isdisjoint(names):
+            raise self._nothing(names, min(found), "has a position in")
+        return self._placed(names, places, near, far)
+
+    _mat = _msls = _places
 
     def _names(self, names, near, far):
-        return self._placed(names, {name: place for name in names if (place := position_of(name)) is not None}, near, far)
+        places = in_names(names)
+        if not places.of(names):
+            raise ImgretError(f"no photo has a position in its name (@east@north@), for example {shown(names[0])}: give --truth a CSV")
+        return self._placed(names, places, near, far)
 
-    def _placed(self, names, found, near, far):
-        there = [number for number, name in enumerate(names) if name in found]
-        if not there:
-            if not found:
-                raise ImgretError(f"no photo has a position in its name (@east@north@), for example {shown(names[0])}: give --truth a CSV")
-            raise self._nothing(names, min(found), "has a position in")
-        coordinates = np.array([found[names[number]][:2] for number in there])
-        zones = {zone: number for number, zone in enumerate(sorted({found[names[number]][2] for number in there}))}
-        zone = np.array([zones[found[names[number]][2]] for number in there])
-        notes = []
-        if np.abs(coordinates).max() <= 180:
-            notes.append("all positions are within 180: are they degrees? Metres are needed")
-        numbers = np.array(there, dtype=np.int64)
-        none = np.empty(0, dtype=np.int64)
-        sets = []
-        for radius in (near, far):
-            lists = [none] * len(names)
-            for number, around in zip(there, within(coordinates, zone, coordinates, zone, radius), strict=True):
-                lists[number] = numbers[around]
-            sets.append(lists)
-        cells = np.column_stack([zone, np.floor(coordinates / far).astype(np.int64)])
-        clusters = np.arange(len(names)) + len(there)
-        clusters[numbers] = np.unique(cells, axis=0, return_inverse=True)[1].ravel()
-        if len(there) < len(names):
-            left = len(names) - len(there)
-            notes.append(f"{counted(left, 'photo')} without a position {'matches' if left == 1 else 'match'} nothing")
-        return Placed(*sets, clusters), [()] * len(names), notes
+    def _placed(self, names, places, near, far):
+        relations, notes = placed(names, places, near, far)
+        return relations, [()] * len(names), notes
 
     def _strangers(self, names, found):
         strange = sum(name not in found for name in names)
@@ -202,6 +192,8 @@ def truth_of(given, option="--truth"):
         return Truth()
     if given in WORDS and not os.path.isfile(given):
         return Truth(given)
+    if (form := placesets.form_of(given)) is not None:
+        return Truth(form, given)
     if os.path.isdir(given):
         raise ImgretError(f"{option} {given} is a folder: give a file, or the word folders where names say it")
     if os.path.exists(given) and not os.path.isfile(given):

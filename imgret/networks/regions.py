@@ -53,6 +53,46 @@ def part(maps, number):
     return maps[:, :, rows, columns]
 
 
+def frame(size, box=None):
+    """The rectangle that all of a photo is, or its box: x1, y1, x2, y2, (4,), float64, in pixels of the photo.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Width and height.
+    box : sequence of float, optional
+    """
+    return np.array(box if box is not None else (-0.5, -0.5, size[0] - 0.5, size[1] - 0.5), np.float64)
+
+
+def corners(rectangle):
+    """Where `PARTS` of a rectangle x1, y1, x2, y2 are: the same of each, (R, 4), float64. A map is cut there to the nearest place."""
+    parts = np.array(PARTS)[:, [1, 0, 3, 2]] / 2
+    (x1, y1), (x2, y2) = rectangle[:2], rectangle[2:]
+    return np.array([x1, y1, x1, y1]) + parts * np.array([x2 - x1, y2 - y1] * 2)
+
+
+def quarters(maps):
+    """What all of `PARTS` of maps (B, C, H, W) are made of.
+
+    Returns
+    -------
+    quarters : list of torch.Tensor, shape (B, C, h, w)
+        Four; two or one where a side is not divided.
+    made : list of list of int
+        Of each part, which of these.
+    """
+    rows, columns = ((0, 1) if side > 1 else (0,) for side in maps.shape[2:])
+    cells = [(row, column) for row in rows for column in columns]
+
+    def within(cell, ends):
+        top, left, bottom, right = ends
+        return (len(rows) < 2 or top <= cell[0] < bottom) and (len(columns) < 2 or left <= cell[1] < right)
+
+    made = [[number for number, cell in enumerate(cells) if within(cell, ends)] for ends in PARTS]
+    return [part(maps, PARTS.index((row, column, row + 1, column + 1))) for row, column in cells], made
+
+
 def _more(short, long):
     """m - 1: regions of level 1 along the longer side, less one."""
     if long == short:

@@ -12,6 +12,7 @@ RERANKERS = {
     "scsm": "imgret.rerankers.scsm:Scsm",
     "offsets": "imgret.rerankers.offsets:Offsets",
     "max-regions": "imgret.rerankers.max_regions:MaxRegions",
+    "region-similarity": "imgret.rerankers.region_similarity:RegionSimilarity",
     "aqe": "imgret.rerankers.aqe:Aqe",
     "alpha-qe": "imgret.rerankers.alpha_qe:AlphaQe",
     "rank-weighted": "imgret.rerankers.rank_weighted:RankWeighted",

@@ -96,8 +96,12 @@ class Trainer(Component):
             raise ImgretError(
                 "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
             )
-        if len(np.unique(self.task.relations.clusters)) < LEAST:
-            raise ImgretError("all photos to train on are of one group: there are no negatives; give photos of at least two")
+        relations = self.task.relations
+        answers = relations.answers()
+        # mostly the first that asks has a negative
+        apart = any(len(np.setdiff1d(answers, relations.never(photo), assume_unique=True)) for photo in anchors.tolist())
+        if len(np.unique(relations.clusters)) < LEAST or not apart:
+            raise ImgretError(relations.alike)
         return anchors
 
     def start(self, embed):

@@ -21,13 +21,15 @@ class PlaceParams(TupleParams):
         1000, "photos that ask, in each part of an epoch, before all vectors are computed anew", minimum=1, maximum=10_000_000
     )
     pool_size: int = param(100_000, "photos among which negatives are looked for", minimum=2, maximum=100_000_000)
-    alone: bool = param(False, "photos that match no other ask too: for another view of themselves")
+    alone: bool | None = param(
+        None, "photos that match no other ask too: for another view of themselves; none: unless the truth is of places"
+    )
     miner: str = param("sampled", f"how negatives are found: {', '.join(MINERS)}", choices=tuple(MINERS))
 
 
 class Weak(Tuples):
     """Base of weakly supervised ways: of the photos that were taken near a query, the one counts that the network finds nearest, the best
-    potential positive. (Others may look another way.)
+    potential positive, as others may look another way. Where the truth is of groups or pairs, all that match are certain, and one is drawn.
 
     Vectors are computed anew after every `queries` queries. The published settings are the defaults: the nearest within 10 metres, 10
     negatives farther than 25, found among 1000 that are drawn and the 10 of the last time, 4 tuples a step, 1000 queries.
@@ -38,7 +40,7 @@ class Weak(Tuples):
     2016, section 4 and appendix A.
     """
 
-    nearest = True
+    weak = True
 
 
 class NetVlad(Weak):

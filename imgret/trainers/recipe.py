@@ -12,7 +12,7 @@ from imgret.registry import SAMPLING, load, param
 from imgret.training.augment import Augment
 
 # heads that vectors are trained through: those of maps that have no other classifier's weights in them
-TRAINED = ("gem", "avg", "max", "rmac", "crow", "netvlad", "attention")
+TRAINED = ("gem", "avg", "max", "rmac", "crow", "netvlad", "attention", "se")
 POOLS = {name: load(HEADS, name, "head") for name in TRAINED}
 
 

@@ -33,6 +33,7 @@ class Sfrs(Weak):
     """
 
     name = "sfrs"
+    several = True
     Loss = SFRS
     Params = params_of(PlaceParams, SfrsParams, Sampled.Params, SFRS.Params, choice=NetVladChoice)
 

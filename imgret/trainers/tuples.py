@@ -36,10 +36,14 @@ class Tuples(Trainer):
     In each part of an epoch as many photos ask as `queries` says, each once in an epoch. Each is given a photo that matches it; where none
     does, and without a truth, that is another view of itself. Its negatives are found among `pool_size` photos by the network as it is.
 
+    The photo that matches is drawn by the seed. Where it is not certain what photos show (positions), and a way to train is `weak`, it is
+    the one that the network as it is finds nearest: the best potential positive.
+
     Attributes
     ----------
-    nearest : bool
-        Whether the photo that matches is the one which the network as it is finds nearest; otherwise the seed draws it.
+    weak : bool
+    several : bool
+        Whether more than one of those that match are looked at: the nearest.
 
     References
     ----------
@@ -47,13 +51,16 @@ class Tuples(Trainer):
     """
 
     Loss = None
-    nearest = False
+    weak = False
+    several = False
 
     def begin(self, task):
         """See `Trainer.begin`."""
         super().begin(task)
-        anchors = self.matched()
-        self._anchors = np.arange(task.relations.count) if self.params.alone else anchors
+        anchors, certain = self.matched(), task.relations.certain
+        alone = certain if self.params.alone is None else self.params.alone
+        self._anchors = task.relations.askers() if alone else anchors
+        self._ranked = self.several or (self.weak and not certain)
         self._loss = self.Loss(self.params.part(self.Loss.Params))
         kind = load(MINERS, self.params.miner, "miner")
         self._miner = kind(self.params.part(kind.Params))
@@ -71,10 +78,10 @@ class Tuples(Trainer):
         if len(pool) > params.pool_size:
             pool = np.sort(np.random.default_rng(seed_of(task.seed, "pool", epoch, part)).permutation(pool)[: params.pool_size])
         positives = [self._matching(photo, epoch) for photo in queries.tolist()]
-        looks = self.nearest or self._miner.looks
+        looks = self._ranked or self._miner.looks
         vectors = embed(np.unique(np.concatenate([queries, *positives, pool]))) if looks else None
-        if self.nearest:
-            positives = [self._nearest(photo, found, vectors) for photo, found in zip(queries.tolist(), positives, strict=True)]
+        if self._ranked:
+            positives = [self._nearest(photo, found, vectors, epoch) for photo, found in zip(queries.tolist(), positives, strict=True)]
         seed = seed_of(task.seed, "miner", epoch, part)
         first = np.array([found[0] for found in positives], dtype=np.int64)
         negatives = self._miner.mine(queries, first, vectors, pool, task.relations, params.negatives, seed)
@@ -91,14 +98,21 @@ class Tuples(Trainer):
         found = self.task.relations.positives(photo)
         if not len(found):
             return np.array([photo])
-        if self.nearest:
-            return found
-        draw = np.random.default_rng(seed_of(self.task.seed, "positive", epoch, self.task.names[photo]))
-        return found[[draw.integers(len(found))]]
+        return found if self._ranked else found[[self._drawn(photo, found, epoch)]]
 
-    def _nearest(self, photo, found, vectors):
-        """Photos that match one, the nearest first; of some that are as near, the one of the smallest number."""
-        return found[np.argsort(-likeness(vectors, photo, found), kind="stable")]
+    def _drawn(self, photo, found, epoch):
+        draw = np.random.default_rng(seed_of(self.task.seed, "positive", epoch, self.task.names[photo]))
+        return draw.integers(len(found))
+
+    def _nearest(self, photo, found, vectors, epoch):
+        """Photos that match one, the nearest first (of some that are as near, the one of the smallest number), but before them the one that
+        is drawn where all show the same.
+        """
+        ranked = found[np.argsort(-likeness(vectors, photo, found), kind="stable")]
+        if not self.task.relations.certain:
+            return ranked
+        first = found[self._drawn(photo, found, epoch)]
+        return np.concatenate([[first], ranked[ranked != first]])
 
     def _batches(self, tuples, epoch):
         """Batches of tuples: a photo, those that match it, the nearest first, and its negatives."""

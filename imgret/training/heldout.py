@@ -47,7 +47,8 @@ class HeldOut:
     """Held-out photos ask for those that match them; without labels a seeded look at each asks for the photo itself among all,
     or where there are very many photos, among some of them.
 
-    Mean average precision (finite sum, the photo that asks taken out) over photos with a match; of places recall@1.
+    Mean average precision (finite sum, the photo that asks taken out) over photos with a match; of places recall@1. Photos that do not
+    answer, and those of the traversal of the one that asks near it, are not ranked.
 
     Parameters
     ----------
@@ -65,8 +66,14 @@ class HeldOut:
         if labelled:
             place = {photo: row for row, photo in enumerate(photos.tolist())}
             found = [[place[other] for other in relations.positives(photo).tolist() if other in place] for photo in photos.tolist()]
-            self._asking = np.array([row for row, positives in enumerate(found) if positives], dtype=np.int64)
+            asks = np.isin(photos, relations.anchors()).tolist()
+            self._asking = np.array([row for row, positives in enumerate(found) if positives and asks[row]], dtype=np.int64)
             self._positives = [np.array(found[row]) for row in self._asking.tolist()]
+            self._silent = np.flatnonzero(~np.isin(photos, relations.answers()))
+            self._ignored = [
+                np.array([place[other] for other in relations.ignored(photo).tolist() if other in place], dtype=np.int64)
+                for photo in photos[self._asking].tolist()
+            ]
             self.pairs = [(photo, 0) for photo in photos.tolist()]
         else:
             others = np.setdiff1d(np.arange(relations.count), photos)
@@ -98,9 +105,10 @@ class HeldOut:
         for start in range(0, len(self._asking), BLOCK):
             rows = self._asking[start : start + BLOCK]
             scores = vectors[rows] @ gallery.T
-            for row, line, matching in zip(rows.tolist(), scores, self._positives[start : start + BLOCK], strict=True):
+            for number, (row, line) in enumerate(zip(rows.tolist(), scores, strict=True), start):
+                matching = self._positives[number]
                 if self.labelled:
-                    line[row] = -np.inf
+                    line[row] = line[self._silent] = line[self._ignored[number]] = -np.inf
                 order = np.argsort(-line, kind="stable")
                 found = np.sort(np.flatnonzero(np.isin(order, matching))) + 1
                 ranks.append(found)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 
 import numpy as np
 
@@ -12,12 +11,16 @@ from imgret.evaluation.asking import Asking
 from imgret.evaluation.protocols.base import Protocol
 from imgret.evaluation.questions import Question
 from imgret.evaluation.wording import SELF_REMOVED, TRUNCATION, WHOLE
+from imgret.formats.groundtruth import GALLERY, QUERY
 from imgret.formats.listfolder import read_folder
-from imgret.formats.tables import read_places
-from imgret.names import last_part, shown
+from imgret.formats.places import in_names, position_of
+from imgret.formats.placesets import read_places
+from imgret.names import shown
 from imgret.registry import param
 
-NO_POSITION = "without a position"
+NO_POSITION, SILENT = "without a position", "whose role in the ground truth is not query"
+DEGREES = "all positions are within 180: are they degrees? Metres are needed"
+ZONES = "some positions have a zone and others have none: these never match each other"
 
 
 class Places(Protocol):
@@ -26,19 +29,24 @@ class Places(Protocol):
     Positions are UTM metres: in the names, `@east@north@zone@...` as the visual geo-localisation benchmarks write them, or in a CSV. Photos
     of different zones never match. A query without any gallery photo within the radius stays in the mean as not recalled; a query without a
     position is skipped, a gallery photo without one matches nothing, and both are counted. The query photo itself is taken out of its
-    list. Compass, height and time are not looked at.
+    list. Compass, height and time are not looked at. Where the ground truth gives roles, or folders of the names do (`queries`, `query` and
+    `database`, both of them), photos that do not ask are skipped as queries, and those that only ask are taken out of every list. Where it
+    gives traversals, photos within the radius that are of the query's own are taken out of its list.
     """
 
     name = "places"
     takes_truth = True
-    truth_is = "optional: a CSV with the header image,east,north in metres (and zone), where the names do not say @east@north@"
+    truth_is = (
+        "optional: a CSV with the header image,east,north in metres (and zone, role, traversal), a .mat file with dbStruct, or a folder of "
+        "MSLS, where the names do not say @east@north@"
+    )
     primary = "recall@1"
     conventions = {
         "ap": "none: recall@N is what is reported",
         "positives": "gallery photos at most `radius` metres (25 by default) from the query, in the plane of UTM, in the same zone",
         "query": f"{SELF_REMOVED}; queries without a positive count as not recalled",
         "crop": WHOLE,
-        "junk": "none",
+        "junk": "photos whose role is only query; for each query photos of its own traversal within the radius",
         "truncation": TRUNCATION,
         "names": "exactly as in the CSV; without a CSV the last part of the name tells the position",
         "measures": "recall@N is the part of the queries with any positive in the first N",
@@ -57,20 +65,69 @@ class Places(Protocol):
         return tuple(f"recall@{k}" for k in dict.fromkeys((1, *self.params.at)))
 
     def _read_folder(self, path, truth):
-        known = None if truth is None else read_places(truth)
-        return read_folder(path, known or (lambda name: position_of(name) is not None), known=known)
+        if truth is None:
+            return read_folder(path, lambda name: position_of(name) is not None)
+        known = {name for table in read_places(truth).tables for form in table.forms for name in table.named(form)}
+        return read_folder(path, known, known=known)
 
     def names_in(self, lists, truth):
         """The names of the ground truth; see `Protocol.names_in`."""
-        return lists.names if truth is None else read_places(truth)
+        return lists.names if truth is None else read_places(truth).of((*lists.names, *lists.query_names))
+
+    def searched(self, names, truth):
+        """Those that ask, and those that answer; see `Protocol.searched`."""
+        found = in_names(names) if truth is None else read_places(truth)
+        if not found.roles:
+            return names, names
+        known = found.of(names)
+        roles = [known[name].role if name in known else 0 for name in names]
+        asking = [name for name, role in zip(names, roles, strict=True) if role & QUERY]
+        return asking, [name for name, role in zip(names, roles, strict=True) if role != QUERY]
 
     def ask(self, lists, truth):
         """What the positions ask of the lists; see `Protocol.ask`."""
+        known = {*lists.names, *lists.query_names}
+        found = in_names(known) if truth is None else read_places(truth)
+        places = found.of(known)
+        gallery, placed, others, silent = _sides(lists, places, found.roles)
+        self._check_known(lists, gallery, placed, truth)
+        zones, tours = {}, {b"": -1}
+        photos = np.array(list(gallery), dtype=np.int64)
+        coordinates, zone = _columns(gallery.values(), zones)
+        asked_at, asked_zone = _columns((place for _, place in placed), zones)
+        tour = np.array([tours.setdefault(place.traversal, len(tours)) for place in gallery.values()], dtype=np.int64)
+        counts = np.array([place.role != 0 for place in gallery.values()], dtype=bool)
+        near = within(coordinates, zone, asked_at, asked_zone, self.params.radius)
+        asking, lonely = Asking(lists, skips=(NO_POSITION, SILENT)), 0
+        asking.skip(NO_POSITION, len(lists.query_names) - len(placed) - silent)
+        asking.skip(SILENT, silent)
         positions = lists.positions()
-        places = None if truth is None else read_places(truth)
-        where = position_of if places is None else places.get
-        gallery = {photo: place for photo, name in enumerate(lists.names) if (place := where(name)) is not None}
-        placed = [(row, place) for row, name in enumerate(lists.query_names) if (place := where(name)) is not None]
+        for (row, place), around in zip(placed, near, strict=True):
+            own = positions.get(lists.query_names[row], -1)
+            around = around[photos[around] != own]
+            alike = tour[around] == tours.get(place.traversal, -2)
+            alike &= place.traversal != b""
+            ids = photos[around[~alike & counts[around]]]
+            lonely += len(ids) == 0
+            asking.add(Question(row, lists.query_names[row], len(ids), ids, junk=photos[around[alike]], own=own))
+        asking.take_out(others)
+        asking.note(len(lists.names) - len(gallery) - len(others), "gallery photo", "without a position: they match nothing")
+        asking.note(lonely, "query", f"without a gallery photo within {self.params.radius:g} m: these count as not recalled")
+        if max(np.abs(coordinates).max(), np.abs(asked_at).max()) <= 180:
+            asking.remark(DEGREES)
+        if len(zones) > 1 and b"" in zones:
+            asking.remark(ZONES)
+        if not lists.whole_gallery:
+            asking.remark("only photos that occur in the lists are known, so a query may have positives that are not seen here")
+        if truth is not None:
+            missing = sum(name not in known for name in places)
+            what = "CSV" if len(found.tables[0].forms) == 1 else "ground truth"
+            asking.note(missing, "photo", f"of the {what} nowhere in the ranking: they count for nothing")
+        asking.remark(*found.notes)
+        return asking.done()
+
+    @staticmethod
+    def _check_known(lists, gallery, placed, truth):
         source = "in the names (@east@north@)" if truth is None else f"in {truth}"
         for what, some, names in (("gallery photo", gallery, lists.names), ("query", placed, lists.query_names)):
             if not some:
@@ -79,47 +136,25 @@ class Places(Protocol):
                     + (f", for example {shown(names[0])}" if names else "")
                     + ("; give a CSV with --truth" if truth is None else "; write the names as the ranking has them")
                 )
-        zones = {}
-        photos = np.array(list(gallery), dtype=np.int64)
-        coordinates, zone = _columns(gallery.values(), zones)
-        asked_at, asked_zone = _columns((place for _, place in placed), zones)
-        near = within(coordinates, zone, asked_at, asked_zone, self.params.radius)
-        asking, lonely = Asking(lists, skips=(NO_POSITION,)), 0
-        asking.skip(NO_POSITION, len(lists.query_names) - len(placed))
-        for (row, _), found in zip(placed, near, strict=True):
-            own = positions.get(lists.query_names[row], -1)
-            ids = photos[found]
-            ids = ids[ids != own]
-            lonely += len(ids) == 0
-            asking.add(Question(row, lists.query_names[row], len(ids), ids, own=own))
-        asking.note(len(lists.names) - len(gallery), "gallery photo", "without a position: they match nothing")
-        asking.note(lonely, "query", f"without a gallery photo within {self.params.radius:g} m: these count as not recalled")
-        if max(np.abs(coordinates).max(), np.abs(asked_at).max()) <= 180:
-            asking.remark("all positions are within 180: are they degrees? Metres are needed")
-        if len(zones) > 1 and b"" in zones:
-            asking.remark("some positions have a zone and others have none: these never match each other")
-        if not lists.whole_gallery:
-            asking.remark("only photos that occur in the lists are known, so a query may have positives that are not seen here")
-        if places is not None:
-            known = {*lists.names, *lists.query_names}
-            missing = sum(name not in known for name in places)
-            asking.note(missing, "photo", "of the CSV nowhere in the ranking: they count for nothing")
-        return asking.done()
 
 
-def position_of(name):
-    """East, north and zone of a name `...@east@north@zone@...`; None where it has none."""
-    fields = last_part(name).split(b"@")
-    if len(fields) < 4:
-        return None
-    try:
-        east, north = float(fields[1]), float(fields[2])
-    except ValueError:
-        return None
-    if not (math.isfinite(east) and math.isfinite(north) and max(abs(east), abs(north)) < 1e9):
-        return None
-    zone = fields[3].lstrip(b"0") if fields[3].isdigit() and len(fields) > 4 else b""
-    return east, north, zone
+def _sides(lists, places, roles):
+    """Gallery photos with a place, (list, place) of those that ask, gallery photos that only ask, and how many queries may not ask."""
+    gallery = {photo: place for photo, name in enumerate(lists.names) if (place := places.get(name)) is not None}
+    placed = [(row, place) for row, name in enumerate(lists.query_names) if (place := places.get(name)) is not None]
+    if not roles:
+        return gallery, placed, [], 0
+    others = [photo for photo, place in gallery.items() if place.role == QUERY]
+    asking = [(row, place) for row, place in placed if place.role & QUERY]
+    if placed and not asking:
+        raise ImgretError(
+            f"no query of {lists.label} has the role query in its ground truth: nothing can be asked; ask with those that have"
+        )
+    if gallery and not any(place.role & GALLERY for place in gallery.values()):
+        raise ImgretError(
+            f"no gallery photo of {lists.label} has the role gallery in its ground truth: nothing can match; search among those"
+        )
+    return {photo: place for photo, place in gallery.items() if place.role != QUERY}, asking, others, len(placed) - len(asking)
 
 
 def _columns(places, zones):

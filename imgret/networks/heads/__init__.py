@@ -10,6 +10,7 @@ HEADS = {
     "fc": "imgret.networks.heads.vectors:FullyConnected",
     "netvlad": "imgret.networks.heads.netvlad:NetVlad",
     "attention": "imgret.networks.heads.attention:Attention",
+    "se": "imgret.networks.heads.excitation:SqueezeExcitation",
     "none": "imgret.networks.heads.columns:Columns",
     "regions": "imgret.networks.heads.regions:Regions",
     "patches": "imgret.networks.heads.patches:Patches",

@@ -1,19 +1,16 @@
 """What a head is, and what most of them share."""
 
 import copy
-import dataclasses
-
-import numpy as np
 
 from imgret.arrays import TINIEST
 from imgret.networks import pooling
 from imgret.networks.heads import embedding, learned
-from imgret.networks.heads.params import LocalParams, VectorParams
+from imgret.networks.heads.params import VectorParams
 from imgret.networks.regions import PARTS, part
 
 
 class Head:
-    """Base of all heads: a subclass of `VectorHead` or `LocalHead`.
+    """Base of all heads: a subclass of `VectorHead`, or of `imgret.networks.heads.local.LocalHead`.
 
     Parameters
     ----------
@@ -129,7 +126,7 @@ class Head:
 
         Returns
         -------
-        torch.Tensor, shape (B, D), or list of Located
+        torch.Tensor, shape (B, D), or list of imgret.networks.heads.local.Located
             Vectors of unit L2 norm, zero where nothing fires; or the local features of each photo.
         """
         raise NotImplementedError
@@ -205,11 +202,25 @@ class VectorHead(Head):
         """
         import torch
 
-        return torch.stack([self([part(output, number) for output in outputs]) for number in range(len(PARTS))], dim=1)
+        return torch.stack([self._last(pooled) for pooled in self._parts(outputs)], dim=1)
+
+    def _parts(self, outputs):
+        """The vectors of each region below the last linear layer."""
+        return [self.pooled([part(output, number) for output in outputs]) for number in range(len(PARTS))]
 
     def describe(self, photos, forward):
         """Vectors of photos of one shape: those of all views combined, then through the last linear layer; see `Head.describe`."""
         return self._last(self._combined([self.pooled(outputs) for outputs, _ in forward.views(photos)]))
+
+    def describe_parts(self, photos, forward):
+        """Vectors (B, R, D) of the regions of photos of one shape: those of all views combined, as `describe` does for whole photos."""
+        import torch
+
+        seen = []
+        for number, (outputs, _) in enumerate(forward.views(photos)):
+            mirrored = forward.params.flip and number % 2 == 1
+            seen.append(self._parts([output.flip(3) for output in outputs] if mirrored else outputs))
+        return torch.stack([self._last(self._combined(found)) for found in zip(*seen, strict=True)], dim=1)
 
     def _last(self, vectors):
         if not self.params.embed:
@@ -231,71 +242,3 @@ class VectorHead(Head):
             mean = sum(each.sign() * (each.abs() / top) ** p for each in found) / len(found)
             combined = combined.where(~lost, mean.sign() * mean.abs() ** (1 / p) * top)
         return pooling.l2(combined)
-
-
-@dataclasses.dataclass(frozen=True)
-class Located:
-    """All that a head finds in one photo.
-
-    Attributes
-    ----------
-    descriptors : ndarray, shape (T, D), float32
-        Unit L2 norm; zero where nothing fires.
-    scores : ndarray, shape (T,), float32
-    places : ndarray, shape (T, 3), float64
-        x, y and side of what each looks at, in pixels of the photo as it was shown.
-    """
-
-    descriptors: np.ndarray
-    scores: np.ndarray
-    places: np.ndarray
-
-
-class LocalHead(Head):
-    """Base of heads that give local features: a subclass has `describe`, or is a `MapHead`."""
-
-    gives = "features"
-    refuses = ("flip",)
-    Params = LocalParams
-
-
-class MapHead(LocalHead):
-    """Base of heads that find local features on the maps of the whole photo: a subclass has `look`."""
-
-    def look(self, outputs, finest, forward):
-        """The local features of one view.
-
-        Parameters
-        ----------
-        outputs : list of torch.Tensor, shape (B, C_i, H_i, W_i)
-        finest : int
-            Number of the layer whose map has most places.
-        forward : imgret.networks.forward.Forward
-            For `field`.
-
-        Returns
-        -------
-        descriptors, scores : torch.Tensor, shapes (B, T, D), (B, T)
-        x, y, side : ndarray, shape (T,)
-            Pixels of the view.
-        """
-        raise NotImplementedError
-
-    def describe(self, photos, forward):
-        """Local features of photos of one shape; see `Head.describe`."""
-        parts = [self._view(outputs, factor, forward) for outputs, factor in forward.views(photos)]
-        places = np.concatenate([places for _, _, places in parts])
-        return [
-            Located(
-                np.concatenate([descriptors[number] for descriptors, _, _ in parts]),
-                np.concatenate([scores[number] for _, scores, _ in parts]),
-                places,
-            )
-            for number in range(len(photos))
-        ]
-
-    def _view(self, outputs, factor, forward):
-        finest = max(range(len(outputs)), key=lambda number: outputs[number].shape[2] * outputs[number].shape[3])
-        descriptors, scores, x, y, side = self.look(outputs, finest, forward)
-        places = np.stack([(x + 0.5) / factor[0] - 0.5, (y + 0.5) / factor[1] - 0.5, side / np.sqrt(factor[0] * factor[1])], axis=1)
-        return descriptors.cpu().numpy(), scores.cpu().numpy(), places

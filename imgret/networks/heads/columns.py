@@ -3,7 +3,7 @@
 import numpy as np
 
 from imgret.networks import pooling
-from imgret.networks.heads.base import MapHead
+from imgret.networks.heads.local import MapHead
 
 
 class Columns(MapHead):

@@ -4,7 +4,7 @@ import numpy as np
 
 from imgret.arrays import TINIEST
 from imgret.errors import UsageError
-from imgret.networks.heads.base import LocalHead, Located
+from imgret.networks.heads.local import LocalHead, Located
 
 SIDE = 8.0  # pixels of the view that a keypoint is said to look at: such networks say nothing of it
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from imgret.arrays import TINIEST
 from imgret.errors import ImgretError, counted
-from imgret.networks import pooling
+from imgret.networks import pooling, regions
 from imgret.networks.heads.base import VectorHead
 from imgret.networks.heads.columns import Columns
 from imgret.networks.heads.params import VectorParams
@@ -17,6 +18,7 @@ WEIGHT, BIAS, CENTROIDS = "netvlad.weight", "netvlad.bias", "netvlad.centroids"
 RATIO = 100.0  # of the assignments to the nearest and the second word, when training starts
 ROWS = 1000  # columns for each word that k-means is given, at most
 SEED = 0  # of k-means
+NOISE = 1e-4  # of a residual, as a share of the columns it is made of
 
 
 class NetVlad(VectorHead):
@@ -51,7 +53,25 @@ class NetVlad(VectorHead):
 
     def pool(self, output):
         """(B, C, H, W) to (B, K C)."""
-        return vlad(output, *(self.learned[name] for name in (WEIGHT, BIAS, CENTROIDS)))
+        return vlad(output, *self._learned())
+
+    def regional(self, outputs):
+        """Vectors of regions; see `VectorHead.regional`. Each column belongs to words by itself: the residuals of what regions are made of
+        are taken once, and added up for each.
+        """
+        import torch
+
+        from imgret.networks.heads.residuals import residuals
+
+        (maps,) = outputs
+        quarters, made = regions.quarters(maps)
+        found = [residuals(quarter, *self._learned()) for quarter in quarters]
+        summed = [[sum(found[number][which] for number in numbers) for which in (0, 1)] for numbers in made]
+        vectors = torch.stack([normalised(*each) for each in summed], dim=1)
+        return self._last(pooling.l2(pooling.l2(vectors)).flatten(0, 1)).unflatten(0, vectors.shape[:2])
+
+    def _learned(self):
+        return (self.learned[name] for name in (WEIGHT, BIAS, CENTROIDS))
 
 
 def vlad(maps, weight, bias, centroids):
@@ -76,12 +96,24 @@ def vlad(maps, weight, bias, centroids):
     R. Arandjelović, P. Gronat, A. Torii, T. Pajdla & J. Sivic, NetVLAD: CNN architecture for weakly supervised place recognition, CVPR
     2016, equations 3 and 4 and figure 2.
     """
-    import torch
+    from imgret.networks.heads.residuals import residuals
 
-    x = pooling.l2(maps.flatten(2).transpose(1, 2))
-    share = torch.nn.functional.linear(x, weight, bias).softmax(dim=2) * x.any(dim=2, keepdim=True)
-    residuals = share.transpose(1, 2) @ x - share.sum(dim=1)[:, :, None] * centroids
-    return pooling.l2(residuals).flatten(1)
+    return normalised(*residuals(maps, weight, bias, centroids))
+
+
+def normalised(residuals, masses):
+    """Residuals (B, K, C) of words with masses Σ a_k (B, K), each word's L2-normalised: (B, K C).
+
+    Where all columns of a word are where the word is, what is left of their difference is rounding: a residual shorter than `NOISE` of
+    its mass is divided by that, stays near 0, and passes no gradient back. However little belongs to a word, it counts as others do: that
+    is what intra-normalisation is; one to which nothing at all belongs is 0.
+    """
+    noise = NOISE * masses[:, :, None]
+    tiny = pooling.lengths(residuals.detach())[:, :, None] <= noise
+    found = pooling.l2(residuals)
+    if tiny.any():
+        found = found.where(~tiny, (residuals / noise.clamp_min(TINIEST)).detach())
+    return found.flatten(1)
 
 
 def beginning(columns, size):

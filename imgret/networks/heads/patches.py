@@ -7,7 +7,7 @@ import numpy as np
 from imgret import images
 from imgret.errors import UsageError
 from imgret.networks import pooling, regions
-from imgret.networks.heads.base import LocalHead, Located
+from imgret.networks.heads.local import LocalHead, Located
 from imgret.networks.heads.params import LocalParams, RegionPool
 from imgret.registry import SAMPLING, param
 

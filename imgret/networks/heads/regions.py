@@ -3,7 +3,7 @@
 import dataclasses
 
 from imgret.networks import pooling, regions
-from imgret.networks.heads.base import MapHead
+from imgret.networks.heads.local import MapHead
 from imgret.networks.heads.params import Levels, LocalParams, RegionPool
 
 
