@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import forking
 import numpy as np
 import pytest
 from helpers import call, encoded, left_over, png_header, refused, texture
@@ -298,7 +299,15 @@ def test_a_hostile_network_to_start_from(pupils, tmp_path, change):
 def started(pupils, out, *settings, jobs=1):
     """The same command as `trained` gives, in a process of its own."""
     command = ["train", pupils / "photos", "-o", out, "-m", "contrastive", "--truth", pupils / "groups.csv", *sets(settings), "-j", jobs]
-    return subprocess.Popen([sys.executable, "-m", "imgret", *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return begun("from imgret.__main__ import main; main()", command)
+
+
+def begun(code, command):
+    """A process of its own, with PyTorch loaded where that can be."""
+    streams, words = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}, list(map(str, command))
+    if sys.platform == "linux":
+        return forking.Forked(forking.kept, code, words, torch=True, env=dict(os.environ), **streams)
+    return subprocess.Popen([sys.executable, "-c", code, *words], **streams)
 
 
 def test_two_runs_on_one_output(pupils, tmp_path):
@@ -326,7 +335,7 @@ def test_a_signal_in_any_phase(pupils, tmp_path, monkeypatch, number, code, phas
     )
     command = ["train", pupils / "photos", "-o", out, "-m", "contrastive", "--truth", pupils / "groups.csv"]
     command += [*sets((*SHORT, "freeze=stage3")), "-j", 1]
-    process = subprocess.Popen([sys.executable, "-c", hook, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = begun(hook, command)
     try:
         _, err = process.communicate(timeout=300)  # it would sleep for longer
     finally:
