@@ -3,11 +3,11 @@
     place_figures.py EXPERIMENT [--seeds N] [--set NAME=VALUE]...
 
 `netvlad`: NetVLAD of a middle layer, trained on the 500 distractors without labels; the four sets of photos/ judge by mean average
-precision, as it is and PCA-whitened to 256 (some 10 minutes on a processor's core). `attention`: a map of what counts over a network that
-stays as it is, trained with groups of three of these sets and judged by the fourth (20 minutes). `tower`: the floors of
-train/tower_places, half of them drawn by the seed to train on, the others judge by recall within 25 metres (15 minutes a seed). `street`:
-the same of train/street_gps by squares of a kilometre; so few photos show no gain. Needs IMGRET_TEST_DATA; `train_figures.py left-out -m
-sare` has what is gained with GeM and R-MAC.
+precision, as it is and PCA-whitened to 256. `attention`: a map of what counts over a network that stays as it is, trained with groups of
+three of these sets and judged by the fourth. `tower`: the floors of train/tower_places, half of them drawn by the seed to train on, the
+others judge by recall within 25 metres. `street`: the same of train/street_gps by squares of a kilometre; so few photos show no gain.
+`train_figures.py left-out -m sare` has what is gained with GeM and R-MAC. On a free core, roughly: a quarter of an hour, half an hour, and
+ten minutes for each seed of the last two. Needs IMGRET_TEST_DATA.
 """
 
 import argparse
