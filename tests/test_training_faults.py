@@ -94,7 +94,8 @@ def test_more_negatives_than_photos(pupils, tmp_path):
     done = trained(pupils, tmp_path / "n.safetensors", settings=(*NET, "negatives=900"))
     assert (done.code, done.err.splitlines()[-1]) == (
         1,
-        "imgret: error: no photo to train on has 900 others that may be its negatives: set fewer `negatives`, or give more photos",
+        "imgret: error: no photo to train on has 900 others that may be its negatives, no two of them of one group or place: set fewer "
+        "`negatives`, or give more photos",
     )
 
 

@@ -88,7 +88,8 @@ class Tuples(Trainer):
         whole = (negatives >= 0).all(axis=1)
         if not whole.any():
             raise ImgretError(
-                f"no photo to train on has {params.negatives} others that may be its negatives: set fewer `negatives`, or give more photos"
+                f"no photo to train on has {params.negatives} others that may be its negatives, no two of them of one group or place: set "
+                "fewer `negatives`, or give more photos"
             )
         tuples = zip(queries.tolist(), positives, negatives, whole, strict=True)
         return self._batches([(query, found, others) for query, found, others, kept in tuples if kept], epoch)
