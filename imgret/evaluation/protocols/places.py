@@ -18,6 +18,7 @@ from imgret.formats.placesets import read_places
 from imgret.names import shown
 from imgret.registry import param
 
+JUNK = "photos whose role is only query; for each query photos of its own traversal within the radius"  # where there are such
 NO_POSITION, SILENT = "without a position", "whose role in the ground truth is not query"
 DEGREES = "all positions are within 180: are they degrees? Metres are needed"
 ZONES = "some positions have a zone and others have none: these never match each other"
@@ -46,7 +47,7 @@ class Places(Protocol):
         "positives": "gallery photos at most `radius` metres (25 by default) from the query, in the plane of UTM, in the same zone",
         "query": f"{SELF_REMOVED}; queries without a positive count as not recalled",
         "crop": WHOLE,
-        "junk": "photos whose role is only query; for each query photos of its own traversal within the radius",
+        "junk": "none",
         "truncation": TRUNCATION,
         "names": "exactly as in the CSV; without a CSV the last part of the name tells the position",
         "measures": "recall@N is the part of the queries with any positive in the first N",
@@ -111,6 +112,8 @@ class Places(Protocol):
             lonely += len(ids) == 0
             asking.add(Question(row, lists.query_names[row], len(ids), ids, junk=photos[around[alike]], own=own))
         asking.take_out(others)
+        if found.roles or len(tours) > 1:
+            self.conventions = self.conventions | {"junk": JUNK}
         asking.note(len(lists.names) - len(gallery) - len(others), "gallery photo", "without a position: they match nothing")
         asking.note(lonely, "query", f"without a gallery photo within {self.params.radius:g} m: these count as not recalled")
         if max(np.abs(coordinates).max(), np.abs(asked_at).max()) <= 180:
