@@ -33,12 +33,15 @@ class Relations:
         What a network is judged by on such photos: "map", or "recall@1" where any photo that matches will do.
     certain : bool
         Whether photos that match show the same; otherwise they may.
+    lonely : str
+        What is said of photos none of which matches another.
     alike : str
         What is said of photos none of which is a negative of another.
     """
 
     measure = "map"
     certain = True
+    lonely = "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
     alike = "all photos to train on are of one group: there are no negatives; give photos of at least two"
 
     def __init__(self, count):
@@ -202,6 +205,10 @@ class Placed(Relations):
 
     measure = "recall@1"
     certain = False
+    lonely = (
+        "no photo to train on that may ask has one within `near` metres that may answer it, of another traversal where there are any: set "
+        "a larger `near`, or give more photos"
+    )
     alike = (
         "all photos to train on were taken within `far` metres of each other: there are no negatives; set `far` lower, or give photos of "
         "more places"

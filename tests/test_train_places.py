@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from test_trainable import network, photos  # noqa: E402 - after what it needs
 
-from imgret.errors import UsageError  # noqa: E402
+from imgret.errors import ImgretError, UsageError  # noqa: E402
 from imgret.losses.sare import SARE  # noqa: E402
 from imgret.losses.sfrs import SFRS  # noqa: E402
 from imgret.registry import load  # noqa: E402
@@ -160,6 +160,17 @@ def test_gradients_of_regions_are_those_of_finite_differences():
     raw = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64, requires_grad=True)
     loss = SFRS(SFRS.Params(temperatures=(0.5, 0.4), generations=2))
     assert torch.autograd.gradcheck(lambda x: loss(torch.nn.functional.normalize(x, dim=-1), 2, taught, 1), raw)
+
+
+def test_within_and_beyond_do_not_cross():
+    with pytest.raises(UsageError, match="^`near` is 50 m and `far` 20 m: photos between them would both match and not; set `far` to at"):
+        load(TRAINERS, "netvlad", "").Params.parse((), near=50, far=20)
+
+
+def test_photos_that_are_far_from_all_others():
+    alone = [np.array([number]) for number in range(12)]
+    with pytest.raises(ImgretError, match="^no photo to train on that may ask has one within `near` metres that may answer it, of another"):
+        begun("netvlad", Placed(alone, alone, np.arange(12)))
 
 
 def test_a_temperature_for_each_generation():

@@ -39,7 +39,10 @@ class SFRS(Loss):
             choices=("joint", "independent"),
         )
         temperatures: tuple[float, ...] = param(
-            (0.07, 0.07, 0.06, 0.05), "of the softmax; then of the labels in each generation that is taught", minimum=1e-3, maximum=10.0
+            (0.07, 0.07, 0.06, 0.05),
+            "of the softmax; then of the labels of each generation that is taught: one for each, or more",
+            minimum=1e-3,
+            maximum=10.0,
         )
         soft_weight: float = param(0.5, "of what is taught", minimum=0.0, maximum=1e3)
 

@@ -147,7 +147,7 @@ class _Step:
             lesson = lessons.validated(listing, truth, others, judging, keeping.folder)
         lesson = lessons.less(lesson, self.kind(self.params).aside(self._task(lesson, truth)), truth)
         if lesson.validation is None and self.params.holdout:
-            self.report.warn("nothing is scored: too few groups to hold some out, and no --validate; the last weights are kept")
+            self.report.warn("nothing is scored: too few groups or places to hold some out, and no --validate; the last weights are kept")
         done = self._trained(network, lesson, (self._task(lesson, truth), reading), keeping, logs)
         self._put(output, done, lesson)
 

@@ -93,9 +93,7 @@ class Trainer(Component):
         """
         anchors = self.task.relations.anchors()
         if not len(anchors):
-            raise ImgretError(
-                "no photo to train on matches another one: groups of one photo teach nothing; give other photos or another truth"
-            )
+            raise ImgretError(self.task.relations.lonely)
         relations = self.task.relations
         if len(np.unique(relations.clusters)) < LEAST or not (relations.certain or self._apart(anchors)):
             raise ImgretError(relations.alike)

@@ -87,6 +87,11 @@ def params_of(*own, choice=HeadChoice):
 
         def __post_init__(self):
             super().__post_init__()
+            if self.near > self.far:
+                raise UsageError(
+                    f"`near` is {self.near:g} m and `far` {self.far:g} m: photos between them would both match and not; set `far` to "
+                    "at least `near`"
+                )
             for name in self.idle():
                 raise UsageError(f"`{name}` has no effect with pool={self.pool}: leave it out")
             if self.scales != (1.0,) or self.flip:
