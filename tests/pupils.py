@@ -47,3 +47,36 @@ def kept(out):
     """The arrays of it."""
 
     return safetensors_files.read(checkpoint(out))
+
+
+class Killed(BaseException):
+    """What takes a signal's place."""
+
+
+def dying(patch, counts, command, out, often=True):
+    """Run a training again and again, each time until it dies after so many steps.
+
+    `patch` is pytest's; `often`: a checkpoint is written after each step. What the last run answers, and which steps were made in all.
+    """
+    from imgret.training.keeping import Keeping
+    from imgret.training.steps import Steps
+
+    made, real, left = [], Steps.make, [0]
+
+    def make(self, inputs, batch, step, share):
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        made.append(step)
+        return real(self, inputs, batch, step, share)
+
+    with patch.context() as within:
+        within.setattr(Steps, "make", make)
+        within.setattr(Keeping, "due", lambda _: often)
+        for count in counts:
+            left[0] = count
+            try:
+                done = call(*command, "-o", out)
+            except Killed:
+                assert not out.exists()
+    return done, made

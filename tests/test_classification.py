@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from helpers import call
-from pupils import EACH, GROUPS, NET, sets, trained
+from pupils import EACH, GROUPS, NET, dying, sets, trained
 
 pytest.importorskip("torch")
 
@@ -19,7 +19,6 @@ from imgret.trainers.classification import Classification, nearest_own  # noqa: 
 from imgret.trainers.coclusters import coclusters  # noqa: E402
 from imgret.training.heldout import HeldOut  # noqa: E402
 from imgret.training.sides import Sides, held_photos  # noqa: E402
-from imgret.training.steps import Steps  # noqa: E402
 
 SETTINGS = (*NET, "batch=3", "epochs=2", "rate=1e-3", "holdout=0.3", "seen=0.5", "least=1")
 
@@ -226,10 +225,6 @@ def test_unseen_classes_decide():
 # the step
 
 
-class Killed(BaseException):
-    """What takes a signal's place."""
-
-
 def test_from_photos_to_a_network(pupils, tmp_path):
     net = tmp_path / "net.safetensors"
     done = trained(pupils, net, method="classification", settings=SETTINGS)
@@ -254,19 +249,7 @@ def test_killed_it_goes_on_with_the_same_classes(pupils, tmp_path, monkeypatch, 
     command = ["train", pupils / "photos", "-m", "classification", *truth, *sets((*SETTINGS, "loss=auto")), "-j", 1]
     whole = call(*command, "-o", tmp_path / "whole.safetensors")
     assert whole.code == 0, whole.err
-    real, left = Steps.make, [2]
-
-    def make(self, inputs, batch, step, share):
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        return real(self, inputs, batch, step, share)
-
-    monkeypatch.setattr(Steps, "make", make)
-    with pytest.raises(Killed):
-        call(*command, "-o", tmp_path / "killed.safetensors")
-    left[0] = 100
-    again = call(*command, "-o", tmp_path / "killed.safetensors")
+    again, _ = dying(monkeypatch, (2, 100), command, tmp_path / "killed.safetensors", often=False)
     assert again.code == 0, again.err
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 

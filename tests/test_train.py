@@ -8,14 +8,13 @@ import shutil
 import numpy as np
 import pytest
 from helpers import call, encoded, refused, run, texture
-from pupils import EACH, GROUPS, NET, SHORT, TUPLES, checkpoint, kept, sets, trained
+from pupils import EACH, GROUPS, NET, SHORT, TUPLES, Killed, checkpoint, dying, kept, sets, trained
 
 pytest.importorskip("torch")
 
 from imgret.networks import safetensors_files  # noqa: E402 - after what it needs
 from imgret.runs.networkfiles import NetworkFile  # noqa: E402
 from imgret.store.reader import Store  # noqa: E402
-from imgret.training.keeping import Keeping  # noqa: E402
 from imgret.training.steps import Steps  # noqa: E402
 
 
@@ -82,10 +81,6 @@ def test_jobs_and_the_place_change_nothing(pupils, tmp_path):
     assert (tmp_path / "other.safetensors").read_bytes() == (pupils / "net.safetensors").read_bytes()
 
 
-class Killed(BaseException):
-    """What takes a signal's place."""
-
-
 @pytest.mark.parametrize("method", ["contrastive", "instance"])
 def test_killed_anywhere_it_ends_with_the_same_bytes(pupils, tmp_path, monkeypatch, method):
     """A checkpoint after each step, and a death after so many: each time a new run goes on."""
@@ -95,23 +90,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(pupils, tmp_path, monkeypat
     whole = call(*command, "-o", tmp_path / "whole.safetensors")
     assert whole.code == 0, whole.err
     last = (tmp_path / "last.safetensors").read_bytes()
-    made, real, left = [], Steps.make, [1]
-
-    def make(self, inputs, batch, step, share):
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        made.append(step)
-        return real(self, inputs, batch, step, share)
-
-    monkeypatch.setattr(Steps, "make", make)
-    monkeypatch.setattr(Keeping, "due", lambda _: True)
-    for count in (1, 0, 4, 2, 100):
-        left[0] = count
-        try:
-            done = call(*command, "-o", tmp_path / "killed.safetensors")
-        except Killed:
-            assert not (tmp_path / "killed.safetensors").exists()
+    done, made = dying(monkeypatch, (1, 0, 4, 2, 100), command, tmp_path / "killed.safetensors")
     assert done.code == 0, done.err
     assert made == list(range(made[-1] + 1))  # none twice, none left out
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 from helpers import call, refused
-from pupils import NET, sets
+from pupils import NET, dying, sets
 
 torch = pytest.importorskip("torch")
 
@@ -20,7 +20,6 @@ from imgret.runs.networkfiles import NetworkFile  # noqa: E402
 from imgret.trainers import TRAINERS  # noqa: E402
 from imgret.trainers.base import Task  # noqa: E402
 from imgret.training.generations import Generations, lent  # noqa: E402
-from imgret.training.keeping import Keeping  # noqa: E402
 from imgret.training.steps import Steps  # noqa: E402
 
 WEAK = ("netvlad", "sare", "sfrs")
@@ -241,32 +240,13 @@ def test_a_step_that_is_taught_is_the_same_in_parts():
         assert (parts[name] - gradient).abs().max() <= 1e-3 * gradient.abs().max() + 1e-6, name
 
 
-class Killed(BaseException):
-    """What takes a signal's place."""
-
-
 @pytest.mark.parametrize("method", WEAK)
 def test_killed_in_any_generation_it_ends_with_the_same_bytes(pupils, tmp_path, monkeypatch, method):
     own = ("generations=3", "epochs=1", "positives=2") if method == "sfrs" else ("epochs=2",)
     command = ["train", pupils / "photos", "-m", method, "--truth", pupils / "groups.csv", *sets((*PLACED, *own)), "-j", 1]
     whole = call(*command, "-o", tmp_path / "whole.safetensors")
     assert whole.code == 0, whole.err
-    real, left = Steps.make, [1]
-
-    def make(self, inputs, batch, step, share):
-        if not left[0]:
-            raise Killed
-        left[0] -= 1
-        return real(self, inputs, batch, step, share)
-
-    monkeypatch.setattr(Steps, "make", make)
-    monkeypatch.setattr(Keeping, "due", lambda _: True)
-    for count in (1, 9, 1, 9, 100):  # ten steps an epoch
-        left[0] = count
-        try:
-            done = call(*command, "-o", tmp_path / "killed.safetensors")
-        except Killed:
-            assert not (tmp_path / "killed.safetensors").exists()
+    done, _ = dying(monkeypatch, (1, 9, 1, 9, 100), command, tmp_path / "killed.safetensors")  # ten steps an epoch
     assert done.code == 0, done.err
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     file = NetworkFile(str(tmp_path / "whole.safetensors"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import call, encoded, left_over, png_header, refused, texture
 from killing import tidy
-from pupils import NET, SHORT, checkpoint, kept, sets, trained
+from pupils import NET, SHORT, Killed, checkpoint, kept, sets, trained
 
 pytest.importorskip("torch")
 
@@ -21,10 +21,6 @@ from imgret.networks import safetensors_files  # noqa: E402 - after what it need
 from imgret.runs.networkfiles import NetworkFile  # noqa: E402
 from imgret.training.keeping import Keeping  # noqa: E402
 from imgret.training.steps import Steps  # noqa: E402
-
-
-class Killed(BaseException):
-    """What takes a signal's place."""
 
 
 @pytest.fixture
