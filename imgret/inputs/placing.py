@@ -10,14 +10,15 @@ from imgret.relations import NO_TRAVERSAL, Placed
 _NONE = np.empty(0, dtype=np.int64)
 
 
-def placed(names, places, near, far):
+def placed(names, places, found, near, far):
     """Relations of photos by their places.
 
     Parameters
     ----------
     names : list of bytes
     places : imgret.formats.places.Places
-        Of some of them.
+    found : dict of bytes to imgret.formats.places.Place
+        Of some of the photos: what `places.of(names)` gives.
     near, far : float
         Metres.
 
@@ -32,7 +33,6 @@ def placed(names, places, near, far):
     ImgretError
         If by their roles none asks, or none answers.
     """
-    found = places.of(names)
     numbers = np.array([number for number, name in enumerate(names) if name in found], dtype=np.int64)
     there = [found[names[number]] for number in numbers.tolist()]
     coordinates = np.array([place[:2] for place in there])

@@ -127,18 +127,18 @@ class Truth:
         found = places.of(names)
         if found.keys().isdisjoint(names):
             raise self._nothing(names, min(found), "has a position in")
-        return self._placed(names, places, near, far)
+        return self._placed(names, places, found, near, far)
 
     _mat = _msls = _places
 
     def _names(self, names, near, far):
         places = in_names(names)
-        if not places.of(names):
+        if not (found := places.of(names)):
             raise ImgretError(f"no photo has a position in its name (@east@north@), for example {shown(names[0])}: give --truth a CSV")
-        return self._placed(names, places, near, far)
+        return self._placed(names, places, found, near, far)
 
-    def _placed(self, names, places, near, far):
-        relations, notes = placed(names, places, near, far)
+    def _placed(self, names, *given):
+        relations, notes = placed(names, *given)
         return relations, [()] * len(names), notes
 
     def _strangers(self, names, found):

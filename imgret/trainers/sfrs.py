@@ -10,7 +10,6 @@ from imgret.miners.sampled import Sampled
 from imgret.registry import param
 from imgret.trainers.places import PlaceParams, Weak
 from imgret.trainers.recipe import NetVladChoice, params_of
-from imgret.training.batches import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,19 +40,10 @@ class Sfrs(Weak):
         super().__init__(params, *codebooks)
         self.generations = params.generations
 
-    def _batches(self, tuples, epoch):
-        """See `Tuples`: more photos that may match once there is a teacher."""
-        few, size = self.params.positives if self.generation else 1, self.params.tuples
-        made = [self._tuple(number, *each[:2], each[2], few, epoch) for number, each in enumerate(tuples)]
-        columns = [zip(*made[start : start + size], strict=True) for start in range(0, len(made), size)]
-        return [Batch(*map(np.concatenate, some)) for some in columns]
-
-    @staticmethod
-    def _tuple(number, query, found, others, few, epoch):
-        photos = np.concatenate([[query], found[:few], others]).astype(np.int64)
-        views = np.full(len(photos), 2 * epoch - 1)
-        views[1 : len(photos) - len(others)] += 1
-        return photos, views, np.full(len(photos), number)
+    @property
+    def few(self):
+        """See `Tuples.few`: more once there is a teacher."""
+        return self.params.positives if self.generation else 1
 
     def loss(self, vectors, batch, learned, taught=None):
         """See `Trainer.loss`."""
@@ -63,9 +53,3 @@ class Sfrs(Weak):
             own = None if taught is None else taught[start:end]
             found.append(self._loss(vectors[start:end], self.params.negatives, own, self.generation))
         return sum(found) / len(found)
-
-    def examples(self, batches, count):
-        """See `Trainer.examples`."""
-        tuples = [batch.photos[batch.labels == label].tolist() for batch in batches[:count] for label in np.unique(batch.labels)]
-        negatives = self.params.negatives
-        return [(photos[0], photos[1:-negatives], photos[-negatives:]) for photos in tuples[:count]]

@@ -115,20 +115,22 @@ class Tuples(Trainer):
         first = found[self._drawn(photo, found, epoch)]
         return np.concatenate([[first], ranked[ranked != first]])
 
+    @property
+    def few(self):
+        """How many photos that match are in a tuple, at most: the first ones."""
+        return 1
+
     def _batches(self, tuples, epoch):
-        """Batches of tuples: a photo, those that match it, the nearest first, and its negatives."""
-        size, wide = self.params.tuples, 2 + self.params.negatives
-        rows = np.array([[query, found[0], *others] for query, found, others in tuples], dtype=np.int64)
-        # a look of its own for each photo of a tuple, so that a photo and itself differ
-        views = np.broadcast_to(np.r_[2 * epoch - 1, 2 * epoch, np.full(wide - 2, 2 * epoch - 1)], rows.shape)
-        return [
-            Batch(
-                rows[start : start + size].ravel(),
-                views[start : start + size].ravel(),
-                np.repeat(np.arange(start, min(start + size, len(rows))), wide),
-            )
-            for start in range(0, len(rows), size)
-        ]
+        """Batches of tuples: a photo, those that match it, and its negatives."""
+        made, size = [self._tuple(number, *each, epoch) for number, each in enumerate(tuples)], self.params.tuples
+        return [Batch(*map(np.concatenate, zip(*made[start : start + size], strict=True))) for start in range(0, len(made), size)]
+
+    def _tuple(self, number, query, found, others, epoch):
+        """Photos, views and labels of a tuple: those that match have a look of their own, so that a photo and itself differ."""
+        photos = np.concatenate([[query], found[: self.few], others]).astype(np.int64)
+        views = np.full(len(photos), 2 * epoch - 1)
+        views[1 : len(photos) - len(others)] += 1
+        return photos, views, np.full(len(photos), number)
 
     def loss(self, vectors, batch, learned):
         """See `Trainer.loss`."""
@@ -144,9 +146,9 @@ class Tuples(Trainer):
 
     def examples(self, batches, count):
         """See `Trainer.examples`."""
-        wide = 2 + self.params.negatives
-        rows = np.concatenate([batch.photos.reshape(-1, wide) for batch in batches[:count]])[:count]
-        return [(int(row[0]), [int(row[1])], row[2:].tolist()) for row in rows]
+        tuples = [batch.photos[batch.labels == label].tolist() for batch in batches[:count] for label in np.unique(batch.labels)]
+        negatives = self.params.negatives
+        return [(photos[0], photos[1:-negatives], photos[-negatives:]) for photos in tuples[:count]]
 
 
 class Contrastive(Tuples):

@@ -2,9 +2,8 @@
 
 import contextlib
 
-import numpy as np
-
 from imgret.training.source import vectors_of
+from imgret.training.steps import saved
 
 
 class Generations:
@@ -82,13 +81,9 @@ class Generations:
 
         if not any(name.startswith(f"{kind}.") for name in arrays):
             return {}
-        found = {}
-        for name, tensor in self._own.items():
-            saved = torch.from_numpy(np.array(arrays[f"{kind}.{name}"]))
-            if saved.shape != tensor.shape:
-                raise ValueError(name)
-            found[name] = torch.empty_like(tensor.detach()).copy_(saved)
-        return found
+        return {
+            name: torch.empty_like(tensor.detach()).copy_(saved(arrays, f"{kind}.{name}", tensor)) for name, tensor in self._own.items()
+        }
 
 
 @contextlib.contextmanager

@@ -141,10 +141,7 @@ class Steps:
 
         with torch.no_grad():
             for name, tensor in (self.named | self.network.buffers).items():
-                saved = torch.from_numpy(np.array(arrays[f"weights.{name}"]))
-                if saved.shape != tensor.shape:
-                    raise ValueError(name)
-                tensor.copy_(saved)
+                tensor.copy_(saved(arrays, f"weights.{name}", tensor))
         for key, array in arrays.items():
             what, _, rest = key.partition(".")
             kind, _, name = rest.partition(".")
@@ -152,3 +149,19 @@ class Steps:
                 tensor, value = self.named[name], torch.from_numpy(np.array(array))
                 # in the layout of its weights: the same order of arithmetic
                 self._optimiser.state[tensor][kind] = value if kind == "step" else torch.empty_like(tensor.detach()).copy_(value)
+
+
+def saved(arrays, name, tensor):
+    """What a checkpoint has of a tensor: torch.Tensor.
+
+    Raises
+    ------
+    LookupError, ValueError
+        If it has none, or one of another shape.
+    """
+    import torch
+
+    found = torch.from_numpy(np.array(arrays[name]))
+    if found.shape != tensor.shape:
+        raise ValueError(name)
+    return found
