@@ -7,11 +7,12 @@ import os
 import numpy as np
 import pytest
 from helpers import call, encoded, refused, texture
+from test_max_regions import Asked, Gallery
 
 from imgret.errors import ImgretError
 from imgret.features import LocalFeatures
 from imgret.networks.regions import PARTS, corners, frame
-from imgret.rerankers.base import Known, Listed, Query
+from imgret.rerankers.base import Listed
 from imgret.rerankers.region_similarity import RegionSimilarity
 from imgret.store.reader import Store
 
@@ -40,28 +41,12 @@ def described(seed, rows=9, columns=5):
 NONE = described(0, rows=0)
 
 
-class Asked(Query):
-    def __init__(self, features, count):
-        super().__init__([Listed(np.arange(count), np.linspace(1, 0.5, count).astype(np.float32))])
-        self._features = features
-
-    @property
-    def features(self):
-        return self._features
-
-
-class Gallery(Known):
-    best = 1.0
-
-    def __init__(self, photos):
-        self._photos, self.size = photos, len(photos)
-
-    def features(self, photo):
-        return self._photos[photo]
+def asked(features, count):
+    return Asked([Listed(np.arange(count), np.linspace(1, 0.5, count).astype(np.float32))], features)
 
 
 def reranked(query, photos, **settings):
-    (found,) = RegionSimilarity(RegionSimilarity.Params(**settings)).rerank([Asked(query, len(photos))], Gallery(photos))
+    (found,) = RegionSimilarity(RegionSimilarity.Params(**settings)).rerank([asked(query, len(photos))], Gallery(photos))
     assert np.isfinite(found.scores).all()
     assert (np.diff(found.scores) <= 0).all()
     assert sorted(found.ids.tolist()) == list(range(len(photos)))
@@ -253,7 +238,7 @@ def test_a_box_asks_with_its_own_regions(made, tmp_path):
 def test_a_box_of_one_place():
     query = described(1)
     query.keypoints[:, :2] = 7, 9
-    found = RegionSimilarity(RegionSimilarity.Params()).rerank([Asked(query, 1)], Gallery([query]))[0]
+    found = RegionSimilarity(RegionSimilarity.Params()).rerank([asked(query, 1)], Gallery([query]))[0]
     assert found.evidence[0] == pytest.approx(1)
     assert found.maps[0] == pytest.approx(np.eye(3))
 

@@ -275,3 +275,28 @@ def below(scores, limit, best):
         return scores
     wide = np.asarray(scores, np.float64)
     return (wide / (1 + np.abs(wide)) * limit).astype(np.float32)
+
+
+def reordered(given, likeness, more, evidence, maps, best):
+    """A list whose first photos are ranked anew, all others after them as they were.
+
+    Parameters
+    ----------
+    given : Listed
+    likeness : ndarray, shape (n,), float32
+        Of its first n photos, at least -`more`: the higher, the earlier; where two are as high, as they were.
+    more : float
+        What their scores are higher by.
+    evidence, maps : ndarray, shapes (k,), (k, 3, 3), float32
+        Of all photos, as they are in `given`.
+    best : float
+        See `below`.
+
+    Returns
+    -------
+    Listed
+    """
+    looked = len(likeness)
+    order = np.concatenate([np.argsort(-likeness, kind="stable"), np.arange(looked, len(given))])
+    scores = np.concatenate([more + likeness[order[:looked]], below(given.scores[looked:], 1.0, best)])
+    return Listed(given.ids[order], scores.astype(np.float32), evidence[order], maps[order])

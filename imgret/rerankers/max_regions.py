@@ -6,7 +6,7 @@ import numpy as np
 
 from imgret import arrays
 from imgret.registry import SAMPLING, Params, param
-from imgret.rerankers.base import Listed, Reranker, Taken, below
+from imgret.rerankers.base import Listed, Reranker, Taken, reordered
 from imgret.rerankers.maxima import Map
 
 ROUNDS = 100  # moves of a region, at most
@@ -65,9 +65,7 @@ class MaxRegions(Reranker):
                 evidence[rank] = there.regional(region, self.params.levels) @ vector
                 maps[rank] = taken(box, there.box(region))
         cosines = np.nan_to_num(evidence[:looked])
-        order = np.concatenate([np.argsort(-cosines, kind="stable"), np.arange(looked, len(given))])
-        scores = np.concatenate([1 + cosines[order[:looked]], below(given.scores[looked:], 1.0, known.best)])
-        return Listed(given.ids[order], scores.astype(np.float32), evidence[order], maps[order])
+        return reordered(given, cosines, 1, evidence, maps, known.best)
 
     def found(self, photo, vector, aspect):
         """The region of a photo that looks most like the query.

@@ -8,7 +8,7 @@ from imgret.errors import ImgretError
 from imgret.networks.regions import PARTS, corners
 from imgret.parallel import blocks, one_thread
 from imgret.registry import SAMPLING, Params, param
-from imgret.rerankers.base import Listed, Reranker, Taken, below
+from imgret.rerankers.base import Listed, Reranker, Taken, reordered
 from imgret.rerankers.max_regions import taken
 
 TOGETHER = 1 << 26  # bytes of photos' vectors that are multiplied at once
@@ -71,9 +71,7 @@ class RegionSimilarity(Reranker):
                 evidence[rows] = self.pooled(found)
                 scores[rows] = (1 - self.params.weight) * found[:, 0, 0] + self.params.weight * evidence[rows]
                 maps[rows] = [asking.onto(photo, each) for photo, each in zip(photos, found, strict=True)]
-        order = np.concatenate([np.argsort(-scores, kind="stable"), np.arange(looked, len(given))])
-        scores = np.concatenate([2 + scores[order[:looked]], below(given.scores[looked:], 1.0, known.best)])
-        return Listed(given.ids[order], scores.astype(np.float32), evidence[order], maps[order])
+        return reordered(given, scores, 2, evidence, maps, known.best)
 
     def pooled(self, found):
         """One similarity of those of the query's regions to a photo's, (n, Q, R): (n,)."""
