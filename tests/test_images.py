@@ -331,11 +331,11 @@ def peak():
 data = open(sys.argv[1], "rb").read()
 small = io.BytesIO()
 Image.new("RGB", (64, 64)).save(small, Image.open(io.BytesIO(data)).format)
-images.decode(small.getvalue(), max_size=16)
 for grey in (True, False):
     if os.fork():  # each in a process that has decoded nothing large
         os.wait()
         continue
+    images.decode(small.getvalue(), grey=grey, max_size=16)  # after the fork: pages of libraries have to be there again
     open("/proc/self/clear_refs", "w").write("5")
     before = peak()
     images.decode(data, grey=grey, max_size=625)

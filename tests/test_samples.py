@@ -396,11 +396,11 @@ def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 data = open(sys.argv[1], "rb").read()
-images.decode(open(sys.argv[2], "rb").read(), max_size=16)
 for grey in (True, False):
     if os.fork():  # each in a process that has decoded nothing large
         os.wait()
         continue
+    images.decode(open(sys.argv[2], "rb").read(), grey=grey, max_size=16)  # after the fork: pages of libraries have to be there again
     open("/proc/self/clear_refs", "w").write("5")
     before = peak()
     images.decode(data, grey=grey, max_size=1000)
